@@ -1,0 +1,68 @@
+"""Arms: what one configuration of a grid is called, and the keys under which its stages are cached."""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+CACHE_FORMAT = 1  # raise it when a stage's result would change for the same configuration
+
+
+@dataclass
+class Arm:
+    """One configuration at one seed, built once and found sound. Plain data, so that it travels to another process."""
+
+    name: str
+    methods: list[str]
+    order: int  # rank in the grid
+    config: dict[str, Any]  # resolved
+    corpus: str  # identity of the documents
+    pretrain_length: int  # tokens
+    train_length: int | None  # tokens; None: zero-shot
+    lengths: list[int] = field(default_factory=list)  # evaluated, tokens
+    not_evaluated: dict[str, str] = field(default_factory=dict)  # length -> reason
+    fingerprint: str = ""
+    equals_pretrained: bool = False
+
+    @property
+    def seed(self) -> int:
+        """The seed of base, extension and placement."""
+        return self.config["seed"]
+
+    @property
+    def base_key(self) -> str:
+        """Key of the base: model, data, training, seed."""
+        recipe = self.config["model"]["recipe"]
+        trained = [self.config["data"], self.corpus, self.seed] if recipe else []
+        return key(self.config["model"], *trained)
+
+    @property
+    def extend_key(self) -> str | None:
+        """Key of the extended model: base, method, training, data, seed. None: zero-shot."""
+        if self.config["training"] is None:
+            return None
+        config = self.config
+        return key(self.base_key, config["method"], config["training"], config["data"], self.corpus, self.seed)
+
+    @property
+    def run(self) -> str:
+        """Id of the run: everything that its numbers depend on."""
+        config = self.config
+        return key(self.base_key, self.extend_key, config["method"], config["evaluation"], config["data"], self.seed)
+
+    @property
+    def folder(self) -> Path:
+        """Where records and run.json go."""
+        name = "".join(c if c.isalnum() or c in "+_.=-" else "_" for c in self.name)
+        return Path(self.config["results_dir"]) / self.config["experiment"] / f"{name}-s{self.seed}-{self.run}"
+
+    def cache(self, stage: str, stage_key: str) -> Path:
+        """Return the folder of a cached stage."""
+        return Path(self.config["cache_dir"]).expanduser() / stage / stage_key
+
+
+def key(*parts: Any) -> str:
+    """Return 12 hexadecimal digits that change with any of the parts."""
+    text = json.dumps([CACHE_FORMAT, *parts], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,0 +1,105 @@
+"""An experiment from configuration to report: build every arm, run what is missing, show what came out."""
+
+import shlex
+from pathlib import Path
+
+from omegaconf import DictConfig
+from rich.console import Console
+
+from experiments.arms import Arm
+from experiments.grid import build
+from experiments.report import report
+from experiments.schedule import Job, run_jobs
+from experiments.worker import write_run
+from lcx_lightning.results import records
+
+
+def run_experiment(config: DictConfig, command_line: list[str]) -> int:
+    """Run the experiment and return the exit code: 0, 1 if an arm failed, 2 on bad input, 130 when interrupted."""
+    console = Console()
+    command = shlex.join(["python", "-m", "experiments.run", *command_line])
+    try:
+        arms = build(config, command_line)
+        folder = claim(config, command, arms)
+        _refuse_equals(arms)
+    except (ValueError, OSError) as error:
+        console.print(f"[red]error:[/] {error}", highlight=False, soft_wrap=True)
+        return 2
+    jobs = plan(arms)
+    try:
+        run_jobs(jobs, config.jobs, console)
+    except KeyboardInterrupt:
+        for job in jobs:
+            if job.state == "interrupted" and not job.only_base:
+                write_run(job.arm, "interrupted")
+        console.print(f"interrupted; nothing is lost. To go on: {command}", highlight=False, soft_wrap=True)
+        return 130
+    failed = [job for job in jobs if job.state == "failed"]
+    if any(not job.only_base for job in failed) or not failed:
+        for path in report(folder, console):
+            console.print(str(path), highlight=False, soft_wrap=True)
+    for job in failed:
+        console.print(f"[red]failed:[/] {job.name}: {job.error}", highlight=False, soft_wrap=True)
+    again = "to repeat over seeds, add seeds=3" if config.seeds == 1 else "to see it again"
+    console.print(f"{command}   # {'to try what failed again' if failed else again}", highlight=False, soft_wrap=True)
+    return 1 if failed else 0
+
+
+def claim(config: DictConfig, command: str, arms: list[Arm]) -> Path:
+    """Return the folder of the experiment, with experiment.json in it.
+
+    Raises:
+        ValueError: If the folder is another experiment's.
+        OSError: If it cannot be written.
+    """
+    folder = Path(config.results_dir) / config.experiment
+    path = folder / "experiment.json"
+    owner = records.read_json(path)["name"] if path.exists() else config.experiment
+    if owner != config.experiment:
+        raise ValueError(f"{folder} holds the records of experiment {owner!r}, not of {config.experiment!r}: move it away.")
+    Path(config.cache_dir).expanduser().mkdir(parents=True, exist_ok=True)
+    records.write_json(
+        path,
+        {
+            "name": config.experiment,
+            "question": config.question,
+            "look_for": list(config.look_for),
+            "command": command,
+            "runs": [arm.folder.name for arm in arms],
+        },
+    )
+    return folder
+
+
+def plan(arms: list[Arm]) -> list[Job]:
+    """Return what is to be done: bases that are not cached, then arms, those with most training first."""
+    bases: dict[str, Job] = {}
+    jobs = []
+    for arm in sorted(arms, key=lambda a: -(a.config["training"] or {"steps": 0})["steps"]):
+        if arm.equals_pretrained:
+            write_run(arm, "skipped", reason="equals pretrained")
+            continue
+        if _finished(arm):
+            write_run(arm, "finished")
+            continue
+        missing = arm.config["model"]["recipe"] and not arm.cache("base", arm.base_key).exists()
+        if missing and arm.base_key not in bases:
+            bases[arm.base_key] = Job(f"base model, seed {arm.seed}", arm, only_base=True)
+        name = f"{arm.name}, seed {arm.seed}"
+        jobs.append(Job(name, arm, only_base=False, needs=bases.get(arm.base_key)))
+    return [*bases.values(), *jobs]
+
+
+def _finished(arm: Arm) -> bool:
+    path = arm.folder / "run.json"
+    return path.exists() and records.read_json(path)["state"] == "finished"
+
+
+def _refuse_equals(arms: list[Arm]) -> None:
+    """Raise a ValueError if nothing but arms that equal the untouched model are asked for."""
+    if all(arm.equals_pretrained for arm in arms):
+        names = ", ".join(dict.fromkeys(arm.name for arm in arms))
+        raise ValueError(
+            f"{names} would not change the model: its fingerprint, in training and at {arms[0].lengths} tokens, equals "
+            "that of pretrained (a factor of 1, or a window no shorter than every length). Choose another setting."
+        )

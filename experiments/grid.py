@@ -1,0 +1,112 @@
+"""The grid of an experiment: the arms that a configuration and the command line describe, each built once."""
+
+from collections import Counter
+from typing import Any
+
+from hydra import compose
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from experiments.arms import Arm, key
+from lcx_lightning.configs import build_method, complete, read_method
+from lcx_lightning.data.source import LongContextData
+from lcx_lightning.fingerprint import digest, fingerprint
+from lcx_lightning.models import rope_spec
+
+BASELINE = ["pretrained"]
+
+
+def expand(config: DictConfig, command_line: list[str]) -> list[tuple[str, list[str], DictConfig]]:
+    """Return name, methods and configuration of every arm, without its seed.
+
+    Args:
+        config: As composed from the command line.
+        command_line: Its overrides, which win over those of an arm.
+    """
+    parser = OverridesParser.create()
+    given = {o.key_or_group: o.input_line for o in parser.parse_overrides(command_line)}
+    grid: dict[tuple[str, ...], dict[str, str]] = {}
+    for line in config.arms or [""]:
+        for overrides in BasicSweeper.split_arguments(parser.parse_overrides(line.split()), None)[0]:
+            own = {o.key_or_group: o.input_line for o in parser.parse_overrides(list(overrides))}
+            merged = {**own, **given}
+            grid.setdefault(tuple(sorted(merged.values())), {k: v for k, v in own.items() if k not in given})
+    composed = [(own, compose("run", [*given.values(), *own.values()], return_hydra_config=True)) for own in grid.values()]
+    arms = [(own, methods_of(arm), arm) for own, arm in composed]
+    shared = Counter(tuple(names) for _, names, _ in arms)
+    return [(arm_name(names, own, shared[tuple(names)] > 1), names, arm) for own, names, arm in arms]
+
+
+def methods_of(config: DictConfig) -> list[str]:
+    """Return the names of the composed methods, in order.
+
+    Raises:
+        ValueError: If two of them set one part differently.
+    """
+    choice = config.hydra.runtime.choices["method"]
+    names = OmegaConf.to_container(choice) if OmegaConf.is_config(choice) else choice
+    names = [name.strip(" '\"") for name in names.strip("[]").split(",")] if isinstance(names, str) else list(names)
+    read_method(names)
+    return names
+
+
+def arm_name(methods: list[str], own: dict[str, str], shared: bool) -> str:
+    """Return the joined methods; where several arms share them, with what sets this arm apart."""
+    rest = [line.removeprefix("method.") for name, line in own.items() if name != "method"]
+    return " ".join(["+".join(methods), *(rest if shared else [])])
+
+
+def build(config: DictConfig, command_line: list[str]) -> list[Arm]:
+    """Return the arms of the grid, one per seed, each built once, so that nothing starts that cannot end.
+
+    Raises:
+        ValueError: If any arm cannot be built, its model is not supported, or its data do not reach its lengths.
+    """
+    arms: list[Arm] = []
+    datas: dict[str, LongContextData] = {}
+    for order, (name, methods, composed) in enumerate(expand(config, command_line)):
+        for seed in range(config.seed, config.seed + config.seeds):
+            arms.append(_build(name, methods, order, composed, seed, datas))
+    return arms
+
+
+def _build(
+    name: str, methods: list[str], order: int, composed: DictConfig, seed: int, datas: dict[str, LongContextData]
+) -> Arm:
+    config = composed.copy()
+    OmegaConf.set_readonly(config, False)
+    OmegaConf.set_struct(config, False)
+    config.pop("hydra", None)
+    source = instantiate(config.model.source)
+    spec = rope_spec(source.config())
+    config.pretrain_length, config.seed = spec.pretrain_length, seed
+    config.method = complete(config.method)
+    plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # pyright: ignore[reportAssignmentType]
+    data = load_data(plain, datas)
+    train_length = plain["training"] and round(plain["training"]["length_factor"] * spec.pretrain_length)
+    arm = Arm(name, methods, order, plain, data.corpus.identity(), spec.pretrain_length, train_length)
+    method = build_method(OmegaConf.create(plain["method"]), spec)
+    evaluation = instantiate(plain["evaluation"])
+    reach = method.positions.reach(spec.pretrain_length)
+    wanted = evaluation.lengths(spec.pretrain_length)
+    arm.lengths = [n for n in wanted if reach is None or n <= reach]
+    arm.not_evaluated = {str(n): f"beyond max_factor, {reach} tokens" for n in wanted if n not in arm.lengths}
+    if not arm.lengths:
+        raise ValueError(f"{name} reaches {reach} tokens, but the shortest evaluated length is {wanted[0]}: raise factor.")
+    evaluation.pieces(data, spec.pretrain_length, reach)
+    sights = fingerprint(method, arm.lengths, train_length)
+    untouched = build_method(read_method(BASELINE), spec)
+    arm.fingerprint = digest(sights)
+    arm.equals_pretrained = methods != BASELINE and sights == fingerprint(untouched, arm.lengths, train_length)
+    return arm
+
+
+def load_data(config: dict[str, Any], loaded: dict[str, LongContextData]) -> LongContextData:
+    """Return the data of an arm; arms with the same data share it."""
+    name = key(config["data"], config["model"]["source"])
+    if name not in loaded:
+        tokens = instantiate(config["model"]["source"]).tokens()
+        loaded[name] = LongContextData(instantiate(config["data"]["corpus"]), tokens, config["data"]["mixture"])
+    return loaded[name]

@@ -1,0 +1,71 @@
+"""Report of a results folder: tables in the terminal, figures and a page on disk. Reads records only."""
+
+import argparse
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def report(folder: Path, console: "Console") -> list[Path]:
+    """Print the tables and what to look for; write figures and page into the folder and return their paths."""
+    from lcx_lightning.results.figure import length_figure, save
+    from lcx_lightning.results.page import write_page
+    from lcx_lightning.results.records import read_experiment
+    from lcx_lightning.results.table import terminal_table
+
+    experiment = read_experiment(folder)
+    paths = []
+    for protocol, name in figure_names(experiment.protocols()).items():
+        console.print(terminal_table(experiment, protocol))
+        try:
+            paths += save(length_figure(experiment, protocol), folder, name)
+        except ValueError as error:  # every arm diverged: the table says so
+            console.print(f"No figure: {error}", markup=False)
+    for sentence in experiment.meta.get("look_for") or ():
+        console.print(f"- {sentence}", markup=False, highlight=False)
+    return [*paths, write_page(experiment, folder)]
+
+
+def figure_names(protocols: list[str]) -> dict[str, str]:
+    """File name of each protocol's figure, without its ending: "perplexity" for the first."""
+    names = {p: "perplexity_" + re.sub(r"\W+", "_", p) for p in protocols}
+    return names | dict.fromkeys(protocols[:1], "perplexity")
+
+
+def markdown(folder: Path) -> str:
+    """The tables of all protocols in Markdown."""
+    from lcx_lightning.results.records import read_experiment
+    from lcx_lightning.results.table import markdown_table
+
+    experiment = read_experiment(folder)
+    return "\n".join(markdown_table(experiment, protocol) for protocol in experiment.protocols())
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit status: 0, or 2 where the folder holds no runs."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.report", description=__doc__)
+    parser.add_argument("folder", type=Path, help="a results folder, such as results/quickstart")
+    parser.add_argument("--markdown", action="store_true", help="print the tables in Markdown and write nothing")
+    options = parser.parse_args(arguments)
+    from rich.console import Console
+
+    console = Console()
+    try:
+        if options.markdown:
+            sys.stdout.write(markdown(options.folder))
+            return 0
+        paths = report(options.folder, console)
+    except ValueError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    for path in paths:
+        console.print(str(path), markup=False, highlight=False, soft_wrap=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

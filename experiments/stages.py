@@ -1,0 +1,157 @@
+"""The stages of an arm: base, extend, evaluate. Each is made once, and goes on where it stopped."""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from transformers import PreTrainedModel
+
+from experiments.arms import Arm
+from lcx_lightning.attach import attach
+from lcx_lightning.configs import build_method, read_method
+from lcx_lightning.data.module import LongContextDataModule
+from lcx_lightning.data.source import LongContextData
+from lcx_lightning.evaluation.base import run
+from lcx_lightning.fingerprint import digest, fingerprint
+from lcx_lightning.models import rope_spec
+from lcx_lightning.results import records
+from lcx_lightning.training.fit import Outcome, fit
+from lcx_lightning.training.module import LongContextModule
+from lcx_lightning.training.schedule import warmup_stable_decay
+
+Report = Callable[[str, int, int, str], None]  # stage, done, in all, a few words
+
+
+def base(arm: Arm, data: LongContextData, report: Report) -> Path | None:
+    """Return the folder of the pretrained base, trained now if it was not; None: the checkpoint is the base."""
+    if not arm.config["model"]["recipe"]:
+        return None
+
+    def make(work: Path) -> None:
+        load = partial(load_model, arm, None, read_method("pretrained"))
+        outcome = _train(arm, arm.config["model"]["recipe"], load, data, work, partial(report, "base"), False)
+        del outcome.model.base_model.method
+        outcome.model.save_pretrained(work / "out")
+        _describe(work / "out", outcome)
+
+    return _once(arm.cache("base", arm.base_key), make)
+
+
+def extend(arm: Arm, base_folder: Path | None, data: LongContextData, report: Report, logger: Any) -> Path | None:
+    """Return the folder of the fine-tuned model, trained now if it was not; None: zero-shot."""
+    if arm.extend_key is None:
+        return None
+
+    def make(work: Path) -> None:
+        load = partial(load_model, arm, base_folder, OmegaConf.create(arm.config["method"]))
+        outcome = _train(arm, arm.config["training"], load, data, work, partial(report, "extend"), logger)
+        (work / "out").mkdir(exist_ok=True)
+        torch.save(outcome.model.state_dict(), work / "out" / "model.pt")
+        _describe(work / "out", outcome)
+
+    return _once(arm.cache("extend", arm.extend_key), make)
+
+
+def evaluate(arm: Arm, model: PreTrainedModel, data: LongContextData, report: Report) -> float:
+    """Append the rows that are missing to the arm's records, and return the seconds that took."""
+    evaluation = instantiate(arm.config["evaluation"])
+    path = arm.folder / "records.jsonl"
+    known = records.read(path) if path.exists() else []
+    done = {_identity(row) for row in known}
+    head = {
+        "run": arm.run,
+        "experiment": arm.config["experiment"],
+        "arm": arm.name,
+        "base": arm.base_key,
+        "method": "+".join(arm.methods),
+        "factor": arm.config["factor"],
+        "seed": arm.seed,
+    }
+    pieces = evaluation.pieces(data, arm.pretrain_length, arm.lengths[-1])
+    start = time.monotonic()
+    rows = run(pieces, model, lambda row: _identity(head | row) in done, lambda i, n: report("evaluate", i, n, ""))
+    for piece in rows:
+        records.append(path, [head | row for row in piece])
+    return time.monotonic() - start
+
+
+def load_model(arm: Arm, base_folder: Path | None, method: Any, extended: Path | None = None) -> PreTrainedModel:
+    """Return the model with a method attached: the base, or the base with the weights of `extended`."""
+    torch.manual_seed(arm.seed)
+    source = instantiate(arm.config["model"]["source"])
+    model = source.load(base_folder)
+    attach(model, build_method(method, rope_spec(model.config)))
+    if extended is not None:
+        model.load_state_dict(torch.load(extended / "model.pt", weights_only=True))
+    return model
+
+
+def trained_fingerprint(arm: Arm, model: PreTrainedModel) -> str:
+    """Return the hash of what the attached method does now, learned parts included."""
+    return digest(fingerprint(model.base_model.method, arm.lengths, arm.train_length))
+
+
+def seconds(folder: Path | None) -> float:
+    """Return the training seconds of a cached stage, 0 if there was none."""
+    return json.loads((folder / "stage.json").read_text())["seconds"] if folder else 0.0
+
+
+def _train(
+    arm: Arm,
+    recipe: dict[str, Any],
+    load: Callable[[], PreTrainedModel],
+    data: LongContextData,
+    work: Path,
+    report: Callable[[int, int, str], None],
+    logger: Any,
+) -> Outcome:
+    length, steps = round(recipe["length_factor"] * arm.pretrain_length), recipe["steps"]
+    module = LongContextModule(
+        load,
+        optimizer=instantiate(recipe["optimizer"]),
+        schedule=warmup_stable_decay(steps=steps, **recipe["schedule"]),
+        seed=arm.seed,
+    )
+    batches = LongContextDataModule(
+        data,
+        seed=arm.seed,
+        rows=recipe["rows"],
+        length=length,
+        steps=steps,
+        validation_steps=recipe["validation_steps"],
+    )
+    trainer = partial(instantiate(arm.config["trainer"]), gradient_clip_val=recipe["clip"], default_root_dir=work)
+    tokens = recipe["rows"] * length
+    return fit(module, batches, trainer, steps=steps, tokens=tokens, folder=work, report=report, logger=logger)
+
+
+def _once(folder: Path, make: Callable[[Path], None]) -> Path:
+    """Return `folder`, made whole or not at all; of several processes one makes it and the others wait."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):
+        if not folder.exists():
+            work = folder.with_suffix(".work")
+            work.mkdir(exist_ok=True)
+            make(work)
+            os.replace(work / "out", folder)
+            shutil.rmtree(work)
+    return folder
+
+
+def _describe(folder: Path, outcome: Outcome) -> None:
+    records.write_json(
+        folder / "stage.json", {"seconds": outcome.seconds, "validation_loss": outcome.validation_loss}
+    )
+
+
+def _identity(row: dict[str, Any]) -> tuple:
+    return tuple(row.get(name) for name in records.IDENTITY)

@@ -1,0 +1,141 @@
+"""One arm, or one base, in a process of its own."""
+
+import logging
+import multiprocessing
+import os
+import platform
+import signal
+import subprocess
+import threading
+import traceback
+import warnings
+from importlib.metadata import version
+from multiprocessing.connection import wait
+from multiprocessing.queues import Queue
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from experiments import stages
+from experiments.arms import Arm
+from experiments.grid import load_data
+from lcx_lightning.results import records
+
+PACKAGES = ("lcx-lightning", "torch", "lightning", "transformers", "torchdiffeq", "datasets")
+
+
+def work(name: str, arm: Arm, only_base: bool, threads: int, events: Queue) -> None:
+    """Run the stages of an arm, or its base alone, and send (name, stage, done, in all, words) on the way.
+
+    A failure is written into run.json, sent as stage `failed`, and ends the process with exit code 1.
+    """
+    _follow_parent()
+    _quieten()
+    torch.set_num_threads(threads)
+
+    def report(stage: str, done: int, total: int, words: str) -> None:
+        events.put((name, stage, done, total, words))
+
+    try:
+        (stages.base if only_base else run_arm)(arm, load_data(arm.config, {}), report)
+    except BaseException as error:
+        if not only_base:
+            write_run(arm, "failed", reason=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
+        report("failed", 0, 1, f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
+        events.close()
+        events.join_thread()
+        raise SystemExit(1) from error
+
+
+def run_arm(arm: Arm, data: Any, report: stages.Report) -> None:
+    """Run base, extend and evaluate, and keep run.json true on the way."""
+    write_run(arm, "running")
+    base = stages.base(arm, data, report)
+    logger = instantiate(arm.config["logger"], run=arm.run, config=arm.config) if arm.config["logger"] else None
+    try:
+        extended = stages.extend(arm, base, data, report, logger.lightning() if logger else False)
+        model = stages.load_model(arm, base, OmegaConf.create(arm.config["method"]), extended).eval()
+        before = records.read_run(arm.folder).info.get("seconds", {}).get("evaluate", 0.0)
+        took = before + stages.evaluate(arm, model, data, report)
+        seconds = {"extend": stages.seconds(extended), "evaluate": took}
+        if logger:
+            logger.log_records(records.read_run(arm.folder).rows)
+    finally:
+        if logger:
+            logger.finish()
+    write_run(
+        arm,
+        "finished",
+        seconds=seconds,
+        device_seconds=sum(seconds.values()) * arm.config["trainer"]["devices"],
+        base={"key": arm.base_key, "seconds": stages.seconds(base)},
+        fingerprint_after_training=stages.trained_fingerprint(arm, model),
+        parameters=sum(p.numel() for p in model.parameters()),
+    )
+
+
+def write_run(arm: Arm, state: str, **more: Any) -> None:
+    """Write run.json: what was run, on what, and how far it came. What it said before stays unless it is said anew."""
+    path = arm.folder / "run.json"
+    before = records.read_json(path) if path.exists() else {}
+    said = {
+        "run": arm.run,
+        "experiment": arm.config["experiment"],
+        "arm": arm.name,
+        "method": "+".join(arm.methods),
+        "factor": arm.config["factor"],
+        "seed": arm.seed,
+        "order": arm.order,
+        "state": state,
+        "reason": None,
+        "traceback": None,
+        "pretrain_length": arm.pretrain_length,
+        "train_length": arm.train_length,
+        "lengths": arm.lengths,
+        "not_evaluated": arm.not_evaluated,
+        "fingerprint": arm.fingerprint,
+        "config": arm.config,
+        "git_commit": _git_commit(),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "hardware": _hardware(),
+    }
+    records.write_json(path, before | said | more)
+
+
+def _git_commit() -> str | None:
+    here = Path(__file__).parent
+    try:
+        asked = subprocess.run(["git", "-C", here, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return None
+    return asked.stdout.strip() or None
+
+
+def _hardware() -> dict[str, Any]:
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {"machine": platform.machine(), "cores": os.cpu_count(), "threads": torch.get_num_threads(), "gpu": gpu}
+
+
+def _follow_parent() -> None:
+    """End this process when the one that started it ends, however that happens; leave Ctrl-C to it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _quieten() -> None:
+    """Keep the libraries' advice out of the progress display; errors still come through."""
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning")

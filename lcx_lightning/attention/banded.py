@@ -1,0 +1,79 @@
+"""Banded attention, block by block: time and memory O(n * (window + sink_tokens)) (LM-Infinite, arXiv:2308.16137)."""
+
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from lcx_lightning.attention.rope import Rope, Tables, rotate
+from lcx_lightning.patterns.base import Band
+
+QUERY_BLOCK = 128  # queries that share one slice of keys; a band of w distances reads w + 127 keys for each block
+
+
+def attend_banded(
+    q: Float[Tensor, "batch heads queries dim"],
+    k: Float[Tensor, "batch groups keys dim"],
+    v: Float[Tensor, "batch groups keys dim"],
+    rope: Rope,
+    scale: float,
+) -> Float[Tensor, "batch heads queries dim"]:
+    """Attend over the union of the bands, reading for each block of queries only the keys that a band can reach.
+
+    The bands are disjoint, so the keys of all bands, side by side, are one softmax.
+    """
+    q = q * scale
+    if rope.logit_scale is not None:
+        q = q * rope.logit_scale[:, None, :, None].to(q.dtype)
+    reaches = [_span(band, rope, slice(0, q.shape[2])) for band in rope.bands]
+    q_rotated = [rotate(q, tables) for tables in rope.query_tables]
+    k_rotated = [_rotate_span(k, tables, reach) for tables, reach in zip(rope.key_tables, reaches, strict=True)]
+    outputs = []
+    for block in _blocks(q.shape[2]):
+        scores, values = [], []
+        for q_b, k_b, band, reach in zip(q_rotated, k_rotated, rope.bands, reaches, strict=True):
+            span = _span(band, rope, block)
+            k_span = k_b[:, :, span.start - reach.start : span.stop - reach.start]
+            logits = _matmul(q_b[:, :, block], k_span.mT)
+            scores.append(logits.masked_fill(~_visible(band, rope, block, span), torch.finfo(q.dtype).min))
+            values.append(v[:, :, span])
+        weights = torch.cat(scores, dim=-1).softmax(dim=-1, dtype=torch.float32).to(v.dtype)
+        outputs.append(_matmul(weights, torch.cat(values, dim=2)))
+    return torch.cat(outputs, dim=2)
+
+
+def _blocks(queries: int) -> Iterator[slice]:
+    for start in range(0, queries, QUERY_BLOCK):
+        yield slice(start, min(start + QUERY_BLOCK, queries))
+
+
+def _span(band: Band, rope: Rope, block: slice) -> slice:
+    """Return the slice of keys that the band can reach from a block of queries."""
+    keys = rope.key_index.shape[1]
+    if rope.padded:  # indices and slots differ from row to row
+        return slice(0, keys)
+    first_query = keys - rope.query_index.shape[1]  # slot of the first query
+    stop = first_query + block.stop - band.min_distance
+    if band.first_keys is not None:
+        stop = min(stop, band.first_keys)
+    start = 0 if band.max_distance is None else max(first_query + block.start - band.max_distance + 1, 0)
+    return slice(start, max(stop, start))
+
+
+def _rotate_span(k: Tensor, tables: Tables, span: slice) -> Tensor:
+    return rotate(k[:, :, span], Tables(tables.cos[:, span], tables.sin[:, span]))
+
+
+def _visible(band: Band, rope: Rope, block: slice, span: slice) -> Bool[Tensor, "rows 1 queries keys"]:
+    """Return which pairs of a block of queries and a slice of keys the band holds."""
+    visible = band.visible(rope.query_index[:, None, block, None], rope.key_index[:, None, None, span])
+    return visible & rope.key_valid[:, None, None, span]
+
+
+def _matmul(
+    x: Float[Tensor, "batch heads queries a"], y: Float[Tensor, "batch groups a b"]
+) -> Float[Tensor, "batch heads queries b"]:
+    """Return x @ y, where consecutive heads of x share one group of y, which is not copied."""
+    batch, heads, queries, _ = x.shape
+    return (x.reshape(batch, y.shape[1], -1, x.shape[-1]) @ y).reshape(batch, heads, queries, y.shape[-1])

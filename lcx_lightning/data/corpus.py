@@ -1,0 +1,103 @@
+"""A corpus: named text documents in three splits that share no document."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Document:
+    """One text of a corpus and the name by which records speak of it."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True)
+class HashSplit:
+    """The split of a document by a seeded hash of its name, so that a new document moves no other one.
+
+    Args:
+        validation_share: Expected share of the documents that go to validation, 0 to 1.
+        test_share: Expected share that goes to test.
+        seed: Another seed, another partition.
+    """
+
+    validation_share: float
+    test_share: float
+    seed: int
+
+    def __post_init__(self) -> None:
+        held_out = self.validation_share + self.test_share
+        if min(self.validation_share, self.test_share) < 0 or held_out >= 1:
+            raise ValueError(
+                "validation_share and test_share need to be at least 0 and to leave something to train on; "
+                f"{self.validation_share} and {self.test_share} were given. Lower them until their sum is below 1."
+            )
+
+    def split(self, name: str) -> str:
+        """Return the split of the document called `name`."""
+        digest = hashlib.sha256(f"{self.seed}/{name}".encode()).digest()
+        place = int.from_bytes(digest[:8], "big") / 2**64
+        if place < self.test_share:
+            return "test"
+        return "validation" if place < self.test_share + self.validation_share else "train"
+
+    def partition(self, documents: list[Document]) -> dict[str, list[Document]]:
+        """Return `documents` by split, in the order given."""
+        parts: dict[str, list[Document]] = {split: [] for split in SPLITS}
+        for document in documents:
+            parts[self.split(document.name)].append(document)
+        return parts
+
+
+class Corpus(ABC):
+    """Named documents in the splits train, validation and test, read at first use and then kept.
+
+    Attributes:
+        name: The dataset's name in records.
+    """
+
+    name: str
+
+    @abstractmethod
+    def read(self) -> dict[str, list[Document]]:
+        """Return the documents of every split, in an order that is the same in every process."""
+
+    @cached_property
+    def _documents(self) -> dict[str, list[Document]]:
+        return self.read()
+
+    def documents(self, split: str) -> list[Document]:
+        """Return the documents of `split`.
+
+        Raises:
+            ValueError: If there is no such split.
+        """
+        if split not in SPLITS:
+            raise ValueError(
+                f"A corpus has the splits {', '.join(SPLITS)}; {split!r} was asked for. Choose one of them."
+            )
+        return self._documents[split]
+
+    def identity(self) -> str:
+        """Return 16 hexadecimal digits that change when a document's name, text or split does: part of cache keys."""
+        digest = hashlib.sha256()
+        for split in SPLITS:
+            for document in sorted(self.documents(split), key=lambda d: d.name):
+                text = document.text.encode("utf-8", errors="surrogatepass")
+                digest.update(f"{split}\0{document.name}\0{len(text)}\0".encode())
+                digest.update(text)
+        return digest.hexdigest()[:16]
+
+    def report(self) -> dict[str, dict[str, int]]:
+        """Return the number of documents and of UTF-8 bytes by split."""
+        counts = {}
+        for split in SPLITS:
+            documents = self.documents(split)
+            size = sum(len(d.text.encode("utf-8", errors="replace")) for d in documents)
+            counts[split] = {"documents": len(documents), "bytes": size}
+        return counts

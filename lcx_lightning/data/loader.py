@@ -1,0 +1,41 @@
+"""A loader whose batch i is a pure function of i: a resumed run sees the batches that the uninterrupted one sees."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+Batch = dict[str, Any]
+
+
+class StepLoader:
+    """Yield `make_batch(0)` to `make_batch(steps - 1)`; one epoch is the whole run.
+
+    Lightning saves `state_dict` in its checkpoints and loads it before it asks for the first batch. From loaders
+    without a length it prefetches, which would count one batch too many; this one has a length.
+
+    Args:
+        make_batch: The batch of a step, depending on nothing but the step.
+        steps: Number of batches. With gradient accumulation these are micro-batches.
+    """
+
+    def __init__(self, make_batch: Callable[[int], Batch], steps: int) -> None:
+        self._make_batch, self._steps = make_batch, steps
+        self._start = self._yielded = 0
+
+    def __len__(self) -> int:
+        return self._steps
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield from the loaded step on; a second pass starts at 0."""
+        start, self._start = self._start, 0
+        for step in range(start, self._steps):
+            batch = self._make_batch(step)
+            self._yielded = step + 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """Return the number of batches handed out so far."""
+        return {"batches": self._yielded}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on behind the batches that `state` counts."""
+        self._start = self._yielded = state["batches"]

@@ -1,0 +1,76 @@
+"""Text to token ids and back: bytes for the embedded laboratory, a Hugging Face tokenizer for checkpoints."""
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+BYTES = 256
+
+
+@runtime_checkable
+class Tokens(Protocol):
+    """What the data needs of a tokenizer.
+
+    Attributes:
+        vocab_size: Number of ids, BOS included.
+        bos: The id that stands at position 0 of every row and window.
+    """
+
+    vocab_size: int
+    bos: int
+
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of `text`, without BOS."""
+        ...
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of `ids`."""
+        ...
+
+
+class ByteTokens:
+    """UTF-8 bytes as ids 0 to 255, BOS as 256."""
+
+    def __init__(self) -> None:
+        self.vocab_size = BYTES + 1
+        self.bos = BYTES
+
+    def encode(self, text: str) -> list[int]:
+        """Return the bytes of `text`; what UTF-8 cannot hold (a lone surrogate) becomes a question mark."""
+        return list(text.encode("utf-8", errors="replace"))
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of `ids`; BOS reads as nothing, a character cut in two as the replacement character."""
+        return bytes(i for i in ids if i < BYTES).decode("utf-8", errors="replace")
+
+
+class HubTokens:
+    """A tokenizer of the Hugging Face hub or of a local folder.
+
+    Args:
+        name: Hub id or folder.
+        revision: Commit, tag or branch of the hub repository; None is its main branch.
+
+    Raises:
+        ValueError: If the tokenizer has neither a BOS nor an EOS token. EOS stands in where BOS is missing (Qwen).
+    """
+
+    def __init__(self, name: str, revision: str | None) -> None:
+        from transformers import AutoTokenizer  # seconds to import, which the byte laboratory need not pay
+
+        self._tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
+        bos, eos = self._tokenizer.bos_token_id, self._tokenizer.eos_token_id
+        if bos is None and eos is None:
+            raise ValueError(
+                f"Rows and windows start with a BOS token (or EOS where there is none); the tokenizer {name!r} defines "
+                "neither. Set bos_token in its tokenizer_config.json."
+            )
+        self.bos: int = eos if bos is None else bos
+        self.vocab_size = len(self._tokenizer)
+
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of `text`, without special tokens."""
+        return self._tokenizer.encode(text, add_special_tokens=False, verbose=False)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of `ids`, special tokens included."""
+        return self._tokenizer.decode(ids)

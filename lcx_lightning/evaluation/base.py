@@ -1,0 +1,47 @@
+"""The interface of an evaluation: a model and data in, rows of records out, in pieces that survive an interruption."""
+
+import abc
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from lcx_lightning.data.source import LongContextData
+
+Record = dict[str, Any]  # evaluation, protocol, dataset, document, window, context_length, metric, value, n
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Rows that one batch yields: without `value` until they are computed."""
+
+    rows: list[Record]
+    compute: Callable[[PreTrainedModel], list[Record]]
+
+
+class Evaluation(abc.ABC):
+    """Score a model by one or more named protocols. All arms see the same tokens."""
+
+    @abc.abstractmethod
+    def lengths(self, pretrain_length: int) -> list[int]:
+        """Return the context lengths in tokens, shortest first."""
+
+    @abc.abstractmethod
+    def pieces(self, data: LongContextData, pretrain_length: int, reach: int | None) -> list[Piece]:
+        """Return what there is to compute, in contexts no longer than `reach` tokens (None: all).
+
+        Raises:
+            ValueError: If the data cannot serve the evaluation.
+        """
+
+
+def run(
+    evaluation: list[Piece], model: PreTrainedModel, done: Callable[[Record], bool], report: Callable[[int, int], None]
+) -> Iterator[list[Record]]:
+    """Yield the computed rows of every piece that has rows which are not `done`; report pieces done and in all."""
+    for number, piece in enumerate(evaluation):
+        report(number, len(evaluation))
+        if not all(done(row) for row in piece.rows):
+            yield [row for row in piece.compute(model) if not done(row)]
+    report(len(evaluation), len(evaluation))

@@ -1,0 +1,91 @@
+"""Growing context: perplexity of the same last tokens under longer and longer context, and of whole windows by length."""
+
+from collections.abc import Sequence
+from functools import partial
+
+from transformers import PreTrainedModel
+
+from lcx_lightning.data.source import LongContextData
+from lcx_lightning.data.windows import Window
+from lcx_lightning.evaluation.base import Evaluation, Piece, Record
+from lcx_lightning.evaluation.nll import token_nll
+
+
+class GrowingContext(Evaluation):
+    """One pass over a window of each length gives two protocols.
+
+    `last_k`: the last k tokens of the window, the same tokens at every length, so that only the context changes: does
+    more context help? `whole_window`: all tokens after BOS, the plain perplexity at a length, which mixes easy late
+    tokens with hard early ones. BOS stands at position 0 of every window; nothing is cached between windows.
+
+    Args:
+        multiples: Context lengths in units of the pretraining length L.
+        last: k, tokens scored at the end of the window.
+        windows: Windows, of different documents as far as those reach.
+        split: Of the corpus: test for results, validation for choosing recipes.
+        seed: Of the choice of windows.
+        batch_tokens: Tokens of a batch.
+
+    Raises:
+        ValueError: If there are no multiples or no windows, or `last` is below 1.
+    """
+
+    def __init__(
+        self, *, multiples: Sequence[float], last: int, windows: int, split: str, seed: int, batch_tokens: int
+    ) -> None:
+        if not multiples or min(multiples) <= 0 or last < 1 or windows < 1:
+            raise ValueError(
+                "Growing context needs multiples of the pretraining length, last >= 1 and windows >= 1, "
+                f"got multiples={list(multiples)}, {last=}, {windows=}."
+            )
+        self._multiples, self._last, self._windows = sorted(multiples), last, windows
+        self._split, self._seed, self._batch_tokens = split, seed, batch_tokens
+
+    def lengths(self, pretrain_length: int) -> list[int]:
+        return [round(m * pretrain_length) for m in self._multiples]
+
+    def pieces(self, data: LongContextData, pretrain_length: int, reach: int | None) -> list[Piece]:
+        lengths = self.lengths(pretrain_length)
+        if lengths[0] <= self._last:
+            raise ValueError(
+                f"Every context must hold the {self._last} tokens that are scored and BOS, "
+                f"but the shortest has {lengths[0]} tokens. Lower last, or raise the least of multiples."
+            )
+        windows = data.evaluation_windows(self._split, lengths[-1], self._windows, self._seed)
+        return [
+            self._piece(data, windows[start : start + batch], length)
+            for length in lengths
+            if reach is None or length <= reach
+            for batch in [max(1, self._batch_tokens // length)]
+            for start in range(0, len(windows), batch)
+        ]
+
+    def _piece(self, data: LongContextData, windows: list[Window], length: int) -> Piece:
+        rows = [self._row(data, window, length, protocol) for window in windows for protocol in self._scored(length)]
+        return Piece(rows, partial(self._compute, data=data, windows=windows, length=length))
+
+    def _scored(self, length: int) -> dict[str, int]:
+        """Return by protocol the number of tokens scored at the end of a window."""
+        return {"last_k": self._last, "whole_window": length - 1}
+
+    def _row(self, data: LongContextData, window: Window, length: int, protocol: str) -> Record:
+        return {
+            "evaluation": "growing_context",
+            "protocol": protocol,
+            "dataset": f"{data.corpus.name}/{self._split}",
+            "document": window.document,
+            "window": window.end,
+            "context_length": length,
+            "metric": "nll",
+            "n": self._scored(length)[protocol],
+        }
+
+    def _compute(
+        self, model: PreTrainedModel, data: LongContextData, windows: list[Window], length: int
+    ) -> list[Record]:
+        nll = token_nll(model, data.window_ids(windows, length).to(model.device)).double().cpu()
+        return [
+            self._row(data, window, length, protocol) | {"value": float(row[-scored:].sum())}
+            for window, row in zip(windows, nll, strict=True)
+            for protocol, scored in self._scored(length).items()
+        ]

@@ -1,0 +1,22 @@
+"""Negative log-likelihood of every token of a window, without ever holding all logits."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from transformers import PreTrainedModel
+
+LOGITS = 2**25  # at once: 128 MiB of float32
+
+
+@torch.inference_mode()
+def token_nll(model: PreTrainedModel, ids: Int[Tensor, "rows tokens"]) -> Float[Tensor, "rows tokens-1"]:
+    """Return the negative log-likelihood in nats of every token after the first, float32, in one pass."""
+    hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
+    head = model.get_output_embeddings()
+    chunk = max(1, LOGITS // (len(ids) * model.config.vocab_size))
+    parts = [
+        cross_entropy(head(h).float().flatten(0, 1), t.flatten(), reduction="none").view_as(t)
+        for h, t in zip(hidden.split(chunk, dim=1), ids[:, 1:].split(chunk, dim=1), strict=True)
+    ]
+    return torch.cat(parts, dim=1)

@@ -1,0 +1,60 @@
+"""A context-extension method: scaling x positions x temperature x pattern."""
+
+from jaxtyping import Bool
+from torch import Tensor, nn
+
+from lcx_lightning.attention.rope import Rope
+from lcx_lightning.patterns.base import Pattern
+from lcx_lightning.positions.base import PositionScheme
+from lcx_lightning.scaling.base import FrequencyScaling
+from lcx_lightning.temperature.base import Temperature
+
+
+class Method(nn.Module):
+    """Decide, for every forward pass, how positions are read.
+
+    Args:
+        scaling: Turns the scale factor into frequencies.
+        positions: Chooses the scale factor and the positions.
+        temperature: Scales the logits.
+        pattern: Chooses which keys each query sees.
+    """
+
+    def __init__(
+        self, *, scaling: FrequencyScaling, positions: PositionScheme, temperature: Temperature, pattern: Pattern
+    ) -> None:
+        super().__init__()
+        self.scaling, self.positions, self.temperature, self.pattern = scaling, positions, temperature, pattern
+
+    def rope(self, valid: Bool[Tensor, "rows keys"], queries: int, draw: int | None = None) -> Rope:
+        """Return the positions of one forward pass.
+
+        Args:
+            valid: False on padding, which may stand on either side; one row serves a batch of equal rows. Every row
+                has its own length, and so its own factor and frequencies.
+            queries: The queries are the last so many tokens.
+            draw: Seed of a training placement; None places as in evaluation.
+
+        Raises:
+            ValueError: If the method is in training and samples positions, but was given no draw.
+        """
+        if draw is None and self.training and self.positions.samples:
+            raise ValueError(
+                f"{type(self.positions).__name__} samples positions in training and needs a seed for it: pass draw=... "
+                "to the model, a number that changes every step, or call eval()."
+            )
+        spec = self.scaling.spec
+        index = (valid.cumsum(dim=-1) - 1).clamp(min=0)
+        place = self.positions.place(index.amax(dim=-1) + 1, spec.pretrain_length, draw)
+        positions = place.positions.expand(len(index), -1).gather(1, index)
+        visible = index[:, -queries:] + 1
+        return Rope(
+            index=index,
+            positions=positions,
+            valid=valid,
+            queries=queries,
+            inv_freq=self.scaling(place.factor.float()),
+            feature_scale=spec.feature_scale * self.temperature.feature_scale(place.factor),
+            logit_scale=self.temperature.logit_scale(visible, spec.pretrain_length),
+            bands=self.pattern.bands(),
+        )

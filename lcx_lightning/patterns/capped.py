@@ -1,0 +1,22 @@
+"""Capped distances: see everything, but nothing farther than a limit (LM-Infinite's limit alone, arXiv:2308.16137)."""
+
+from lcx_lightning.patterns.base import Band, Pattern, limited
+
+
+class Capped(Pattern):
+    """See every earlier token, rotated at min(distance, distance_limit). This is also ReRoPE.
+
+    Args:
+        distance_limit: Tokens; L_pretrain in the paper.
+
+    Raises:
+        ValueError: If distance_limit is below 1.
+    """
+
+    def __init__(self, *, distance_limit: int) -> None:
+        if distance_limit < 1:
+            raise ValueError(f"Capped needs distance_limit >= 1, got {distance_limit}.")
+        self.distance_limit = distance_limit
+
+    def bands(self) -> list[Band]:
+        return limited(Band(), self.distance_limit)

@@ -1,0 +1,166 @@
+"""Records: one row per evaluated number, appended and synced at once, and the files beside them."""
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+IDENTITY = ("run", "evaluation", "protocol", "dataset", "document", "window", "context_length", "metric")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One arm at one seed: its folder, its run.json and its rows (of rows with one identity the last)."""
+
+    folder: Path
+    info: dict
+    rows: list[dict]
+
+    @property
+    def arm(self) -> str:
+        """Display name of the arm."""
+        return self.info["arm"]
+
+    @property
+    def finished(self) -> bool:
+        """Whether every evaluation of the run is done."""
+        return self.info.get("state") == "finished"
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A results folder: experiment.json and the runs, by rank of the arm in the grid, then by seed."""
+
+    folder: Path
+    meta: dict
+    runs: list[Run]
+
+    @property
+    def name(self) -> str:
+        """Name of the experiment, or of its folder."""
+        return self.meta.get("name") or self.folder.resolve().name
+
+    def arms(self) -> list[str]:
+        """Names of the arms in the order of the grid."""
+        return list(dict.fromkeys(run.arm for run in self.runs))
+
+    def runs_of(self, arm: str) -> list[Run]:
+        """Runs of one arm, by seed."""
+        return [run for run in self.runs if run.arm == arm]
+
+    def seeds(self) -> list[int]:
+        """Seeds that any arm has, ascending."""
+        return sorted({run.info.get("seed", 0) for run in self.runs})
+
+    def protocols(self) -> list[str]:
+        """Protocols with rows of NLL, in the order of experiment.json; those it names where no run has such rows."""
+        seen = dict.fromkeys(row["protocol"] for run in self.runs for row in run.rows if row["metric"] == "nll")
+        named: list[str] = list(self.meta.get("protocols") or ())
+        found = [*(p for p in named if p in seen), *(p for p in seen if p not in named)]
+        return found or named
+
+
+def append(path: Path | str, rows: Iterable[dict]) -> None:
+    """Write each row as one line at the end of the file, on disk when this returns.
+
+    A line without an end, left by a kill, is cut off first: its number is evaluated again by the run that resumes.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _cut_torn_line(path)
+    with path.open("ab") as file:
+        file.write("".join(json.dumps(row) + "\n" for row in rows).encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _cut_torn_line(path: Path) -> None:
+    if not path.exists() or not path.stat().st_size:
+        return
+    with path.open("rb+") as file:
+        file.seek(-1, os.SEEK_END)
+        if file.read() == b"\n":
+            return
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)
+
+
+def read(path: Path | str) -> list[dict]:
+    """Rows of the file, without a torn last line; ValueError for a line in the middle that is no record."""
+    *lines, _torn = Path(path).read_bytes().split(b"\n")
+    return [_parse(line, path, number) for number, line in enumerate(lines, start=1)]
+
+
+def _parse(line: bytes, path: Path | str, number: int) -> dict:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        row = error
+    if not isinstance(row, dict):
+        raise ValueError(
+            f"{path}, line {number}: needed one JSON object, found {line[:60]!r}. Delete the line and run the arm "
+            "again: it evaluates only what is missing."
+        )
+    return row
+
+
+def write_json(path: Path | str, value: object) -> None:
+    """Write the file as a whole or not at all: a reader sees the old text or the new one, also after a kill."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(value, indent=2) + "\n"
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_json(path: Path | str) -> dict:
+    """The object in the file; ValueError naming the file where it is not JSON."""
+    try:
+        return json.loads(Path(path).read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: needed JSON, found {error}. Delete the file and run the arm again.") from error
+
+
+def read_run(folder: Path | str) -> Run:
+    """One run folder: run.json and, where it exists, records.jsonl."""
+    folder = Path(folder)
+    info = {"arm": folder.name, "seed": 0} | read_json(folder / "run.json")
+    path = folder / "records.jsonl"
+    rows = read(path) if path.exists() else []
+    last = {tuple(row.get(name) for name in IDENTITY): row for row in rows}
+    return Run(folder, info, list(last.values()))
+
+
+def read_experiment(folder: Path | str) -> Experiment:
+    """The experiment in a results folder; ValueError where there is none or two folders hold the same arm and seed."""
+    folder = Path(folder)
+    runs = [read_run(path.parent) for path in sorted(folder.glob("*/run.json"))]
+    if not runs:
+        problem = "has no runs in it" if folder.is_dir() else "does not exist"
+        raise ValueError(
+            f"A results folder with one folder per run (run.json, records.jsonl) is needed; {folder} {problem}. "
+            "Run the experiment first, or give another folder."
+        )
+    _refuse_doubles(runs)
+    runs.sort(key=lambda run: (run.info.get("order", len(runs)), run.arm, run.info["seed"]))
+    meta = folder / "experiment.json"
+    return Experiment(folder, read_json(meta) if meta.exists() else {}, runs)
+
+
+def _refuse_doubles(runs: list[Run]) -> None:
+    seen: dict[tuple, Path] = {}
+    for run in runs:
+        other = seen.setdefault((run.arm, run.info["seed"]), run.folder)
+        if other != run.folder:
+            raise ValueError(
+                f"One folder per arm and seed is needed; {other} and {run.folder} both hold {run.arm}, seed "
+                f"{run.info['seed']}. Move the older one away."
+            )

@@ -1,0 +1,50 @@
+"""The interface of a frequency scaling: how fast each rotary pair turns when the context is stretched by a factor."""
+
+import abc
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class RopeSpec:
+    """The rotary embedding a checkpoint was pretrained with (RoFormer, arXiv:2104.09864)."""
+
+    dim: int  # rotated features per head, even
+    base: float  # theta of RoFormer; 10 000 for LLaMA-2
+    pretrain_length: int  # tokens; L in the papers
+    own_inv_freq: tuple[float, ...] | None = None  # radians per token, of a checkpoint that carries a scaling
+    feature_scale: float = 1.0  # what such a checkpoint multiplies its rotated queries and keys by
+
+    def inv_freq(self) -> Float[Tensor, " pairs"]:
+        """Return the pretrained frequencies in radians per token, float32, fastest pair first."""
+        if self.own_inv_freq is not None:
+            return torch.tensor(self.own_inv_freq, dtype=torch.float32)
+        exponent = torch.arange(0, self.dim, 2, dtype=torch.float32) / self.dim
+        return self.base**-exponent
+
+
+class FrequencyScaling(nn.Module, abc.ABC):
+    """Frequencies as a function of the scale factor s = length / pretraining length.
+
+    Every scaling returns the pretrained frequencies at s = 1 and, before a learned one has learned, never turns a pair
+    faster than pretraining did.
+    Call the module, not `inv_freq`: sharded training gathers the parameters of a learned scaling around the call.
+
+    Args:
+        spec: The rotary embedding of the checkpoint.
+    """
+
+    def __init__(self, spec: RopeSpec) -> None:
+        super().__init__()
+        self.spec = spec
+
+    @abc.abstractmethod
+    def inv_freq(self, factor: Float[Tensor, " rows"]) -> Float[Tensor, "rows pairs"]:
+        """Return frequencies in radians per token, float32, for scale factors of at least 1."""
+
+    def forward(self, factor: Float[Tensor, " rows"]) -> Float[Tensor, "rows pairs"]:
+        """Return `inv_freq(factor)`."""
+        return self.inv_freq(factor)

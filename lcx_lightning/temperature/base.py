@@ -1,0 +1,25 @@
+"""The interface of a temperature: how attention logits are scaled, beside the model's own 1 / sqrt(head_dim)."""
+
+import abc
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+class Temperature(abc.ABC):  # noqa: B024 scaling nothing is a temperature too
+    """Scale the rotated features, or the logits, or neither."""
+
+    def feature_scale(self, factor: Float[Tensor, " rows"]) -> Float[Tensor, " rows"]:
+        """Return what the rotated features of queries and of keys are multiplied by; unrotated features stay."""
+        return factor.new_ones(factor.shape)
+
+    def logit_scale(
+        self, visible: Int[Tensor, "rows queries"], pretrain_length: int
+    ) -> Float[Tensor, "rows queries"] | None:
+        """Return what the logits of each query are multiplied by, or None to leave them alone.
+
+        Args:
+            visible: The number of tokens of its text that each query has read, itself included.
+            pretrain_length: Tokens; L in the papers.
+        """
+        return None

@@ -1,0 +1,71 @@
+"""One stage of training, from the first step or from where it stopped."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import ModelCheckpoint
+from transformers import PreTrainedModel
+
+from lcx_lightning.data.module import LongContextDataModule
+from lcx_lightning.training.module import LongContextModule
+from lcx_lightning.training.progress import Progress, Report
+
+CHECKPOINT_EVERY = timedelta(seconds=20)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a stage of training leaves behind, beside the model."""
+
+    model: PreTrainedModel
+    seconds: float  # of training steps, wall clock, restarts included
+    validation_loss: float  # nats per token
+
+
+def fit(
+    module: LongContextModule,
+    data: LongContextDataModule,
+    trainer: Callable[..., L.Trainer],
+    *,
+    steps: int,
+    tokens: int,
+    folder: Path,
+    report: Report,
+    logger: Any,
+) -> Outcome:
+    """Train for `steps` optimizer steps and return the model in evaluation mode.
+
+    A checkpoint is written to `folder` every 20 s; if there is one, training goes on from it.
+
+    Args:
+        module: Model, loss and optimizer.
+        data: Batches.
+        trainer: Makes Lightning's Trainer; the stage adds its own arguments.
+        steps: Optimizer steps.
+        tokens: Tokens of a step, for the throughput.
+        folder: For checkpoints, of this stage alone.
+        report: Receives the progress.
+        logger: A Lightning logger, or False.
+    """
+    progress = Progress(report, tokens)
+    checkpoint = ModelCheckpoint(
+        dirpath=folder, filename="last", train_time_interval=CHECKPOINT_EVERY, enable_version_counter=False
+    )
+    loop = trainer(
+        max_steps=steps,
+        callbacks=[progress, checkpoint],
+        logger=logger,
+        num_sanity_val_steps=0,
+        log_every_n_steps=10,
+        use_distributed_sampler=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    last = folder / "last.ckpt"
+    loop.fit(module, datamodule=data, ckpt_path=last if last.exists() else None, weights_only=True)
+    assert module.model is not None
+    return Outcome(module.model.eval(), progress.seconds, float(loop.callback_metrics["validation/loss"]))

@@ -1,0 +1,76 @@
+"""LongContextModule: a Hugging Face model with a method attached, under Lightning's Trainer."""
+
+from collections.abc import Callable
+from typing import Any
+
+import lightning as L
+import numpy as np
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+from transformers import PreTrainedModel
+
+
+class LongContextModule(L.LightningModule):
+    """Next-token training of a model that uses a method.
+
+    Args:
+        load: Returns the model with its method attached; called once, when the Trainer sets up.
+        optimizer: Returns the optimizer of a model.
+        schedule: Factor of the learning rates by optimizer step.
+        seed: With the optimizer step, it decides the placement of sampled positions.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[], PreTrainedModel],
+        *,
+        optimizer: Callable[[PreTrainedModel], Optimizer],
+        schedule: Callable[[int], float],
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self._load, self._optimizer, self._schedule, self._seed = load, optimizer, schedule, seed
+        self.model: PreTrainedModel | None = None
+
+    def configure_model(self) -> None:
+        """Load the model, unless a fit before has done so."""
+        if self.model is None:
+            self.model = self._load()
+
+    def forward(self, input_ids: Int[Tensor, "rows tokens"], **kwargs: Any) -> Float[Tensor, "rows tokens vocabulary"]:
+        """Return the logits."""
+        assert self.model is not None
+        return self.model(input_ids=input_ids, use_cache=False, **kwargs).logits
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        """Return the mean loss in nats per token; one placement of positions serves all micro-batches of a step."""
+        ids = batch["input_ids"]
+        loss = next_token_loss(self(ids, draw=draw_seed(self._seed, self.global_step)), ids)
+        self.log("train/loss", loss)
+        return loss
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Log the mean loss in nats per token, positions placed as in evaluation."""
+        ids = batch["input_ids"]
+        self.log("validation/loss", next_token_loss(self(ids), ids), batch_size=len(ids), sync_dist=True)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """Return the optimizer and its schedule, by optimizer step."""
+        assert self.model is not None
+        optimizer = self._optimizer(self.model)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, self._schedule), "interval": "step"}}
+
+
+def next_token_loss(
+    logits: Float[Tensor, "rows tokens vocabulary"], ids: Int[Tensor, "rows tokens"]
+) -> Float[Tensor, ""]:
+    """Return the mean negative log-likelihood of every token after the first, in nats, float32."""
+    return cross_entropy(logits[:, :-1].float().flatten(0, 1), ids[:, 1:].flatten())
+
+
+def draw_seed(seed: int, step: int) -> int:
+    """Return the seed of the training placement of one optimizer step."""
+    return int(np.random.SeedSequence([seed, step]).generate_state(1)[0])
