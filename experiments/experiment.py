@@ -9,8 +9,8 @@ from rich.console import Console
 from experiments.arms import Arm
 from experiments.grid import build
 from experiments.report import report
+from experiments.runfile import read_run, write_run
 from experiments.schedule import Job, run_jobs
-from experiments.worker import write_run
 from lcx_lightning.results import records
 
 
@@ -56,7 +56,9 @@ def claim(config: DictConfig, command: str, arms: list[Arm]) -> Path:
     path = folder / "experiment.json"
     owner = records.read_json(path)["name"] if path.exists() else config.experiment
     if owner != config.experiment:
-        raise ValueError(f"{folder} holds the records of experiment {owner!r}, not of {config.experiment!r}: move it away.")
+        raise ValueError(
+            f"{folder} holds the records of experiment {owner!r}, not of {config.experiment!r}: move it away."
+        )
     Path(config.cache_dir).expanduser().mkdir(parents=True, exist_ok=True)
     records.write_json(
         path,
@@ -79,7 +81,7 @@ def plan(arms: list[Arm]) -> list[Job]:
         if arm.equals_pretrained:
             write_run(arm, "skipped", reason="equals pretrained")
             continue
-        if _finished(arm):
+        if read_run(arm).get("state") == "finished":
             write_run(arm, "finished")
             continue
         missing = arm.config["model"]["recipe"] and not arm.cache("base", arm.base_key).exists()
@@ -88,11 +90,6 @@ def plan(arms: list[Arm]) -> list[Job]:
         name = f"{arm.name}, seed {arm.seed}"
         jobs.append(Job(name, arm, only_base=False, needs=bases.get(arm.base_key)))
     return [*bases.values(), *jobs]
-
-
-def _finished(arm: Arm) -> bool:
-    path = arm.folder / "run.json"
-    return path.exists() and records.read_json(path)["state"] == "finished"
 
 
 def _refuse_equals(arms: list[Arm]) -> None:

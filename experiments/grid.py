@@ -1,6 +1,7 @@
 """The grid of an experiment: the arms that a configuration and the command line describe, each built once."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from hydra import compose
@@ -26,17 +27,24 @@ def expand(config: DictConfig, command_line: list[str]) -> list[tuple[str, list[
         command_line: Its overrides, which win over those of an arm.
     """
     parser = OverridesParser.create()
-    given = {o.key_or_group: o.input_line for o in parser.parse_overrides(command_line)}
+    given = _by_key(parser, command_line)
     grid: dict[tuple[str, ...], dict[str, str]] = {}
     for line in config.arms or [""]:
         for overrides in BasicSweeper.split_arguments(parser.parse_overrides(line.split()), None)[0]:
-            own = {o.key_or_group: o.input_line for o in parser.parse_overrides(list(overrides))}
+            own = _by_key(parser, overrides)
             merged = {**own, **given}
             grid.setdefault(tuple(sorted(merged.values())), {k: v for k, v in own.items() if k not in given})
-    composed = [(own, compose("run", [*given.values(), *own.values()], return_hydra_config=True)) for own in grid.values()]
+    composed = [
+        (own, compose("run", [*given.values(), *own.values()], return_hydra_config=True)) for own in grid.values()
+    ]
     arms = [(own, methods_of(arm), arm) for own, arm in composed]
     shared = Counter(tuple(names) for _, names, _ in arms)
     return [(arm_name(names, own, shared[tuple(names)] > 1), names, arm) for own, names, arm in arms]
+
+
+def _by_key(parser: OverridesParser, overrides: Sequence[str]) -> dict[str, str]:
+    """Return overrides by what they override."""
+    return {parsed.key_or_group: str(parsed.input_line) for parsed in parser.parse_overrides(list(overrides))}
 
 
 def methods_of(config: DictConfig) -> list[str]:
@@ -45,9 +53,8 @@ def methods_of(config: DictConfig) -> list[str]:
     Raises:
         ValueError: If two of them set one part differently.
     """
-    choice = config.hydra.runtime.choices["method"]
-    names = OmegaConf.to_container(choice) if OmegaConf.is_config(choice) else choice
-    names = [name.strip(" '\"") for name in names.strip("[]").split(",")] if isinstance(names, str) else list(names)
+    choice = str(config.hydra.runtime.choices["method"])  # "clex", or "['clex', 'lm_infinite']"
+    names = [name.strip(" '\"") for name in choice.strip("[]").split(",")]
     read_method(names)
     return names
 
@@ -87,14 +94,16 @@ def _build(
     data = load_data(plain, datas)
     train_length = plain["training"] and round(plain["training"]["length_factor"] * spec.pretrain_length)
     arm = Arm(name, methods, order, plain, data.corpus.identity(), spec.pretrain_length, train_length)
-    method = build_method(OmegaConf.create(plain["method"]), spec)
+    method = build_method(DictConfig(plain["method"]), spec)
     evaluation = instantiate(plain["evaluation"])
     reach = method.positions.reach(spec.pretrain_length)
     wanted = evaluation.lengths(spec.pretrain_length)
     arm.lengths = [n for n in wanted if reach is None or n <= reach]
     arm.not_evaluated = {str(n): f"beyond max_factor, {reach} tokens" for n in wanted if n not in arm.lengths}
     if not arm.lengths:
-        raise ValueError(f"{name} reaches {reach} tokens, but the shortest evaluated length is {wanted[0]}: raise factor.")
+        raise ValueError(
+            f"{name} reaches {reach} tokens, but the shortest evaluated length is {wanted[0]}: raise factor."
+        )
     evaluation.pieces(data, spec.pretrain_length, reach)
     sights = fingerprint(method, arm.lengths, train_length)
     untouched = build_method(read_method(BASELINE), spec)

@@ -7,7 +7,15 @@ from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from experiments.arms import Arm
 
@@ -28,6 +36,7 @@ class Job:
 
 def run_jobs(jobs: list[Job], at_once: int, console: Console) -> None:
     """Run all jobs, `at_once` at a time, and set their states. A job that fails stops those that need it, no others."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads are tenfold slower on a busy machine
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["experiments.worker"])
     events = context.Queue()
@@ -60,7 +69,7 @@ def _display(console: Console) -> Progress:
     )
 
 
-def _start_ready(jobs: list[Job], at_once: int, context, events, display: Progress) -> None:  # noqa: ANN001
+def _start_ready(jobs: list[Job], at_once: int, context, events, display: Progress) -> None:
     for job in jobs:
         if job.state == "waiting" and job.needs is not None and job.needs.state == "failed":
             job.state, job.error = "failed", f"its base failed: {job.needs.error}"
@@ -71,8 +80,9 @@ def _start_ready(jobs: list[Job], at_once: int, context, events, display: Progre
         threads = max(1, cores // min(at_once, running + len(ready)))
         job.task = display.add_task(job.name, total=None, words="starting")
         worker = "experiments.worker"
-        job.process = context.Process(target=_work, args=(worker, job.name, job.arm, job.only_base, threads, events))
-        job.process.start()
+        process = context.Process(target=_work, args=(worker, job.name, job.arm, job.only_base, threads, events))
+        process.start()
+        job.process = process
         job.state = "running"
 
 
@@ -83,7 +93,7 @@ def _work(module: str, *arguments: object) -> None:
     importlib.import_module(module).work(*arguments)
 
 
-def _drain(jobs: list[Job], events, display: Progress) -> None:  # noqa: ANN001
+def _drain(jobs: list[Job], events, display: Progress) -> None:
     try:
         event = events.get(timeout=0.2)
     except queue.Empty:
@@ -101,7 +111,7 @@ def _drain(jobs: list[Job], events, display: Progress) -> None:  # noqa: ANN001
             event = None
 
 
-def _collect(jobs: list[Job], events, display: Progress) -> None:  # noqa: ANN001
+def _collect(jobs: list[Job], events, display: Progress) -> None:
     for job in jobs:
         if job.state != "running" or job.process is None or job.process.is_alive():
             continue
@@ -113,4 +123,6 @@ def _collect(jobs: list[Job], events, display: Progress) -> None:  # noqa: ANN00
         if job.task is not None:
             display.remove_task(job.task)
         mark = "[green]done[/]" if code == 0 else "[red]failed[/]"
-        display.console.print(f"{mark} {job.name}" + (f": {job.error.splitlines()[0]}" if code else ""), highlight=False)
+        display.console.print(
+            f"{mark} {job.name}" + (f": {job.error.splitlines()[0]}" if code else ""), highlight=False
+        )

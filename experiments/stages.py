@@ -22,6 +22,7 @@ from lcx_lightning.data.module import LongContextDataModule
 from lcx_lightning.data.source import LongContextData
 from lcx_lightning.evaluation.base import run
 from lcx_lightning.fingerprint import digest, fingerprint
+from lcx_lightning.method import Method
 from lcx_lightning.models import rope_spec
 from lcx_lightning.results import records
 from lcx_lightning.training.fit import Outcome, fit
@@ -97,7 +98,8 @@ def load_model(arm: Arm, base_folder: Path | None, method: Any, extended: Path |
 
 def trained_fingerprint(arm: Arm, model: PreTrainedModel) -> str:
     """Return the hash of what the attached method does now, learned parts included."""
-    return digest(fingerprint(model.base_model.method, arm.lengths, arm.train_length))
+    method: Method = model.base_model.method  # pyright: ignore[reportAssignmentType]
+    return digest(fingerprint(method, arm.lengths, arm.train_length))
 
 
 def seconds(folder: Path | None) -> float:
@@ -148,9 +150,7 @@ def _once(folder: Path, make: Callable[[Path], None]) -> Path:
 
 
 def _describe(folder: Path, outcome: Outcome) -> None:
-    records.write_json(
-        folder / "stage.json", {"seconds": outcome.seconds, "validation_loss": outcome.validation_loss}
-    )
+    records.write_json(folder / "stage.json", {"seconds": outcome.seconds, "validation_loss": outcome.validation_loss})
 
 
 def _identity(row: dict[str, Any]) -> tuple:

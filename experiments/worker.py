@@ -3,16 +3,12 @@
 import logging
 import multiprocessing
 import os
-import platform
 import signal
-import subprocess
 import threading
 import traceback
 import warnings
-from importlib.metadata import version
 from multiprocessing.connection import wait
 from multiprocessing.queues import Queue
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,9 +19,8 @@ from omegaconf import OmegaConf
 from experiments import stages
 from experiments.arms import Arm
 from experiments.grid import load_data
+from experiments.runfile import read_run, write_run
 from lcx_lightning.results import records
-
-PACKAGES = ("lcx-lightning", "torch", "lightning", "transformers", "torchdiffeq", "datasets")
 
 
 def work(name: str, arm: Arm, only_base: bool, threads: int, events: Queue) -> None:
@@ -55,11 +50,11 @@ def run_arm(arm: Arm, data: Any, report: stages.Report) -> None:
     """Run base, extend and evaluate, and keep run.json true on the way."""
     write_run(arm, "running")
     base = stages.base(arm, data, report)
-    logger = instantiate(arm.config["logger"], run=arm.run, config=arm.config) if arm.config["logger"] else None
+    logger = instantiate(arm.config["logger"], run=arm.run, cfg=arm.config) if arm.config["logger"] else None
     try:
         extended = stages.extend(arm, base, data, report, logger.lightning() if logger else False)
         model = stages.load_model(arm, base, OmegaConf.create(arm.config["method"]), extended).eval()
-        before = records.read_run(arm.folder).info.get("seconds", {}).get("evaluate", 0.0)
+        before = read_run(arm).get("seconds", {}).get("evaluate", 0.0)
         took = before + stages.evaluate(arm, model, data, report)
         seconds = {"extend": stages.seconds(extended), "evaluate": took}
         if logger:
@@ -76,48 +71,6 @@ def run_arm(arm: Arm, data: Any, report: stages.Report) -> None:
         fingerprint_after_training=stages.trained_fingerprint(arm, model),
         parameters=sum(p.numel() for p in model.parameters()),
     )
-
-
-def write_run(arm: Arm, state: str, **more: Any) -> None:
-    """Write run.json: what was run, on what, and how far it came. What it said before stays unless it is said anew."""
-    path = arm.folder / "run.json"
-    before = records.read_json(path) if path.exists() else {}
-    said = {
-        "run": arm.run,
-        "experiment": arm.config["experiment"],
-        "arm": arm.name,
-        "method": "+".join(arm.methods),
-        "factor": arm.config["factor"],
-        "seed": arm.seed,
-        "order": arm.order,
-        "state": state,
-        "reason": None,
-        "traceback": None,
-        "pretrain_length": arm.pretrain_length,
-        "train_length": arm.train_length,
-        "lengths": arm.lengths,
-        "not_evaluated": arm.not_evaluated,
-        "fingerprint": arm.fingerprint,
-        "config": arm.config,
-        "git_commit": _git_commit(),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
-        "hardware": _hardware(),
-    }
-    records.write_json(path, before | said | more)
-
-
-def _git_commit() -> str | None:
-    here = Path(__file__).parent
-    try:
-        asked = subprocess.run(["git", "-C", here, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        return None
-    return asked.stdout.strip() or None
-
-
-def _hardware() -> dict[str, Any]:
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return {"machine": platform.machine(), "cores": os.cpu_count(), "threads": torch.get_num_threads(), "gpu": gpu}
 
 
 def _follow_parent() -> None:

@@ -19,9 +19,10 @@ def attach(model: PreTrainedModel, method: Method) -> PreTrainedModel:
     The model's own rotation becomes the identity, so its cache holds unrotated keys; a forward pre-hook hands each
     attention layer one `Rope`. The parameters of the method become parameters of the model: they are trained,
     sharded and saved with it. Training passes of methods that sample positions take a seed: `model(..., draw=step)`.
+    Positions follow from the attention mask: `position_ids` are ignored.
 
     Raises:
-        ValueError: If the model has a method already.
+        ValueError: If the model has a method already; in a forward pass, if its mask or cache is not supported.
     """
     base = model.base_model
     if hasattr(base, "method"):
@@ -57,6 +58,10 @@ def _insert_rope(base: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dic
     if mask is None or bool(mask.all()):
         keys = queries + (0 if cache is None else cache.get_seq_length())
         mask = torch.ones(1, keys, dtype=torch.bool, device=tokens.device)
+    if mask.ndim != 2:
+        raise ValueError(
+            f"A mask says which keys are padding, [batch, keys]: this one has the shape {list(mask.shape)}."
+        )
     method: Method = base.method  # pyright: ignore[reportAssignmentType]
     return args, kwargs | {"rope": method.rope(mask.bool(), queries, draw)}
 
@@ -72,4 +77,7 @@ def _attention(
     rope: Rope,
     **_: object,
 ) -> tuple[Tensor, None]:
+    slots, keys = k.shape[2], rope.key_index.shape[1]
+    if slots != keys:
+        raise ValueError(f"This cache hands out {slots} keys for {keys} tokens: use one that grows, as DynamicCache.")
     return attend(q, k, v, rope, scaling).transpose(1, 2), None

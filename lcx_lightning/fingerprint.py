@@ -1,4 +1,4 @@
-"""The fingerprint of a method: what it does to frequencies, positions, logits and visibility, as numbers and as a hash."""
+"""The fingerprint of a method: what it does to frequencies, positions, logits and visibility, and its hash."""
 
 import hashlib
 import json

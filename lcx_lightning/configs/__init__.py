@@ -36,7 +36,9 @@ def read_method(names: str | Sequence[str]) -> DictConfig:
                 f"Methods that are composed must not claim one part differently: {' and '.join(claims)} all set "
                 f"{part}. Leave all but one out, or write a method file that says which one counts."
             )
-    return complete(OmegaConf.merge(*parts))
+    merged = OmegaConf.merge(*parts)
+    assert isinstance(merged, DictConfig)
+    return complete(merged)
 
 
 def complete(method: DictConfig) -> DictConfig:

@@ -1,4 +1,4 @@
-"""Growing context: perplexity of the same last tokens under longer and longer context, and of whole windows by length."""
+"""Growing context: perplexity of the same last tokens under longer and longer context, and of whole windows."""
 
 from collections.abc import Sequence
 from functools import partial

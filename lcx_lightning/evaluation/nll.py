@@ -14,6 +14,7 @@ def token_nll(model: PreTrainedModel, ids: Int[Tensor, "rows tokens"]) -> Float[
     """Return the negative log-likelihood in nats of every token after the first, float32, in one pass."""
     hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
     head = model.get_output_embeddings()
+    assert head is not None
     chunk = max(1, LOGITS // (len(ids) * model.config.vocab_size))
     parts = [
         cross_entropy(head(h).float().flatten(0, 1), t.flatten(), reduction="none").view_as(t)

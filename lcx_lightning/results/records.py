@@ -142,7 +142,11 @@ def read_run(folder: Path | str) -> Run:
 def read_experiment(folder: Path | str) -> Experiment:
     """The experiment in a results folder; ValueError where there is none or two folders hold the same arm and seed."""
     folder = Path(folder)
-    runs = [read_run(path.parent) for path in sorted(folder.glob("*/run.json"))]
+    path = folder / "experiment.json"
+    meta = read_json(path) if path.exists() else {}
+    asked = meta.get("runs")  # other folders are of settings that the last command did not ask for
+    found = [path.parent for path in sorted(folder.glob("*/run.json"))]
+    runs = [read_run(run) for run in found if asked is None or run.name in asked]
     if not runs:
         problem = "has no runs in it" if folder.is_dir() else "does not exist"
         raise ValueError(
@@ -151,8 +155,7 @@ def read_experiment(folder: Path | str) -> Experiment:
         )
     _refuse_doubles(runs)
     runs.sort(key=lambda run: (run.info.get("order", len(runs)), run.arm, run.info["seed"]))
-    meta = folder / "experiment.json"
-    return Experiment(folder, read_json(meta) if meta.exists() else {}, runs)
+    return Experiment(folder, meta, runs)
 
 
 def _refuse_doubles(runs: list[Run]) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import lightning as L
 import numpy as np
 from jaxtyping import Float, Int
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
@@ -57,11 +58,14 @@ class LongContextModule(L.LightningModule):
         ids = batch["input_ids"]
         self.log("validation/loss", next_token_loss(self(ids), ids), batch_size=len(ids), sync_dist=True)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return the optimizer and its schedule, by optimizer step."""
         assert self.model is not None
         optimizer = self._optimizer(self.model)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, self._schedule), "interval": "step"}}
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": LambdaLR(optimizer, self._schedule), "interval": "step"},
+        }
 
 
 def next_token_loss(

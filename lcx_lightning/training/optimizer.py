@@ -11,7 +11,8 @@ from transformers import PreTrainedModel
 
 def parameter_groups(model: PreTrainedModel) -> dict[str, list[nn.Parameter]]:
     """Return the trainable parameters: `matrices` between features, `rest` (embeddings, head, norms), `method`."""
-    outer = {id(p) for m in (model.get_input_embeddings(), model.get_output_embeddings()) for p in m.parameters()}
+    ends = (model.get_input_embeddings(), model.get_output_embeddings())
+    outer = {id(p) for module in ends if module is not None for p in module.parameters()}
     groups: dict[str, list[nn.Parameter]] = {"matrices": [], "rest": [], "method": []}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
@@ -40,7 +41,7 @@ def adamw(
     groups = parameter_groups(model)
     own = [{"params": groups["method"], "lr": method_lr, "weight_decay": 0.0}] if groups["method"] else []
     params = groups["matrices"] + groups["rest"]
-    return AdamW([{"params": params}, *own], lr=lr, betas=tuple(betas), weight_decay=weight_decay)
+    return AdamW([{"params": params}, *own], lr=lr, betas=(betas[0], betas[1]), weight_decay=weight_decay)
 
 
 class MuonAdamW(Optimizer):
@@ -60,7 +61,7 @@ class MuonAdamW(Optimizer):
         groups = parameter_groups(model)
         own = [{"params": groups["method"], "lr": method_lr}] if groups["method"] else []
         self.muon = Muon(groups["matrices"], lr=matrix_lr, weight_decay=0.0)
-        self.adamw = AdamW([{"params": groups["rest"]}, *own], lr=lr, betas=tuple(betas), weight_decay=0.0)
+        self.adamw = AdamW([{"params": groups["rest"]}, *own], lr=lr, betas=(betas[0], betas[1]), weight_decay=0.0)
         super().__init__(self._groups(), {})
 
     def _groups(self) -> list[dict[str, Any]]:

@@ -26,7 +26,7 @@ class Progress(L.Callback):
         self._since = self._told = time.monotonic()
         self._told_step = trainer.global_step
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
         now = time.monotonic()
         self.seconds += now - self._since
         self._since = now
@@ -34,7 +34,9 @@ class Progress(L.Callback):
             return
         speed = (trainer.global_step - self._told_step) * self._tokens / max(now - self._told, 1e-9)
         self._told, self._told_step = now, trainer.global_step
-        self._report(trainer.global_step, trainer.max_steps, f"{speed:,.0f} tokens/s, loss {float(outputs['loss']):.2f}")
+        self._report(
+            trainer.global_step, trainer.max_steps, f"{speed:,.0f} tokens/s, loss {float(outputs['loss']):.2f}"
+        )
 
     def state_dict(self) -> dict[str, Any]:
         return {"seconds": self.seconds}

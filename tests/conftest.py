@@ -1,0 +1,116 @@
+"""What the tests share: run-time shape checks, tiny models, and every part that the method folder offers."""
+
+from jaxtyping import install_import_hook
+
+CHECKED = ("scaling", "positions", "temperature", "patterns", "attention", "method")
+BEARTYPE = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"  # an int serves as a float
+install_import_hook([f"lcx_lightning.{name}" for name in CHECKED], BEARTYPE)  # before they are imported
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+from hypothesis import settings  # noqa: E402
+from omegaconf import OmegaConf  # noqa: E402
+from transformers import AutoConfig, AutoModelForCausalLM  # noqa: E402
+
+from lcx_lightning.attach import attach  # noqa: E402
+from lcx_lightning.configs import build_method, methods, read_method  # noqa: E402
+from lcx_lightning.models import rope_spec  # noqa: E402
+from lcx_lightning.scaling.base import RopeSpec  # noqa: E402
+
+settings.register_profile("lcx", deadline=None, derandomize=True, database=None)
+settings.load_profile("lcx")
+
+SPEC = RopeSpec(dim=16, base=10_000.0, pretrain_length=32)
+TINY = {
+    "vocab_size": 64,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 32,
+    "sliding_window": None,
+    "initializer_range": 0.1,  # at the usual 0.02 attention is nearly flat, and no logit would show a wrong rotation
+    "bos_token_id": None,
+    "eos_token_id": None,
+    "pad_token_id": 0,
+}
+
+
+def _build(names, spec):
+    sizes = {"factor": 4, "train_factor": 1, "pretrain_length": spec.pretrain_length}
+    torch.manual_seed(1)
+    return build_method(OmegaConf.create(sizes | {"method": read_method(names)}).method, spec)
+
+
+def _offered(part):
+    """Return a parameter for each different choice of a part in the method folder, named after its first method."""
+    different = {}
+    for name in methods():
+        different.setdefault(OmegaConf.to_yaml(read_method(name)[part]), name)
+    return [pytest.param(name, id=name) for name in different.values()]
+
+
+@pytest.fixture(params=methods())
+def any_method(request):
+    """The name of a method: a test that takes it runs for every one that there is."""
+    return request.param
+
+
+@pytest.fixture(params=_offered("scaling"))
+def any_scaling(request):
+    """A frequency scaling for 16 features, base 10 000 and 32 tokens."""
+    return _build(request.param, SPEC).scaling
+
+
+@pytest.fixture(params=_offered("positions"))
+def any_scheme(request):
+    """A position scheme that reaches factor 4."""
+    return _build(request.param, SPEC).positions
+
+
+@pytest.fixture(params=_offered("temperature"))
+def any_temperature(request):
+    """A temperature."""
+    return _build(request.param, SPEC).temperature
+
+
+@pytest.fixture(params=_offered("pattern"))
+def any_pattern(request):
+    """A pattern of a model pretrained on 32 tokens."""
+    return _build(request.param, SPEC).pattern
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """A function: model type -> a tiny model of it with eager attention, the same weights at every call."""
+
+    def build(model_type="llama", **architecture):
+        torch.manual_seed(0)
+        config = AutoConfig.for_model(model_type, **TINY | architecture)
+        return AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def extended(tiny):
+    """A function: method names and model type -> a tiny model that uses the method."""
+
+    def build(names, model_type="llama", **architecture):
+        model = tiny(model_type, **architecture)
+        return attach(model, _build(names, rope_spec(model.config))).eval()
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def build():
+    """A function: method names and rotary embedding -> the method, at factor 4."""
+    return _build
+
+
+@pytest.fixture(scope="session")
+def spec():
+    """The rotary embedding of 16 features, base 10 000, pretrained on 32 tokens."""
+    return SPEC

@@ -1,0 +1,168 @@
+"""What every position scheme promises, and what each adds to it."""
+
+import pytest
+import torch
+
+from lcx_lightning.positions.blocks import SampledBlocks
+from lcx_lightning.positions.dynamic_factor import DynamicFactor
+from lcx_lightning.positions.fixed_factor import FixedFactor
+from lcx_lightning.positions.original import OriginalPositions
+from lcx_lightning.positions.sampled import SampledPositions
+
+DRAWS = range(200)
+
+
+def lengths(*rows):
+    return torch.tensor(rows)
+
+
+@pytest.mark.parametrize("rows", [(1,), (32,), (33,), (128,), (7, 100, 32)])
+def test_evaluation_places_tokens_in_a_row_from_zero(any_scheme, rows):
+    place = any_scheme.place(lengths(*rows), 32, None)
+    assert place.positions.tolist() == [list(range(max(rows)))]
+    assert len(place.factor) in (1, len(rows))
+    assert (place.factor >= 1).all()
+
+
+def test_a_rows_factor_does_not_depend_on_the_other_rows(any_scheme):
+    together = any_scheme.place(lengths(100, 7, 40), 32, None).factor.expand(3)
+    alone = [any_scheme.place(lengths(n), 32, None).factor.item() for n in (100, 7, 40)]
+    assert together.tolist() == alone
+
+
+def test_positions_increase_and_stay_within_the_reach_in_training_too(any_scheme):
+    for draw in DRAWS:
+        place = any_scheme.place(lengths(32, 20), 32, draw)
+        assert place.positions.shape[-1] == 32
+        assert (place.positions.diff() > 0).all()
+        assert place.positions.min() >= 0
+        assert place.positions.max() < 32 * place.factor.max()
+
+
+def test_equal_draws_give_equal_placements_and_only_they_do(any_scheme):
+    first, again, other = (any_scheme.place(lengths(32), 32, draw) for draw in (3, 3, 4))
+    assert torch.equal(first.positions, again.positions)
+    assert torch.equal(first.factor, again.factor)
+    assert torch.equal(first.positions, other.positions) != any_scheme.samples
+
+
+def test_a_placement_leaves_the_global_random_state_alone(any_scheme):
+    before = torch.get_rng_state()
+    any_scheme.place(lengths(32), 32, 5)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_no_scheme_places_what_it_does_not_reach(any_scheme):
+    reach = any_scheme.reach(32)
+    if reach is None:
+        assert any_scheme.place(lengths(100_000), 32, None).positions.shape == (1, 100_000)
+        return
+    any_scheme.place(lengths(reach), 32, None)
+    with pytest.raises(ValueError, match=f"{reach + 1} tokens needs factor 5, but max_factor is 4"):
+        any_scheme.place(lengths(20, reach + 1), 32, None)
+
+
+def test_the_pretrained_scheme_scales_nothing_and_the_fixed_one_always_alike():
+    for n in (5, 32, 1000):
+        assert OriginalPositions().place(lengths(n), 32, None).factor.tolist() == [1]
+        assert FixedFactor(factor=4.5).place(lengths(n), 32, None).factor.tolist() == [4.5]
+
+
+def test_the_dynamic_factor_is_the_length_over_the_pretraining_length():
+    factor = DynamicFactor().place(lengths(7, 32, 33, 80, 320), 32, None).factor
+    assert factor.tolist() == [1, 1, 33 / 32, 2.5, 10]
+
+
+@pytest.mark.parametrize(
+    "scheme", [SampledPositions(max_factor=8), SampledBlocks(max_factor=8, min_factor=1, blocks=4)]
+)
+def test_sampled_schemes_evaluate_at_the_next_whole_factor(scheme):
+    factor = scheme.place(lengths(1, 31, 32, 33, 64, 65, 256), 32, None).factor
+    assert factor.tolist() == [1, 1, 1, 2, 2, 3, 8]
+
+
+def test_sampled_blocks_never_evaluate_below_the_factor_they_were_trained_from():
+    scheme = SampledBlocks(max_factor=8, min_factor=2.5, blocks=4)
+    assert scheme.place(lengths(10, 80, 97), 32, None).factor.tolist() == [3, 3, 4]
+
+
+# CLEX as released: t in 1 .. max_factor, n of the n t positions, both ends among them, divided by s = n // L
+
+
+@pytest.mark.parametrize("n", [20, 32, 50, 64, 100, 128])
+def test_sampled_positions_are_those_of_the_released_code(n):
+    scheme, s = SampledPositions(max_factor=4), max(1, n // 32)
+    for draw in DRAWS:
+        factor, positions = scheme.place(lengths(n), 32, draw)
+        t, whole = factor.item(), positions[0] * s
+        assert t in (1, 2, 3, 4)
+        assert torch.equal(whole, whole.round()), "positions are whole numbers over s"
+        assert whole[0] == 0
+        assert whole[-1] == n * t - 1
+        assert positions[0, -1] < t * n / s
+        assert (positions.diff() > 0).all()
+
+
+def test_training_at_twice_the_pretraining_length_takes_half_positions():
+    positions = SampledPositions(max_factor=4).place(lengths(64), 32, 0).positions
+    assert (positions % 1 == 0.5).any()
+
+
+def test_sampling_reaches_every_factor_about_as_often_and_every_position():
+    scheme = SampledPositions(max_factor=4)
+    placements = [scheme.place(lengths(32), 32, draw) for draw in range(800)]
+    counts = torch.stack([p.factor for p in placements]).int().flatten().bincount(minlength=5)
+    assert counts[0] == 0
+    assert (counts[1:] > 140).all(), "200 expected, standard deviation 12"
+    assert len({x for p in placements for x in p.positions[0].tolist() if p.factor == 4}) == 128
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_the_shortest_rows_are_spread_too(n):
+    positions = SampledPositions(max_factor=2).place(lengths(n), 32, 1).positions
+    assert positions.shape == (1, n)
+    assert positions[0, 0] == 0
+
+
+# Our blocks: t from the training length on, contiguous blocks in order
+
+
+@pytest.mark.parametrize(("n", "min_factor", "blocks"), [(32, 1, 4), (64, 2, 8), (80, 2.5, 8), (31, 1, 8), (5, 1, 8)])
+def test_sampled_blocks_are_contiguous_and_in_order(n, min_factor, blocks):
+    scheme = SampledBlocks(max_factor=8, min_factor=min_factor, blocks=blocks)
+    seen = set()
+    for draw in DRAWS:
+        factor, positions = scheme.place(lengths(n), 32, draw)
+        t, steps = factor.item(), positions[0].diff()
+        seen.add(t)
+        assert min_factor <= t <= 8
+        assert positions.max() < t * 32
+        assert positions.min() >= 0
+        assert (steps >= 1).all()
+        assert (steps > 1).sum() < blocks, "more jumps than blocks have borders"
+        starts = {-(-block * n // blocks) for block in range(1, blocks)}  # first token of each block
+        assert {int(i) + 1 for i in torch.nonzero(steps > 1)} <= starts
+    assert seen == set(range(-int(-min_factor // 1), 9))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ({"max_factor": 2, "min_factor": 4, "blocks": 2}, "max_factor >= min_factor"),
+        ({"max_factor": 2, "min_factor": 0.5, "blocks": 2}, "min_factor must be at least 1"),
+        ({"max_factor": 2, "min_factor": 1, "blocks": 0}, "blocks >= 1"),
+    ],
+)
+def test_sampled_blocks_say_what_they_need(arguments, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        SampledBlocks(**arguments)
+
+
+def test_a_factor_below_one_is_refused():
+    with pytest.raises(ValueError, match=r"factor must be at least 1, got 0\.5"):
+        FixedFactor(factor=0.5)
+
+
+def test_sampled_positions_say_what_they_need():
+    with pytest.raises(ValueError, match="max_factor must be at least 1, got 0"):
+        SampledPositions(max_factor=0)

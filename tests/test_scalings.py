@@ -1,0 +1,203 @@
+"""What every frequency scaling promises, and what the papers and other libraries say about each."""
+
+import functools
+
+import numpy as np
+import pytest
+import torch
+from scipy.integrate import solve_ivp
+from torch import nn
+from transformers import LlamaConfig
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+from lcx_lightning.scaling.base import RopeSpec
+from lcx_lightning.scaling.clex import CLEX
+from lcx_lightning.scaling.ntk import NTKAware
+from lcx_lightning.scaling.position_interpolation import PositionInterpolation
+from lcx_lightning.scaling.yarn import YaRN
+from lcx_lightning.temperature.yarn import YaRNTemperature
+
+LLAMA2 = RopeSpec(dim=128, base=10_000.0, pretrain_length=4096)
+SMALL = RopeSpec(dim=64, base=10_000.0, pretrain_length=4096)
+FACTORS = torch.tensor([1.0, 2.0, 7.5, 32.0])
+
+
+def clex(spec=SMALL, field=0.0, activation=None):
+    torch.manual_seed(0)
+    scaling = CLEX(spec, width=1, step=0.25, activation=activation or nn.Tanh(), trainable=True)
+    if field:
+        nn.init.normal_(scaling.down.weight, std=field)
+    return scaling
+
+
+def at(scaling, factor):
+    return scaling(torch.tensor([float(factor)]))[0].detach()
+
+
+def transformers_frequencies(rope_type, spec, factor, seq_len=None):
+    rope = {"rope_type": rope_type, "rope_theta": spec.base, "factor": float(factor)}
+    if rope_type == "yarn":
+        rope["original_max_position_embeddings"] = spec.pretrain_length
+    length = int(spec.pretrain_length * (factor if rope_type == "yarn" else 1))
+    config = LlamaConfig(
+        hidden_size=2 * spec.dim, num_attention_heads=2, max_position_embeddings=length, rope_parameters=rope
+    )
+    return ROPE_INIT_FUNCTIONS[rope_type](config, torch.device("cpu"), seq_len=seq_len)
+
+
+def test_factor_one_is_pretraining(any_scaling, any_temperature, spec):
+    theta = torch.tensor([10_000 ** (-2 * i / 16) for i in range(8)])
+    torch.testing.assert_close(spec.inv_freq(), theta)
+    torch.testing.assert_close(at(any_scaling, 1), theta)
+    assert any_temperature.feature_scale(torch.ones(2)).tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("factor", [1.001, 1.5, 4.0, 16.0, 100.0])
+def test_no_pair_turns_faster_than_in_pretraining(any_scaling, factor, spec):
+    assert (at(any_scaling, factor) <= spec.inv_freq() * (1 + 1e-6)).all()
+
+
+def test_frequencies_are_float32_whatever_the_factor_is(any_scaling):
+    assert any_scaling(torch.tensor([2.0, 3.0])).dtype == torch.float32
+
+
+def test_each_row_has_the_frequencies_of_its_own_factor(any_scaling):
+    factors = torch.tensor([4.0, 1.0, 2.5, 4.0])
+    together = any_scaling(factors)
+    for factor, row in zip(factors, together, strict=True):
+        torch.testing.assert_close(row, any_scaling(factor[None])[0], atol=0, rtol=1e-5)
+
+
+def test_nothing_is_stored_between_calls(any_scaling):
+    before = at(any_scaling, 2)
+    state = {name: value.clone() for name, value in any_scaling.state_dict().items()}
+    any_scaling(torch.tensor([8.0]))
+    assert torch.equal(at(any_scaling, 2), before)
+    assert all(torch.equal(value, state[name]) for name, value in any_scaling.state_dict().items())
+
+
+def test_a_checkpoint_keeps_the_frequencies_that_it_carries(any_scaling):
+    own = (0.7, 0.1, 0.03, 0.02, 0.01, 0.005, 0.001, 0.0001)
+    any_scaling.spec = RopeSpec(16, 10_000.0, 32, own_inv_freq=own)
+    torch.testing.assert_close(at(any_scaling, 1), torch.tensor(own))
+    assert (at(any_scaling, 4) <= torch.tensor(own) * (1 + 1e-6)).all()
+
+
+# Position Interpolation, NTK-aware scaling, YaRN
+
+
+@pytest.mark.parametrize("factor", [2, 8, 32])
+@pytest.mark.parametrize("spec", [LLAMA2, SMALL, RopeSpec(dim=80, base=500_000.0, pretrain_length=8192)])
+@pytest.mark.parametrize(
+    ("scaling", "temperature", "rope_type"),
+    [
+        (PositionInterpolation, None, "linear"),
+        (functools.partial(YaRN, fast=32, slow=1), YaRNTemperature(slope=0.1), "yarn"),
+    ],
+)
+def test_pi_and_yarn_are_those_of_transformers(scaling, temperature, rope_type, spec, factor):
+    theirs, attention_factor = transformers_frequencies(rope_type, spec, factor)
+    torch.testing.assert_close(at(scaling(spec), factor), theirs)
+    scale = 1 if temperature is None else temperature.feature_scale(torch.tensor([float(factor)])).item()
+    assert scale == pytest.approx(attention_factor)  # both multiply the rotated queries and keys, so logits twice
+
+
+def test_yarn_multiplies_logits_by_the_square_of_a_tenth_of_the_log_plus_one():
+    scale = YaRNTemperature(slope=0.1).feature_scale(torch.tensor([16.0])).item()
+    assert scale**2 == pytest.approx((0.1 * 2.772589 + 1) ** 2)
+
+
+def test_yarn_keeps_fast_pairs_and_interpolates_slow_ones_and_half_of_each_between():
+    # LLaMA-2: pair i turns 4096 / (2 pi 10000^(i/64)) times. 32 turns at i = 20.94, 1 turn at 45.03, rounded outwards
+    # to 20 and 46; i = 33 is in the middle of the ramp.
+    ratio = at(YaRN(LLAMA2, fast=32, slow=1), 8) / LLAMA2.inv_freq()
+    assert ratio[:21] == pytest.approx(1)
+    assert ratio[46:] == pytest.approx(1 / 8)
+    assert ratio[33].item() == pytest.approx((1 + 1 / 8) / 2)
+    assert (ratio.diff() <= 1e-6).all()
+
+
+@pytest.mark.parametrize("factor", [1.5, 4.0, 16.0])
+def test_ntk_raises_the_base(factor):
+    base = SMALL.base * factor ** (64 / 62)  # b' = b s^(d / (d - 2))
+    expected = torch.tensor([base ** (-2 * i / 64) for i in range(32)])
+    torch.testing.assert_close(at(NTKAware(SMALL), factor), expected)
+
+
+@pytest.mark.parametrize("length", [4097, 10_000, 65_536])
+def test_ntk_at_the_factor_of_the_length_is_the_dynamic_rope_of_transformers_at_factor_one(length):
+    theirs, _ = transformers_frequencies("dynamic", SMALL, 1, seq_len=length)
+    torch.testing.assert_close(at(NTKAware(SMALL), length / 4096), theirs)
+
+
+# CLEX
+
+
+@pytest.mark.parametrize("t", [1, 1.5, 2, 7.5, 64])
+def test_clex_starts_as_ntk_at_twice_the_factor_minus_one(t):
+    i = torch.arange(0, 64, 2)
+    torch.testing.assert_close(at(clex(), t), SMALL.inv_freq() * (2 * t - 1) ** (-i / 62), atol=0, rtol=2e-6)
+
+
+def equation(scaling, activation, t_end):
+    """Return the frequencies that the equation of the released code has at t_end, by adaptive steps in float64."""
+    up, down = (layer.weight.detach().double().numpy() for layer in (scaling.up, scaling.down))
+    d = scaling.spec.dim
+    i = np.arange(0, d, 2)
+    start = -i / d * np.log(scaling.spec.base)
+
+    def slope(t, log_theta):
+        log_ntk = -i / d * np.log(scaling.spec.base * (2 * t - 1) ** (d / (d - 2)))
+        return -2 * i / ((d - 2) * (2 * t - 1)) + down @ activation(up @ (log_theta + log_ntk))
+
+    if t_end == 1:
+        return np.exp(start)
+    return np.exp(solve_ivp(slope, (1, t_end), start, rtol=1e-9, atol=1e-11).y[:, -1])
+
+
+@pytest.mark.parametrize(
+    ("module", "activation", "field"),
+    [(nn.Tanh(), np.tanh, 0.02), (nn.Tanh(), np.tanh, 0.002), (nn.SiLU(), lambda x: x / (1 + np.exp(-x)), 0.001)],
+)
+def test_a_trained_clex_solves_the_equation_of_the_released_code(module, activation, field):
+    scaling = clex(field=field, activation=module)
+    expected = torch.tensor(np.stack([equation(scaling, activation, t) for t in FACTORS.tolist()])).float()
+    drift = clex()(FACTORS)
+    assert ((expected - drift).abs() / drift)[1:].max() > 0.03, "the field must matter, or this tests nothing"
+    torch.testing.assert_close(torch.cat([scaling(t[None]) for t in FACTORS]), expected, atol=0, rtol=1e-4)
+    order = torch.tensor([3, 0, 2, 1, 2])
+    torch.testing.assert_close(scaling(FACTORS[order]), expected[order], atol=0, rtol=1e-4)
+
+
+def test_factors_that_differ_by_one_rounding_are_solved_together():
+    near = torch.tensor([1.0, 1.0 + 2**-23, 2.0, 2.0 + 2**-22])
+    rows = clex(field=0.01)(near)
+    torch.testing.assert_close(rows[0], rows[1])
+    torch.testing.assert_close(rows[2], rows[3])
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.5, 8.0])
+def test_every_weight_of_a_trained_clex_has_a_gradient_also_at_factor_one(factor):
+    scaling = clex(field=0.01)
+    scaling(torch.tensor([factor])).log().sum().backward()
+    assert all(weight.grad.abs().sum() > 0 for weight in scaling.parameters())
+
+
+def test_a_frozen_clex_asks_for_no_gradient(build, spec):
+    frozen, trained = (build(name, spec).scaling for name in ("clex_frozen", "clex_blocks"))
+    assert not any(weight.requires_grad for weight in frozen.parameters())
+    assert all(weight.requires_grad for weight in trained.parameters())
+
+
+# What is refused
+
+
+def test_yarn_says_what_it_needs():
+    with pytest.raises(ValueError, match="fast > slow > 0 turns, got fast=1 and slow=32"):
+        YaRN(SMALL, fast=1, slow=32)
+
+
+@pytest.mark.parametrize(("width", "step"), [(0, 0.1), (1, 0.0)])
+def test_clex_says_what_it_needs(width, step):
+    with pytest.raises(ValueError, match="width and step above 0"):
+        CLEX(SMALL, width=width, step=step, activation=nn.Tanh(), trainable=True)
