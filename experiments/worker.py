@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import transformers
 from hydra.utils import instantiate
+from lightning.pytorch.loggers import WandbLogger
 from omegaconf import OmegaConf
 
 from experiments import stages
@@ -52,7 +53,7 @@ def run_arm(arm: Arm, data: Any, report: stages.Report) -> None:
     base = stages.base(arm, data, report)
     logger = instantiate(arm.config["logger"], run=arm.run, cfg=arm.config) if arm.config["logger"] else None
     try:
-        extended = stages.extend(arm, base, data, report, logger.lightning() if logger else False)
+        extended = stages.extend(arm, base, data, report, WandbLogger(experiment=logger.run) if logger else False)
         model = stages.load_model(arm, base, OmegaConf.create(arm.config["method"]), extended).eval()
         before = read_run(arm).get("seconds", {}).get("evaluate", 0.0)
         took = before + stages.evaluate(arm, model, data, report)

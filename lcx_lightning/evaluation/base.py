@@ -3,11 +3,12 @@
 import abc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
-
-from transformers import PreTrainedModel
+from typing import TYPE_CHECKING, Any
 
 from lcx_lightning.data.source import LongContextData
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 Record = dict[str, Any]  # evaluation, protocol, dataset, document, window, context_length, metric, value, n
 
@@ -17,7 +18,7 @@ class Piece:
     """Rows that one batch yields: without `value` until they are computed."""
 
     rows: list[Record]
-    compute: Callable[[PreTrainedModel], list[Record]]
+    compute: Callable[["PreTrainedModel"], list[Record]]
 
 
 class Evaluation(abc.ABC):
@@ -37,11 +38,14 @@ class Evaluation(abc.ABC):
 
 
 def run(
-    evaluation: list[Piece], model: PreTrainedModel, done: Callable[[Record], bool], report: Callable[[int, int], None]
+    pieces: list[Piece],
+    model: "PreTrainedModel",
+    done: Callable[[Record], bool],
+    report: Callable[[int, int], None],
 ) -> Iterator[list[Record]]:
     """Yield the computed rows of every piece that has rows which are not `done`; report pieces done and in all."""
-    for number, piece in enumerate(evaluation):
-        report(number, len(evaluation))
+    for number, piece in enumerate(pieces):
+        report(number, len(pieces))
         if not all(done(row) for row in piece.rows):
             yield [row for row in piece.compute(model) if not done(row)]
-    report(len(evaluation), len(evaluation))
+    report(len(pieces), len(pieces))

@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from functools import partial
-
-from transformers import PreTrainedModel
+from typing import TYPE_CHECKING
 
 from lcx_lightning.data.source import LongContextData
 from lcx_lightning.data.windows import Window
 from lcx_lightning.evaluation.base import Evaluation, Piece, Record
 from lcx_lightning.evaluation.nll import token_nll
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class GrowingContext(Evaluation):
@@ -81,7 +83,7 @@ class GrowingContext(Evaluation):
         }
 
     def _compute(
-        self, model: PreTrainedModel, data: LongContextData, windows: list[Window], length: int
+        self, model: "PreTrainedModel", data: LongContextData, windows: list[Window], length: int
     ) -> list[Record]:
         nll = token_nll(model, data.window_ids(windows, length).to(model.device)).double().cpu()
         return [

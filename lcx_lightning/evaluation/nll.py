@@ -1,16 +1,20 @@
 """Negative log-likelihood of every token of a window, without ever holding all logits."""
 
+from typing import TYPE_CHECKING
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy
-from transformers import PreTrainedModel
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 LOGITS = 2**25  # at once: 128 MiB of float32
 
 
 @torch.inference_mode()
-def token_nll(model: PreTrainedModel, ids: Int[Tensor, "rows tokens"]) -> Float[Tensor, "rows tokens-1"]:
+def token_nll(model: "PreTrainedModel", ids: Int[Tensor, "rows tokens"]) -> Float[Tensor, "rows tokens-1"]:
     """Return the negative log-likelihood in nats of every token after the first, float32, in one pass."""
     hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
     head = model.get_output_embeddings()

@@ -51,12 +51,6 @@ class WandbRun:
             settings=wandb.Settings(init_timeout=PATIENCE * 6, silent=True),
         )
 
-    def lightning(self) -> Any:
-        """Return Lightning's logger of this run, for the curves of training."""
-        from lightning.pytorch.loggers import WandbLogger
-
-        return WandbLogger(experiment=self.run)
-
     def log_records(self, rows: list[dict[str, Any]]) -> None:
         """Add the perplexities by protocol and length to the summary, and the rows as a table."""
         import wandb

@@ -46,6 +46,7 @@ class CLEX(FrequencyScaling):
         start = torch.zeros(self.spec.dim // 2, device=times.device)
         options = {"step_size": self.step, "interp": "cubic"}  # ends between two steps; linear would be 1% off
         residual = odeint(self._velocity, start, times, method="rk4", options=options)
+        assert isinstance(residual, Tensor)
         return (self._log_drift(ends) + residual[1:]).exp()[row_end]
 
     def _log_drift(self, u: Float[Tensor, "*times"]) -> Float[Tensor, "*times pairs"]:

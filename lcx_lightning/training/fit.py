@@ -4,15 +4,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning as L
 from lightning.pytorch.callbacks import ModelCheckpoint
-from transformers import PreTrainedModel
 
 from lcx_lightning.data.module import LongContextDataModule
 from lcx_lightning.training.module import LongContextModule
 from lcx_lightning.training.progress import Progress, Report
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 CHECKPOINT_EVERY = timedelta(seconds=20)
 
@@ -21,7 +23,7 @@ CHECKPOINT_EVERY = timedelta(seconds=20)
 class Outcome:
     """What a stage of training leaves behind, beside the model."""
 
-    model: PreTrainedModel
+    model: "PreTrainedModel"
     seconds: float  # of training steps, wall clock, restarts included
     validation_loss: float  # nats per token
 

@@ -1,7 +1,7 @@
 """LongContextModule: a Hugging Face model with a method attached, under Lightning's Trainer."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning as L
 import numpy as np
@@ -11,7 +11,9 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
-from transformers import PreTrainedModel
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class LongContextModule(L.LightningModule):
@@ -26,9 +28,9 @@ class LongContextModule(L.LightningModule):
 
     def __init__(
         self,
-        load: Callable[[], PreTrainedModel],
+        load: Callable[[], "PreTrainedModel"],
         *,
-        optimizer: Callable[[PreTrainedModel], Optimizer],
+        optimizer: Callable[["PreTrainedModel"], Optimizer],
         schedule: Callable[[int], float],
         seed: int,
     ) -> None:

@@ -1,15 +1,17 @@
 """Optimizers over three groups: hidden matrices, the rest of the model, and the method's own parameters."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 from torch.optim import AdamW, Muon, Optimizer
-from transformers import PreTrainedModel
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
-def parameter_groups(model: PreTrainedModel) -> dict[str, list[nn.Parameter]]:
+def parameter_groups(model: "PreTrainedModel") -> dict[str, list[nn.Parameter]]:
     """Return the trainable parameters: `matrices` between features, `rest` (embeddings, head, norms), `method`."""
     ends = (model.get_input_embeddings(), model.get_output_embeddings())
     outer = {id(p) for module in ends if module is not None for p in module.parameters()}
@@ -27,7 +29,7 @@ def parameter_groups(model: PreTrainedModel) -> dict[str, list[nn.Parameter]]:
 
 
 def adamw(
-    model: PreTrainedModel, *, lr: float, method_lr: float, betas: tuple[float, float], weight_decay: float
+    model: "PreTrainedModel", *, lr: float, method_lr: float, betas: tuple[float, float], weight_decay: float
 ) -> Optimizer:
     """Return AdamW over the whole model (arXiv:1711.05101), as the three papers use it.
 
@@ -56,7 +58,7 @@ class MuonAdamW(Optimizer):
     """
 
     def __init__(
-        self, model: PreTrainedModel, *, matrix_lr: float, lr: float, method_lr: float, betas: tuple[float, float]
+        self, model: "PreTrainedModel", *, matrix_lr: float, lr: float, method_lr: float, betas: tuple[float, float]
     ) -> None:
         groups = parameter_groups(model)
         own = [{"params": groups["method"], "lr": method_lr}] if groups["method"] else []

@@ -26,7 +26,9 @@ class Progress(L.Callback):
         self._since = self._told = time.monotonic()
         self._told_step = trainer.global_step
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         now = time.monotonic()
         self.seconds += now - self._since
         self._since = now

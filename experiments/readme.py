@@ -1,0 +1,55 @@
+"""The generated parts of the README: `python -m experiments.readme [results folder]` writes them anew."""
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+from lcx_lightning.configs import METHODS, PARTS, methods, read_method
+
+README = Path(__file__).parent.parent / "README.md"
+PAPER = re.compile(r"(?:arXiv:)?(\d{4}\.\d{5})")
+
+
+def methods_table() -> str:
+    """Return the methods as a Markdown table, from their files."""
+    pretrained = read_method("pretrained")
+    rows = ["| `method=` | what it is | sets | paper |", "|---|---|---|---|"]
+    for name in methods():
+        what = (METHODS / f"{name}.yaml").read_text().splitlines()[0].removeprefix("# ")
+        paper = PAPER.search(what)
+        link = f"[{paper[1]}](https://arxiv.org/abs/{paper[1]})" if paper else ""
+        parts = ", ".join(part for part in PARTS if read_method(name)[part] != pretrained[part])
+        rows.append(f"| `{name}` | {what.split(', arXiv')[0]} | {parts or 'nothing'} | {link} |")
+    return "\n".join(rows)
+
+
+def replace_block(text: str, name: str, block: str) -> str:
+    """Return `text` with the part between the marks `<!-- name -->` and `<!-- /name -->` replaced.
+
+    Raises:
+        ValueError: If the marks are not there.
+    """
+    pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+    if not pattern.search(text):
+        raise ValueError(
+            f"The README needs the marks <!-- {name} --> and <!-- /{name} -->; write them where it belongs."
+        )
+    return pattern.sub(lambda marks: f"{marks[1]}{block.strip()}\n{marks[2]}", text)
+
+
+def main() -> int:
+    """Rewrite README.md and return 0."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.readme", description=__doc__)
+    parser.add_argument("folder", type=Path, nargs="*", help="results folders, such as results/quickstart")
+    text = replace_block(README.read_text(), "methods", methods_table())
+    for folder in parser.parse_args().folder:
+        from experiments.report import markdown
+
+        text = replace_block(text, folder.name, markdown(folder))
+    README.write_text(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""LCX Lightning: context-window extension of RoPE language models, compared truly."""
