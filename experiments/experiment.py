@@ -1,14 +1,16 @@
 """An experiment from configuration to report: build every arm, run what is missing, show what came out."""
 
+import os
 import shlex
 from pathlib import Path
 
+from hydra.errors import HydraException, InstantiationException
 from omegaconf import DictConfig
-from rich.console import Console
+from omegaconf.errors import OmegaConfBaseException
 
 from experiments.arms import Arm
 from experiments.grid import build
-from experiments.report import report
+from experiments.report import report, screen
 from experiments.runfile import read_run, write_run
 from experiments.schedule import Job, run_jobs
 from lcx_lightning.results import records
@@ -16,13 +18,14 @@ from lcx_lightning.results import records
 
 def run_experiment(config: DictConfig, command_line: list[str]) -> int:
     """Run the experiment and return the exit code: 0, 1 if an arm failed, 2 on bad input, 130 when interrupted."""
-    console = Console()
+    console = screen()
     command = shlex.join(["python", "-m", "experiments.run", *command_line])
     try:
         arms = build(config, command_line)
         folder = claim(config, command, arms)
         _refuse_equals(arms)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, HydraException, OmegaConfBaseException) as error:
+        error = error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
         console.print(f"[red]error:[/] {error}", highlight=False, soft_wrap=True)
         return 2
     jobs = plan(arms)
@@ -49,17 +52,17 @@ def claim(config: DictConfig, command: str, arms: list[Arm]) -> Path:
     """Return the folder of the experiment, with experiment.json in it.
 
     Raises:
-        ValueError: If the folder is another experiment's.
-        OSError: If it cannot be written.
+        ValueError: If the folder is another experiment's, or it or the cache cannot be written.
     """
     folder = Path(config.results_dir) / config.experiment
+    _make_folder(folder, "results_dir")
+    _make_folder(Path(config.cache_dir).expanduser(), "cache_dir")
     path = folder / "experiment.json"
     owner = records.read_json(path)["name"] if path.exists() else config.experiment
     if owner != config.experiment:
         raise ValueError(
             f"{folder} holds the records of experiment {owner!r}, not of {config.experiment!r}: move it away."
         )
-    Path(config.cache_dir).expanduser().mkdir(parents=True, exist_ok=True)
     records.write_json(
         path,
         {
@@ -71,6 +74,16 @@ def claim(config: DictConfig, command: str, arms: list[Arm]) -> Path:
         },
     )
     return folder
+
+
+def _make_folder(folder: Path, setting: str) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        raise ValueError(f"{setting} must be a folder that can be written, but {folder} cannot: choose another.")
 
 
 def plan(arms: list[Arm]) -> list[Job]:

@@ -1,6 +1,5 @@
 """The grid of an experiment: the arms that a configuration and the command line describe, each built once."""
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.arms import Arm, key
+from experiments.check import check_ignored, check_settings, check_training
 from lcx_lightning.configs import build_method, complete, read_method
 from lcx_lightning.data.source import LongContextData
 from lcx_lightning.fingerprint import digest, fingerprint
@@ -38,8 +38,10 @@ def expand(config: DictConfig, command_line: list[str]) -> list[tuple[str, list[
         (own, compose("run", [*given.values(), *own.values()], return_hydra_config=True)) for own in grid.values()
     ]
     arms = [(own, methods_of(arm), arm) for own, arm in composed]
-    shared = Counter(tuple(names) for _, names, _ in arms)
-    return [(arm_name(names, own, shared[tuple(names)] > 1), names, arm) for own, names, arm in arms]
+    rivals: dict[tuple[str, ...], list[dict[str, str]]] = {}
+    for own, names, _ in arms:
+        rivals.setdefault(tuple(names), []).append(own)
+    return [(arm_name(names, own, rivals[tuple(names)]), names, arm) for own, names, arm in arms]
 
 
 def _by_key(parser: OverridesParser, overrides: Sequence[str]) -> dict[str, str]:
@@ -53,16 +55,26 @@ def methods_of(config: DictConfig) -> list[str]:
     Raises:
         ValueError: If two of them set one part differently.
     """
-    choice = str(config.hydra.runtime.choices["method"])  # "clex", or "['clex', 'lm_infinite']"
-    names = [name.strip(" '\"") for name in choice.strip("[]").split(",")]
+    choices = config.hydra.runtime.choices
+    if "method" in choices:
+        return [choices["method"]]
+    lines = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
+    names = [name for line in lines if line.key_or_group == "method" for name in line.value()]  # Hydra keeps no lists
     read_method(names)
     return names
 
 
-def arm_name(methods: list[str], own: dict[str, str], shared: bool) -> str:
-    """Return the joined methods; where several arms share them, with what sets this arm apart."""
-    rest = [line.removeprefix("method.") for name, line in own.items() if name != "method"]
-    return " ".join(["+".join(methods), *(rest if shared else [])])
+def arm_name(methods: list[str], own: dict[str, str], rivals: list[dict[str, str]]) -> str:
+    """Return the joined methods; where several arms share them, with what sets this arm apart.
+
+    Args:
+        methods: Names of the composed methods.
+        own: Overrides of the arm, by what they override.
+        rivals: Overrides of all arms that share the methods, this one included.
+    """
+    shared = set.intersection(*(set(rival.items()) for rival in rivals))
+    apart = [(name, line) for name, line in own.items() if (name, line) not in shared]
+    return " ".join(["+".join(methods), *(line[line.rfind(".", 0, line.find("=")) + 1 :] for _, line in apart)])
 
 
 def build(config: DictConfig, command_line: list[str]) -> list[Arm]:
@@ -71,11 +83,13 @@ def build(config: DictConfig, command_line: list[str]) -> list[Arm]:
     Raises:
         ValueError: If any arm cannot be built, its model is not supported, or its data do not reach its lengths.
     """
+    check_settings(config)
     arms: list[Arm] = []
     datas: dict[str, LongContextData] = {}
     for order, (name, methods, composed) in enumerate(expand(config, command_line)):
         for seed in range(config.seed, config.seed + config.seeds):
             arms.append(_build(name, methods, order, composed, seed, datas))
+    check_ignored(arms, command_line)
     return arms
 
 
@@ -86,6 +100,8 @@ def _build(
     OmegaConf.set_readonly(config, False)
     OmegaConf.set_struct(config, False)
     config.pop("hydra", None)
+    if config.training.get("zero_shot"):
+        config.training = None
     source = instantiate(config.model.source)
     spec = rope_spec(source.config())
     config.pretrain_length, config.seed = spec.pretrain_length, seed
@@ -105,6 +121,7 @@ def _build(
             f"{name} reaches {reach} tokens, but the shortest evaluated length is {wanted[0]}: raise factor."
         )
     evaluation.pieces(data, spec.pretrain_length, reach)
+    check_training(arm, source, method, data)
     sights = fingerprint(method, arm.lengths, train_length)
     untouched = build_method(read_method(BASELINE), spec)
     arm.fingerprint = digest(sights)

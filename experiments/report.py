@@ -30,6 +30,13 @@ def report(folder: Path, console: "Console") -> list[Path]:
     return [*paths, write_page(experiment, folder)]
 
 
+def screen() -> "Console":
+    """The terminal; 120 columns where the output goes to a file or a pipe."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 120)
+
+
 def figure_names(protocols: list[str]) -> dict[str, str]:
     """File name of each protocol's figure, without its ending: "perplexity" for the first."""
     names = {p: "perplexity_" + re.sub(r"\W+", "_", p) for p in protocols}
@@ -51,9 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("folder", type=Path, help="a results folder, such as results/quickstart")
     parser.add_argument("--markdown", action="store_true", help="print the tables in Markdown and write nothing")
     options = parser.parse_args(arguments)
-    from rich.console import Console
-
-    console = Console()
+    console = screen()
     try:
         if options.markdown:
             sys.stdout.write(markdown(options.folder))

@@ -4,6 +4,7 @@ import sys
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig
 
 
@@ -17,5 +18,18 @@ def main(config: DictConfig) -> None:
         sys.exit(code)
 
 
+def refused(error: HydraException) -> int:
+    """Add to what Hydra has said about bad input what it leaves out, and return the exit code."""
+    if isinstance(error, MissingConfigException) and error.options is None and error.missing_cfg_file:
+        from lcx_lightning.configs import methods
+
+        if str(error.missing_cfg_file).startswith("method/"):
+            sys.stderr.write(f"Available options in 'method': {', '.join(methods())}\n")
+    return 2
+
+
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except SystemExit as stop:  # Hydra ends with 1 where its own checks fail
+        sys.exit(refused(stop.__context__) if isinstance(stop.__context__, HydraException) else stop.code)

@@ -20,7 +20,7 @@ from rich.progress import (
 from experiments.arms import Arm
 
 
-@dataclass
+@dataclass(eq=False)
 class Job:
     """One arm, or the base that several arms share."""
 
@@ -36,7 +36,7 @@ class Job:
 
 def run_jobs(jobs: list[Job], at_once: int, console: Console) -> None:
     """Run all jobs, `at_once` at a time, and set their states. A job that fails stops those that need it, no others."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads are tenfold slower on a busy machine
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # threads that spin for long are tenfold slower on a busy machine
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["experiments.worker"])
     events = context.Queue()
@@ -80,7 +80,7 @@ def _start_ready(jobs: list[Job], at_once: int, context, events, display: Progre
         threads = max(1, cores // min(at_once, running + len(ready)))
         job.task = display.add_task(job.name, total=None, words="starting")
         worker = "experiments.worker"
-        process = context.Process(target=_work, args=(worker, job.name, job.arm, job.only_base, threads, events))
+        process = context.Process(target=_work, args=(worker, jobs.index(job), job.arm, job.only_base, threads, events))
         process.start()
         job.process = process
         job.state = "running"
@@ -99,12 +99,12 @@ def _drain(jobs: list[Job], events, display: Progress) -> None:
     except queue.Empty:
         return
     while event is not None:
-        name, stage, done, total, words = event
-        job = next(j for j in jobs if j.name == name)
+        number, stage, done, total, words = event
+        job = jobs[number]
         if stage == "failed":
             job.error = words
-        elif job.task is not None:
-            display.update(job.task, description=f"{name} · {stage}", completed=done, total=total, words=words)
+        elif job.task is not None and job.state == "running":
+            display.update(job.task, description=f"{job.name} · {stage}", completed=done, total=total, words=words)
         try:
             event = events.get_nowait()
         except queue.Empty:

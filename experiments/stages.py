@@ -131,9 +131,23 @@ def _train(
         steps=steps,
         validation_steps=recipe["validation_steps"],
     )
-    trainer = partial(instantiate(arm.config["trainer"]), gradient_clip_val=recipe["clip"], default_root_dir=work)
+    trainer = partial(
+        instantiate(arm.config["trainer"]),
+        max_steps=steps,
+        gradient_clip_val=recipe["clip"],
+        default_root_dir=work,
+    )
     tokens = recipe["rows"] * length
-    return fit(module, batches, trainer, steps=steps, tokens=tokens, folder=work, report=report, logger=logger)
+    return fit(
+        module,
+        batches,
+        trainer,
+        tokens=tokens,
+        folder=work,
+        checkpoint_seconds=arm.config["checkpoint_seconds"],
+        report=report,
+        logger=logger,
+    )
 
 
 def _once(folder: Path, make: Callable[[Path], None]) -> Path:

@@ -24,8 +24,8 @@ from experiments.runfile import read_run, write_run
 from lcx_lightning.results import records
 
 
-def work(name: str, arm: Arm, only_base: bool, threads: int, events: Queue) -> None:
-    """Run the stages of an arm, or its base alone, and send (name, stage, done, in all, words) on the way.
+def work(number: int, arm: Arm, only_base: bool, threads: int, events: Queue) -> None:
+    """Run the stages of an arm, or its base alone, and send (number, stage, done, in all, words) on the way.
 
     A failure is written into run.json, sent as stage `failed`, and ends the process with exit code 1.
     """
@@ -34,7 +34,7 @@ def work(name: str, arm: Arm, only_base: bool, threads: int, events: Queue) -> N
     torch.set_num_threads(threads)
 
     def report(stage: str, done: int, total: int, words: str) -> None:
-        events.put((name, stage, done, total, words))
+        events.put((number, stage, done, total, words))
 
     try:
         (stages.base if only_base else run_arm)(arm, load_data(arm.config, {}), report)
@@ -51,7 +51,9 @@ def run_arm(arm: Arm, data: Any, report: stages.Report) -> None:
     """Run base, extend and evaluate, and keep run.json true on the way."""
     write_run(arm, "running")
     base = stages.base(arm, data, report)
-    logger = instantiate(arm.config["logger"], run=arm.run, cfg=arm.config) if arm.config["logger"] else None
+    logger = None
+    if arm.config["logger"]:  # partial: what is handed to instantiate itself would be instantiated, the method too
+        logger = instantiate(arm.config["logger"], _partial_=True)(run=arm.run, cfg=arm.config)
     try:
         extended = stages.extend(arm, base, data, report, WandbLogger(experiment=logger.run) if logger else False)
         model = stages.load_model(arm, base, OmegaConf.create(arm.config["method"]), extended).eval()

@@ -40,12 +40,15 @@ def _sight(method: Method, length: int, draw: int | None) -> dict[str, Any]:
     rope = method.eval().rope(torch.ones(1, length, dtype=torch.bool), length, draw)
     method.train(was_training)
     probe = _probe(length)
+    distances = _rotated_distances(rope, probe)
     return {
         "inv_freq": _numbers(rope.inv_freq),
         "feature_scale": _numbers(rope.feature_scale),
         "logit_scale": None if rope.logit_scale is None else _numbers(rope.logit_scale[:, probe]),
         "positions": _numbers(rope.key_pos[:, probe]),
-        "distances": _numbers(_rotated_distances(rope, probe)),
+        "distances": _numbers(distances[:, probe]),
+        "keys seen": _numbers((distances >= 0).sum(dim=1)),
+        "sum of distances": _numbers(distances.clamp(min=0).sum(dim=1)),
     }
 
 
@@ -57,12 +60,12 @@ def _probe(length: int) -> Tensor:
 
 
 def _rotated_distances(rope: Rope, probe: Tensor) -> Tensor:
-    """Return the distance at which each probed pair is rotated, -1 where the key is not seen."""
-    index, positions = rope.key_index[0, probe], rope.key_pos[0, probe]
-    distances = torch.full((len(probe), len(probe)), -1.0, dtype=torch.float64)
+    """Return the distance at which each pair of a probed query and a key is rotated, -1 where the key is not seen."""
+    index, positions = rope.key_index[0], rope.key_pos[0]
+    distances = torch.full((len(probe), len(index)), -1.0, dtype=torch.float64)
     for band in rope.bands:
-        rotated = band.query_at(positions)[:, None] - band.key_at(positions)[None, :]
-        distances = torch.where(band.visible(index[:, None], index[None, :]), rotated, distances)
+        rotated = band.query_at(positions[probe])[:, None] - band.key_at(positions)[None, :]
+        distances = torch.where(band.visible(index[probe, None], index[None, :]), rotated, distances)
     return distances
 
 

@@ -76,6 +76,12 @@ class HubModel(ModelSource):
         return AutoModelForCausalLM.from_pretrained(folder or self.name, revision=self.revision, dtype=self.dtype)
 
 
+def skeleton(config: PretrainedConfig) -> PreTrainedModel:
+    """Return the model without weights, on the meta device: to see what can be built on it."""
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config)
+
+
 def rope_spec(config: PretrainedConfig) -> RopeSpec:
     """Return the pretrained rotary embedding of a model config.
 

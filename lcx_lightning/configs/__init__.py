@@ -3,12 +3,13 @@
 import importlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from lcx_lightning.method import Method
-from lcx_lightning.scaling.base import RopeSpec
+if TYPE_CHECKING:
+    from lcx_lightning.method import Method
+    from lcx_lightning.scaling.base import RopeSpec
 
 METHODS = Path(__file__).parent / "method"
 PARTS = ("scaling", "positions", "temperature", "pattern")
@@ -50,13 +51,15 @@ def complete(method: DictConfig) -> DictConfig:
     return OmegaConf.create({part: method[part] if part in method else pretrained[part] for part in PARTS})
 
 
-def build_method(method: DictConfig, spec: RopeSpec) -> Method:
+def build_method(method: DictConfig, spec: "RopeSpec") -> "Method":
     """Return the method for a checkpoint.
 
     Args:
         method: The four parts, resolved; the scaling is also given the rotary embedding.
         spec: The rotary embedding of the checkpoint.
     """
+    from lcx_lightning.method import Method  # heavy: Hydra imports this module, for --help too
+
     parts = OmegaConf.to_container(method, resolve=True)
     assert isinstance(parts, dict)
     parts["scaling"] |= {"spec": spec}

@@ -48,15 +48,19 @@ class LongContextData:
         Raises:
             ValueError: If rows of a synthetic kind are shorter than 64 tokens.
         """
+        self.check_length(length)
+        rng = np.random.default_rng([seed, step, length])
+        stream = self._stream("train")
+        ids = [self._row(stream, rng, length) for _ in range(rows)]
+        return {"input_ids": torch.from_numpy(np.stack(ids))}
+
+    def check_length(self, length: int) -> None:
+        """Raise a ValueError if training rows of `length` tokens are too short for the mixture."""
         if length < SHORTEST_ROW and self.mixture.get("corpus", 0) < 1:
             raise ValueError(
                 f"Copy, retrieval and periodic rows need {SHORTEST_ROW} tokens or more; length {length} was given. "
                 "Take longer rows, or the mixture corpus: 1."
             )
-        rng = np.random.default_rng([seed, step, length])
-        stream = self._stream("train")
-        ids = [self._row(stream, rng, length) for _ in range(rows)]
-        return {"input_ids": torch.from_numpy(np.stack(ids))}
 
     def train_loader(self, seed: int, rows: int, length: int, steps: int) -> StepLoader:
         """Return a resumable loader of `steps` training batches."""

@@ -10,13 +10,12 @@ import lightning as L
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lcx_lightning.data.module import LongContextDataModule
+from lcx_lightning.training.checkpoint import WholeCheckpoints
 from lcx_lightning.training.module import LongContextModule
 from lcx_lightning.training.progress import Progress, Report
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-CHECKPOINT_EVERY = timedelta(seconds=20)
 
 
 @dataclass(frozen=True)
@@ -33,33 +32,36 @@ def fit(
     data: LongContextDataModule,
     trainer: Callable[..., L.Trainer],
     *,
-    steps: int,
     tokens: int,
     folder: Path,
+    checkpoint_seconds: float,
     report: Report,
     logger: Any,
 ) -> Outcome:
-    """Train for `steps` optimizer steps and return the model in evaluation mode.
+    """Train for the trainer's `max_steps` and return the model in evaluation mode.
 
-    A checkpoint is written to `folder` every 20 s; if there is one, training goes on from it.
+    If there is a checkpoint in `folder`, training goes on from it.
 
     Args:
         module: Model, loss and optimizer.
         data: Batches.
-        trainer: Makes Lightning's Trainer; the stage adds its own arguments.
-        steps: Optimizer steps.
+        trainer: Makes Lightning's Trainer, `max_steps` given; the rest of its arguments are added here.
         tokens: Tokens of a step, for the throughput.
         folder: For checkpoints, of this stage alone.
+        checkpoint_seconds: From one checkpoint to the next.
         report: Receives the progress.
         logger: A Lightning logger, or False.
     """
     progress = Progress(report, tokens)
     checkpoint = ModelCheckpoint(
-        dirpath=folder, filename="last", train_time_interval=CHECKPOINT_EVERY, enable_version_counter=False
+        dirpath=folder,
+        filename="last",
+        train_time_interval=timedelta(seconds=checkpoint_seconds),
+        enable_version_counter=False,
     )
     loop = trainer(
-        max_steps=steps,
         callbacks=[progress, checkpoint],
+        plugins=[WholeCheckpoints()],
         logger=logger,
         num_sanity_val_steps=0,
         log_every_n_steps=10,
@@ -70,4 +72,6 @@ def fit(
     last = folder / "last.ckpt"
     loop.fit(module, datamodule=data, ckpt_path=last if last.exists() else None, weights_only=True)
     assert module.model is not None
+    if "validation/loss" not in loop.callback_metrics:  # the checkpoint was that of the last step
+        loop.validate(module, datamodule=data, verbose=False)
     return Outcome(module.model.eval(), progress.seconds, float(loop.callback_metrics["validation/loss"]))

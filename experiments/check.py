@@ -1,0 +1,56 @@
+"""What must hold before anything is trained: settings that can run, and training that can begin and end."""
+
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from experiments.arms import Arm
+from lcx_lightning.attach import attach
+from lcx_lightning.data.source import LongContextData
+from lcx_lightning.method import Method
+from lcx_lightning.models import ModelSource, skeleton
+from lcx_lightning.training.schedule import warmup_stable_decay
+
+ABOVE_ZERO = ("jobs", "seeds", "checkpoint_seconds")
+
+
+def check_settings(config: DictConfig) -> None:
+    """Raise a ValueError if a value of the experiment is missing, or is no number above 0 where one is needed."""
+    missing = OmegaConf.missing_keys(OmegaConf.merge(config, {"pretrain_length": 1}))  # what the model tells
+    if missing:
+        raise ValueError(f"A value is needed: add {' '.join(f'{name}=VALUE' for name in sorted(missing))}.")
+    for name in ABOVE_ZERO:
+        value = config[name]
+        if not isinstance(value, int | float) or value <= 0:
+            raise ValueError(f"{name} must be a number above 0, got {value!r}.")
+
+
+def check_ignored(arms: list[Arm], command_line: list[str]) -> None:
+    """Raise a ValueError if the command line sets values of training, and no arm is trained."""
+    ignored = [line for line in command_line if line.startswith("training.")]
+    if ignored and not any(arm.config["training"] for arm in arms):
+        raise ValueError(f"{' '.join(ignored)} would change nothing: no arm is trained. Add training=finetune.")
+
+
+def check_training(arm: Arm, source: ModelSource, method: Method, data: LongContextData) -> None:
+    """Raise a ValueError if base or extension could not be trained: model, method, optimizer, schedule and rows."""
+    model = attach(skeleton(source.config()), method)
+    for stage, recipe in (("base", arm.config["model"]["recipe"]), ("extension", arm.config["training"])):
+        if recipe:
+            _check_recipe(f"{stage} of {arm.name}", recipe, arm.pretrain_length, data)
+            instantiate(recipe["optimizer"])(model)
+    reach = method.positions.reach(arm.pretrain_length)
+    if arm.train_length and reach is not None and arm.train_length > reach:
+        raise ValueError(
+            f"{arm.name} reaches {reach} tokens (max_factor times the pretraining length), but is to be trained on "
+            f"{arm.train_length}. Raise factor, or lower train_factor."
+        )
+
+
+def _check_recipe(name: str, recipe: dict[str, Any], pretrain_length: int, data: LongContextData) -> None:
+    least = min(recipe["steps"], recipe["rows"], recipe["validation_steps"])
+    if least < 1:
+        raise ValueError(f"The {name} needs steps, rows and validation_steps of at least 1, got {least}.")
+    warmup_stable_decay(steps=recipe["steps"], **recipe["schedule"])
+    data.check_length(round(recipe["length_factor"] * pretrain_length))

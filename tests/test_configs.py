@@ -1,0 +1,226 @@
+"""Configurations: every file of every group composes and builds, command lines mean what they say, keys are right."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.utils import instantiate
+from lab import EVALUATION, TINY, TRAINING, arms_of, composed, folders, save_checkpoint, save_documents
+from omegaconf import OmegaConf
+
+from lcx_lightning.attach import attach
+from lcx_lightning.configs import build_method, complete, methods, read_method
+from lcx_lightning.data.source import LongContextData
+from lcx_lightning.evaluation.base import Evaluation
+from lcx_lightning.models import ModelSource, rope_spec, skeleton
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = ROOT / "experiments" / "configs"
+GROUPS = sorted(path.name for path in CONFIGS.iterdir() if path.is_dir() and any(path.glob("*.yaml")))
+SWEEPS = sorted((ROOT / "sweeps").glob("*.yaml"))
+SWEEP_KEYS = {"program", "command", "project", "entity", "name", "description", "method", "metric", "parameters"}
+SWEEP_KEYS |= {"early_terminate", "run_cap"}
+
+
+def choices(group):
+    return sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
+
+
+def whole(config):
+    """Return the configuration with a method of four parts, for a model of 64 tokens."""
+    OmegaConf.set_struct(config, False)
+    config.pretrain_length, config.method = 64, complete(config.method)
+    return config
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory):
+    """Overrides that name a tiny checkpoint and documents on this machine."""
+    folder = tmp_path_factory.mktemp("local")
+    model = ["model=hub", f"model.source.name={save_checkpoint(folder / 'model')}"]
+    return {"model": model, "data": save_documents(folder / "data")}
+
+
+def test_every_group_is_known_to_these_tests():
+    assert GROUPS == ["data", "evaluation", "exp", "logger", "model", "trainer", "training"]
+
+
+@pytest.mark.parametrize("name", choices("model"))
+def test_every_model_file_builds_a_source_of_a_supported_model(name, local):
+    config = composed(*(local["model"] if name == "hub" else [f"model={name}"]))
+    source = instantiate(config.model.source)
+    assert isinstance(source, ModelSource)
+    assert source.tokens().vocab_size <= source.config().vocab_size
+    assert rope_spec(source.config()).pretrain_length == source.config().max_position_embeddings
+
+
+@pytest.mark.parametrize("name", choices("data"))
+def test_every_data_file_builds_data_with_text_in_every_split(name, local):
+    config = composed(*(local["data"] if name == "hub" else [f"data={name}"]), *local["model"])
+    tokens = instantiate(config.model.source).tokens()
+    data = LongContextData(instantiate(config.data.corpus), tokens, config.data.mixture)
+    assert all(data.corpus.documents(split) for split in ("train", "validation", "test"))
+
+
+@pytest.mark.parametrize("name", choices("training"))
+def test_every_training_file_builds_an_optimizer_for_every_parameter_that_learns(name):
+    config = whole(composed("method=clex", f"training={name}"))
+    if config.training.get("zero_shot"):
+        assert name == "none"
+        return
+    architecture = instantiate(config.model.source).config()
+    model = attach(skeleton(architecture), build_method(config.method, rope_spec(architecture)))
+    optimizer = instantiate(config.training.optimizer)(model)
+    held = [id(p) for group in optimizer.param_groups for p in group["params"]]
+    assert sorted(held) == sorted(id(p) for p in model.parameters() if p.requires_grad)
+
+
+@pytest.mark.parametrize("name", choices("evaluation"))
+def test_every_evaluation_file_builds_an_evaluation(name):
+    evaluation = instantiate(composed(f"evaluation={name}").evaluation)
+    assert isinstance(evaluation, Evaluation)
+    assert evaluation.lengths(64) == sorted(evaluation.lengths(64))
+
+
+@pytest.mark.parametrize("name", choices("trainer"))
+def test_every_trainer_file_builds_a_trainer(name):
+    config = composed(f"trainer={name}")
+    if config.trainer.accelerator == "gpu" and not torch.cuda.is_available():
+        pytest.skip("needs a GPU")
+    trainer = instantiate(config.trainer)(logger=False, enable_checkpointing=False, max_steps=1)
+    assert trainer.num_devices == config.trainer.devices
+
+
+@pytest.mark.parametrize("name", choices("logger"))
+def test_every_logger_file_is_no_logger_or_one_of_a_run(name):
+    config = composed(f"logger={name}").logger
+    assert config is None or {"_target_", "folder", "mode"} <= set(config)
+
+
+@pytest.mark.parametrize("name", choices("exp"))
+def test_every_experiment_builds_all_of_its_arms_at_tiny_sizes(name, tmp_path):
+    trains = any("training=" in line for line in composed(f"+exp={name}").arms)
+    arms = arms_of(f"+exp={name}", *TINY, *(TRAINING if trains else []), *folders(tmp_path))
+    assert len(arms) > 1
+    assert len({arm.name for arm in arms}) == len({arm.run for arm in arms}) == len(arms)
+    assert [arm.order for arm in arms] == list(range(len(arms)))
+    assert {arm.base_key for arm in arms} == {arms[0].base_key}
+    assert not any(arm.equals_pretrained for arm in arms)
+
+
+@pytest.mark.parametrize("name", choices("exp"))
+def test_every_experiment_builds_as_it_stands(name):
+    config = composed(f"+exp={name}")
+    assert config.experiment == name
+    assert config.question.endswith("?")
+    assert len(arms_of(f"+exp={name}")) > 1
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
+def test_every_sweep_is_a_grid_for_wandb_that_names_this_program(path):
+    sweep = yaml.safe_load(path.read_text())
+    assert set(sweep) <= SWEEP_KEYS
+    assert {"program", "command", "method", "parameters"} <= set(sweep)
+    assert sweep["program"] == "experiments.run"
+    assert sweep["method"] in ("grid", "random", "bayes")
+    assert sweep["command"][:4] == ["${env}", "${interpreter}", "-m", "${program}"]
+    assert sweep["command"][-1] == "${args_no_hyphens}"
+    for parameter in sweep["parameters"].values():
+        assert len(parameter) == 1
+        assert set(parameter) <= {"value", "values"}
+        for value in parameter.get("values", [parameter.get("value")]):
+            assert isinstance(value, str | int | float | bool)  # other kinds do not survive the way to Hydra
+            assert not set(str(value)) & set(",={}'\" ")
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
+def test_every_point_of_every_sweep_builds_and_they_are_different_runs(path, tmp_path):
+    sweep = yaml.safe_load(path.read_text())
+    fixed = [item for item in sweep["command"][4:-1] if item != "logger=wandb"]
+    values = {name: p.get("values", [p.get("value")]) for name, p in sweep["parameters"].items()}
+    points = [""]
+    for name, those in values.items():
+        points = [f"{point} {name}={value}".strip() for point in points for value in those]
+    arms = arms_of(*fixed, f"arms={points}", *TINY, *folders(tmp_path))
+    assert len({arm.run for arm in arms}) == len(arms) == len(points)
+    assert not any(arm.equals_pretrained for arm in arms)
+
+
+def test_overrides_of_the_command_line_win_over_those_of_the_arms(tmp_path):
+    arms = arms_of("+exp=quickstart", "method=pi", *TINY, *TRAINING, *folders(tmp_path))
+    assert {tuple(arm.methods) for arm in arms} == {("pi",)}
+    settings = {(arm.config["training"] is None, arm.config["factor"], arm.config["train_factor"]) for arm in arms}
+    assert len(settings) == len({arm.name for arm in arms}) == len({arm.run for arm in arms}) == len(arms)
+
+
+def test_a_list_of_methods_is_one_arm_named_after_all_of_them(tmp_path):
+    (arm,) = arms_of("method=[clex,lm_infinite]", "factor=4", *TINY, *folders(tmp_path))
+    assert (arm.name, arm.methods) == ("clex+lm_infinite", ["clex", "lm_infinite"])
+    clex, lm_infinite = read_method("clex"), read_method("lm_infinite")
+    assert arm.config["method"]["scaling"]["_target_"] == clex.scaling["_target_"]
+    assert arm.config["method"]["pattern"]["_target_"] == lm_infinite.pattern["_target_"]
+    assert "clex+lm_infinite-s0-" in arm.folder.name
+
+
+def test_a_list_of_methods_stands_beside_single_ones_in_the_arms_of_a_grid(tmp_path):
+    grid = ["arms=['method=pretrained,lm_infinite','method=[yarn,lm_infinite]']", *TINY, *folders(tmp_path)]
+    assert [arm.name for arm in arms_of(*grid)] == ["pretrained", "lm_infinite", "yarn+lm_infinite"]
+
+
+def test_training_values_on_the_command_line_reach_the_arms_that_train_and_no_others(tmp_path):
+    arms = {arm.name: arm for arm in arms_of("+exp=quickstart", *TINY, *TRAINING, *folders(tmp_path))}
+    steps = {name: arm.config["training"] and arm.config["training"]["steps"] for name, arm in arms.items()}
+    assert steps["pretrained"] is None
+    assert steps["lm_infinite"] is None
+    assert steps["pi"] == steps["clex"] == 2
+    more = arms_of("+exp=quickstart", *TINY, *TRAINING, "training.steps=3", *folders(tmp_path))
+    changed = {arm.name for arm in more if arm.run != arms[arm.name].run}
+    assert changed == {name for name, arm in arms.items() if arm.config["training"]}
+
+
+@pytest.mark.parametrize(
+    "change", ["evaluation.last=8", "evaluation.multiples=[1]", "method=yarn", "factor=4", "seed=1"]
+)
+def test_the_run_id_changes_with_what_its_numbers_depend_on(change, before):
+    (after,) = arms_of(*PI, change)
+    assert before.run != after.run
+    assert (before.base_key == after.base_key) == (change != "seed=1")
+    assert (before.extend_key == after.extend_key) == change.startswith("evaluation")
+
+
+@pytest.mark.parametrize("change", ["results_dir=elsewhere", "cache_dir=elsewhere", "jobs=1", "checkpoint_seconds=1"])
+def test_the_run_id_does_not_change_with_where_and_how_the_run_is_made(change, before):
+    (after,) = arms_of(*PI, change)
+    assert (before.run, before.base_key, before.extend_key) == (after.run, after.base_key, after.extend_key)
+
+
+def test_the_arms_of_one_seed_share_their_base_and_other_seeds_have_others(tmp_path):
+    arms = arms_of("method=lm_infinite", "seeds=3", *TINY, *folders(tmp_path))
+    assert [arm.seed for arm in arms] == [0, 1, 2]
+    assert len({arm.base_key for arm in arms}) == 3
+    other = arms_of("method=pi", "seeds=3", *TINY, *folders(tmp_path))
+    assert [arm.base_key for arm in arms] == [arm.base_key for arm in other]
+
+
+def test_a_checkpoint_is_the_base_of_every_seed(local, tmp_path):
+    arms = arms_of("method=lm_infinite", "seeds=2", *local["model"], *local["data"], *EVALUATION, *folders(tmp_path))
+    assert arms[0].base_key == arms[1].base_key
+    assert arms[0].run != arms[1].run
+
+
+@pytest.mark.parametrize("name", methods())
+def test_every_method_is_composed_by_hydra_as_the_library_reads_it(name):
+    config = whole(composed(f"method={name}"))
+    sizes = {key: config[key] for key in ("factor", "train_factor", "pretrain_length")}
+    read = OmegaConf.create(sizes | {"method": read_method(name)})
+    built, known = (OmegaConf.to_container(method, resolve=True) for method in (config.method, read.method))
+    assert built == known
+
+
+def test_the_quick_start_is_built_from_overrides_that_hydra_can_parse():
+    parser = OverridesParser.create()
+    for name in choices("exp"):
+        for line in composed(f"+exp={name}").arms:
+            assert all(override.key_or_group for override in parser.parse_overrides(line.split()))

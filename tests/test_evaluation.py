@@ -1,0 +1,195 @@
+"""Evaluation: negative log-likelihoods against a brute force, rows against sums by hand, the same windows for all."""
+
+import math
+
+import pytest
+import torch
+from hydra.utils import instantiate
+from lab import composed
+from torch.nn.functional import log_softmax
+
+from lcx_lightning.data.corpus import SPLITS, Corpus, Document
+from lcx_lightning.data.source import LongContextData
+from lcx_lightning.evaluation import nll
+from lcx_lightning.evaluation.base import run
+from lcx_lightning.evaluation.growing_context import GrowingContext
+from lcx_lightning.evaluation.nll import token_nll
+from lcx_lightning.results import records
+
+LENGTH = 32  # tokens, pretraining length
+LAST = 5
+
+
+class Letters:
+    """A tokenizer of 60 letters."""
+
+    vocab_size, bos = 64, 63
+
+    def encode(self, text):
+        return [ord(c) - ord("A") for c in text]
+
+    def decode(self, ids):
+        return "".join(chr(i + ord("A")) for i in ids)
+
+
+class Books(Corpus):
+    """Three documents a split, of 300, 200 and 100 letters."""
+
+    name = "books"
+
+    def read(self):
+        texts = [
+            "".join(chr(65 + (i * i + 7 * i * d + s) % 58) for i in range(300 - 100 * d))
+            for s in range(3)
+            for d in range(3)
+        ]
+        return {split: [Document(f"{split}-{d}", texts[3 * s + d]) for d in range(3)] for s, split in enumerate(SPLITS)}
+
+
+@pytest.fixture(scope="module")
+def data():
+    return LongContextData(Books(), Letters(), {"corpus": 1.0})
+
+
+def evaluation(**changes):
+    settings = {"multiples": [1, 2, 3], "last": LAST, "windows": 4, "split": "test", "seed": 0, "batch_tokens": 96}
+    return GrowingContext(**settings | changes)
+
+
+def all_rows(pieces, model, done=lambda row: False):
+    return [row for rows in run(pieces, model, done, lambda done, total: None) for row in rows]
+
+
+def by_hand(model, ids):
+    """Return -log p of every token after the first, from all logits at once in float64."""
+    with torch.no_grad():
+        logs = log_softmax(model(input_ids=ids, use_cache=False).logits.double(), dim=-1)
+    return torch.stack([-logs[r, i, ids[r, i + 1]] for r in range(len(ids)) for i in range(ids.shape[1] - 1)]).view(
+        len(ids), -1
+    )
+
+
+@pytest.mark.parametrize("logits", [2**25, 64 * 2 * 7, 1])
+def test_token_losses_are_those_of_all_logits_in_chunks_too(tiny, monkeypatch, logits):
+    model, ids = tiny(), torch.randint(0, 64, (2, 40), generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr(nll, "LOGITS", logits)
+    losses = token_nll(model, ids)
+    assert losses.dtype == torch.float32
+    torch.testing.assert_close(losses.double(), by_hand(model, ids), rtol=0, atol=1e-5)
+
+
+def test_token_losses_are_those_of_the_method_and_not_of_the_untouched_model(extended):
+    model, ids = extended("lm_infinite"), torch.randint(0, 64, (1, 100), generator=torch.Generator().manual_seed(0))
+    losses = token_nll(model, ids).double()
+    torch.testing.assert_close(losses, by_hand(model, ids), rtol=0, atol=1e-5)
+    untouched = by_hand(extended("pretrained"), ids)
+    torch.testing.assert_close(losses[:, :LENGTH], untouched[:, :LENGTH], rtol=0, atol=1e-5)
+    assert (losses - untouched)[:, 2 * LENGTH :].abs().max() > 0.01
+
+
+def test_rows_are_the_sums_of_the_last_tokens_and_of_all_tokens_after_bos(extended, data):
+    model = extended("yarn")
+    rows = all_rows(evaluation().pieces(data, LENGTH, None), model)
+    documents = {d.name: Letters().encode(d.text) for d in data.corpus.documents("test")}
+    assert len(rows) == 4 * 3 * 2
+    for row in rows:
+        text = documents[row["document"]][: row["window"]]
+        ids = torch.tensor([[Letters.bos, *text[len(text) - row["context_length"] + 1 :]]])
+        assert ids.shape == (1, row["context_length"])
+        scored = {"last_k": LAST, "whole_window": row["context_length"] - 1}[row["protocol"]]
+        assert row["n"] == scored
+        assert row["value"] == pytest.approx(float(by_hand(model, ids)[0, -scored:].sum()), abs=1e-4)
+        assert (row["evaluation"], row["dataset"], row["metric"]) == ("growing_context", "books/test", "nll")
+
+
+def test_every_length_ends_with_the_same_tokens(data):
+    pieces = evaluation().pieces(data, LENGTH, None)
+    ends = {
+        n: {(r["document"], r["window"]) for p in pieces for r in p.rows if r["context_length"] == n}
+        for n in (32, 64, 96)
+    }
+    assert ends[32] == ends[64] == ends[96]
+    assert len(ends[32]) == 4
+
+
+def test_every_arm_sees_the_same_windows_whatever_it_reaches(data):
+    def seen(reach):
+        rows = [r for p in evaluation().pieces(data, LENGTH, reach) for r in p.rows]
+        return {tuple(r[name] for name in records.IDENTITY if name != "run") for r in rows}
+
+    assert {row for row in seen(None) if row[5] <= 64} == seen(64) == seen(95)
+    assert seen(96) == seen(None)
+
+
+def test_the_size_of_a_batch_changes_no_number(extended, data):
+    model = extended("dynamic_ntk")
+    values = []
+    for batch_tokens in (1, 10_000):
+        rows = all_rows(evaluation(batch_tokens=batch_tokens).pieces(data, LENGTH, None), model)
+        values.append({(r["document"], r["window"], r["context_length"], r["protocol"]): r["value"] for r in rows})
+    assert values[0] == pytest.approx(values[1], rel=1e-6)
+
+
+def test_pieces_that_are_done_are_not_computed_again_and_their_rows_are_not_written_again(extended, data, monkeypatch):
+    model, pieces = extended("pi"), evaluation().pieces(data, LENGTH, None)
+    rows = all_rows(pieces, model)
+    computed = []
+    monkeypatch.setattr(
+        "lcx_lightning.evaluation.growing_context.token_nll",
+        lambda m, ids: computed.append(ids.shape) or token_nll(m, ids),
+    )
+    done = rows[: len(rows) // 2 + 1]  # an odd one: the piece in the middle is half done
+    keys = [{k: v for k, v in row.items() if k != "value"} for row in done]
+    rest = all_rows(pieces, model, lambda row: {k: v for k, v in row.items() if k != "value"} in keys)
+    assert done + rest == rows
+    assert 0 < len(computed) < len(pieces)
+    computed.clear()
+    assert all_rows(pieces, model, lambda row: True) == []
+    assert computed == []
+
+
+def test_progress_is_told_from_nothing_to_all(extended, data):
+    told = []
+    pieces = evaluation().pieces(data, LENGTH, None)
+    list(run(pieces, extended("pi"), lambda row: False, lambda done, total: told.append((done, total))))
+    assert told == [(i, len(pieces)) for i in range(len(pieces) + 1)]
+
+
+def test_evaluation_windows_are_held_out_and_none_overlap_another(data):
+    windows = {(r["document"], r["window"]) for p in evaluation().pieces(data, LENGTH, None) for r in p.rows}
+    assert all(document.startswith("test") for document, _ in windows)
+    spans = [(document, set(range(end - 95, end))) for document, end in windows]
+    for i, (document, span) in enumerate(spans):
+        assert not any(document == other and span & more for other, more in spans[:i])
+
+
+@pytest.mark.parametrize(
+    ("changes", "needed"),
+    [
+        ({"multiples": []}, "multiples"),
+        ({"multiples": [0, 1]}, "multiples"),
+        ({"last": 0}, "last >= 1"),
+        ({"windows": 0}, "windows >= 1"),
+    ],
+)
+def test_settings_that_score_nothing_are_refused(changes, needed):
+    with pytest.raises(ValueError, match=needed):
+        evaluation(**changes)
+
+
+def test_a_context_too_short_for_the_scored_tokens_is_refused(data):
+    with pytest.raises(ValueError, match=r"32 tokens that are scored.*shortest has 32 tokens\. Lower last"):
+        evaluation(last=32).pieces(data, LENGTH, None)
+    assert evaluation(last=31).pieces(data, LENGTH, None)
+
+
+def test_a_context_longer_than_any_document_is_refused_with_how_long_they_are(data):
+    with pytest.raises(ValueError, match="longest is test-0 with 300 tokens"):
+        evaluation(multiples=[1, 10]).pieces(data, LENGTH, None)
+
+
+def test_the_protocol_of_the_config_file_scores_half_of_the_shortest_context_at_most():
+    settings = composed().evaluation
+    assert settings.last <= 128 * settings.multiples[0] / 2
+    assert instantiate(settings).lengths(128) == [128 * m for m in settings.multiples]
+    assert math.log2(settings.multiples[-1]) == 5  # to 32 times the pretraining length

@@ -1,0 +1,105 @@
+"""The fingerprint tells methods apart, and only methods that do different things."""
+
+import itertools
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from lcx_lightning.configs import build_method, methods, read_method
+from lcx_lightning.fingerprint import digest, fingerprint
+from lcx_lightning.scaling.base import RopeSpec
+
+SPEC = RopeSpec(dim=16, base=10_000.0, pretrain_length=32)
+LENGTHS = [32, 64, 128]
+TRAINED = 64  # tokens
+TWINS = {frozenset({"clex_blocks", "clex_frozen"})}  # they differ in what learns: the same until one has learned
+
+
+def built(names, factor=4, spec=SPEC, **changes):
+    torch.manual_seed(0)
+    sizes = {"factor": factor, "train_factor": 2, "pretrain_length": spec.pretrain_length}
+    method = OmegaConf.create(sizes | {"method": read_method(names)}).method
+    return build_method(OmegaConf.merge(method, OmegaConf.create(changes)), spec)
+
+
+@pytest.fixture(scope="module")
+def sights():
+    """The fingerprint of every method, trained at twice its pretraining length, by name."""
+    return {name: fingerprint(built(name), LENGTHS, TRAINED) for name in methods()}
+
+
+def test_the_fingerprints_of_any_two_methods_differ_but_of_twins_that_have_not_learned(sights):
+    for first, second in itertools.combinations(sights, 2):
+        alike = digest(sights[first]) == digest(sights[second])
+        assert alike == (frozenset({first, second}) in TWINS), (first, second)
+
+
+def test_every_method_differs_from_the_untouched_model_in_evaluation_alone():
+    untouched = fingerprint(built("pretrained"), LENGTHS, None)
+    for name in set(methods()) - {"pretrained"}:
+        assert fingerprint(built(name), LENGTHS, None) != untouched, name
+
+
+def test_position_interpolation_at_factor_1_is_the_untouched_model():
+    untouched = fingerprint(built("pretrained"), LENGTHS, TRAINED)
+    assert fingerprint(built("pi", factor=1), LENGTHS, TRAINED) == untouched
+    assert fingerprint(built("pi", factor=1.01), LENGTHS, TRAINED) != untouched
+
+
+def test_lm_infinite_is_the_untouched_model_until_a_pair_is_further_apart_than_its_limit():
+    pattern = {"pattern": {"window": 64, "distance_limit": 64}}
+    for lengths, alike in (([32, 64, 65], True), ([32, 66], False)):
+        untouched = fingerprint(built("pretrained"), lengths, None)
+        assert (fingerprint(built("lm_infinite", **pattern), lengths, None) == untouched) == alike
+
+
+def test_every_part_of_lm_infinite_leaves_its_trace():
+    whole = digest(fingerprint(built("lm_infinite"), LENGTHS, None))
+    for change in ({"window": 31}, {"sink_tokens": 9}, {"distance_limit": 31}):
+        assert digest(fingerprint(built("lm_infinite", pattern=change), LENGTHS, None)) != whole, change
+
+
+def test_a_change_of_temperature_alone_is_seen():
+    plain, hot = (digest(fingerprint(built("yarn", temperature={"slope": s}), LENGTHS, None)) for s in (0.1, 0.2))
+    assert plain != hot
+
+
+def test_the_fingerprint_of_a_learned_scaling_changes_when_a_weight_changes():
+    method = built("clex")
+    before = digest(fingerprint(method, LENGTHS, TRAINED))
+    with torch.no_grad():
+        method.scaling.down.weight[0, 0] += 0.01
+    assert digest(fingerprint(method, LENGTHS, TRAINED)) != before
+
+
+def test_noise_in_the_last_digits_does_not_change_the_fingerprint():
+    noisy = RopeSpec(16, 10_000.0, 32, tuple(f * (1 + 1e-7) for f in SPEC.inv_freq().tolist()))
+    known, other = (fingerprint(built("pretrained", spec=spec), LENGTHS, None) for spec in (SPEC, noisy))
+    assert known == other
+
+
+def test_sampled_placements_are_seen_in_training_and_not_in_evaluation():
+    method = built("clex_blocks")
+    sights = fingerprint(method, LENGTHS, TRAINED)
+    draws = [sights[f"training {TRAINED}, draw {d}"]["positions"] for d in range(3)]
+    assert draws[0] != draws[1] != draws[2] != draws[0]
+    assert fingerprint(method, LENGTHS, None) == {k: v for k, v in sights.items() if k.startswith("evaluation")}
+    assert fingerprint(method, LENGTHS, TRAINED) == sights
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_looking_at_a_method_leaves_it_as_it_was(training):
+    method = built("clex").train(training)
+    fingerprint(method, LENGTHS, TRAINED)
+    assert method.training == training
+
+
+def test_the_probe_sees_visibility_and_distance_as_counted_by_hand():
+    pattern = {"window": 4, "sink_tokens": 1, "distance_limit": 2}
+    sight = fingerprint(built("lm_infinite", pattern=pattern), [8], None)["evaluation 8"]
+    probed = [0, 1, 2, 4, 6, 7]  # of 8 tokens
+    seen = {q: {k: min(q - k, 2) for k in range(8) if 0 <= q - k < 4 or (k == 0 and q >= k)} for q in probed}
+    assert sight["distances"] == [seen[q].get(k, -1) for q in probed for k in probed]
+    assert sight["keys seen"] == [len(seen[q]) for q in probed] == [1, 2, 3, 5, 5, 5]
+    assert sight["sum of distances"] == [sum(seen[q].values()) for q in probed]

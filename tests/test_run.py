@@ -1,0 +1,377 @@
+"""The command line from end to end at tiny sizes, and what it says about bad input."""
+
+import json
+import runpy
+import subprocess
+import sys
+
+import pytest
+import torch
+from hydra.core.global_hydra import GlobalHydra
+from lab import (
+    EVALUATION,
+    ROOT,
+    TINY,
+    TRAINING,
+    L,
+    environment,
+    folders,
+    launch,
+    numbers,
+    runs,
+    save_checkpoint,
+    save_documents,
+)
+
+from lcx_lightning.configs import methods
+from lcx_lightning.results import records
+
+QUICKSTART = ["+exp=quickstart", *TINY, *TRAINING]
+FIGURES = {
+    "perplexity.svg",
+    "perplexity.png",
+    "perplexity_whole_window.svg",
+    "perplexity_whole_window.png",
+    "index.html",
+}
+
+
+def files(folder):
+    """Return the bytes of every record file under a folder, by its name there."""
+    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("records.jsonl"))}
+
+
+# A grid, and the same command again
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return tmp_path_factory.mktemp("quickstart")
+
+
+@pytest.fixture(scope="module")
+def first(place):
+    return launch(*QUICKSTART, *folders(place))
+
+
+@pytest.fixture(scope="module")
+def grid(place, first):
+    """The runs of the first launch, as they stood at its end."""
+    folder = place / "results" / "quickstart"
+    return runs(folder), files(folder), {path for path in (place / "cache").rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def second(place, grid):
+    return launch(*QUICKSTART, *folders(place))
+
+
+def test_the_quick_start_ends_well(first):
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert "Traceback" not in first.stdout + first.stderr
+    assert first.stderr == ""
+
+
+def test_every_arm_is_finished_with_all_its_rows(grid):
+    found, _, _ = grid
+    assert {run.info["method"] for run in found.values()} >= {"pretrained", "pi", "ntk", "yarn", "clex", "lm_infinite"}
+    for run in found.values():
+        assert (run.info["state"], run.info["reason"]) == ("finished", None)
+        cells = [(row["protocol"], row["context_length"]) for row in run.rows]
+        for cell in ((p, n) for p in ("last_k", "whole_window") for n in (L, 2 * L)):
+            assert cells.count(cell) == 2, (run.arm, cell)
+        assert len(cells) == 8
+        assert all(
+            row["n"] == {"last_k": 16, "whole_window": row["context_length"] - 1}[row["protocol"]] for row in run.rows
+        )
+        assert all(0 < row["value"] / row["n"] < 10 for row in run.rows)
+        assert {(row["run"], row["arm"]) for row in run.rows} == {(run.info["run"], run.arm)}
+
+
+def test_all_arms_saw_the_same_windows_and_no_two_have_the_same_numbers(grid):
+    found = {run.arm: numbers(run) for run in grid[0].values()}
+    assert len({frozenset(values) for values in found.values()}) == 1
+    assert len({tuple(value for _, value in sorted(values.items())) for values in found.values()}) == len(found)
+
+
+def test_lm_infinite_is_the_untouched_model_at_its_pretraining_length(grid):
+    found = {run.arm: numbers(run) for run in grid[0].values()}
+    at_length = [key for key in found["pretrained"] if key[-2] == L]
+    assert [found["pretrained"][k][0] for k in at_length] == pytest.approx(
+        [found["lm_infinite"][k][0] for k in at_length]
+    )
+
+
+def test_run_files_say_what_was_run_and_on_what(grid):
+    for run in grid[0].values():
+        info = run.info
+        assert info["config"]["model"]["recipe"]["steps"] == 4
+        assert info["versions"]["torch"] == torch.__version__
+        assert len(info["fingerprint"]) == len(info["fingerprint_after_training"]) == 16
+        assert (
+            (info["train_length"] is None) == (info["config"]["training"] is None) == (info["seconds"]["extend"] == 0)
+        )
+        learned = info["method"] in ("clex", "clex_blocks")
+        assert (info["fingerprint"] != info["fingerprint_after_training"]) == learned
+    assert len({run.info["base"]["key"] for run in grid[0].values()}) == 1
+
+
+def test_the_base_was_trained_once_and_every_trained_arm_once(place, grid):
+    trained = [run for run in grid[0].values() if run.info["config"]["training"]]
+    assert len(list((place / "cache" / "base").glob("*/stage.json"))) == 1
+    assert len(list((place / "cache" / "extend").glob("*/stage.json"))) == len(trained) > 3
+    assert not list((place / "cache").glob("*/*.work"))
+
+
+def test_the_paths_printed_last_exist_and_the_command_to_go_on_follows(place, first):
+    lines = [line for line in first.stdout.splitlines() if line.strip()]
+    assert lines[-1].startswith("python -m experiments.run +exp=quickstart ")
+    assert lines[-1].endswith("# to repeat over seeds, add seeds=3")
+    paths = [place / "results" / "quickstart" / name for name in FIGURES]
+    assert set(lines[-1 - len(FIGURES) : -1]) == set(map(str, paths))
+    assert all(path.stat().st_size > 1000 for path in paths)
+
+
+def test_the_table_and_what_to_look_for_are_printed(first):
+    for word in ("pretrained", "lm_infinite", "64", "128", "(1L)", "(2L)", "LM-Infinite: without any training"):
+        assert word in first.stdout
+
+
+def test_the_same_command_again_runs_nothing_and_changes_no_number(place, grid, second):
+    assert second.returncode == 0
+    assert "done" not in second.stdout.replace("is done", "")
+    found, bytes_before, cached = grid
+    folder = place / "results" / "quickstart"
+    assert files(folder) == bytes_before
+    assert set(runs(folder)) == set(found)
+    assert {path for path in (place / "cache").rglob("*") if path.is_file()} == cached
+
+
+# Seeds, lists of methods, checkpoints and data of one's own
+
+
+@pytest.fixture(scope="module")
+def seeds(place, grid):
+    """A hybrid and an arm that changes nothing, over two seeds: the launch and its runs, by arm and seed."""
+    arms = "arms=['method=[yarn,lm_infinite]','method=pi factor=1']"
+    done = launch(arms, "seeds=2", "experiment=seeds", *TINY, *folders(place))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done, {(run.arm, run.info["seed"]): run for run in runs(place / "results" / "seeds").values()}
+
+
+def test_seeds_have_bases_of_their_own_and_a_list_of_methods_is_one_arm(place, grid, seeds):
+    _, found = seeds
+    one, other = found["yarn+lm_infinite", 0], found["yarn+lm_infinite", 1]
+    assert one.finished
+    assert other.finished
+    assert one.info["base"]["key"] in {run.info["base"]["key"] for run in grid[0].values()}
+    assert len(list((place / "cache" / "base").glob("*/stage.json"))) == 2
+    assert numbers(one).keys() == numbers(other).keys()
+    assert numbers(one) != numbers(other)
+
+
+def test_a_method_that_changes_nothing_is_skipped_in_a_grid_and_shown(seeds):
+    done, found = seeds
+    for seed in (0, 1):
+        run = found["pi", seed]
+        assert (run.info["state"], run.info["reason"]) == ("skipped", "equals pretrained")
+        assert run.rows == []
+    assert "equals pretrained" in done.stdout
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """Overrides for a checkpoint and documents on this machine."""
+    root = tmp_path_factory.mktemp("own")
+    model = ["model=hub", f"model.source.name={save_checkpoint(root / 'checkpoint')}"]
+    return root, [*model, *save_documents(root / "data"), *EVALUATION]
+
+
+def test_a_checkpoint_and_documents_of_ones_own_run_zero_shot_and_fine_tuned(own):
+    root, line = own
+    arms = "arms=['method=pretrained,lm_infinite','method=pi training=finetune']"
+    done = launch(arms, "experiment=own", *line, *TRAINING, *folders(root))
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = {run.arm: run for run in runs(root / "results" / "own").values()}
+    assert {arm: run.info["state"] for arm, run in found.items()} == dict.fromkeys(
+        ["pretrained", "lm_infinite", "pi"], "finished"
+    )
+    assert all(len(run.rows) == 8 for run in found.values())
+    assert {row["document"].split("/")[0] for run in found.values() for row in run.rows} == {"test"}
+    assert not (root / "cache" / "base").exists()
+    at_length = [key for key in numbers(found["pi"]) if key[-2] == L]
+    pretrained, lm_infinite, pi = (
+        [numbers(found[a])[k][0] for k in at_length] for a in ("pretrained", "lm_infinite", "pi")
+    )
+    assert pretrained == pytest.approx(lm_infinite)
+    assert pretrained != pytest.approx(pi)
+
+
+HELP = """
+import runpy, sys
+sys.argv = ["run", "--help"]
+try:
+    runpy.run_module("experiments.run", run_name="__main__")
+except SystemExit as stop:
+    assert not stop.code
+heavy = {"torch", "transformers", "lightning", "datasets", "altair"} & set(sys.modules)
+assert not heavy, heavy
+"""
+
+
+def test_help_shows_the_choices_without_importing_anything_heavy():
+    asked = [sys.executable, "-c", HELP]
+    done = subprocess.run(asked, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    for word in ("quickstart", "ablate_lambda", "lm_infinite", "finetune", "results_dir", "seeds"):
+        assert word in done.stdout
+
+
+# Bad input: exit code 2, what is needed, what was given, what to do, and nothing trained
+
+
+def test_a_refusal_is_the_exit_code_of_the_process(tmp_path):
+    done = launch("method=ntkk", *TINY, *folders(tmp_path))
+    assert done.returncode == 2
+    assert "ntkk" in done.stderr
+    assert "lm_infinite" in done.stderr
+
+
+@pytest.fixture
+def refuse(tmp_path, monkeypatch, capfd):
+    """A function: the overrides of a command that is refused -> what it says."""
+
+    def run(*overrides):
+        line = [*TINY, *folders(tmp_path), *map(str, overrides)]
+        if "model=hub" in line:
+            line = [word for word in line if not word.startswith(("model.source.architecture", "model.recipe"))]
+        monkeypatch.setattr(sys, "argv", ["experiments.run", *line])
+        try:
+            with pytest.raises(SystemExit) as stop:
+                runpy.run_module("experiments.run", run_name="__main__")
+        finally:
+            GlobalHydra.instance().clear()
+        shown = capfd.readouterr()
+        assert stop.value.code == 2, shown
+        assert "Traceback" not in shown.out + shown.err
+        assert not list((tmp_path / "cache").glob("*/*"))
+        return shown.out + shown.err
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("given", "known"),
+    [
+        ("method=nothing", methods()),
+        ("method=[pi,nothing]", methods()),
+        ("+exp=nothing", ["quickstart", "ablate_lambda"]),
+        ("model=nothing", ["embedded", "hub"]),
+        ("data=nothing", ["stdlib", "hub"]),
+        ("training=nothing", ["finetune", "none", "papers"]),
+    ],
+)
+def test_an_unknown_choice_is_answered_with_what_there_is(refuse, given, known):
+    said = refuse(given)
+    assert "nothing" in said
+    assert all(name in said for name in known)
+
+
+def test_an_unknown_method_in_the_arms_is_answered_with_what_there_is(refuse):
+    said = refuse("arms=['method=pretrained,nothing']")
+    assert "nothing" in said
+    assert "lm_infinite" in said
+
+
+def test_two_methods_that_claim_one_part_are_refused_by_name(refuse):
+    said = refuse("method=[pi,ntk]")
+    assert "pi and ntk all set scaling. Leave all but one out" in said
+
+
+@pytest.mark.parametrize("family", ["gpt2", "bloom"])
+def test_a_model_family_without_rotary_embedding_is_refused_by_name(refuse, tmp_path, family):
+    sizes = {"n_embd": 16, "n_layer": 1, "n_head": 2}
+    name = save_checkpoint(tmp_path / family, family, **sizes)
+    said = refuse("model=hub", f"model.source.name={name}", *save_documents(tmp_path / "data"))
+    assert f"Models of type '{family}' are not supported" in said
+    assert "Supported: gpt_neox, llama" in said
+
+
+def test_a_checkpoint_that_does_not_exist_is_named(refuse, tmp_path):
+    assert f"{tmp_path}/nowhere" in refuse("model=hub", f"model.source.name={tmp_path}/nowhere")
+
+
+@pytest.mark.parametrize(
+    ("given", "needed"), [("model=hub", "model.source.name=VALUE"), ("data=hub", "data.corpus.load.path=VALUE")]
+)
+def test_a_value_that_only_the_user_knows_is_asked_for(refuse, given, needed):
+    assert needed in refuse(given)
+
+
+def test_a_length_that_no_document_reaches_is_answered_with_how_long_they_are(refuse):
+    said = refuse("evaluation.multiples=[1,100000]")
+    assert "6,400,000 tokens" in said
+    assert "The longest is" in said
+    assert "Ask for a shorter length" in said
+
+
+@pytest.mark.parametrize("setting", ["results_dir", "cache_dir"])
+def test_a_folder_that_cannot_be_written_is_named(refuse, tmp_path, setting):
+    (tmp_path / "file").write_text("")
+    said = refuse(f"{setting}={tmp_path / 'file' / 'below'}")
+    assert f"{setting} must be a folder that can be written, but {tmp_path / 'file' / 'below'}" in said
+
+
+def test_the_folder_of_another_experiment_is_left_alone(refuse, tmp_path):
+    path = tmp_path / "results" / "run" / "experiment.json"
+    records.write_json(path, {"name": "older"})
+    said = refuse()
+    assert "holds the records of experiment 'older', not of 'run': move it away" in said
+    assert json.loads(path.read_text()) == {"name": "older"}
+
+
+@pytest.mark.parametrize("method", ["pi", "ntk", "yarn", "clex"])
+def test_a_factor_below_1_is_refused(refuse, method):
+    assert "factor must be at least 1, got 0" in refuse(f"method={method}", "factor=0")
+
+
+@pytest.mark.parametrize("method", ["clex", "clex_blocks"])
+def test_training_beyond_the_largest_factor_is_refused(refuse, method):
+    said = refuse(f"method={method}", "training=finetune", *TRAINING, "factor=2", "train_factor=4")
+    assert "max_factor" in said
+
+
+def test_an_evaluation_that_no_length_of_fits_is_refused(refuse):
+    said = refuse("method=clex", "factor=1", "evaluation.multiples=[2,4]")
+    assert "clex reaches 64 tokens, but the shortest evaluated length is 128: raise factor" in said
+
+
+def test_a_method_that_changes_nothing_is_refused_alone(refuse):
+    assert "pi would not change the model" in refuse("method=pi", "factor=1")
+
+
+@pytest.mark.parametrize(
+    ("given", "needed"),
+    [
+        ("model.recipe.schedule.warmup=5", "A schedule of 4 steps has room for"),
+        ("model.recipe.steps=0", "base of pretrained needs steps, rows and validation_steps of at least 1, got 0"),
+        ("model.recipe.optimizer.lr=-1", "Invalid learning rate: -1"),
+        ("model.source.architecture.max_position_embeddings=32", "Copy, retrieval and periodic rows need 64 tokens"),
+        ("evaluation.windows=0", "windows >= 1"),
+        ("evaluation.last=64", "must hold the 64 tokens that are scored"),
+        ("training.steps=3", "training.steps=3 would change nothing: no arm is trained. Add training=finetune"),
+        ("seeds=0", "seeds must be a number above 0, got 0"),
+        ("jobs=none", "jobs must be a number above 0, got 'none'"),
+        ("checkpoint_seconds=0", "checkpoint_seconds must be a number above 0, got 0"),
+        ("data.mixture.copy=0.5", "scale the shares"),
+        ("no_such_key=1", "no_such_key"),
+        ("logger.mode=on", "logger"),
+    ],
+)
+def test_settings_that_cannot_run_are_refused_before_anything_is_trained(refuse, given, needed):
+    assert needed in refuse(given)
+
+
+def test_a_schedule_that_does_not_fit_is_found_in_the_last_arm_of_a_grid(refuse):
+    arms = "arms=['method=pretrained,lm_infinite','method=pi training=finetune']"
+    assert "A schedule of 2 steps has room for" in refuse(arms, "training.steps=2")
