@@ -59,7 +59,8 @@ def methods_of(config: DictConfig) -> list[str]:
     if "method" in choices:
         return [choices["method"]]
     lines = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
-    names = [name for line in lines if line.key_or_group == "method" for name in line.value()]  # Hydra keeps no lists
+    lists: list[Any] = [line.value() for line in lines if line.key_or_group == "method"]  # Hydra keeps no lists
+    names = [name for names in lists for name in names]
     read_method(names)
     return names
 

@@ -19,15 +19,19 @@ def report(folder: Path, console: "Console") -> list[Path]:
 
     experiment = read_experiment(folder)
     paths = []
+    figures: dict[str, str] = {}
     for protocol, name in figure_names(experiment.protocols()).items():
         console.print(terminal_table(experiment, protocol))
         try:
-            paths += save(length_figure(experiment, protocol), folder, name)
+            svg, png = save(length_figure(experiment, protocol), folder, name)
         except ValueError as error:  # every arm diverged: the table says so
             console.print(f"No figure: {error}", markup=False)
+            continue
+        paths += [svg, png]
+        figures[protocol] = svg.read_text()
     for sentence in experiment.meta.get("look_for") or ():
         console.print(f"- {sentence}", markup=False, highlight=False)
-    return [*paths, write_page(experiment, folder)]
+    return [*paths, write_page(experiment, folder, figures)]
 
 
 def screen() -> "Console":

@@ -11,6 +11,9 @@ from omegaconf import DictConfig
 @hydra.main(config_path="configs", config_name="run", version_base="1.3")
 def main(config: DictConfig) -> None:
     """Compose, run what is not done, report. Exit code 1 if an arm failed, 2 on bad input, 130 when interrupted."""
+    from experiments.launcher import start_launcher
+
+    start_launcher()  # imports what the arms need while this process imports what it needs
     from experiments.experiment import run_experiment  # heavy: not for --help
 
     code = run_experiment(config, list(HydraConfig.get().overrides.task))

@@ -36,9 +36,7 @@ class Job:
 
 def run_jobs(jobs: list[Job], at_once: int, console: Console) -> None:
     """Run all jobs, `at_once` at a time, and set their states. A job that fails stops those that need it, no others."""
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # threads that spin for long are tenfold slower on a busy machine
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["experiments.worker"])
     events = context.Queue()
     with _display(console) as display:
         whole = display.add_task("[bold]all", total=len(jobs), words="")

@@ -22,6 +22,7 @@ GROUPS = sorted(path.name for path in CONFIGS.iterdir() if path.is_dir() and any
 SWEEPS = sorted((ROOT / "sweeps").glob("*.yaml"))
 SWEEP_KEYS = {"program", "command", "project", "entity", "name", "description", "method", "metric", "parameters"}
 SWEEP_KEYS |= {"early_terminate", "run_cap"}
+PI = ["method=pi", "training=finetune", *TINY, *TRAINING]
 
 
 def choices(group):
@@ -41,6 +42,13 @@ def local(tmp_path_factory):
     folder = tmp_path_factory.mktemp("local")
     model = ["model=hub", f"model.source.name={save_checkpoint(folder / 'model')}"]
     return {"model": model, "data": save_documents(folder / "data")}
+
+
+@pytest.fixture(scope="module")
+def before():
+    """The arm of the command line `PI`, from which a change is told."""
+    (arm,) = arms_of(*PI)
+    return arm
 
 
 def test_every_group_is_known_to_these_tests():

@@ -167,7 +167,7 @@ def test_a_run_with_few_keys_is_read_and_shown(tmp_path):
     records.append(tmp_path / "a" / "records.jsonl", [make_row(arm="a")])
     experiment = records.read_experiment(tmp_path)
     assert "7.39" in shown(table.terminal_table(experiment, "last_k"))  # exp(10 / 5)
-    assert page.write_page(experiment, tmp_path).exists()
+    assert page.write_page(experiment, tmp_path, {}).exists()
 
 
 @pytest.mark.parametrize("make", [lambda path: None, lambda path: path.mkdir()])
@@ -409,10 +409,14 @@ def test_a_figure_without_numbers_is_refused(tmp_path):
 # Page and report
 
 
+def page_of(folder):
+    """Return the page of the report."""
+    return report(folder, Console(file=StringIO(), width=120))[-1].read_text()
+
+
 def test_the_page_is_whole_loads_nothing_and_its_links_exist(folder):
     records.append(folder / "pi-0" / "records.jsonl", [make_row(protocol="whole_window")])
-    path = page.write_page(records.read_experiment(folder), folder)
-    text = path.read_text()
+    text = page_of(folder)
     found = Page(text)
     assert "<it>" not in text
     assert "How far does <it> reach?" in found.text
@@ -427,7 +431,7 @@ def test_the_page_is_whole_loads_nothing_and_its_links_exist(folder):
 
 def test_the_page_can_be_read_aloud(folder):
     records.append(folder / "pi-0" / "records.jsonl", [make_row(protocol="whole_window")])
-    found = Page(page.write_page(records.read_experiment(folder), folder).read_text())
+    found = Page(page_of(folder))
     assert len(found.all("table")) == len(found.all("caption")) == 3
     assert all(attributes["scope"] in ("row", "col") for attributes in found.all("th"))
     assert [attributes["role"] for attributes in found.all("svg")] == ["img", "img"]
@@ -438,7 +442,7 @@ def test_the_page_can_be_read_aloud(folder):
 
 def test_links_reach_the_records_from_another_folder(folder, tmp_path):
     write_run(folder, "odd name#1")
-    text = page.write_page(records.read_experiment(folder), tmp_path / "public").read_text()
+    text = page.write_page(records.read_experiment(folder), tmp_path / "public", {}).read_text()
     assert 'href="../quickstart/pi-0/run.json"' in text
     assert 'href="../quickstart/odd%20name%231-0/run.json"' in text
 

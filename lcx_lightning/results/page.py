@@ -2,12 +2,11 @@
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-from lcx_lightning.results.figure import length_figure
 from lcx_lightning.results.records import Experiment, Run
 from lcx_lightning.results.table import NOT_EVALUATED, Cell, Table, perplexity_table, pretrain_length, seconds_text
 
@@ -49,12 +48,18 @@ summary { cursor: pointer; }
 """
 
 
-def write_page(experiment: Experiment, folder: Path | str) -> Path:
-    """Write index.html into the folder; it loads nothing, and links to the records beside it."""
+def write_page(experiment: Experiment, folder: Path | str, figures: Mapping[str, str]) -> Path:
+    """Write index.html into the folder; it loads nothing, and links to the records beside it.
+
+    Args:
+        experiment: What was run.
+        folder: Of the page.
+        figures: SVG of each protocol's figure; a protocol without one diverged in every arm.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     question = experiment.meta.get("question") or experiment.name
-    sections = [_look_for(experiment), *(_protocol(experiment, p, n) for n, p in enumerate(experiment.protocols()))]
+    sections = [_look_for(experiment), *(_protocol(experiment, p, figures.get(p)) for p in experiment.protocols())]
     sections += [_what_was_run(experiment), _runs(experiment, folder)]
     subtitle = f'<p class="soft">Experiment {escape(experiment.name)} of LCX Lightning</p>'
     body = "\n".join(sections)
@@ -74,12 +79,12 @@ def _look_for(experiment: Experiment) -> str:
     return f"<section>\n<h2>What to look for</h2>\n<ul>{items}</ul>\n</section>" if items else ""
 
 
-def _protocol(experiment: Experiment, protocol: str, number: int) -> str:
+def _protocol(experiment: Experiment, protocol: str, svg: str | None) -> str:
     table = perplexity_table(experiment, protocol)
     rows = [[(_unbroken(cell), "marked" * cell.marked) for cell in row] for row in table.rows]
     notes = "".join(f"<li>{escape(note)}</li>" for note in table.notes)
     return (
-        f"<section>\n<h2>Perplexity, protocol {escape(protocol)}</h2>\n{_figure(experiment, protocol, number, table)}\n"
+        f"<section>\n<h2>Perplexity, protocol {escape(protocol)}</h2>\n{_figure(svg, protocol, table)}\n"
         f'{_table(table.title, table.header, rows)}\n<ul class="notes">{notes}</ul>\n</section>'
     )
 
@@ -89,15 +94,10 @@ def _unbroken(cell: Cell) -> str:
     return (cell.text + "*" * cell.marked).replace(" ", "\N{NO-BREAK SPACE}").replace("\N{NO-BREAK SPACE}[", " [")
 
 
-def _figure(experiment: Experiment, protocol: str, number: int, table: Table) -> str:
-    import vl_convert
-
-    try:
-        chart = length_figure(experiment, protocol)
-    except ValueError as error:
-        return f'<p class="soft">No figure: {escape(str(error))}</p>'
-    svg = vl_convert.vegalite_to_svg(chart.to_json())
-    svg = re.sub(r'(\bid="|url\(#)', rf"\g<1>figure{number}-", svg)  # two inline figures share one space of ids
+def _figure(svg: str | None, protocol: str, table: Table) -> str:
+    if svg is None:
+        return '<p class="soft">No figure: no arm has a finite perplexity.</p>'
+    svg = re.sub(r'(\bid="|url\(#)', rf"\g<1>{escape(protocol)}-", svg)  # inline figures share one space of ids
     label = escape(f"Line chart. {table.title}, against context length, a line per arm. Its numbers are in the table.")
     svg = svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
     caption = "Both axes are logarithmic. Names stand at the right ends of the lines, in their order there."
