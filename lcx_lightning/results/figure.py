@@ -56,10 +56,10 @@ def save(chart: "altair.LayerChart", folder: Path | str, name: str) -> list[Path
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    spec = chart.to_json()
+    drawing = vl_convert.vegalite_to_svg(chart.to_json())
     svg, png = folder / f"{name}.svg", folder / f"{name}.png"
-    svg.write_text(vl_convert.vegalite_to_svg(spec))
-    png.write_bytes(vl_convert.vegalite_to_png(spec, scale=2))
+    svg.write_text(drawing)
+    png.write_bytes(vl_convert.svg_to_png(drawing, scale=2))
     return [svg, png]
 
 
@@ -104,20 +104,27 @@ def _ticks(low: float, high: float) -> list[float]:
     return next((ticks for ticks in inside if len(ticks) <= 9), inside[-1])
 
 
+def _styles(alt) -> dict:
+    """The arms' own colours, shapes and dashes, as the data name them."""
+    colour = alt.Color("colour:N", scale=None)
+    return {
+        "area": {"color": colour, "detail": "arm:N"},
+        "line": {"color": colour, "detail": "arm:N", "strokeDash": alt.StrokeDash("dash:N", scale=None)},
+        "point": {"color": colour, "shape": alt.Shape("shape:N", scale=None)},
+    }
+
+
 def _lines(alt, points: list[dict]) -> list:
-    """Per arm its band, its line, its points, and a ring around the one at its training length."""
-    layers = []
-    arms = dict.fromkeys(point["arm"] for point in points)
-    for arm in arms:
-        own = [point for point in points if point["arm"] == arm]
-        colour, shape, dash = own[0]["colour"], own[0]["shape"], own[0]["dash"]
-        chart = alt.Chart({"values": own}).encode(x="length:Q")
-        band = chart.mark_area(color=colour, opacity=min(0.12, 0.6 / len(arms)), clip=True)
-        line = chart.mark_line(color=colour, strokeDash=dash, strokeWidth=2).encode(y="perplexity:Q")
-        dots = chart.mark_point(color=colour, shape=shape, filled=True, size=55, opacity=1).encode(y="perplexity:Q")
-        rings = chart.transform_filter("datum.trained").mark_point(color=colour, strokeWidth=2, size=210, opacity=1)
-        layers.append((band.encode(y="low:Q", y2="high:Q"), line, dots, rings.encode(y="perplexity:Q")))
-    return [layer for kind in zip(*layers, strict=True) for layer in kind]
+    """The arms' bands, their lines, their points, and a ring around each at its training length."""
+    styles = _styles(alt)
+    arms = {point["arm"] for point in points}
+    chart = alt.Chart({"values": points}).encode(x="length:Q")
+    band = chart.mark_area(opacity=min(0.12, 0.6 / len(arms)), clip=True)
+    line = chart.mark_line(strokeWidth=2).encode(y="perplexity:Q", **styles["line"])
+    dots = chart.mark_point(filled=True, size=55, opacity=1).encode(y="perplexity:Q", **styles["point"])
+    rings = chart.transform_filter("datum.trained").mark_point(shape="circle", strokeWidth=2, size=210, opacity=1)
+    ringed = rings.encode(y="perplexity:Q", color=styles["point"]["color"])
+    return [band.encode(y="low:Q", y2="high:Q", **styles["area"]), line, dots, ringed]
 
 
 def _names(alt, points: list[dict], domain: tuple[float, float]) -> list:
@@ -125,17 +132,14 @@ def _names(alt, points: list[dict], domain: tuple[float, float]) -> list:
     ends = list({point["arm"]: point for point in points}.values())  # the last point of each arm
     ends = sorted(ends, key=lambda point: -point["perplexity"])
     ys = _spread([_pixel(end["perplexity"], domain) for end in ends])
-    layers = []
-    for end, y in zip(ends, ys, strict=True):
-        at = alt.Chart({"values": [end | {"name_y": _value(y, domain)}]})
-        leader = at.mark_rule(color=end["colour"], strokeDash=[1, 3], strokeWidth=1.2).encode(
-            x="length:Q", y="perplexity:Q", x2=alt.value(WIDTH + 14), y2="name_y:Q"
-        )
-        symbol = at.mark_point(color=end["colour"], shape=end["shape"], filled=True, size=55, opacity=1)
-        text = at.mark_text(align="left", baseline="middle", fontSize=13, color=INK).encode(text="arm:N")
-        layers += [leader, symbol.encode(x=alt.value(WIDTH + 20), y="name_y:Q")]
-        layers.append(text.encode(x=alt.value(WIDTH + 29), y="name_y:Q"))
-    return layers
+    named = [end | {"name_y": _value(y, domain)} for end, y in zip(ends, ys, strict=True)]
+    at, style = alt.Chart({"values": named}), _styles(alt)["point"]
+    leaders = at.mark_rule(strokeDash=[1, 3], strokeWidth=1.2).encode(
+        x="length:Q", y="perplexity:Q", x2=alt.value(WIDTH + 14), y2="name_y:Q", color=style["color"]
+    )
+    symbols = at.mark_point(filled=True, size=55, opacity=1).encode(x=alt.value(WIDTH + 20), y="name_y:Q", **style)
+    text = at.mark_text(align="left", baseline="middle", fontSize=13, color=INK)
+    return [leaders, symbols, text.encode(text="arm:N", x=alt.value(WIDTH + 29), y="name_y:Q")]
 
 
 def _spread(ys: list[float]) -> list[float]:
