@@ -24,16 +24,15 @@ def expand(config: DictConfig, command_line: list[str]) -> list[tuple[str, list[
 
     Args:
         config: As composed from the command line.
-        command_line: Its overrides, which win over those of an arm.
+        command_line: Its overrides, which win over those of an arm: a choice also over what an arm sets inside it.
     """
     parser = OverridesParser.create()
     given = _by_key(parser, command_line)
     grid: dict[tuple[str, ...], dict[str, str]] = {}
     for line in config.arms or [""]:
         for overrides in BasicSweeper.split_arguments(parser.parse_overrides(line.split()), None)[0]:
-            own = _by_key(parser, overrides)
-            merged = {**own, **given}
-            grid.setdefault(tuple(sorted(merged.values())), {k: v for k, v in own.items() if k not in given})
+            own = {k: v for k, v in _by_key(parser, overrides).items() if not {k, k.split(".")[0]} & given.keys()}
+            grid.setdefault(tuple(sorted([*own.values(), *given.values()])), own)
     composed = [
         (own, compose("run", [*given.values(), *own.values()], return_hydra_config=True)) for own in grid.values()
     ]
