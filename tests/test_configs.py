@@ -159,7 +159,7 @@ def test_every_point_of_every_sweep_builds_and_they_are_different_runs(path, tmp
 def test_overrides_of_the_command_line_win_over_those_of_the_arms(tmp_path):
     arms = arms_of("+exp=quickstart", "method=pi", *TINY, *TRAINING, *folders(tmp_path))
     assert {tuple(arm.methods) for arm in arms} == {("pi",)}
-    settings = {(arm.config["training"] is None, arm.config["factor"], arm.config["train_factor"]) for arm in arms}
+    settings = {str([arm.config[name] for name in ("training", "factor", "train_factor")]) for arm in arms}
     assert len(settings) == len({arm.name for arm in arms}) == len({arm.run for arm in arms}) == len(arms)
 
 
