@@ -1,13 +1,15 @@
-"""The generated parts of the README: `python -m experiments.readme [results folder]` writes them anew."""
+"""The generated parts of README and docs: `python -m experiments.readme [results folder]` writes them anew."""
 
 import argparse
 import re
+import shutil
 import sys
 from pathlib import Path
 
 from lcx_lightning.configs import METHODS, PARTS, methods, read_method
 
 README = Path(__file__).parent.parent / "README.md"
+DOCS = README.parent / "docs"
 PAPER = re.compile(r"(?:arXiv:)?(\d{4}\.\d{5})")
 
 
@@ -32,23 +34,28 @@ def replace_block(text: str, name: str, block: str) -> str:
     """
     pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
     if not pattern.search(text):
-        raise ValueError(
-            f"The README needs the marks <!-- {name} --> and <!-- /{name} -->; write them where it belongs."
-        )
+        raise ValueError(f"It needs the marks <!-- {name} --> and <!-- /{name} -->; write them where it belongs.")
     return pattern.sub(lambda marks: f"{marks[1]}{block.strip()}\n{marks[2]}", text)
 
 
 def main() -> int:
-    """Rewrite README.md and return 0."""
+    """Rewrite README.md and the documents whose marks name a given results folder, copy its figure, and return 0."""
     parser = argparse.ArgumentParser(prog="python -m experiments.readme", description=__doc__)
     parser.add_argument("folder", type=Path, nargs="*", help="results folders, such as results/quickstart")
-    text = replace_block(README.read_text(), "methods", methods_table())
+    _rewrite(README, "methods", methods_table())
     for folder in parser.parse_args().folder:
         from experiments.report import markdown
 
-        text = replace_block(text, folder.name, markdown(folder))
-    README.write_text(text)
+        tables = markdown(folder)
+        for document in (README, *sorted(DOCS.glob("*.md"))):
+            if f"<!-- {folder.name} -->" in document.read_text():
+                _rewrite(document, folder.name, tables)
+        shutil.copy(folder / "perplexity.svg", DOCS / f"{folder.name}.svg")
     return 0
+
+
+def _rewrite(document: Path, name: str, block: str) -> None:
+    document.write_text(replace_block(document.read_text(), name, block))
 
 
 if __name__ == "__main__":

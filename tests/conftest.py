@@ -17,6 +17,7 @@ from lcx_lightning.configs import build_method, methods, read_method  # noqa: E4
 from lcx_lightning.models import rope_spec  # noqa: E402
 from lcx_lightning.scaling.base import RopeSpec  # noqa: E402
 
+torch.set_num_threads(1)  # of each of two workers: more threads than cores are tenfold slower
 settings.register_profile("lcx", deadline=None, derandomize=True, database=None)
 settings.load_profile("lcx")
 

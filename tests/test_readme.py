@@ -5,20 +5,26 @@ import shlex
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_module
-from hydra.core.global_hydra import GlobalHydra
+from lab import EVALUATION, TINY, TRAINING, composed, folders, launch, save_checkpoint, save_documents
 
 from experiments.readme import README, methods_table, replace_block
 
 TEXT = README.read_text()
-RUNS = sorted(set(re.findall(r"`?python -m experiments\.run ([^`\n]*)`?", TEXT)))
+RUNS = sorted(set(re.findall(r"python -m experiments\.run ([^`\n]*)", TEXT)) - {"--help"})
 
 
-@pytest.fixture(autouse=True)
-def hydra():
-    GlobalHydra.instance().clear()
-    with initialize_config_module("experiments.configs", version_base="1.3"):
-        yield
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return tmp_path_factory.mktemp("readme")
+
+
+def local(words, place):
+    """Return the overrides of a command on the hub's files with files of this machine in their place."""
+    checkpoint, data = save_checkpoint(place / "checkpoint"), save_documents(place / "data")
+    instead = {"model.source.name": [f"model.source.name={checkpoint}"], "data": data, "trainer": []}
+    keys = [word.partition("=")[0] for word in words]
+    kept = [instead.get(key, [word]) for key, word in zip(keys, words, strict=True) if "data.corpus" not in key]
+    return [*(word for given in kept for word in given), *EVALUATION]
 
 
 def test_the_methods_table_is_that_of_the_method_files():
@@ -31,9 +37,13 @@ def test_the_two_commands_are_in_it():
 
 
 @pytest.mark.parametrize("command", RUNS)
-def test_every_run_command_composes(command):
-    words = [word for word in shlex.split(command) if word not in ("...", "--help")]
-    assert compose("run", words).experiment
+def test_every_run_command_ends_well_at_tiny_sizes(command, place):
+    words = [word.replace("seeds=3", "seeds=2") for word in shlex.split(command) if word != "..."]
+    words = local(words, place) if "model=hub" in words else [*words, *TINY]
+    trains = [*TRAINING] if {"+exp=quickstart", "training=finetune"} & set(words) else []
+    done = launch(*words, *trains, *folders(place))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "index.html" in done.stdout
 
 
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\((docs/[^)]+)\)|`(sweeps/[^`]+\.yaml)`", TEXT))))
@@ -49,7 +59,7 @@ def test_a_block_without_marks_is_refused():
 
 def test_the_results_table_has_the_arms_of_the_experiment():
     block = re.search(r"<!-- quickstart -->\n(.*?)<!-- /quickstart -->", TEXT, re.DOTALL)
-    arms = compose("run", ["+exp=quickstart"]).arms
+    arms = composed("+exp=quickstart").arms
     names = {name for arm in arms for name in re.search(r"method=(\S+)", arm)[1].split(",")}
     assert block
     assert all(re.search(rf"^\| {name} ", block[1], re.MULTILINE) for name in names)
