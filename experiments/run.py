@@ -5,7 +5,9 @@ import sys
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+
+from lcx_lightning.configs import methods
 
 
 @hydra.main(config_path="configs", config_name="run", version_base="1.3")
@@ -24,14 +26,13 @@ def main(config: DictConfig) -> None:
 def refused(error: HydraException) -> int:
     """Add to what Hydra has said about bad input what it leaves out, and return the exit code."""
     if isinstance(error, MissingConfigException) and error.options is None and error.missing_cfg_file:
-        from lcx_lightning.configs import methods
-
         if str(error.missing_cfg_file).startswith("method/"):
             sys.stderr.write(f"Available options in 'method': {', '.join(methods())}\n")
     return 2
 
 
 if __name__ == "__main__":
+    OmegaConf.register_new_resolver("methods", lambda: ", ".join(methods()), replace=True)  # --help sees no searchpath
     try:
         main()
     except SystemExit as stop:  # Hydra ends with 1 where its own checks fail
