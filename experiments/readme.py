@@ -39,18 +39,23 @@ def replace_block(text: str, name: str, block: str) -> str:
 
 
 def main() -> int:
-    """Rewrite README.md and the documents whose marks name a given results folder, copy its figure, and return 0."""
+    """Rewrite README.md and the documents whose marks name a given results folder, copy its figure where the README
+    shows it, and return 0.
+    """
     parser = argparse.ArgumentParser(prog="python -m experiments.readme", description=__doc__)
     parser.add_argument("folder", type=Path, nargs="*", help="results folders, such as results/quickstart")
     _rewrite(README, "methods", methods_table())
     for folder in parser.parse_args().folder:
-        from experiments.report import markdown
+        from lcx_lightning.results.records import read_experiment
+        from lcx_lightning.results.table import markdown_table
 
-        tables = markdown(folder)
+        experiment = read_experiment(folder)
+        table = markdown_table(experiment, experiment.protocols()[0])
         for document in (README, *sorted(DOCS.glob("*.md"))):
             if f"<!-- {folder.name} -->" in document.read_text():
-                _rewrite(document, folder.name, tables)
-        shutil.copy(folder / "perplexity.svg", DOCS / f"{folder.name}.svg")
+                _rewrite(document, folder.name, table)
+        if f"docs/{folder.name}.svg" in README.read_text():
+            shutil.copy(folder / "perplexity.svg", DOCS / f"{folder.name}.svg")
     return 0
 
 
