@@ -62,5 +62,5 @@ def test_the_results_table_has_the_arms_of_the_experiment():
     arms = composed("+exp=quickstart").arms
     names = {name for arm in arms for name in re.search(r"method=(\S+)", arm)[1].split(",")}
     assert block
-    assert all(re.search(rf"^\| {name} ", block[1], re.MULTILINE) for name in names)
+    assert names <= set(re.findall(r"^\| (\w+) ", block[1].replace("\\", ""), re.MULTILINE))
     assert Path(README.parent / "docs" / "quickstart.svg").stat().st_size > 0
