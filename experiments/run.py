@@ -25,8 +25,8 @@ def main(config: DictConfig) -> None:
 
 def refused(error: HydraException) -> int:
     """Add to what Hydra has said about bad input what it leaves out, and return the exit code."""
-    unanswered = isinstance(error, MissingConfigException) and error.options is None
-    if unanswered and str(error.missing_cfg_file).startswith("method/"):
+    file = str(error.missing_cfg_file) if isinstance(error, MissingConfigException) and error.options is None else ""
+    if file.startswith("method/"):
         sys.stderr.write(f"Available options in 'method': {', '.join(methods())}\n")
     return 2
 
