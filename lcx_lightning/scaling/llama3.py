@@ -11,7 +11,7 @@ class Llama3(FrequencyScaling):
     """Keep wavelengths below L / high_freq_factor, interpolate those above L / low_freq_factor, ramp in between.
 
     L over a wavelength is a number of turns, and the ramp runs over it: the formula is that of NTK-by-parts, of which
-    the arguments here are `fast` and `slow`. The temperature is constant.
+    the arguments here are `slow` and `fast`. The report does not describe it; the source is transformers' `llama3`.
 
     Args:
         spec: The rotary embedding of the checkpoint.
