@@ -127,7 +127,7 @@ def test_longrope_gives_the_logits_of_a_checkpoint_with_its_lists(tiny, family):
     stock = tiny(family, max_position_embeddings=192, rope_parameters=plain | rope)
     model = tiny(family, rope_parameters=plain)
     method = read_method("longrope")
-    method.scaling |= {"short": short, "long": long}
+    method.scaling.short, method.scaling.long = short, long
     sizes = OmegaConf.create({"factor": 6, "pretrain_length": 32, "method": method})
     attach(model, build_method(sizes.method, rope_spec(model.config)))
     for tokens in (20, 32, 33, TOKENS):
