@@ -1,5 +1,6 @@
 """A context-extension method: scaling x positions x temperature x pattern."""
 
+import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
 
@@ -47,7 +48,8 @@ class Method(nn.Module):
         index = (valid.cumsum(dim=-1) - 1).clamp(min=0)
         place = self.positions.place(index.amax(dim=-1) + 1, spec.pretrain_length, draw)
         positions = place.positions.expand(len(index), -1).gather(1, index)
-        visible = index[:, -queries:] + 1
+        bands, query_index = self.pattern.bands(), index[:, -queries:]
+        visible = torch.stack([band.keys_seen(query_index) for band in bands]).sum(dim=0)
         return Rope(
             index=index,
             positions=positions,
@@ -56,5 +58,5 @@ class Method(nn.Module):
             inv_freq=self.scaling(place.factor.float()),
             feature_scale=spec.feature_scale * self.temperature.feature_scale(place.factor),
             logit_scale=self.temperature.logit_scale(visible, spec.pretrain_length),
-            bands=self.pattern.bands(),
+            bands=bands,
         )

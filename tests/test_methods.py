@@ -111,3 +111,16 @@ def test_sizes_come_from_the_experiment(build, spec):
 
 def test_the_methods_of_the_papers_are_there():
     assert {"pretrained", "pi", "ntk", "dynamic_ntk", "yarn", "clex", "clex_blocks", "lm_infinite"} <= set(methods())
+    assert {"ntk_by_parts", "dynamic_yarn", "llama3", "longrope", "abf", "pose", "random_positions"} <= set(methods())
+
+
+@pytest.mark.parametrize("parts", [("clex", "lm_infinite"), ("yarn", "lm_infinite"), ("pi", "lm_infinite")])
+def test_a_hybrid_file_is_the_list_of_its_methods(parts):
+    assert read_method("_".join(parts)) == read_method(parts)
+
+
+@pytest.mark.parametrize("name", ["pose", "random_positions"])
+def test_methods_that_change_training_only_are_position_interpolation_in_evaluation(build, spec, name):
+    ropes = [build(method, spec).eval().rope(torch.ones(1, 100, dtype=torch.bool), 100) for method in (name, "pi")]
+    assert torch.equal(ropes[0].inv_freq, ropes[1].inv_freq)
+    assert torch.equal(ropes[0].key_pos, ropes[1].key_pos)

@@ -46,6 +46,12 @@ def test_bands_are_disjoint_and_causal_and_contain_the_query(any_pattern):
     assert (held.diagonal() == 1).all(), "a query does not see itself"
 
 
+def test_the_keys_that_a_band_holds_are_counted_as_they_are_seen(any_pattern):
+    at = torch.arange(TOKENS)
+    for band in any_pattern.bands():
+        assert torch.equal(band.keys_seen(at), band.visible(at[:, None], at[None, :]).sum(dim=1))
+
+
 def test_no_pair_is_rotated_farther_than_its_distance_or_into_the_future(any_pattern):
     held, rotated = seen_and_rotated(any_pattern.bands())
     at = torch.arange(TOKENS)

@@ -1,5 +1,10 @@
 """What every position scheme promises, and what each adds to it."""
 
+import collections
+import functools
+import itertools
+import math
+
 import pytest
 import torch
 
@@ -7,7 +12,9 @@ from lcx_lightning.positions.blocks import SampledBlocks
 from lcx_lightning.positions.dynamic_factor import DynamicFactor
 from lcx_lightning.positions.fixed_factor import FixedFactor
 from lcx_lightning.positions.original import OriginalPositions
+from lcx_lightning.positions.random_positions import RandomPositions
 from lcx_lightning.positions.sampled import SampledPositions
+from lcx_lightning.positions.skip_wise import SkipWisePositions
 
 DRAWS = range(200)
 
@@ -145,6 +152,70 @@ def test_sampled_blocks_are_contiguous_and_in_order(n, min_factor, blocks):
     assert seen == set(range(-int(-min_factor // 1), 9))
 
 
+# PoSE as released: chunks of 1 .. ceil(n / chunks) tokens but for the last, skips from 0 to s L - n that never shrink
+
+
+def skipped(tokens, chunks, room):
+    """Return every placement that the paper's definition allows."""
+    allowed = set()
+    for sizes in itertools.product(range(1, math.ceil(tokens / chunks) + 1), repeat=chunks - 1):
+        for skips in itertools.combinations_with_replacement(range(room + 1), chunks - 1):
+            chunk_of = [sum(index >= sum(sizes[: c + 1]) for c in range(chunks - 1)) for index in range(tokens)]
+            allowed.add(tuple(index + (0, *skips)[c] for index, c in enumerate(chunk_of)))
+    return allowed
+
+
+@pytest.mark.parametrize(("tokens", "chunks"), [(4, 2), (5, 2), (5, 3), (7, 3), (3, 4), (1, 2)])
+def test_skip_wise_positions_are_all_those_that_the_paper_allows_and_no_others(tokens, chunks):
+    scheme = SkipWisePositions(factor=2, chunks=chunks)
+    seen = {tuple(scheme.place(lengths(tokens), 4, draw).positions[0].int().tolist()) for draw in range(1500)}
+    assert seen == skipped(tokens, chunks, 2 * 4 - tokens)
+
+
+def test_with_two_chunks_the_first_chunk_and_the_skip_are_drawn_evenly():
+    scheme = SkipWisePositions(factor=1.5, chunks=2)  # 8 tokens on 18 positions: cuts 1 .. 4, skips 0 .. 10
+    cuts, skips = torch.zeros(9, dtype=torch.int), torch.zeros(11, dtype=torch.int)
+    for draw in range(1100):
+        positions = scheme.place(lengths(8), 12, draw).positions[0].int()
+        skip = positions[-1] - 7
+        skips[skip] += 1
+        if skip:
+            cuts[(positions - torch.arange(8) == 0).sum()] += 1
+    assert cuts[[0, 5, 6, 7, 8]].sum() == 0
+    assert (cuts[1:5] > 200).all(), "250 expected, standard deviation 14"
+    assert (skips > 60).all(), "100 expected, standard deviation 10"
+
+
+def test_random_positions_are_all_ordered_subsets_about_as_often():
+    scheme = RandomPositions(factor=1.5)  # 3 of 6 positions
+    drawn = [tuple(scheme.place(lengths(3), 4, draw).positions[0].int().tolist()) for draw in range(2000)]
+    counts = collections.Counter(drawn)
+    assert set(counts) == set(itertools.combinations(range(6), 3))
+    assert min(counts.values()) > 60, "100 expected, standard deviation 10"
+
+
+SHORT_TRAINERS = [SkipWisePositions(factor=4, chunks=2), RandomPositions(factor=4)]
+
+
+@pytest.mark.parametrize("scheme", SHORT_TRAINERS)
+def test_pose_and_random_positions_keep_the_factor_of_their_target_at_every_length(scheme):
+    for n, draw in ((8, None), (100, None), (1000, None), (8, 1), (100, 2)):
+        assert scheme.place(lengths(n), 32, draw).factor.tolist() == [4]
+
+
+@pytest.mark.parametrize("scheme", SHORT_TRAINERS)
+def test_a_training_row_that_leaves_nothing_to_sample_is_refused(scheme):
+    scheme.place(lengths(127), 32, 0)
+    with pytest.raises(ValueError, match=r"128 tokens leaves nothing to sample of the 128 positions.*train_factor=1"):
+        scheme.place(lengths(128), 32, 0)
+
+
+@pytest.mark.parametrize("chunks", [0, 1])
+def test_skip_wise_positions_need_two_chunks(chunks):
+    with pytest.raises(ValueError, match=f"chunks >= 2, got {chunks}"):
+        SkipWisePositions(factor=2, chunks=chunks)
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
@@ -158,9 +229,10 @@ def test_sampled_blocks_say_what_they_need(arguments, complaint):
         SampledBlocks(**arguments)
 
 
-def test_a_factor_below_one_is_refused():
+@pytest.mark.parametrize("kind", [FixedFactor, RandomPositions, functools.partial(SkipWisePositions, chunks=2)])
+def test_a_factor_below_one_is_refused(kind):
     with pytest.raises(ValueError, match=r"factor must be at least 1, got 0\.5"):
-        FixedFactor(factor=0.5)
+        kind(factor=0.5)
 
 
 def test_sampled_positions_say_what_they_need():

@@ -1,6 +1,8 @@
 """What every frequency scaling promises, and what the papers and other libraries say about each."""
 
 import functools
+import json
+import math
 
 import numpy as np
 import pytest
@@ -10,11 +12,16 @@ from torch import nn
 from transformers import LlamaConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
+from lcx_lightning.scaling.abf import ABF
 from lcx_lightning.scaling.base import RopeSpec
 from lcx_lightning.scaling.clex import CLEX
+from lcx_lightning.scaling.llama3 import Llama3
+from lcx_lightning.scaling.longrope import LongRoPE
 from lcx_lightning.scaling.ntk import NTKAware
+from lcx_lightning.scaling.ntk_by_parts import NTKByParts
 from lcx_lightning.scaling.position_interpolation import PositionInterpolation
 from lcx_lightning.scaling.yarn import YaRN
+from lcx_lightning.temperature.longrope import LongRoPETemperature
 from lcx_lightning.temperature.yarn import YaRNTemperature
 
 LLAMA2 = RopeSpec(dim=128, base=10_000.0, pretrain_length=4096)
@@ -34,22 +41,25 @@ def at(scaling, factor):
     return scaling(torch.tensor([float(factor)]))[0].detach()
 
 
-def transformers_frequencies(rope_type, spec, factor, seq_len=None):
-    rope = {"rope_type": rope_type, "rope_theta": spec.base, "factor": float(factor)}
-    if rope_type == "yarn":
+def transformers_frequencies(rope_type, spec, factor, seq_len=None, **more):
+    rope = {"rope_type": rope_type, "rope_theta": spec.base, "factor": float(factor)} | more
+    longer = rope_type in ("yarn", "llama3", "longrope")  # these know the pretraining length beside the new one
+    if longer:
         rope["original_max_position_embeddings"] = spec.pretrain_length
-    length = int(spec.pretrain_length * (factor if rope_type == "yarn" else 1))
+    length = int(spec.pretrain_length * (factor if longer else 1))
     config = LlamaConfig(
         hidden_size=2 * spec.dim, num_attention_heads=2, max_position_embeddings=length, rope_parameters=rope
     )
     return ROPE_INIT_FUNCTIONS[rope_type](config, torch.device("cpu"), seq_len=seq_len)
 
 
-def test_factor_one_is_pretraining(any_scaling, any_temperature, spec):
+def test_factor_one_is_pretraining_or_the_scaling_says_why_not(any_scaling, spec):
     theta = torch.tensor([10_000 ** (-2 * i / 16) for i in range(8)])
     torch.testing.assert_close(spec.inv_freq(), theta)
-    torch.testing.assert_close(at(any_scaling, 1), theta)
-    assert any_temperature.feature_scale(torch.ones(2)).tolist() == [1, 1]
+    if any_scaling.pretrained_at_one:
+        torch.testing.assert_close(at(any_scaling, 1), theta)
+    else:
+        assert "At factor 1 this is" in " ".join(type(any_scaling).__doc__.split())
 
 
 @pytest.mark.parametrize("factor", [1.001, 1.5, 4.0, 16.0, 100.0])
@@ -79,7 +89,8 @@ def test_nothing_is_stored_between_calls(any_scaling):
 def test_a_checkpoint_keeps_the_frequencies_that_it_carries(any_scaling):
     own = (0.7, 0.1, 0.03, 0.02, 0.01, 0.005, 0.001, 0.0001)
     any_scaling.spec = RopeSpec(16, 10_000.0, 32, own_inv_freq=own)
-    torch.testing.assert_close(at(any_scaling, 1), torch.tensor(own))
+    if any_scaling.pretrained_at_one:
+        torch.testing.assert_close(at(any_scaling, 1), torch.tensor(own))
     assert (at(any_scaling, 4) <= torch.tensor(own) * (1 + 1e-6)).all()
 
 
@@ -128,6 +139,88 @@ def test_ntk_raises_the_base(factor):
 def test_ntk_at_the_factor_of_the_length_is_the_dynamic_rope_of_transformers_at_factor_one(length):
     theirs, _ = transformers_frequencies("dynamic", SMALL, 1, seq_len=length)
     torch.testing.assert_close(at(NTKAware(SMALL), length / 4096), theirs)
+
+
+# NTK-by-parts, Llama-3
+
+
+@pytest.mark.parametrize("factor", [1.0, 2.5, 16.0])
+@pytest.mark.parametrize(("fast", "slow"), [(32, 1), (4, 1), (10, 0.5), (3, 0)])
+@pytest.mark.parametrize("spec", [LLAMA2, SMALL])
+def test_ntk_by_parts_is_the_formula_of_the_paper(spec, fast, slow, factor):
+    expected = []
+    for i in range(spec.dim // 2):
+        theta = spec.base ** (-2 * i / spec.dim)
+        turns = spec.pretrain_length / (2 * math.pi / theta)  # L over the wavelength
+        gamma = 0 if turns < slow else 1 if turns > fast else (turns - slow) / (fast - slow)
+        expected.append((1 - gamma) * theta / factor + gamma * theta)
+    torch.testing.assert_close(at(NTKByParts(spec, fast=fast, slow=slow), factor), torch.tensor(expected))
+
+
+def test_the_ramp_of_ntk_by_parts_is_not_that_of_yarn():
+    # LLaMA-2, pair 33: 4096 / (2 pi 10000^(33/64)) = 5.65 turns keep (5.65 - 1) / 31 = 15%; YaRN keeps half.
+    parts, yarn = (at(kind(LLAMA2, fast=32, slow=1), 8)[33] / LLAMA2.inv_freq()[33] for kind in (NTKByParts, YaRN))
+    assert parts.item() == pytest.approx(0.15 + 0.85 / 8, abs=1e-3)
+    assert yarn.item() == pytest.approx(0.5 + 0.5 / 8)
+
+
+@pytest.mark.parametrize("factor", [1, 2, 8, 32])
+@pytest.mark.parametrize(("low", "high"), [(1, 4), (2, 16)])
+@pytest.mark.parametrize("spec", [LLAMA2, SMALL, RopeSpec(dim=128, base=500_000.0, pretrain_length=8192)])
+def test_llama3_is_that_of_transformers(spec, low, high, factor):
+    theirs, _ = transformers_frequencies("llama3", spec, factor, low_freq_factor=low, high_freq_factor=high)
+    scaling = Llama3(spec, low_freq_factor=low, high_freq_factor=high)
+    torch.testing.assert_close(at(scaling, factor), theirs)
+
+
+# ABF
+
+
+def test_abf_is_the_new_base_at_every_factor():
+    expected = torch.tensor([500_000 ** (-2 * i / 64) for i in range(32)])
+    for factor in (1, 4, 100):
+        torch.testing.assert_close(at(ABF(SMALL, base=500_000), factor), expected)
+
+
+def test_abf_slows_the_frequencies_that_a_checkpoint_carries_in_the_same_proportion():
+    own = RopeSpec(4, 10_000.0, 32, own_inv_freq=(0.5, 0.02))  # pairs slow by 100^0 and 100^(1/2)
+    assert at(ABF(own, base=1_000_000), 1).tolist() == pytest.approx([0.5, 0.002])
+
+
+# LongRoPE
+
+NUMBERS = {"short": [1.0 + i / 40 for i in range(32)], "long": [1.5 * 1.2**i for i in range(32)]}
+
+
+def longrope(spec=SMALL, **given):
+    return LongRoPE(spec, **{"factor": 8, "short": None, "long": None, "file": None} | given)
+
+
+@pytest.mark.parametrize(
+    ("factor", "length", "which"), [(1, 4096, "short"), (1.001, 4097, "long"), (9, 36_864, "long")]
+)
+def test_longrope_is_that_of_transformers_and_chooses_its_list_by_the_length(factor, length, which):
+    lists = {f"{name}_factor": numbers for name, numbers in NUMBERS.items()}
+    theirs, attention_factor = transformers_frequencies("longrope", SMALL, 8, length, **lists)
+    torch.testing.assert_close(at(longrope(**NUMBERS), factor), theirs)
+    torch.testing.assert_close(at(longrope(**NUMBERS), factor) * torch.tensor(NUMBERS[which]), SMALL.inv_freq())
+    temperature = LongRoPETemperature(factor=8, pretrain_length=4096)
+    assert temperature.feature_scale(torch.tensor([float(factor)])).item() == pytest.approx(attention_factor)
+
+
+def test_longrope_without_lists_is_pretraining_up_to_its_length_and_ntk_beyond():
+    assert torch.equal(at(longrope(), 1), SMALL.inv_freq())
+    expected = torch.tensor([10_000 ** (-2 * i / 64) / 8 ** (2 * i / 62) for i in range(32)])
+    torch.testing.assert_close(at(longrope(), 2), expected)
+
+
+@pytest.mark.parametrize("around", [None, "rope_scaling", "rope_parameters"])
+def test_longrope_reads_its_lists_from_a_file(tmp_path, around):
+    lists = {"type": "longrope"} | {f"{name}_factor": numbers for name, numbers in NUMBERS.items()}
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(lists if around is None else {"rope_scaling": None, around: lists}))
+    for factor in (1, 3):
+        assert torch.equal(at(longrope(file=str(path)), factor), at(longrope(**NUMBERS), factor))
 
 
 # CLEX
@@ -190,6 +283,58 @@ def test_a_frozen_clex_asks_for_no_gradient(build, spec):
 
 
 # What is refused
+
+
+@pytest.mark.parametrize("bounds", [{"fast": 1, "slow": 32}, {"fast": 2, "slow": 2}, {"fast": 2, "slow": -1}])
+def test_ntk_by_parts_says_what_it_needs(bounds):
+    with pytest.raises(ValueError, match=r"needs fast > slow >= 0 turns, got fast=. and slow="):
+        NTKByParts(SMALL, **bounds)
+
+
+@pytest.mark.parametrize(("low", "high"), [(4, 1), (2, 2), (0, 4)])
+def test_llama3_says_what_it_needs(low, high):
+    with pytest.raises(ValueError, match=f"high_freq_factor > low_freq_factor > 0, got high_freq_factor={high}"):
+        Llama3(SMALL, low_freq_factor=low, high_freq_factor=high)
+
+
+@pytest.mark.parametrize("base", [0, 5_000, 10_000])
+def test_abf_refuses_a_base_that_is_not_larger(base):
+    with pytest.raises(ValueError, match=f"above that of the checkpoint, 10000, got {base}"):
+        ABF(SMALL, base=base)
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        ({"factor": 0.5}, "factor >= 1, got 0.5"),
+        ({"short": [1.0] * 31}, "each of the 32 pairs of 64 rotated features, got a short list of 31: 1.0, 1.0"),
+        ({"long": [1.0] * 64}, "got a long list of 64"),
+        ({"long": []}, "got a long list of 0"),
+        ({"long": [2.0] * 31 + [0.0]}, "above 0"),
+        ({"short": [math.nan] * 32}, "above 0"),
+        ({"short": [1.0] * 32, "file": "lists.json"}, "from lists.json or from short and long"),
+        ({"file": "nowhere.json"}, "cannot read its lists from nowhere.json"),
+    ],
+)
+def test_longrope_says_what_it_needs(given, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        longrope(**given)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("{", "cannot read its lists"),
+        ("[1, 2]", "short_factor and long_factor"),
+        ('{"short_factor": [1, 1]}', "short_factor and long_factor"),
+        ('{"short_factor": [1, 1], "long_factor": ["a"]}', "short_factor and long_factor"),
+        ('{"short_factor": [1, 1], "long_factor": [1, 1]}', "got a short list of 2"),
+    ],
+)
+def test_longrope_says_what_a_file_needs(tmp_path, text, complaint):
+    (tmp_path / "lists.json").write_text(text)
+    with pytest.raises(ValueError, match=complaint):
+        longrope(file=str(tmp_path / "lists.json"))
 
 
 def test_yarn_says_what_it_needs():

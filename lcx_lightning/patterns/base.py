@@ -38,6 +38,14 @@ class Band:
             seen = seen & (key < self.first_keys)
         return seen
 
+    def keys_seen(self, query: Int[Tensor, "*q"]) -> Int[Tensor, "*q"]:
+        """Return how many keys of the text the band holds for each query index."""
+        first = torch.zeros_like(query) if self.max_distance is None else (query - self.max_distance + 1).clamp(min=0)
+        end = query - self.min_distance + 1
+        if self.first_keys is not None:
+            end = end.clamp(max=self.first_keys)
+        return (end - first).clamp(min=0)
+
 
 class Pattern(abc.ABC):
     """Attention as a list of disjoint bands; the softmax runs over their union."""

@@ -44,3 +44,18 @@ def check_factor(factor: float, name: str = "factor") -> None:
     """Raise a ValueError if a scale factor is below 1."""
     if factor < 1:
         raise ValueError(f"A scale factor stretches the context: {name} must be at least 1, got {factor}.")
+
+
+def sampled_span(tokens: int, factor: float, pretrain_length: int) -> int:
+    """Return the number of positions, s L, that the tokens of a training row are spread over.
+
+    Raises:
+        ValueError: If the row fills them all, so that there is nothing to sample.
+    """
+    span = int(factor * pretrain_length)
+    if tokens >= span:
+        raise ValueError(
+            f"Training on {tokens} tokens leaves nothing to sample of the {span} positions of factor {factor}. "
+            "Train on shorter rows (train_factor=1), or raise factor."
+        )
+    return span

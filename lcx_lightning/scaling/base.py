@@ -29,13 +29,15 @@ class RopeSpec:
 class FrequencyScaling(nn.Module, abc.ABC):
     """Frequencies as a function of the scale factor s = length / pretraining length.
 
-    Every scaling returns the pretrained frequencies at s = 1 and, before a learned one has learned, never turns a pair
-    faster than pretraining did.
+    A scaling returns the pretrained frequencies at s = 1, or sets `pretrained_at_one` to False and says why not. Before
+    a learned one has learned, it never turns a pair faster than pretraining did.
     Call the module, not `inv_freq`: sharded training gathers the parameters of a learned scaling around the call.
 
     Args:
         spec: The rotary embedding of the checkpoint.
     """
+
+    pretrained_at_one = True
 
     def __init__(self, spec: RopeSpec) -> None:
         super().__init__()
