@@ -218,7 +218,7 @@ def test_the_solver_of_clex_is_the_one_that_is_asked_for():
 
 
 def test_the_frequencies_of_clex_are_those_of_the_weights_it_has_now():
-    scaling = clex(field=0.01)
+    scaling = clex(field=0.01).eval()
     before = at(scaling, 8)
     optimizer = torch.optim.SGD(scaling.parameters(), lr=1e-4)
     scaling.train()(FACTORS).log().sum().backward()
@@ -235,6 +235,25 @@ def test_factors_that_differ_by_one_rounding_are_solved_together():
     rows = clex(field=0.01)(near)
     torch.testing.assert_close(rows[0], rows[1])
     torch.testing.assert_close(rows[2], rows[3])
+
+
+@pytest.mark.parametrize("layer", ["up", "down"])
+def test_the_gradient_of_clex_is_the_slope_of_the_equation_in_its_weights(layer):
+    scaling, weighting = clex(field=0.01), torch.linspace(-1, 1, 32)
+    weight = getattr(scaling, layer).weight
+    (scaling(torch.tensor([8.0]))[0].log() * weighting).sum().backward()
+    direction = torch.randn(weight.shape, generator=torch.Generator().manual_seed(1))
+
+    def moved(by):
+        with torch.no_grad():
+            weight.add_(by * direction)
+        value = (equation(scaling, np.tanh, 8).double().log() * weighting).sum().item()
+        with torch.no_grad():
+            weight.sub_(by * direction)
+        return value
+
+    slope = (moved(1e-3) - moved(-1e-3)) / 2e-3
+    assert (weight.grad * direction).sum().item() == pytest.approx(slope, rel=0.01)
 
 
 @pytest.mark.parametrize("factor", [1.0, 1.5, 8.0])
