@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiments.arms import Arm, key
 from experiments.check import check_ignored, check_settings, check_training
+from lcx_lightning.clex_checkpoint import with_own_clex
 from lcx_lightning.configs import build_method, complete, read_method
 from lcx_lightning.data.source import LongContextData
 from lcx_lightning.fingerprint import digest, fingerprint
@@ -103,9 +104,10 @@ def _build(
     if config.training.get("zero_shot"):
         config.training = None
     source = instantiate(config.model.source)
-    spec = rope_spec(source.config())
+    model_config = source.config()
+    spec = rope_spec(model_config)
     config.pretrain_length, config.seed = spec.pretrain_length, seed
-    config.method = complete(config.method)
+    config.method = with_own_clex(complete(config.method), model_config)
     plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # pyright: ignore[reportAssignmentType]
     data = load_data(plain, datas)
     train_length = plain["training"] and round(plain["training"]["length_factor"] * spec.pretrain_length)

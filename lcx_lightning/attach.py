@@ -8,6 +8,7 @@ from transformers import AttentionInterface, PreTrainedModel
 
 from lcx_lightning.attention.attend import attend
 from lcx_lightning.attention.rope import Rope
+from lcx_lightning.clex_checkpoint import load_own_clex
 from lcx_lightning.method import Method
 
 ATTENTION = "lcx"
@@ -19,7 +20,8 @@ def attach(model: PreTrainedModel, method: Method) -> PreTrainedModel:
     The model's own rotation becomes the identity, so its cache holds unrotated keys; a forward pre-hook hands each
     attention layer one `Rope`. The parameters of the method become parameters of the model: they are trained,
     sharded and saved with it. Training passes of methods that sample positions take a seed: `model(..., draw=step)`.
-    Positions follow from the attention mask: `position_ids` are ignored.
+    Positions follow from the attention mask: `position_ids` are ignored. A CLEX takes over the weights of a released
+    CLEX checkpoint.
 
     Raises:
         ValueError: If the model has a method already; in a forward pass, if its mask or cache is not supported.
@@ -27,6 +29,7 @@ def attach(model: PreTrainedModel, method: Method) -> PreTrainedModel:
     base = model.base_model
     if hasattr(base, "method"):
         raise ValueError("The model has a method already: load it again, or attach the composed method in one go.")
+    load_own_clex(method.scaling, model)
     AttentionInterface.register(ATTENTION, _attention)
     base.rotary_emb = Unrotated(method.scaling.spec.dim)
     base.add_module("method", method)

@@ -8,6 +8,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
+from lcx_lightning.clex_checkpoint import separate_clex
 from lcx_lightning.data.tokens import ByteTokens, HubTokens, Tokens
 from lcx_lightning.scaling.base import RopeSpec
 
@@ -67,13 +68,16 @@ class HubModel(ModelSource):
         self.dtype = getattr(torch, dtype)
 
     def config(self) -> PretrainedConfig:
-        return AutoConfig.from_pretrained(self.name, revision=self.revision)
+        config = AutoConfig.from_pretrained(self.name, revision=self.revision)
+        return separate_clex(config, self.name, self.revision)
 
     def tokens(self) -> Tokens:
         return HubTokens(self.name, self.revision)
 
     def load(self, folder: Path | None) -> PreTrainedModel:
-        return AutoModelForCausalLM.from_pretrained(folder or self.name, revision=self.revision, dtype=self.dtype)
+        return AutoModelForCausalLM.from_pretrained(
+            folder or self.name, config=self.config(), revision=self.revision, dtype=self.dtype
+        )
 
 
 def skeleton(config: PretrainedConfig) -> PreTrainedModel:

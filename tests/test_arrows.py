@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "lcx_lightning"
 LAYERS = [  # a module imports from its own part and from earlier layers only
     {"scaling", "positions", "temperature", "patterns", "results"},
-    {"attention"},
+    {"attention", "clex_checkpoint"},
     {"method"},
     {"attach", "cache", "configs", "data", "fingerprint"},
     {"models"},
@@ -30,7 +30,7 @@ FOREIGN = {  # outside the standard library and the package itself
     "fingerprint": SMALL,
 }
 ONLY = {  # library -> parts or modules of the package that may import it
-    "transformers": {"attach", "cache", "data/tokens", "export", "models"},
+    "transformers": {"attach", "cache", "clex_checkpoint", "data/tokens", "export", "models"},
     "lightning": {"data", "training"},
     "hydra": set(),
     "torchdiffeq": {"scaling/clex"},

@@ -293,9 +293,9 @@ def test_a_method_that_samples_is_refused_in_training_without_a_draw(extended, n
 @torch.no_grad()
 def test_equal_draws_give_equal_losses_and_only_methods_that_sample_care(extended, any_method):
     model = extended(any_method).train()
-    losses = [model(IDS, labels=IDS, draw=draw).loss.item() for draw in (3, 3, 4)]
+    losses = [model(IDS, labels=IDS, draw=draw).loss.item() for draw in (3, 3, 4, 5, 6)]
     assert losses[0] == losses[1]
-    assert (losses[0] != losses[2]) == model.model.method.positions.samples
+    assert (len(set(losses)) > 1) == model.model.method.positions.samples
 
 
 def test_a_method_is_a_part_of_the_model(extended, any_method):

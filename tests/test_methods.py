@@ -104,6 +104,16 @@ def test_complete_adds_the_parts_of_pretraining_and_refuses_others():
         complete(OmegaConf.create({"scale": {}, "patern": {}}))
 
 
+def test_the_arms_of_clex_differ_from_it_in_what_their_name_says():
+    clex = plain(read_method("clex"))
+    assert plain(read_method("clex_blocks"))["scaling"] == clex["scaling"]
+    frozen = plain(read_method("clex_frozen"))
+    assert frozen == plain(read_method("clex_blocks")) | {"scaling": clex["scaling"] | {"trainable": False}}
+    assert plain(read_method("clex_consecutive")) == clex | {"positions": clex["positions"] | {"spread": "consecutive"}}
+    discrete = plain(read_method("clex_discrete"))
+    assert discrete == clex | {"scaling": plain(read_method("yarn"))["scaling"]}
+
+
 def test_sizes_come_from_the_experiment(build, spec):
     assert build("pi", spec).positions.factor == 4
     assert build("lm_infinite", spec).pattern.window == spec.pretrain_length
