@@ -67,7 +67,7 @@ def _insert_rope(base: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dic
 
 
 def _attention(
-    _module: nn.Module,
+    module: nn.Module,
     q: Tensor,
     k: Tensor,
     v: Tensor,
@@ -80,4 +80,5 @@ def _attention(
     slots, keys = k.shape[2], rope.key_index.shape[1]
     if slots != keys:
         raise ValueError(f"This cache hands out {slots} keys for {keys} tokens: use one that grows, as DynamicCache.")
-    return attend(q, k, v, rope, scaling).transpose(1, 2), None
+    depth = (module.layer_idx + 1) / module.config.num_hidden_layers  # pyright: ignore
+    return attend(q, k, v, rope, scaling, depth).transpose(1, 2), None

@@ -1,12 +1,14 @@
 """Rotation, applied late: inside attention, to queries and to keys that were cached unrotated (arXiv:2104.09864)."""
 
+from collections.abc import Callable
+from copy import copy
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from lcx_lightning.patterns.base import Band
+from lcx_lightning.patterns.base import Band, Selection
 
 
 class Tables(NamedTuple):
@@ -32,6 +34,7 @@ class Rope:
         feature_scale: What the rotated features are multiplied by.
         logit_scale: What the logits of each query are multiplied by, or None.
         bands: What a query sees.
+        selection: What the last query of each row sees besides, or None.
     """
 
     def __init__(
@@ -45,26 +48,47 @@ class Rope:
         feature_scale: Float[Tensor, "#rows"],
         logit_scale: Float[Tensor, "#rows queries"] | None,
         bands: list[Band],
+        selection: Selection | None = None,
     ) -> None:
         self.key_index, self.query_index = index, index[:, -queries:]
         self.key_pos, self.query_pos = positions, positions[:, -queries:]
         self.key_valid, self.padded = valid, not bool(valid.all())
+        self.leading, self.inner = _padding(valid) if self.padded else (0, 0)
+        self.consecutive = bool((positions == index).all())
         self.inv_freq, self.feature_scale, self.logit_scale = inv_freq, feature_scale, logit_scale
-        self.bands = bands
+        self.bands = [near for near in map(self._seen, bands) if not near.empty]
         plain = self.tables(self.key_pos)
-        self.key_tables = [self._key_tables(band, plain) for band in bands]
-        self.query_tables = [self._query_tables(band, plain) for band in bands]
+        plain_queries = plain if queries == index.shape[1] else self.tables(self.query_pos)
+        self.key_tables = [self._tables_of(band.key_at, self.key_pos, plain) for band in self.bands]
+        self.query_tables = [self._tables_of(band.query_at, self.query_pos, plain_queries) for band in self.bands]
+        self.selection = selection
+        self.choosers = None if selection is None else self._choosers(selection)
 
-    def _key_tables(self, band: Band, plain: Tables) -> Tables:
-        at = band.key_at(self.key_pos)
-        return plain if at is self.key_pos else self.tables(at)
+    def last_slot(self) -> Int[Tensor, " rows"]:
+        """Return where among the keys the last token of each row stands."""
+        return self.key_valid.shape[1] - 1 - self.key_valid.flip(dims=[1]).int().argmax(dim=1)
 
-    def _query_tables(self, band: Band, plain: Tables) -> Tables:
-        at = band.query_at(self.query_pos)
-        if at is not self.query_pos:
-            return self.tables(at)
-        queries = at.shape[1]
-        return Tables(plain.cos[:, -queries:], plain.sin[:, -queries:])
+    def _choosers(self, selection: Selection) -> tuple["Rope", "Rope"]:
+        """Return this rope with the last token of each row as the only query: over its bands, and over candidates."""
+        slot = self.last_slot()[:, None]
+        one = copy(self)
+        one.query_index, one.query_pos = self.key_index.gather(1, slot), self.key_pos.gather(1, slot)
+        if self.logit_scale is not None:
+            query = (slot - self.key_index.shape[1] + self.query_index.shape[1]).clamp(min=0)
+            one.logit_scale = self.logit_scale.expand(len(slot), -1).gather(1, query)
+        one.query_tables = [self.tables(band.query_at(one.query_pos)) for band in self.bands]
+        candidates = copy(one)
+        candidates.bands = [self._seen(selection.candidates)]
+        candidates.key_tables = [self.tables(selection.candidates.key_at(self.key_pos))]
+        candidates.query_tables = [self.tables(selection.candidates.query_at(one.query_pos))]
+        return one, candidates
+
+    def _seen(self, band: Band) -> Band:
+        return band.on_indices() if self.consecutive else band
+
+    def _tables_of(self, place: Callable[[Tensor], Tensor], positions: Tensor, plain: Tables) -> Tables:
+        at = place(positions)
+        return plain if at is positions else self.tables(at)
 
     def tables(self, positions: Float[Tensor, "rows tokens"]) -> Tables:
         """Return the tables of a rotation to `positions`.
@@ -74,6 +98,15 @@ class Rope:
         angle = positions.double()[..., None] * self.inv_freq.double()[:, None, :]
         scale = self.feature_scale.double()[:, None, None]
         return Tables((angle.cos() * scale).float(), (angle.sin() * scale).float())
+
+
+def _padding(valid: Bool[Tensor, "rows keys"]) -> tuple[int, int]:
+    """Return the most padding that any row has before its text, and the most it has inside its text."""
+    slots = torch.arange(valid.shape[1], device=valid.device)
+    leading, trailing = (side.int().argmax(dim=1) for side in (valid, valid.flip(dims=[1])))
+    inner = len(slots) - leading - trailing - valid.sum(dim=1)
+    most_leading, most_inner = torch.stack([leading, inner]).amax(dim=1).tolist()
+    return most_leading, most_inner
 
 
 def rotate(x: Float[Tensor, "batch heads tokens dim"], tables: Tables) -> Float[Tensor, "batch heads tokens dim"]:
