@@ -1,6 +1,7 @@
 """Teach a Hugging Face RoPE model a method, through documented extension points only."""
 
 import inspect
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -67,7 +68,7 @@ def _insert_rope(base: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dic
 
 
 def _attention(
-    module: nn.Module,
+    module: Any,
     q: Tensor,
     k: Tensor,
     v: Tensor,
@@ -80,5 +81,5 @@ def _attention(
     slots, keys = k.shape[2], rope.key_index.shape[1]
     if slots != keys:
         raise ValueError(f"This cache hands out {slots} keys for {keys} tokens: use one that grows, as DynamicCache.")
-    depth = (module.layer_idx + 1) / module.config.num_hidden_layers  # pyright: ignore
+    depth = (module.layer_idx + 1) / module.config.num_hidden_layers
     return attend(q, k, v, rope, scaling, depth).transpose(1, 2), None

@@ -37,7 +37,7 @@ class Rope:
         selection: What the last query of each row sees besides, or None.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 one pass in full
         self,
         *,
         index: Int[Tensor, "#rows keys"],

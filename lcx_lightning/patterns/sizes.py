@@ -1,4 +1,4 @@
-"""Sizes that follow from the pretraining length, for method files: YAML does not calculate (arXiv:2401.01325, 2309.17453)."""
+"""Sizes that follow from the pretraining length, for method files: YAML does not calculate (e.g. arXiv:2401.01325)."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""A window and attention sinks at positions inside the kept cache (StreamingLLM, Xiao et al. 2023, arXiv:2309.17453)."""
+"""A window and sinks at positions inside the kept cache (StreamingLLM, Xiao et al. 2023, arXiv:2309.17453)."""
 
 from torch import Tensor
 
