@@ -43,7 +43,7 @@ def check_training(arm: Arm, source: ModelSource, method: Method, data: LongCont
     reach = method.reach(arm.pretrain_length)
     if arm.train_length and reach is not None and arm.train_length > reach:
         raise ValueError(
-            f"{arm.name} reaches {reach} tokens, but is to be trained on "
+            f"{arm.name} reaches {reach} tokens (by its max_factor or its pattern), but is to be trained on "
             f"{arm.train_length}. Raise factor, or lower train_factor."
         )
 

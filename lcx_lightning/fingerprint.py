@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from copy import copy
 from typing import Any
 
 import torch
@@ -10,7 +11,6 @@ from torch import Tensor
 
 from lcx_lightning.attention.rope import Rope
 from lcx_lightning.method import Method
-from lcx_lightning.patterns.base import Band
 
 DIGITS = 6  # significant, of every number
 DRAWS = (0, 1, 2)  # training placements that are looked at
@@ -41,7 +41,7 @@ def _sight(method: Method, length: int, draw: int | None) -> dict[str, Any]:
     rope = method.eval().rope(torch.ones(1, length, dtype=torch.bool), length, draw)
     method.train(was_training)
     probe = _probe(length)
-    distances = _rotated_distances(rope, probe, rope.bands)
+    distances = _rotated_distances(rope, probe)
     return {
         "inv_freq": _numbers(rope.inv_freq),
         "feature_scale": _numbers(rope.feature_scale),
@@ -65,19 +65,20 @@ def _selection(rope: Rope, probe: Tensor) -> list[float] | None:
     """Return what the last query chooses from and how, or None if there is nothing to choose."""
     if rope.selection is None:
         return None
-    chosen = rope.selection
-    distances = _rotated_distances(rope, probe[-1:], [chosen.candidates])
+    choosing, chosen = copy(rope), rope.selection
+    choosing.bands = [chosen.candidates]
+    distances = _rotated_distances(choosing, probe[-1:])
     candidates = distances[distances >= 0]
     if not len(candidates):
         return None
     return _numbers(torch.tensor([chosen.tokens, chosen.first_layer, len(candidates), candidates.sum()]))
 
 
-def _rotated_distances(rope: Rope, probe: Tensor, bands: list[Band]) -> Tensor:
+def _rotated_distances(rope: Rope, probe: Tensor) -> Tensor:
     """Return the distance at which each pair of a probed query and a key is rotated, -1 where the key is not seen."""
     index, positions = rope.key_index[0], rope.key_pos[0]
     distances = torch.full((len(probe), len(index)), -1.0, dtype=torch.float64)
-    for band in bands:
+    for band in rope.bands:
         rotated = band.query_at(positions[probe])[:, None] - band.key_at(positions)[None, :]
         seen = band.visible(index[probe, None], index[None, :], positions[probe, None], positions[None, :])
         distances = torch.where(seen, rotated, distances)

@@ -31,4 +31,4 @@ def attend(
     out = implementation(q, k, v, rope, scale)
     if rope.selection is None or depth <= rope.selection.first_layer:
         return out
-    return attend_selected(out, q, k, v, rope, scale)
+    return attend_selected(out, q, k, v, rope, scale, rope.selection)

@@ -1,7 +1,6 @@
 """Rotation, applied late: inside attention, to queries and to keys that were cached unrotated (arXiv:2104.09864)."""
 
 from collections.abc import Callable
-from copy import copy
 from typing import NamedTuple
 
 import torch
@@ -56,34 +55,15 @@ class Rope:
         self.leading, self.inner = _padding(valid) if self.padded else (0, 0)
         self.consecutive = bool((positions == index).all())
         self.inv_freq, self.feature_scale, self.logit_scale = inv_freq, feature_scale, logit_scale
-        self.bands = [near for near in map(self._seen, bands) if not near.empty]
+        self.bands = [band for band in map(self.read, bands) if not band.empty]
         plain = self.tables(self.key_pos)
         plain_queries = plain if queries == index.shape[1] else self.tables(self.query_pos)
         self.key_tables = [self._tables_of(band.key_at, self.key_pos, plain) for band in self.bands]
         self.query_tables = [self._tables_of(band.query_at, self.query_pos, plain_queries) for band in self.bands]
         self.selection = selection
-        self.choosers = None if selection is None else self._choosers(selection)
 
-    def last_slot(self) -> Int[Tensor, " rows"]:
-        """Return where among the keys the last token of each row stands."""
-        return self.key_valid.shape[1] - 1 - self.key_valid.flip(dims=[1]).int().argmax(dim=1)
-
-    def _choosers(self, selection: Selection) -> tuple["Rope", "Rope"]:
-        """Return this rope with the last token of each row as the only query: over its bands, and over candidates."""
-        slot = self.last_slot()[:, None]
-        one = copy(self)
-        one.query_index, one.query_pos = self.key_index.gather(1, slot), self.key_pos.gather(1, slot)
-        if self.logit_scale is not None:
-            query = (slot - self.key_index.shape[1] + self.query_index.shape[1]).clamp(min=0)
-            one.logit_scale = self.logit_scale.expand(len(slot), -1).gather(1, query)
-        one.query_tables = [self.tables(band.query_at(one.query_pos)) for band in self.bands]
-        candidates = copy(one)
-        candidates.bands = [self._seen(selection.candidates)]
-        candidates.key_tables = [self.tables(selection.candidates.key_at(self.key_pos))]
-        candidates.query_tables = [self.tables(selection.candidates.query_at(one.query_pos))]
-        return one, candidates
-
-    def _seen(self, band: Band) -> Band:
+    def read(self, band: Band) -> Band:
+        """Return the band as it reads in this pass: on indices alone, if they are the positions."""
         return band.on_indices() if self.consecutive else band
 
     def _tables_of(self, place: Callable[[Tensor], Tensor], positions: Tensor, plain: Tables) -> Tables:
