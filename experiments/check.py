@@ -40,10 +40,10 @@ def check_training(arm: Arm, source: ModelSource, method: Method, data: LongCont
         if recipe:
             _check_recipe(f"{stage} of {arm.name}", recipe, arm.pretrain_length, data)
             instantiate(recipe["optimizer"])(model)
-    reach = method.positions.reach(arm.pretrain_length)
+    reach = method.reach(arm.pretrain_length)
     if arm.train_length and reach is not None and arm.train_length > reach:
         raise ValueError(
-            f"{arm.name} reaches {reach} tokens (max_factor times the pretraining length), but is to be trained on "
+            f"{arm.name} reaches {reach} tokens (by its max_factor or its pattern), but is to be trained on "
             f"{arm.train_length}. Raise factor, or lower train_factor."
         )
 

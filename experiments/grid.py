@@ -114,10 +114,10 @@ def _build(
     arm = Arm(name, methods, order, plain, data.corpus.identity(), spec.pretrain_length, train_length)
     method = build_method(DictConfig(plain["method"]), spec)
     evaluation = instantiate(plain["evaluation"])
-    reach = method.positions.reach(spec.pretrain_length)
+    reach = method.reach(spec.pretrain_length)
     wanted = evaluation.lengths(spec.pretrain_length)
     arm.lengths = [n for n in wanted if reach is None or n <= reach]
-    arm.not_evaluated = {str(n): f"beyond max_factor, {reach} tokens" for n in wanted if n not in arm.lengths}
+    arm.not_evaluated = {str(n): f"beyond its reach, {reach} tokens" for n in wanted if n not in arm.lengths}
     if not arm.lengths:
         raise ValueError(
             f"{name} reaches {reach} tokens, but the shortest evaluated length is {wanted[0]}: raise factor."

@@ -1,6 +1,7 @@
 """Teach a Hugging Face RoPE model a method, through documented extension points only."""
 
 import inspect
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -70,7 +71,7 @@ def _insert_rope(base: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dic
 
 
 def _attention(
-    _module: nn.Module,
+    module: Any,
     q: Tensor,
     k: Tensor,
     v: Tensor,
@@ -83,4 +84,5 @@ def _attention(
     slots, keys = k.shape[2], rope.key_index.shape[1]
     if slots != keys:
         raise ValueError(f"This cache hands out {slots} keys for {keys} tokens: use one that grows, as DynamicCache.")
-    return attend(q, k, v, rope, scaling).transpose(1, 2), None
+    depth = (module.layer_idx + 1) / module.config.num_hidden_layers
+    return attend(q, k, v, rope, scaling, depth).transpose(1, 2), None

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from copy import copy
 from typing import Any
 
 import torch
@@ -49,6 +50,7 @@ def _sight(method: Method, length: int, draw: int | None) -> dict[str, Any]:
         "distances": _numbers(distances[:, probe]),
         "keys seen": _numbers((distances >= 0).sum(dim=1)),
         "sum of distances": _numbers(distances.clamp(min=0).sum(dim=1)),
+        "selection": _selection(rope, probe),
     }
 
 
@@ -59,13 +61,27 @@ def _probe(length: int) -> Tensor:
     return torch.cat([torch.tensor([0]), powers, length - powers]).unique()
 
 
+def _selection(rope: Rope, probe: Tensor) -> list[float] | None:
+    """Return what the last query chooses from and how, or None if there is nothing to choose."""
+    if rope.selection is None:
+        return None
+    choosing, chosen = copy(rope), rope.selection
+    choosing.bands = [chosen.candidates]
+    distances = _rotated_distances(choosing, probe[-1:])
+    candidates = distances[distances >= 0]
+    if not len(candidates):
+        return None
+    return _numbers(torch.tensor([chosen.tokens, chosen.first_layer, len(candidates), candidates.sum()]))
+
+
 def _rotated_distances(rope: Rope, probe: Tensor) -> Tensor:
     """Return the distance at which each pair of a probed query and a key is rotated, -1 where the key is not seen."""
     index, positions = rope.key_index[0], rope.key_pos[0]
     distances = torch.full((len(probe), len(index)), -1.0, dtype=torch.float64)
     for band in rope.bands:
         rotated = band.query_at(positions[probe])[:, None] - band.key_at(positions)[None, :]
-        distances = torch.where(band.visible(index[probe, None], index[None, :]), rotated, distances)
+        seen = band.visible(index[probe, None], index[None, :], positions[probe, None], positions[None, :])
+        distances = torch.where(seen, rotated, distances)
     return distances
 
 

@@ -1,7 +1,7 @@
 """A context-extension method: scaling x positions x temperature x pattern."""
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
 from lcx_lightning.attention.rope import Rope
@@ -37,7 +37,8 @@ class Method(nn.Module):
             draw: Seed of a training placement; None places as in evaluation.
 
         Raises:
-            ValueError: If the method is in training and samples positions, but was given no draw.
+            ValueError: If the method is in training and samples positions, but was given no draw, or the context is
+                longer than the method reaches.
         """
         if draw is None and self.training and self.positions.samples:
             raise ValueError(
@@ -46,7 +47,9 @@ class Method(nn.Module):
             )
         spec = self.scaling.spec
         index = (valid.cumsum(dim=-1) - 1).clamp(min=0)
-        place = self.positions.place(index.amax(dim=-1) + 1, spec.pretrain_length, draw)
+        lengths = index.amax(dim=-1) + 1
+        place = self.positions.place(lengths, spec.pretrain_length, draw)
+        self._check_reach(lengths)
         positions = place.positions.expand(len(index), -1).gather(1, index)
         bands, query_index = self.pattern.bands(), index[:, -queries:]
         visible = torch.stack([band.keys_seen(query_index) for band in bands]).sum(dim=0)
@@ -59,4 +62,18 @@ class Method(nn.Module):
             feature_scale=spec.feature_scale * self.temperature.feature_scale(place.factor),
             logit_scale=self.temperature.logit_scale(visible, spec.pretrain_length),
             bands=bands,
+            selection=self.pattern.selection(),
         )
+
+    def reach(self, pretrain_length: int) -> int | None:
+        """Return the longest context in tokens that positions and pattern both reach, or None if there is no end."""
+        reaches = [part.reach(pretrain_length) for part in (self.positions, self.pattern)]
+        return min((reach for reach in reaches if reach is not None), default=None)
+
+    def _check_reach(self, lengths: Int[Tensor, " rows"]) -> None:
+        reach = self.pattern.reach(self.scaling.spec.pretrain_length)
+        if reach is not None and int(lengths.max()) > reach:
+            raise ValueError(
+                f"{type(self.pattern).__name__} reaches {reach} tokens, but the context has {int(lengths.max())}: its "
+                "distances would leave those of pretraining. Raise the factor, or shorten the context."
+            )

@@ -23,6 +23,10 @@ def group():
     torch.distributed.destroy_process_group()
 
 
+SHORT_WINDOWS = {"rerope", "leaky_rerope", "self_extend", "clex_self_extend"}  # a quarter of the pretraining length
+CHUNKS_MATTER = {"lm_infinite_top_k"}  # by definition: the last query of a pass chooses what it sees besides
+
+
 def close(actual, wanted):
     torch.testing.assert_close(actual, wanted, atol=1e-5, rtol=1e-5)
 
@@ -70,6 +74,7 @@ def test_every_method_that_does_not_scale_a_context_of_pretraining_is_the_stock_
     method = model.base_model.method
     rope = method.rope(torch.ones(1, 32, dtype=torch.bool), 32)
     scaled = not torch.allclose(rope.inv_freq[0], method.scaling.spec.inv_freq()) or rope.feature_scale != 1
+    scaled |= any_method in SHORT_WINDOWS
     gap = (model(IDS[:, :32]).logits - tiny()(IDS[:, :32]).logits).abs().max()
     assert gap > 0.1 if scaled else gap < 1e-4  # CLEX's frequencies are exact to 1e-6
 
@@ -189,7 +194,7 @@ def test_a_hybrid_of_everything_works_in_every_family(extended, family):
 @torch.no_grad()
 def test_reading_token_by_token_is_reading_at_once_where_no_length_changes_the_frequencies(extended, any_method):
     model = extended(any_method)
-    if torch.equal(frequencies(model, 1), frequencies(model, TOKENS)):
+    if any_method not in CHUNKS_MATTER and torch.equal(frequencies(model, 1), frequencies(model, TOKENS)):
         close(token_by_token(model, IDS), model(IDS).logits)
 
 
@@ -206,13 +211,49 @@ def test_in_one_layer_the_last_token_is_the_same_however_the_text_was_read(exten
     close(token_by_token(model, IDS)[:, -1], model(IDS).logits[:, -1])
 
 
+def in_chunks(model, ids, mask, sizes):
+    """Return the logits of ids that are read in chunks of these sizes, with a cache."""
+    cache, logits, start = None, [], 0
+    for size in sizes:
+        here, start = slice(start, start + size), start + size
+        out = model(ids[:, here], attention_mask=mask[:, :start], past_key_values=cache, use_cache=True)
+        cache = out.past_key_values
+        logits.append(out.logits)
+    return torch.cat(logits, dim=1)
+
+
+@pytest.mark.parametrize("name", ["lm_infinite", "limit_only", "self_extend", "leaky_rerope", "streaming_llm"])
+@pytest.mark.parametrize("starts", [(0, 0), (0, 40), (6, 3)], ids=["right", "left and right", "both"])
 @torch.no_grad()
-def test_reading_in_chunks_with_padding_is_reading_at_once(extended):
-    model = extended("lm_infinite")
-    ids, mask = pad(IDS, 6, 0)
-    first = model(ids[:, :70], attention_mask=mask[:, :70], use_cache=True)
-    second = model(ids[:, 70:], attention_mask=mask, past_key_values=first.past_key_values)
-    close(torch.cat([first.logits, second.logits], dim=1)[:, 6:], model(IDS).logits)
+def test_reading_texts_of_different_lengths_in_chunks_is_reading_each_at_once(extended, name, starts):
+    model, lengths = extended(name), (100, 66)
+    ids, mask = torch.zeros(2, 106, dtype=torch.int64), torch.zeros(2, 106, dtype=torch.int64)
+    for row, (start, length) in enumerate(zip(starts, lengths, strict=True)):
+        ids[row, start : start + length], mask[row, start : start + length] = IDS[row, :length], 1
+    logits = in_chunks(model, ids, mask, [37, 1, 1, 50, 17])
+    for row, (start, length) in enumerate(zip(starts, lengths, strict=True)):
+        close(logits[row, start : start + length], model(IDS[row : row + 1, :length]).logits[0])
+
+
+@pytest.mark.parametrize("name", ["lm_infinite", "self_extend", "streaming_llm", "lm_infinite_top_k"])
+@torch.no_grad()
+def test_a_prompt_padded_on_its_right_goes_on_as_one_without_padding(extended, name):
+    model = extended(name)
+    ids, mask = pad(IDS[:, :70], 0, 5)
+    ids, mask = (torch.cat([x, more], dim=1) for x, more in ((ids, IDS[:, 70:]), (mask, torch.ones(2, 30, dtype=int))))
+    padded = in_chunks(model, ids, mask, [75, *[1] * 30])
+    plain = in_chunks(model, IDS, torch.ones_like(IDS), [70, *[1] * 30])
+    close(torch.cat([padded[:, :70], padded[:, 75:]], dim=1), plain)
+
+
+@torch.no_grad()
+def test_the_last_query_of_a_prompt_and_every_one_after_it_choose_middle_tokens(extended):
+    chosen, plain = (
+        in_chunks(extended(name, num_hidden_layers=1), IDS, torch.ones_like(IDS), [90, *[1] * 10])
+        for name in ("lm_infinite_top_k", "lm_infinite")
+    )
+    differs = (chosen - plain).abs().amax(dim=(0, 2)) > 1e-4
+    assert differs.tolist() == [n >= 89 for n in range(TOKENS)]
 
 
 @pytest.mark.parametrize("name", ["pretrained", "lm_infinite", "yarn"])
@@ -322,16 +363,16 @@ def test_a_model_in_bfloat16_stays_one_and_turns_in_float32(extended, any_method
     logits = model(IDS).logits
     assert logits.dtype == torch.bfloat16
     assert frequencies(model, TOKENS).dtype == torch.float32
-    torch.testing.assert_close(logits.float(), wanted, atol=0.05, rtol=0.05)
+    torch.testing.assert_close(logits.float(), wanted, atol=0.06, rtol=0.05)
 
 
 @pytest.mark.parametrize("name", ["yarn", "clex", "lm_infinite"])
 def test_sharded_mixed_precision_leaves_the_frequencies_alone(extended, name, monkeypatch, group):
     seen = []
 
-    def watched(q, k, v, rope, scale):
+    def watched(q, k, v, rope, *rest):
         seen.append((q.dtype, rope.inv_freq, rope.key_tables[0].cos))
-        return attend(q, k, v, rope, scale)
+        return attend(q, k, v, rope, *rest)
 
     monkeypatch.setattr("lcx_lightning.attach.attend", watched)
     model = extended(name)

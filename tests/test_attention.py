@@ -17,6 +17,10 @@ from lcx_lightning.attention.rope import Rope, rotate
 from lcx_lightning.patterns.capped import Capped
 from lcx_lightning.patterns.causal import Causal
 from lcx_lightning.patterns.lambda_mask import Lambda
+from lcx_lightning.patterns.lambda_top_k import LambdaTopK
+from lcx_lightning.patterns.leaky_rerope import LeakyReRoPE
+from lcx_lightning.patterns.self_extend import SelfExtend
+from lcx_lightning.patterns.streaming_llm import StreamingLLM
 
 INV_FREQ = torch.tensor([1.0, 0.3, 0.02])  # 6 of 8 features rotate
 DIM, SCALE = 8, 0.4
@@ -30,31 +34,47 @@ PATTERNS = {
     "window": Lambda(window=4, sink_tokens=0, distance_limit=None),
     "window of one": Lambda(window=1, sink_tokens=0, distance_limit=None),
     "capped": Capped(distance_limit=4),
+    "leaky": LeakyReRoPE(window=4, slowdown=2.5),
+    "self-extend": SelfExtend(window=5, group=3),
+    "streaming": StreamingLLM(window=4, sink_tokens=2),
+    "streaming without sinks": StreamingLLM(window=4, sink_tokens=0),
 }
+SIDES = ["none", "left", "right", "both", "inside"]
 
 
 def padded(rows, keys, side):
-    """Return a mask of valid keys, row r with 2 r + 1 of them padding, or all valid."""
+    """Return a mask of valid keys, row r with about 2 r + 1 of them padding, or all valid."""
     at, pad = torch.arange(keys), 2 * torch.arange(rows)[:, None] + 1
-    if side == "none":
-        return torch.ones(1, keys, dtype=torch.bool)
-    return at >= pad if side == "left" else at < keys - pad
+    return {
+        "none": torch.ones(1, keys, dtype=torch.bool),
+        "left": at >= pad,
+        "right": at < keys - pad,
+        "both": (at >= pad - pad // 2) & (at < keys - pad // 2),
+        "inside": (at < 2) | (at >= 2 + pad),  # a prompt padded on its right, and what was generated after it
+    }[side]
 
 
-def rope_of(pattern, valid, queries, *, logit_scale=False, own_rows=False, stretch=1.0):
-    """Return a rope whose positions are `stretch` times the indices and whose rows, if their own, differ."""
+def sampled(tokens, seed):
+    """Return increasing real positions, from 0 on, some less than 1 apart."""
+    steps = 0.05 + 2.9 * torch.rand(tokens, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return steps.cumsum(0) - steps[0]
+
+
+def rope_of(pattern, valid, queries, *, logit_scale=False, own_rows=False, stretch=1.0, positions=None):
+    """Return a rope whose positions are as given, or `stretch` times the indices, and whose rows may differ."""
     index = (valid.cumsum(dim=-1) - 1).clamp(min=0)
     rows = len(valid)
     factor = 1 + torch.arange(rows) if own_rows else torch.ones(1)
     return Rope(
         index=index,
-        positions=index.double() * stretch,
+        positions=index.double() * stretch if positions is None else positions[index],
         valid=valid,
         queries=queries,
         inv_freq=INV_FREQ / factor[:, None],
         feature_scale=1 + 0.1 * factor.double(),
         logit_scale=1 + 0.05 * index[:, -queries:].float() if logit_scale else None,
         bands=pattern.bands(),
+        selection=pattern.selection(),
     )
 
 
@@ -78,8 +98,13 @@ def assert_same(implementation, qkv, rope):
         torch.testing.assert_close(actual, wanted, atol=1e-5, rtol=1e-5)
 
 
-def definition(q, k, v, *, sees, distance, valid, inv_freq, feature_scale, logit_scale, queries):
-    """Return attention from its definition, one number at a time, in Python's complex numbers."""
+def definition(q, k, v, *, sees, distance, valid, inv_freq, feature_scale, logit_scale, queries, chooses=None):
+    """Return attention from its definition, one number at a time, in Python's complex numbers.
+
+    Args:
+        chooses: Maps the logits of tokens that the last query of a row does not see, by a function from a token and
+            its distance, to those it sees in addition.
+    """
     batch, heads, _, dim = q.shape
     groups, keys, pairs = k.shape[1], k.shape[2], len(inv_freq)
     out = torch.zeros(batch, heads, queries, dim, dtype=torch.float64)
@@ -90,41 +115,100 @@ def definition(q, k, v, *, sees, distance, valid, inv_freq, feature_scale, logit
             g = h * groups // heads
             for i in range(queries):
                 slot, logits = keys - queries + i, {}
-                for j in range(keys):
-                    if not valid[b, j] or not valid[b, slot] or not sees(place[slot], place[j]):
-                        continue
+                if not valid[b, slot]:
+                    continue
+
+                def weight_at(j, d, b=b, h=h, i=i, g=g, slot=slot, place=place):
                     x, y = q[b, h, i].tolist(), k[b, g, j].tolist()
-                    d = distance(place[slot], place[j])
                     logit = sum(x[m] * y[m] for m in range(2 * pairs, dim))
                     for m, theta in enumerate(inv_freq):
                         a, c = complex(x[m], x[m + pairs]), complex(y[m], y[m + pairs])
                         logit += feature_scale**2 * (a * c.conjugate() * cmath.exp(1j * theta * d)).real
-                    logits[j] = math.exp(SCALE * logit_scale(place[slot]) * logit)
+                    return math.exp(SCALE * logit_scale(place[slot]) * logit)
+
+                past = [j for j in range(keys) if valid[b, j] and place[j] <= place[slot]]
+                logits = {j: weight_at(j, distance(place[slot], place[j])) for j in past if sees(place[slot], place[j])}
+                if chooses is not None and place[slot] == place[-1]:
+                    logits |= chooses([j for j in past if j not in logits], weight_at)
                 total = sum(logits.values())
                 for j, weight in logits.items():
                     out[b, h, i] += weight / total * v[b, g, j]
     return out
 
 
-@pytest.mark.parametrize("side", ["none", "left", "right"])
-@pytest.mark.parametrize(
-    ("pattern", "sees", "distance"),
-    [
-        (Causal(), lambda q, k: k <= q, lambda q, k: 1.5 * (q - k)),
-        (
-            Lambda(window=3, sink_tokens=2, distance_limit=3),
-            lambda q, k: k <= q and (q - k < 3 or k < 2),
-            lambda q, k: min(q - k, 3),
-        ),
-        (Capped(distance_limit=2), lambda q, k: k <= q, lambda q, k: min(q - k, 2)),
-    ],
-    ids=["causal", "lambda", "capped"],
+def causal(p, w, s, c, g):
+    return Causal(), lambda q, k: True, lambda q, k: p[q] - p[k]
+
+
+def lambda_shape(p, w, s, c, g):
+    """LM-Infinite: the last w tokens and the first s, no farther than c."""
+    pattern = Lambda(window=w, sink_tokens=s, distance_limit=c)
+    return pattern, lambda q, k: q - k < w or k < s, lambda q, k: min(p[q] - p[k], c)
+
+
+def capped(p, w, s, c, g):
+    """ReRoPE: no farther than the window."""
+    return Capped(distance_limit=w), lambda q, k: True, lambda q, k: min(p[q] - p[k], w)
+
+
+def leaky(p, w, s, c, g):
+    """Leaky ReRoPE: w + (d - w) / g beyond the window."""
+    pattern = LeakyReRoPE(window=w, slowdown=g)
+    return pattern, lambda q, k: True, lambda q, k: p[q] - p[k] if q - k < w else w + (p[q] - p[k] - w) / g
+
+
+def self_extend(p, w, s, c, g):
+    """Self-Extend: floors of positions over g beyond the window, the query shifted by w - w // g."""
+    pattern = SelfExtend(window=w, group=g)
+
+    def distance(q, k):
+        return p[q] - p[k] if q - k < w else math.floor(p[q] / g) + w - w // g - math.floor(p[k] / g)
+
+    return pattern, lambda q, k: True, distance
+
+
+def streaming(p, w, s, c, g):
+    """StreamingLLM: positions end with the cache of s + w tokens."""
+    pattern = StreamingLLM(window=w, sink_tokens=s)
+
+    def distance(q, k):
+        return p[q] - p[k] if q - k < w else min(p[q], s + w - 1) - min(p[k], s + w - 1)
+
+    return pattern, lambda q, k: q - k < w or k < s, distance
+
+
+def top_k(p, w, s, c, g):
+    """LM-Infinite's shape, whose choice is tested apart."""
+    sizes = {"window": w, "sink_tokens": s, "distance_limit": c}
+    choice = {"middle_tokens": g, "middle_distance": c, "first_layer": 0.0}
+    return LambdaTopK(**sizes, **choice), *lambda_shape(p, w, s, c, g)[1:]
+
+
+sizes = st.fixed_dictionaries(
+    {
+        "w": st.integers(1, 8),
+        "s": st.integers(0, 4),
+        "c": st.integers(1, 10),
+        "g": st.integers(1, 4),
+    }
 )
-def test_the_reference_is_the_definition(pattern, sees, distance, side):
-    stretch = 1.5 if isinstance(pattern, Causal) else 1.0
-    valid, queries = padded(2, 9, side), 6
-    q, k, v = inputs(2, 4, 2, queries, 9)
-    rope = rope_of(pattern, valid, queries, logit_scale=True, stretch=stretch)
+
+
+@pytest.mark.parametrize("write", [causal, lambda_shape, capped, leaky, self_extend, streaming, top_k])
+@settings(max_examples=15)
+@given(sizes=sizes, side=st.sampled_from(SIDES), consecutive=st.booleans(), seed=st.integers(0, 1000))
+def test_attention_is_the_definition_of_the_paper(write, sizes, side, consecutive, seed):
+    """Here g keys are chosen at distance c, those of the largest weights there, by the last query of each row."""
+    valid, queries, keys = padded(2, 10, side), 5, 10
+    positions = None if consecutive else sampled(keys, seed)
+    p = list(range(keys)) if consecutive else positions.tolist()
+    pattern, sees, distance = write(p, **sizes)
+    q, k, v = inputs(2, 2, 1, queries, keys, seed)
+
+    def chooses(hidden, weight_at):
+        weights = {j: weight_at(j, sizes["c"]) for j in hidden}
+        return {j: weights[j] for j in sorted(weights, key=weights.get, reverse=True)[: sizes["g"]]}
+
     wanted = definition(
         q,
         k,
@@ -136,10 +220,13 @@ def test_the_reference_is_the_definition(pattern, sees, distance, side):
         feature_scale=1.1,
         logit_scale=lambda place: 1 + 0.05 * place,
         queries=queries,
+        chooses=chooses if write is top_k else None,
     )
     seen = valid.expand(2, -1)[:, -queries:]
-    actual = attend_reference(q, k, v, rope, SCALE).double()
-    torch.testing.assert_close(actual.transpose(1, 2)[seen], wanted.transpose(1, 2)[seen], atol=1e-6, rtol=1e-5)
+    rope = rope_of(pattern, valid, queries, logit_scale=True, positions=positions)
+    for implementation in (attend,) if write is top_k else (attend, attend_reference):
+        actual = implementation(q, k, v, rope, SCALE).double()
+        torch.testing.assert_close(actual.transpose(1, 2)[seen], wanted.transpose(1, 2)[seen], atol=1e-6, rtol=1e-5)
 
 
 shapes = st.fixed_dictionaries(
@@ -147,7 +234,8 @@ shapes = st.fixed_dictionaries(
         "groups": st.sampled_from([1, 2, 4]),
         "keys": st.integers(8, 24),
         "chunk": st.sampled_from([1, 3, 24]),
-        "side": st.sampled_from(["none", "left", "right"]),
+        "side": st.sampled_from(SIDES),
+        "consecutive": st.booleans(),
         "logit_scale": st.booleans(),
         "own_rows": st.booleans(),
         "seed": st.integers(0, 1000),
@@ -158,7 +246,9 @@ shapes = st.fixed_dictionaries(
 def drawn(pattern, shape):
     keys, queries = shape["keys"], min(shape["chunk"], shape["keys"])
     valid = padded(3, keys, shape["side"])
-    rope = rope_of(pattern, valid, queries, logit_scale=shape["logit_scale"], own_rows=shape["own_rows"])
+    positions = None if shape["consecutive"] else sampled(keys, shape["seed"])
+    options = {"logit_scale": shape["logit_scale"], "own_rows": shape["own_rows"]}
+    rope = rope_of(pattern, valid, queries, **options, positions=positions)
     return inputs(3, 4, shape["groups"], queries, keys, shape["seed"]), rope
 
 
@@ -177,10 +267,73 @@ def test_dense_attention_is_the_reference_and_so_are_its_gradients(shape):
     assert_same(attend_dense, *drawn(Causal(), shape))
 
 
+@pytest.mark.parametrize("consecutive", [True, False])
 @pytest.mark.parametrize("side", ["none", "left"])
-def test_every_pattern_of_the_method_folder_attends_as_the_reference(any_pattern, side):
-    rope = rope_of(any_pattern, padded(2, 300, side), 300)
+def test_every_pattern_of_the_method_folder_attends_as_the_reference(any_pattern, side, consecutive):
+    rope = rope_of(any_pattern, padded(2, 300, side), 300, positions=None if consecutive else sampled(300, 0))
+    rope.selection = None
     assert_same(attend, inputs(2, 4, 2, 300, 300), rope)
+
+
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("consecutive", [True, False])
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        Lambda(window=64, sink_tokens=4, distance_limit=64),
+        Lambda(window=64, sink_tokens=4, distance_limit=32),
+        Lambda(window=64, sink_tokens=0, distance_limit=None),
+        StreamingLLM(window=60, sink_tokens=4),
+    ],
+    ids=["lambda", "lambda, limit below the window", "window", "streaming"],
+)
+def test_a_window_reads_as_many_keys_of_a_long_text_as_it_and_a_block_are_long(pattern, side, consecutive, monkeypatch):
+    read, multiply, tokens = [], banded.matmul_grouped, 2048
+
+    def watched(x, y):
+        read.append(x.shape[2] * y.shape[3] if x.shape[3] == DIM else 0)
+        return multiply(x, y)
+
+    monkeypatch.setattr(banded, "matmul_grouped", watched)
+    rope = rope_of(pattern, padded(3, tokens, side), tokens, positions=None if consecutive else sampled(tokens, 0))
+    attend(*inputs(3, 1, 1, tokens, tokens), rope, SCALE)
+    most_padding = 5
+    rotations = 1 if consecutive and pattern.bands()[0].max_apart is None else 2  # a pair may be in either band
+    each = 64 + 4 + banded.QUERY_BLOCK + 2 * most_padding
+    assert tokens * 64 < sum(read) <= tokens * each * rotations
+
+
+def test_a_text_that_ended_before_the_chunk_keeps_what_it_read():
+    """The first row has its last token among the queries, the second one ended in an earlier chunk."""
+    pattern = LambdaTopK(window=2, sink_tokens=1, distance_limit=2, middle_tokens=2, middle_distance=2, first_layer=0.0)
+    valid = torch.arange(12) < torch.tensor([[11], [6]])
+    qkv, rope = inputs(2, 4, 2, 4, 12), rope_of(pattern, valid, 4)
+    changed = (attend(*qkv, rope, SCALE) - attend_banded(*qkv, rope, SCALE)).abs().amax(dim=(1, 3)) > 1e-4
+    assert changed.tolist() == [[False, False, True, False], [False] * 4]
+
+
+@pytest.mark.parametrize(
+    ("first_layer", "layers", "first"), [(0.125, 32, 4), (0.125, 4, 0), (0.15625, 32, 5), (0.5, 1, 0)]
+)
+def test_layers_choose_from_a_share_of_the_depth_on(first_layer, layers, first):
+    pattern = LambdaTopK(
+        window=2, sink_tokens=1, distance_limit=2, middle_tokens=2, middle_distance=2, first_layer=first_layer
+    )
+    qkv, rope = inputs(1, 2, 2, 12, 12), rope_of(pattern, padded(1, 12, "none"), 12)
+    without = attend_banded(*qkv, rope, SCALE)
+    chose = [not torch.equal(attend(*qkv, rope, SCALE, (n + 1) / layers), without) for n in range(layers)]
+    assert chose == [n >= first for n in range(layers)]
+
+
+def test_the_gradient_reaches_the_chosen_keys_and_no_other_middle_one():
+    pattern = LambdaTopK(window=3, sink_tokens=1, distance_limit=3, middle_tokens=2, middle_distance=2, first_layer=0.0)
+    qkv = inputs(1, 1, 1, 1, 20)
+    rope = rope_of(pattern, padded(1, 20, "none"), 1)
+    _, k_gradient, v_gradient = torch.autograd.grad(attend(*qkv, rope, SCALE).sum(), qkv)
+    for gradient in (k_gradient, v_gradient):
+        reached = gradient.abs().sum(dim=-1)[0, 0] > 0
+        assert reached[[0, 17, 18, 19]].all()
+        assert reached.sum() == 4 + 2
 
 
 @pytest.mark.parametrize("implementation", [attend_dense, attend_banded, attend_reference])

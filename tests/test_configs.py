@@ -177,6 +177,29 @@ def test_a_list_of_methods_stands_beside_single_ones_in_the_arms_of_a_grid(tmp_p
     assert [arm.name for arm in arms_of(*grid)] == ["pretrained", "lm_infinite", "yarn+lm_infinite"]
 
 
+def test_an_arm_is_evaluated_as_far_as_positions_and_pattern_both_reach(tmp_path):
+    """L = 64 and a window of 16: (64 - 16) * 2 + 16 = 112 and (64 - 16) * 5 + 16 = 256 tokens."""
+    sizes = ["evaluation.multiples=[1,2,4,8]", *TINY[: -len(EVALUATION)], *EVALUATION[:2], *folders(tmp_path)]
+    for method, settings, lengths, reach in (
+        ("self_extend", ["method.pattern.group=2"], [64], 112),
+        ("self_extend", ["factor=4"], [64, 128, 256], 256),
+        ("clex_self_extend", ["factor=4", "method.pattern.group=100"], [64, 128, 256], 256),
+        ("clex_self_extend", ["factor=8", "method.pattern.group=5"], [64, 128, 256], 256),
+    ):
+        (arm,) = arms_of(f"method={method}", *settings, *sizes)
+        assert arm.lengths == lengths
+        assert set(arm.not_evaluated.values()) == {f"beyond its reach, {reach} tokens"}
+
+
+def test_a_size_that_is_a_share_of_pretraining_may_be_given_in_tokens(tmp_path):
+    (arm,) = arms_of("method=self_extend", "method.pattern.window=32", "factor=4", *TINY, *folders(tmp_path))
+    assert arm.config["method"]["pattern"]["window"] == 32
+    sizes = {"factor": 4, "train_factor": 4, "pretrain_length": 64}
+    method = OmegaConf.create(sizes | {"method": arm.config["method"]}).method
+    pattern = build_method(method, rope_spec(instantiate(arm.config["model"]["source"]).config())).pattern
+    assert (pattern.window, pattern.group) == (32, 7)  # (4 * 64 - 32) / (64 - 32)
+
+
 def test_training_values_on_the_command_line_reach_the_arms_that_train_and_no_others(tmp_path):
     arms = {arm.name: arm for arm in arms_of("+exp=quickstart", *TINY, *TRAINING, *folders(tmp_path))}
     steps = {name: arm.config["training"] and arm.config["training"]["steps"] for name, arm in arms.items()}

@@ -60,6 +60,26 @@ def test_every_part_of_lm_infinite_leaves_its_trace():
         assert digest(fingerprint(built("lm_infinite", pattern=change), LENGTHS, None)) != whole, change
 
 
+def test_what_the_last_query_may_choose_is_seen_where_there_is_something_to_choose():
+    at_32, at_64 = (fingerprint(built("lm_infinite_top_k"), [n], None)[f"evaluation {n}"] for n in (32, 64))
+    assert at_32["selection"] is None
+    middle = 64 - 32 - 10  # neither in the window nor a sink
+    assert at_64["selection"] == [5, 0.125, middle, 16 * middle]
+    for change in ({"middle_tokens": 4}, {"middle_distance": 8}, {"first_layer": 0.5}):
+        other = fingerprint(built("lm_infinite_top_k", pattern=change), [64], None)["evaluation 64"]
+        assert other["selection"] != at_64["selection"]
+    without = fingerprint(built("lm_infinite"), [64], None)["evaluation 64"]
+    assert without == at_64 | {"selection": None}
+
+
+def test_the_limit_of_lm_infinite_holds_on_sampled_positions_of_clex():
+    method = built(["clex", "lm_infinite"])
+    farthest = [max(fingerprint(method, LENGTHS, 64)[f"training 64, draw {d}"]["distances"]) for d in range(3)]
+    assert max(farthest) == 32
+    open_end = built(["clex", "lambda_only"])
+    assert max(max(fingerprint(open_end, LENGTHS, 64)[f"training 64, draw {d}"]["distances"]) for d in range(3)) > 32
+
+
 def test_a_change_of_temperature_alone_is_seen():
     plain, hot = (digest(fingerprint(built("yarn", temperature={"slope": s}), LENGTHS, None)) for s in (0.1, 0.2))
     assert plain != hot

@@ -114,6 +114,31 @@ def test_the_arms_of_clex_differ_from_it_in_what_their_name_says():
     assert discrete == clex | {"scaling": plain(read_method("yarn"))["scaling"]}
 
 
+def test_a_context_beyond_the_reach_of_a_pattern_is_refused(build, spec):
+    method = build("self_extend", spec).eval()
+    assert method.reach(32) == method.pattern.reach(32) == 128
+    method.rope(torch.ones(1, 128, dtype=torch.bool), 1)
+    with pytest.raises(ValueError, match="SelfExtend reaches 128 tokens, but the context has 129"):
+        method.rope(torch.ones(1, 129, dtype=torch.bool), 1)
+
+
+def test_a_method_reaches_as_far_as_positions_and_pattern_both_do(build, spec):
+    assert build("lm_infinite", spec).reach(32) is None
+    assert build("clex", spec).reach(32) == build(["clex", "lm_infinite"], spec).reach(32) == 128
+    method = build("clex_self_extend", spec)
+    method.pattern.group = 2
+    assert method.reach(32) == (32 - 8) * 2 + 8
+
+
+def test_the_sizes_of_short_windows_are_those_of_their_sources(build, spec):
+    """1024 of Llama-2's 4096 tokens in ReRoPE's results and Self-Extend's; 4 sinks in a cache of L tokens."""
+    assert build("rerope", spec).pattern.distance_limit == 8
+    assert (build("self_extend", spec).pattern.window, build("self_extend", spec).pattern.group) == (8, 5)
+    assert (build("leaky_rerope", spec).pattern.window, build("leaky_rerope", spec).pattern.slowdown) == (8, 5)
+    assert (build("streaming_llm", spec).pattern.window, build("streaming_llm", spec).pattern.sink_tokens) == (28, 4)
+    assert build("lm_infinite_top_k", spec).pattern.middle_distance == 16
+
+
 def test_sizes_come_from_the_experiment(build, spec):
     assert build("pi", spec).positions.factor == 4
     assert build("lm_infinite", spec).pattern.window == spec.pretrain_length

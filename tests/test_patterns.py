@@ -1,4 +1,6 @@
-"""What every attention pattern promises, and whom LM-Infinite's patterns show to whom, at which distance."""
+"""What every attention pattern promises, and whom it shows to whom, at which distance."""
+
+import math
 
 import pytest
 import torch
@@ -9,19 +11,31 @@ from lcx_lightning.patterns.base import Band, limited
 from lcx_lightning.patterns.capped import Capped
 from lcx_lightning.patterns.causal import Causal
 from lcx_lightning.patterns.lambda_mask import Lambda
+from lcx_lightning.patterns.lambda_top_k import LambdaTopK
+from lcx_lightning.patterns.leaky_rerope import LeakyReRoPE
+from lcx_lightning.patterns.self_extend import SelfExtend
+from lcx_lightning.patterns.sizes import least_group, rest, share
+from lcx_lightning.patterns.streaming_llm import StreamingLLM
 
 TOKENS = 80  # more than twice the 32 that the patterns of the method folder were built for
 
 
-def seen_and_rotated(bands, tokens=TOKENS):
+def seen_and_rotated(bands, tokens=TOKENS, positions=None):
     """Return how many bands hold each (query, key) pair, and the distance at which the pair is rotated."""
     at = torch.arange(tokens)
+    p = at.double() if positions is None else positions
     held, rotated = torch.zeros(tokens, tokens, dtype=torch.int64), torch.full((tokens, tokens), torch.nan)
     for band in bands:
-        visible = band.visible(at[:, None], at[None, :])
-        distance = band.query_at(at.float())[:, None] - band.key_at(at.float())[None, :]
+        visible = band.visible(at[:, None], at[None, :], p[:, None], p[None, :])
+        distance = (band.query_at(p)[:, None] - band.key_at(p)[None, :]).float()
         held, rotated = held + visible, torch.where(visible, distance, rotated)
     return held, rotated
+
+
+def sampled(tokens, seed):
+    """Return increasing real positions, from 0 on, on average 1.5 apart and some less than 1."""
+    steps = 0.05 + 2.9 * torch.rand(tokens, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return steps.cumsum(0) - steps[0]
 
 
 def expected(tokens, sees, rotated_distance):
@@ -36,7 +50,7 @@ def expected(tokens, sees, rotated_distance):
 
 def assert_same(actual, wanted):
     assert torch.equal(actual[0], wanted[0])
-    torch.testing.assert_close(actual[1], wanted[1], equal_nan=True, atol=0, rtol=0)
+    torch.testing.assert_close(actual[1], wanted[1], equal_nan=True, atol=1e-5, rtol=0)
 
 
 def test_bands_are_disjoint_and_causal_and_contain_the_query(any_pattern):
@@ -56,12 +70,45 @@ def test_no_pair_is_rotated_farther_than_its_distance_or_into_the_future(any_pat
     held, rotated = seen_and_rotated(any_pattern.bands())
     at = torch.arange(TOKENS)
     distance = (at[:, None] - at[None, :])[held > 0]
+    slack = 1 if isinstance(any_pattern, SelfExtend) and any_pattern.window % any_pattern.group else 1e-5
     assert (rotated[held > 0] >= 0).all()
-    assert (rotated[held > 0] <= distance).all()
+    assert (rotated[held > 0] <= distance + slack).all()
 
 
-def test_within_the_pretraining_length_every_pattern_of_the_folder_is_causal_attention(any_pattern):
-    assert_same(seen_and_rotated(any_pattern.bands(), 32), seen_and_rotated(Causal().bands(), 32))
+def test_within_the_pretraining_length_every_pattern_but_the_short_windows_is_causal_attention(any_pattern):
+    actual, causal = (seen_and_rotated(pattern.bands(), 32) for pattern in (any_pattern, Causal()))
+    size = getattr(any_pattern, "distance_limit", None) or getattr(any_pattern, "window", None) or 32
+    if size >= 32 or isinstance(any_pattern, StreamingLLM):
+        assert_same(actual, causal)
+    else:  # these see all, and nothing in the window changes
+        assert torch.equal(actual[0], causal[0])
+        near = causal[1] < size
+        assert torch.equal(actual[1][near], causal[1][near])
+        assert (actual[1][causal[1] > size + 2] != causal[1][causal[1] > size + 2]).all()
+
+
+def test_positions_change_nothing_about_who_sees_whom_and_no_pair_turns_into_the_future(any_pattern):
+    by_index, _ = seen_and_rotated(any_pattern.bands())
+    for seed in range(20):
+        held, rotated = seen_and_rotated(any_pattern.bands(), positions=sampled(TOKENS, seed))
+        assert torch.equal(held, by_index)
+        assert (rotated[held > 0] >= 0).all()
+
+
+def test_where_positions_are_the_indices_bands_need_no_positions(any_pattern):
+    folded = [band.on_indices() for band in any_pattern.bands()]
+    assert_same(seen_and_rotated(folded), seen_and_rotated(any_pattern.bands()))
+    assert torch.equal(seen_and_rotated(folded, positions=sampled(TOKENS, 0))[0], seen_and_rotated(folded)[0])
+
+
+def test_no_distance_within_the_reach_of_a_pattern_is_new_to_the_model(any_pattern):
+    reach = any_pattern.reach(32)
+    if reach is None:
+        return
+    assert reach >= 128  # built for factor 4
+    farthest = seen_and_rotated(any_pattern.bands(), reach + 10)[1].nan_to_num().amax(dim=1)
+    assert farthest[reach - 1] <= 32
+    assert farthest[reach + 9] > 32
 
 
 @given(
@@ -83,6 +130,101 @@ def test_lambda_sees_the_window_and_the_sinks_at_the_limited_distance(window, si
         lambda q, k: q - k if limit is None else min(q - k, limit),
     )
     assert_same(seen_and_rotated(bands, 36), wanted)
+
+
+@given(window=st.integers(1, 12), sinks=st.integers(0, 12), limit=st.integers(1, 20), seed=st.integers(0, 1000))
+def test_the_limit_holds_for_the_distance_of_positions_and_the_window_for_that_of_indices(window, sinks, limit, seed):
+    p = sampled(36, seed)
+    bands = Lambda(window=window, sink_tokens=sinks, distance_limit=limit).bands()
+    wanted = expected(36, lambda q, k: q - k < window or k < sinks, lambda q, k: min(float(p[q] - p[k]), limit))
+    assert_same(seen_and_rotated(bands, 36, p), wanted)
+
+
+@given(window=st.integers(1, 30), slowdown=st.floats(1, 20))
+def test_leaky_rerope_slows_distances_beyond_the_window(window, slowdown):
+    bands = LeakyReRoPE(window=window, slowdown=slowdown).bands()
+    wanted = expected(
+        36, lambda q, k: True, lambda q, k: q - k if q - k < window else window + (q - k - window) / slowdown
+    )
+    assert_same(seen_and_rotated(bands, 36), wanted)
+
+
+@given(window=st.integers(1, 30), group=st.integers(1, 12))
+def test_self_extend_groups_positions_beyond_the_window(window, group):
+    def distance(q, k):
+        return q - k if q - k < window else (q // group + window - window // group) - k // group
+
+    wanted = expected(36, lambda q, k: True, distance)
+    assert_same(seen_and_rotated(SelfExtend(window=window, group=group).bands(), 36), wanted)
+
+
+@given(window=st.integers(1, 30), sinks=st.integers(0, 12))
+def test_streaming_llm_has_the_distances_of_a_cache_that_drops_the_middle(window, sinks):
+    """The oracle keeps a list: all tokens while they fit, then the sinks and the last ones, and takes places in it."""
+
+    def cache(q):
+        return list(range(q + 1)) if q < sinks + window else [*range(sinks), *range(q - window + 1, q + 1)]
+
+    def distance(q, k):
+        return cache(q).index(q) - cache(q).index(k)
+
+    bands = StreamingLLM(window=window, sink_tokens=sinks).bands()
+    assert_same(seen_and_rotated(bands, 48), expected(48, lambda q, k: k in cache(q), distance))
+
+
+@given(window=st.integers(1, 20), sinks=st.integers(0, 12), placed=st.integers(1, 20))
+def test_the_middle_tokens_are_all_that_lambda_hides_and_stand_at_one_distance(window, sinks, placed):
+    pattern = LambdaTopK(
+        window=window, sink_tokens=sinks, distance_limit=8, middle_tokens=2, middle_distance=placed, first_layer=0.0
+    )
+    middle = seen_and_rotated([pattern.selection().candidates], 36)
+    assert_same(middle, expected(36, lambda q, k: q - k >= window and k >= sinks, lambda q, k: placed))
+    assert_same(
+        seen_and_rotated(pattern.bands(), 36),
+        seen_and_rotated(Lambda(window=window, sink_tokens=sinks, distance_limit=8).bands(), 36),
+    )
+
+
+def test_patterns_choose_nothing_unless_they_say_so():
+    assert Causal().selection() is None
+    assert Lambda(window=4, sink_tokens=1, distance_limit=4).selection() is None
+
+
+@pytest.mark.parametrize(
+    ("window", "group", "reach"), [(8, 4, 104), (8, 8, 200), (1024, 5, 32), (32, 5, 32), (5, 1, 32)]
+)
+def test_self_extend_reaches_what_its_authors_say(window, group, reach):
+    """(L - w) * G + w with L = 32: (32 - 8) * 4 + 8 = 104. A window of L or more leaves nothing to group."""
+    assert SelfExtend(window=window, group=group).reach(32) == reach
+    assert LeakyReRoPE(window=window, slowdown=float(group)).reach(32) == reach
+
+
+@given(window=st.integers(1, 31), factor=st.floats(1, 40))
+def test_the_least_group_reaches_the_factor_and_one_less_does_not(window, factor):
+    group = least_group(window=window, pretrain_length=32, factor=factor)
+    assert SelfExtend(window=window, group=group).reach(32) >= math.floor(32 * factor)
+    assert group == 1 or SelfExtend(window=window, group=group - 1).reach(32) < 32 * factor
+
+
+def test_sizes_follow_from_the_pretraining_length():
+    assert share(of=4096, by=0.25) == 1024
+    assert share(of=2, by=0.1) == 1
+    assert rest(of=4096, without=4) == 4092
+
+
+@pytest.mark.parametrize(
+    ("size", "arguments", "complaint"),
+    [
+        (share, {"of": 32, "by": 0.0}, "by=0.0"),
+        (share, {"of": 0, "by": 0.5}, "of=0"),
+        (rest, {"of": 4, "without": 4}, "Nothing is left of 4 tokens without 4"),
+        (least_group, {"window": 32, "pretrain_length": 32, "factor": 2.0}, "window=32"),
+        (least_group, {"window": 8, "pretrain_length": 32, "factor": 0.5}, "factor=0.5"),
+    ],
+)
+def test_sizes_that_cannot_be_are_refused(size, arguments, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        size(**arguments)
 
 
 @given(limit=st.integers(1, 50))
@@ -124,3 +266,34 @@ def test_lambda_says_what_it_needs(arguments, complaint):
 def test_capped_says_what_it_needs():
     with pytest.raises(ValueError, match="distance_limit >= 1, got 0"):
         Capped(distance_limit=0)
+
+
+TOP_K = {
+    "window": 8,
+    "sink_tokens": 1,
+    "distance_limit": 8,
+    "middle_tokens": 5,
+    "middle_distance": 4,
+    "first_layer": 0.125,
+}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "arguments", "complaint"),
+    [
+        (SelfExtend, {"window": 0, "group": 4}, "window=0"),
+        (SelfExtend, {"window": 8, "group": 0}, "group=0"),
+        (LeakyReRoPE, {"window": 0, "slowdown": 4.0}, "window=0"),
+        (LeakyReRoPE, {"window": 8, "slowdown": 0.5}, "slowdown=0.5"),
+        (StreamingLLM, {"window": 0, "sink_tokens": 4}, "window=0"),
+        (StreamingLLM, {"window": 8, "sink_tokens": -1}, "sink_tokens=-1"),
+        (LambdaTopK, TOP_K | {"window": 0}, "window=0"),
+        (LambdaTopK, TOP_K | {"middle_tokens": 0}, "middle_tokens=0"),
+        (LambdaTopK, TOP_K | {"middle_distance": 0}, "middle_distance=0"),
+        (LambdaTopK, TOP_K | {"first_layer": 4.0}, "first_layer=4.0"),
+        (LambdaTopK, TOP_K | {"first_layer": -0.1}, "first_layer=-0.1"),
+    ],
+)
+def test_patterns_say_what_they_need(pattern, arguments, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        pattern(**arguments)

@@ -6,6 +6,7 @@ from torch import Tensor
 from lcx_lightning.attention.banded import attend_banded
 from lcx_lightning.attention.dense import attend_dense, is_dense
 from lcx_lightning.attention.rope import Rope
+from lcx_lightning.attention.selected import attend_selected
 
 
 def attend(
@@ -14,7 +15,20 @@ def attend(
     v: Float[Tensor, "batch groups keys dim"],
     rope: Rope,
     scale: float,
+    depth: float = 1.0,
 ) -> Float[Tensor, "batch heads queries dim"]:
-    """Attend over the bands of `rope`: q and k come unrotated, `scale` is the model's own scale of the logits."""
+    """Attend over the bands of `rope`, and over what the last query of each row chooses besides.
+
+    Args:
+        q: Unrotated.
+        k: Unrotated.
+        v: Values.
+        rope: Of this pass.
+        scale: The model's own scale of the logits.
+        depth: Share of the model's layers up to this one, itself included.
+    """
     implementation = attend_dense if is_dense(rope.bands) else attend_banded
-    return implementation(q, k, v, rope, scale)
+    out = implementation(q, k, v, rope, scale)
+    if rope.selection is None or depth <= rope.selection.first_layer:
+        return out
+    return attend_selected(out, q, k, v, rope, scale, rope.selection)

@@ -35,11 +35,11 @@ def attend_banded(
         for q_b, k_b, band, reach in zip(q_rotated, k_rotated, rope.bands, reaches, strict=True):
             span = _span(band, rope, block)
             k_span = k_b[:, :, span.start - reach.start : span.stop - reach.start]
-            logits = _matmul(q_b[:, :, block], k_span.mT)
+            logits = matmul_grouped(q_b[:, :, block], k_span.mT)
             scores.append(logits.masked_fill(~_visible(band, rope, block, span), torch.finfo(q.dtype).min))
             values.append(v[:, :, span])
         weights = torch.cat(scores, dim=-1).softmax(dim=-1, dtype=torch.float32).to(v.dtype)
-        outputs.append(_matmul(weights, torch.cat(values, dim=2)))
+        outputs.append(matmul_grouped(weights, torch.cat(values, dim=2)))
     return torch.cat(outputs, dim=2)
 
 
@@ -51,13 +51,13 @@ def _blocks(queries: int) -> Iterator[slice]:
 def _span(band: Band, rope: Rope, block: slice) -> slice:
     """Return the slice of keys that the band can reach from a block of queries."""
     keys = rope.key_index.shape[1]
-    if rope.padded:  # indices and slots differ from row to row
-        return slice(0, keys)
     first_query = keys - rope.query_index.shape[1]  # slot of the first query
-    stop = first_query + block.stop - band.min_distance
+    stop = first_query + block.stop - band.min_distance  # two tokens are at least their distance of slots apart
     if band.first_keys is not None:
-        stop = min(stop, band.first_keys)
-    start = 0 if band.max_distance is None else max(first_query + block.start - band.max_distance + 1, 0)
+        stop = min(stop, rope.leading + rope.inner + band.first_keys)
+    if band.max_distance is None:
+        return slice(0, max(stop, 0))
+    start = max(first_query + block.start - band.max_distance + 1 - rope.inner, 0)
     return slice(start, max(stop, start))
 
 
@@ -67,11 +67,16 @@ def _rotate_span(k: Tensor, tables: Tables, span: slice) -> Tensor:
 
 def _visible(band: Band, rope: Rope, block: slice, span: slice) -> Bool[Tensor, "rows 1 queries keys"]:
     """Return which pairs of a block of queries and a slice of keys the band holds."""
-    visible = band.visible(rope.query_index[:, None, block, None], rope.key_index[:, None, None, span])
+    visible = band.visible(
+        rope.query_index[:, None, block, None],
+        rope.key_index[:, None, None, span],
+        rope.query_pos[:, None, block, None],
+        rope.key_pos[:, None, None, span],
+    )
     return visible & rope.key_valid[:, None, None, span]
 
 
-def _matmul(
+def matmul_grouped(
     x: Float[Tensor, "batch heads queries a"], y: Float[Tensor, "batch groups a b"]
 ) -> Float[Tensor, "batch heads queries b"]:
     """Return x @ y, where consecutive heads of x share one group of y, which is not copied."""

@@ -1,12 +1,13 @@
 """Rotation, applied late: inside attention, to queries and to keys that were cached unrotated (arXiv:2104.09864)."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from lcx_lightning.patterns.base import Band
+from lcx_lightning.patterns.base import Band, Selection
 
 
 class Tables(NamedTuple):
@@ -32,9 +33,10 @@ class Rope:
         feature_scale: What the rotated features are multiplied by.
         logit_scale: What the logits of each query are multiplied by, or None.
         bands: What a query sees.
+        selection: What the last query of each row sees besides, or None.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 one pass in full
         self,
         *,
         index: Int[Tensor, "#rows keys"],
@@ -45,26 +47,28 @@ class Rope:
         feature_scale: Float[Tensor, "#rows"],
         logit_scale: Float[Tensor, "#rows queries"] | None,
         bands: list[Band],
+        selection: Selection | None = None,
     ) -> None:
         self.key_index, self.query_index = index, index[:, -queries:]
         self.key_pos, self.query_pos = positions, positions[:, -queries:]
         self.key_valid, self.padded = valid, not bool(valid.all())
+        self.leading, self.inner = _padding(valid) if self.padded else (0, 0)
+        self.consecutive = bool((positions == index).all())
         self.inv_freq, self.feature_scale, self.logit_scale = inv_freq, feature_scale, logit_scale
-        self.bands = bands
+        self.bands = [band for band in map(self.read, bands) if not band.empty]
         plain = self.tables(self.key_pos)
-        self.key_tables = [self._key_tables(band, plain) for band in bands]
-        self.query_tables = [self._query_tables(band, plain) for band in bands]
+        plain_queries = plain if queries == index.shape[1] else self.tables(self.query_pos)
+        self.key_tables = [self._tables_of(band.key_at, self.key_pos, plain) for band in self.bands]
+        self.query_tables = [self._tables_of(band.query_at, self.query_pos, plain_queries) for band in self.bands]
+        self.selection = selection
 
-    def _key_tables(self, band: Band, plain: Tables) -> Tables:
-        at = band.key_at(self.key_pos)
-        return plain if at is self.key_pos else self.tables(at)
+    def read(self, band: Band) -> Band:
+        """Return the band as it reads in this pass: on indices alone, if they are the positions."""
+        return band.on_indices() if self.consecutive else band
 
-    def _query_tables(self, band: Band, plain: Tables) -> Tables:
-        at = band.query_at(self.query_pos)
-        if at is not self.query_pos:
-            return self.tables(at)
-        queries = at.shape[1]
-        return Tables(plain.cos[:, -queries:], plain.sin[:, -queries:])
+    def _tables_of(self, place: Callable[[Tensor], Tensor], positions: Tensor, plain: Tables) -> Tables:
+        at = place(positions)
+        return plain if at is positions else self.tables(at)
 
     def tables(self, positions: Float[Tensor, "rows tokens"]) -> Tables:
         """Return the tables of a rotation to `positions`.
@@ -74,6 +78,15 @@ class Rope:
         angle = positions.double()[..., None] * self.inv_freq.double()[:, None, :]
         scale = self.feature_scale.double()[:, None, None]
         return Tables((angle.cos() * scale).float(), (angle.sin() * scale).float())
+
+
+def _padding(valid: Bool[Tensor, "rows keys"]) -> tuple[int, int]:
+    """Return the most padding that any row has before its text, and the most it has inside its text."""
+    slots = torch.arange(valid.shape[1], device=valid.device)
+    leading, trailing = (side.int().argmax(dim=1) for side in (valid, valid.flip(dims=[1])))
+    inner = len(slots) - leading - trailing - valid.sum(dim=1)
+    most_leading, most_inner = torch.stack([leading, inner]).amax(dim=1).tolist()
+    return most_leading, most_inner
 
 
 def rotate(x: Float[Tensor, "batch heads tokens dim"], tables: Tables) -> Float[Tensor, "batch heads tokens dim"]:

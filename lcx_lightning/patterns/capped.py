@@ -4,10 +4,13 @@ from lcx_lightning.patterns.base import Band, Pattern, limited
 
 
 class Capped(Pattern):
-    """See every earlier token, rotated at min(distance, distance_limit). This is also ReRoPE.
+    """See every earlier token, rotated at min(distance, distance_limit).
+
+    This is also ReRoPE (Su 2023, https://kexue.fm/archives/9708), whose window w is the limit. The released code of
+    ReRoPE multiplies queries by max(1, ln(n) / ln(L)) besides: that is a temperature, and not part of the pattern.
 
     Args:
-        distance_limit: Tokens; L_pretrain in the paper.
+        distance_limit: Tokens; L_pretrain in LM-Infinite, w in ReRoPE.
 
     Raises:
         ValueError: If distance_limit is below 1.

@@ -6,8 +6,10 @@ from lcx_lightning.patterns.base import Band, Pattern, limited
 class Lambda(Pattern):
     """See the last `window` tokens and the first `sink_tokens`, every pair rotated at min(distance, distance_limit).
 
-    The authors' code cuts at min(limit, keys - 1), which differs in passes shorter than the limit only by never being
-    reached there.
+    Window and limit are independent: tokens of the window beyond the limit are rotated at the limit, and sinks nearer
+    than the limit at their distance. Whom a query sees goes by indices, distance by positions: where positions are
+    sampled, as CLEX does in training, a token of the window may be beyond the limit. The authors' code
+    cuts at min(limit, keys - 1), which differs in passes shorter than the limit only by never being reached there.
 
     Args:
         window: Tokens in the local branch, the query included (distances 0 .. window - 1); n_local in the paper.

@@ -1,0 +1,80 @@
+"""Attention of the last query to the keys that it chooses by their logits (top-k of LM-Infinite, arXiv:2308.16137)."""
+
+from copy import copy
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from lcx_lightning.attention.reference import banded_logits
+from lcx_lightning.attention.rope import Rope, Tables
+from lcx_lightning.patterns.base import Band, Selection
+
+
+def attend_selected(
+    out: Float[Tensor, "batch heads queries dim"],
+    q: Float[Tensor, "batch heads queries dim"],
+    k: Float[Tensor, "batch groups keys dim"],
+    v: Float[Tensor, "batch groups keys dim"],
+    rope: Rope,
+    scale: float,
+    selection: Selection,
+) -> Float[Tensor, "batch heads queries dim"]:
+    """Return `out`, where the last token of each row has attended to the keys it chooses too.
+
+    A row whose last token is not among the queries, as one that ended in an earlier chunk, stays as it is. Time and
+    memory grow with the keys, for one query of each row.
+    """
+    (batch, heads, queries, _), groups = q.shape, k.shape[1]
+    query = _last_query(rope)
+    own = query.clamp(min=0).expand(batch)
+    last = q[torch.arange(batch, device=q.device), :, own]
+    last = last.reshape(
+        batch, groups, heads // groups, -1
+    )  # the heads of a group serve as its queries: no key is copied
+    one = _of_query(rope, query.clamp(min=0)[:, None])
+    logits = banded_logits(last, k, one, scale)
+    candidates = banded_logits(last, k, _over(one, selection.candidates), scale)
+    logits = torch.where(_largest(candidates, selection.tokens), candidates, logits)
+    attended = (logits.softmax(dim=-1, dtype=torch.float32).to(v.dtype) @ v).reshape(batch, heads, 1, -1)
+    chooses = torch.arange(queries, device=q.device) == query[:, None]
+    return torch.where(chooses[:, None, :, None], attended, out)
+
+
+def _last_query(rope: Rope) -> Int[Tensor, " rows"]:
+    """Return which query is the last token of each row, a negative number if none is."""
+    trailing = rope.key_valid.flip(dims=[1]).int().argmax(dim=1)
+    return rope.query_index.shape[1] - 1 - trailing
+
+
+def _of_query(rope: Rope, query: Int[Tensor, "rows 1"]) -> Rope:
+    """Return the rope of one query of each row."""
+
+    def own(tables: Tables) -> Tables:
+        cos, sin = (x.expand(len(query), -1, -1).take_along_dim(query[..., None], dim=1) for x in tables)
+        return Tables(cos, sin)
+
+    one = copy(rope)
+    one.query_index, one.query_pos = (x.take_along_dim(query, dim=1) for x in (rope.query_index, rope.query_pos))
+    if rope.logit_scale is not None:
+        one.logit_scale = rope.logit_scale.take_along_dim(query, dim=1)
+    one.query_tables = [own(tables) for tables in rope.query_tables]
+    return one
+
+
+def _over(rope: Rope, band: Band) -> Rope:
+    """Return the rope over one other band, which rotates as many pairs."""
+    pairs = rope.key_tables[0].cos.shape[-1]
+    other = copy(rope)
+    other.bands = [rope.read(band)]
+    at_query, at_key = rope.tables(band.query_at(rope.query_pos)), rope.tables(band.key_at(rope.key_pos))
+    other.query_tables = [Tables(at_query.cos[..., :pairs], at_query.sin[..., :pairs])]
+    other.key_tables = [Tables(at_key.cos[..., :pairs], at_key.sin[..., :pairs])]
+    return other
+
+
+def _largest(logits: Float[Tensor, "*heads keys"], tokens: int) -> Bool[Tensor, "*heads keys"]:
+    """Return where the largest logits are, as many as there are up to `tokens`; hidden keys have the least number."""
+    top = logits.topk(min(tokens, logits.shape[-1]), dim=-1).indices
+    chosen = torch.zeros_like(logits, dtype=torch.bool).scatter(-1, top, True)
+    return chosen & (logits > torch.finfo(logits.dtype).min)
