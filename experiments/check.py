@@ -6,7 +6,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.arms import Arm
-from lcx_lightning.attach import attach
+from lcx_lightning.attachment import attach
 from lcx_lightning.data.source import LongContextData
 from lcx_lightning.method import Method
 from lcx_lightning.models import ModelSource, skeleton

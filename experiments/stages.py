@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from transformers import PreTrainedModel
 
 from experiments.arms import Arm
-from lcx_lightning.attach import attach
+from lcx_lightning.attachment import attach
 from lcx_lightning.configs import build_method, read_method
 from lcx_lightning.data.module import LongContextDataModule
 from lcx_lightning.data.source import LongContextData

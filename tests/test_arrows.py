@@ -12,7 +12,7 @@ LAYERS = [  # a module imports from its own part and from earlier layers only
     {"scaling", "positions", "temperature", "patterns", "results"},
     {"attention"},
     {"method"},
-    {"attach", "cache", "configs", "data", "fingerprint"},
+    {"attachment", "cache", "configs", "data", "fingerprint"},
     {"models"},
     {"training", "evaluation", "export"},
 ]
@@ -30,7 +30,7 @@ FOREIGN = {  # outside the standard library and the package itself
     "fingerprint": SMALL,
 }
 ONLY = {  # library -> parts or modules of the package that may import it
-    "transformers": {"attach", "cache", "data/tokens", "export", "models"},
+    "transformers": {"attachment", "cache", "data/tokens", "export", "models"},
     "lightning": {"data", "training"},
     "hydra": set(),
     "torchdiffeq": {"scaling/clex"},

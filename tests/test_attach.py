@@ -5,7 +5,7 @@ import torch
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
-from lcx_lightning.attach import attach
+from lcx_lightning.attachment import attach
 from lcx_lightning.attention.attend import attend
 from lcx_lightning.models import FAMILIES
 
@@ -285,7 +285,7 @@ def test_sharded_mixed_precision_leaves_the_frequencies_alone(extended, name, mo
         seen.append((q.dtype, rope.inv_freq, rope.key_tables[0].cos))
         return attend(q, k, v, rope, scale)
 
-    monkeypatch.setattr("lcx_lightning.attach.attend", watched)
+    monkeypatch.setattr("lcx_lightning.attachment.attend", watched)
     model = extended(name)
     wanted = model.model.method.rope(torch.ones(1, TOKENS, dtype=torch.bool), TOKENS)
     mesh = init_device_mesh("cpu", (1,))

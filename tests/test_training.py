@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from torch.nn.functional import log_softmax
 from torch.optim import SGD, AdamW, Muon
 
-from lcx_lightning.attach import attach
+from lcx_lightning.attachment import attach
 from lcx_lightning.configs import build_method, read_method
 from lcx_lightning.data.corpus import SPLITS, Corpus, Document
 from lcx_lightning.data.module import LongContextDataModule
