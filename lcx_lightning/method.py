@@ -26,7 +26,7 @@ class Method(nn.Module):
         super().__init__()
         self.scaling, self.positions, self.temperature, self.pattern = scaling, positions, temperature, pattern
 
-    def rope(self, valid: Bool[Tensor, "rows keys"], queries: int, draw: int | None = None) -> Rope:
+    def rope(self, valid: Bool[Tensor, "rows keys"], queries: int, draw: int | None = None, to_come: int = 0) -> Rope:
         """Return the positions of one forward pass.
 
         Args:
@@ -34,6 +34,7 @@ class Method(nn.Module):
                 has its own length, and so its own factor and frequencies.
             queries: The queries are the last so many tokens.
             draw: Seed of a training placement; None places as in evaluation.
+            to_come: Tokens that every row is still to be given: its factor is that of its length with them.
 
         Raises:
             ValueError: If the method is in training and samples positions, but was given no draw.
@@ -45,7 +46,7 @@ class Method(nn.Module):
             )
         spec = self.scaling.spec
         index = (valid.cumsum(dim=-1) - 1).clamp(min=0)
-        place = self.positions.place(index.amax(dim=-1) + 1, spec.pretrain_length, draw)
+        place = self.positions.place(index.amax(dim=-1) + 1 + to_come, spec.pretrain_length, draw)
         positions = place.positions.expand(len(index), -1).gather(1, index)
         visible = index[:, -queries:] + 1
         return Rope(

@@ -40,6 +40,22 @@ def token_by_token(model, ids):
     return torch.cat(logits, dim=1)
 
 
+def in_chunks(model, ids, ends, mask=None):
+    """Return the logits of a text that is read in chunks, into one cache."""
+    cache, logits, start = None, [], 0
+    for end in ends:
+        seen = None if mask is None else mask[:, :end]
+        out = model(ids[:, start:end], attention_mask=seen, past_key_values=cache, use_cache=True)
+        cache, start = out.past_key_values, end
+        logits.append(out.logits)
+    return torch.cat(logits, dim=1)
+
+
+def is_static(model, length):
+    """Return whether no length up to `length` changes the frequencies."""
+    return torch.equal(frequencies(model, 1), frequencies(model, length))
+
+
 def frequencies(model, length):
     return model.base_model.method.rope(torch.ones(1, length, dtype=torch.bool), 1).inv_freq
 
@@ -116,6 +132,15 @@ def test_padding_changes_nothing(extended, any_method, left, right):
 
 
 @torch.no_grad()
+def test_the_size_of_a_batch_changes_nothing(extended, any_method):
+    model = extended(any_method)
+    rows = torch.cat([IDS, IDS.flip(0), IDS[:1]])
+    together = model(rows).logits
+    for row, logits in zip(rows, together, strict=True):
+        close(logits, model(row[None]).logits[0])
+
+
+@torch.no_grad()
 def test_a_row_does_not_depend_on_the_other_rows(extended, any_method):
     model = extended(any_method)
     for left in (0, 60):
@@ -142,8 +167,34 @@ def test_a_hybrid_of_everything_works_in_every_family(extended, family):
 @torch.no_grad()
 def test_reading_token_by_token_is_reading_at_once_where_no_length_changes_the_frequencies(extended, any_method):
     model = extended(any_method)
-    if torch.equal(frequencies(model, 1), frequencies(model, TOKENS)):
+    if is_static(model, TOKENS):
         close(token_by_token(model, IDS), model(IDS).logits)
+
+
+@pytest.mark.parametrize("left", [0, 6])
+@torch.no_grad()
+def test_reading_in_chunks_is_reading_at_once_where_no_length_changes_the_frequencies(extended, any_method, left):
+    model = extended(any_method)
+    ids, mask = pad(IDS, left, 0)
+    ends = [n + left for n in (7, 40, 41, 90, TOKENS)]
+    if is_static(model, TOKENS):
+        close(in_chunks(model, ids, ends, mask)[:, left:], model(IDS).logits)
+
+
+@torch.no_grad()
+def test_in_one_layer_the_last_chunk_is_the_same_however_the_text_was_read(extended, any_method):
+    model = extended(any_method, num_hidden_layers=1)
+    close(in_chunks(model, IDS, [7, 40, 60, TOKENS])[:, 60:], model(IDS).logits[:, 60:])
+
+
+@torch.no_grad()
+def test_rows_of_different_lengths_decode_in_one_layer_as_each_alone(extended, any_method):
+    model = extended(any_method, num_hidden_layers=1)
+    ids = torch.cat([IDS[:1], torch.nn.functional.pad(IDS[1:, :50], (50, 0))])
+    mask = torch.cat([torch.ones(1, TOKENS), torch.arange(TOKENS)[None] >= 50]).long()
+    logits = in_chunks(model, ids, [70, *range(71, TOKENS + 1)], mask)[:, -1]
+    close(logits[0], model(IDS[:1]).logits[0, -1])
+    close(logits[1], model(IDS[1:, :50]).logits[0, -1])
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -157,15 +208,6 @@ def test_a_cache_serves_every_family(extended, family):
 def test_in_one_layer_the_last_token_is_the_same_however_the_text_was_read(extended, any_method):
     model = extended(any_method, num_hidden_layers=1)
     close(token_by_token(model, IDS)[:, -1], model(IDS).logits[:, -1])
-
-
-@torch.no_grad()
-def test_reading_in_chunks_with_padding_is_reading_at_once(extended):
-    model = extended("lm_infinite")
-    ids, mask = pad(IDS, 6, 0)
-    first = model(ids[:, :70], attention_mask=mask[:, :70], use_cache=True)
-    second = model(ids[:, 70:], attention_mask=mask, past_key_values=first.past_key_values)
-    close(torch.cat([first.logits, second.logits], dim=1)[:, 6:], model(IDS).logits)
 
 
 @pytest.mark.parametrize("name", ["pretrained", "lm_infinite", "yarn"])
@@ -198,29 +240,30 @@ def test_a_mask_of_pairs_is_refused(extended):
 
 def checkpoint_activations(model):
     """Recompute activations in the backward pass, by the name that this version of transformers has for it."""
-    getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()
+    getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)({"use_reentrant": False})
 
 
 SAMPLING = ["clex", "clex_blocks", ["clex", "lm_infinite"]]
 
 
-@pytest.mark.parametrize("checkpointing", [False, True])
-@pytest.mark.parametrize("name", SAMPLING)
-def test_the_gradient_reaches_a_learned_method(extended, name, checkpointing):
-    model = extended(name).train()
-    if checkpointing:
-        checkpoint_activations(model)
-    model(IDS, labels=IDS, use_cache=False, draw=5).loss.backward()
-    assert model.model.method.scaling.down.weight.grad.abs().sum() > 0
+def moved(model):
+    """Return the model, its learned scaling no longer at its start, where some gradients are zero."""
+    torch.manual_seed(2)
+    for weight in model.base_model.method.parameters():
+        torch.nn.init.normal_(weight, std=0.02)
+    return model
 
 
-def test_activation_checkpointing_changes_no_gradient(extended):
+def test_the_gradient_reaches_every_learned_part_and_activation_checkpointing_changes_none(extended, any_method):
     gradients = []
     for checkpointing in (False, True):
-        model = extended(["clex", "lm_infinite"]).train()
+        model = moved(extended(any_method)).train()
         if checkpointing:
             checkpoint_activations(model)
+            assert any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
         model(IDS, labels=IDS, use_cache=False, draw=5).loss.backward()
+        learned = [p for p in model.model.method.parameters() if p.requires_grad]
+        assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in learned)
         gradients.append([p.grad for p in model.parameters() if p.grad is not None])
     for plain, recomputed in zip(*gradients, strict=True):
         close(recomputed, plain)
