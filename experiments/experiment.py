@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments.arms import Arm
+from experiments.fingerprints import show_fingerprints
 from experiments.grid import build
 from experiments.report import report, screen
 from experiments.runfile import read_run, write_run
@@ -17,11 +18,17 @@ from lcx_lightning.results import records
 
 
 def run_experiment(config: DictConfig, command_line: list[str]) -> int:
-    """Run the experiment and return the exit code: 0, 1 if an arm failed, 2 on bad input, 130 when interrupted."""
+    """Run the experiment and return the exit code: 0, 1 if an arm failed, 2 on bad input, 130 when interrupted.
+
+    With `fingerprint=only` nothing is run or written: what every arm would do is printed.
+    """
     console = screen()
     command = shlex.join(["python", "-m", "experiments.run", *command_line])
     try:
         arms = build(config, command_line)
+        if config.fingerprint == "only":
+            show_fingerprints(arms, console)
+            return 0
         folder = claim(config, command, arms)
         _refuse_equals(arms)
     except (ValueError, OSError, HydraException, OmegaConfBaseException) as error:

@@ -13,7 +13,7 @@ from experiments.arms import Arm, key
 from experiments.check import check_ignored, check_settings, check_training
 from lcx_lightning.configs import build_method, complete, read_method
 from lcx_lightning.data.source import LongContextData
-from lcx_lightning.fingerprint import digest, fingerprint
+from lcx_lightning.fingerprint import alike, digest, fingerprint
 from lcx_lightning.models import rope_spec
 
 BASELINE = ["pretrained"]
@@ -125,7 +125,7 @@ def _build(
     sights = fingerprint(method, arm.lengths, train_length)
     untouched = build_method(read_method(BASELINE), spec)
     arm.fingerprint = digest(sights)
-    arm.equals_pretrained = methods != BASELINE and sights == fingerprint(untouched, arm.lengths, train_length)
+    arm.equals_pretrained = methods != BASELINE and alike(sights, fingerprint(untouched, arm.lengths, train_length))
     return arm
 
 

@@ -55,14 +55,14 @@ def attach(
         raise ValueError(f"A built method has its values: {', '.join(values)} would be ignored. Attach it by name.")
     AttentionInterface.register(ATTENTION, _attention)
     hook = base.register_forward_pre_hook(_insert_rope, with_kwargs=True)
-    stock = Stock(base.rotary_emb, model.config._attn_implementation, hook)
+    stock = Stock(base.get_submodule("rotary_emb"), model.config._attn_implementation, hook)
     base.rotary_emb = Unrotated(method.scaling.spec.dim, stock)
     base.add_module("method", method.train(model.training))
     if model.device.type != "meta":  # a skeleton has nothing to stand beside
         method.to(model.device)
     model.set_attn_implementation(ATTENTION)
     if not grow and model.can_generate():
-        model.generate = MethodType(_generate, model)
+        vars(model)["generate"] = MethodType(_generate, model)
     return model
 
 
@@ -80,7 +80,7 @@ def detach(model: PreTrainedModel) -> PreTrainedModel:
     stock: Stock = base.rotary_emb.stock  # pyright: ignore[reportAssignmentType, reportAttributeAccessIssue]
     stock.hook.remove()
     base.rotary_emb = stock.rotary_emb
-    model.set_attn_implementation(stock.attention)
+    model.set_attn_implementation(stock.attention or "eager")
     del base.method
     vars(model).pop("generate", None)
     return model
@@ -89,7 +89,7 @@ def detach(model: PreTrainedModel) -> PreTrainedModel:
 class Stock(nn.Module):
     """What a method takes the place of. A module, so that a moved model finds it on the right device."""
 
-    def __init__(self, rotary_emb: nn.Module, attention: str, hook: RemovableHandle) -> None:
+    def __init__(self, rotary_emb: nn.Module, attention: str | None, hook: RemovableHandle) -> None:
         super().__init__()
         self.rotary_emb, self.attention, self.hook = rotary_emb, attention, hook
 
@@ -129,11 +129,11 @@ def _insert_rope(base: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dic
 def _generate(model: PreTrainedModel, inputs: Tensor | None = None, *args: Any, **kwargs: Any) -> Any:
     """Call the model's own `generate`, every pass of which has the scale factor of the last one."""
     base = model.base_model
-    base.planned_length = _planned_length(model, inputs, *args, **kwargs)
+    vars(base)["planned_length"] = _planned_length(model, inputs, *args, **kwargs)
     try:
         return type(model).generate(model, inputs, *args, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
     finally:
-        del base.planned_length
+        del vars(base)["planned_length"]
 
 
 def _planned_length(
