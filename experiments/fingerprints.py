@@ -74,5 +74,7 @@ def _table(*header: str) -> "Table":
 
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for index, name in enumerate(header):
-        table.add_column(name, justify="left" if "pass (" in name or "distances" in name else "right", no_wrap=not index)
+        table.add_column(
+            name, justify="left" if "pass (" in name or "distances" in name else "right", no_wrap=not index
+        )
     return table

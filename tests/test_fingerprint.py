@@ -49,9 +49,9 @@ def test_position_interpolation_at_factor_1_is_the_untouched_model():
 
 def test_lm_infinite_is_the_untouched_model_until_a_pair_is_further_apart_than_its_limit():
     pattern = {"pattern": {"window": 64, "distance_limit": 64}}
-    for lengths, alike in (([32, 64, 65], True), ([32, 66], False)):
+    for lengths, same in (([32, 64, 65], True), ([32, 66], False)):
         untouched = fingerprint(built("pretrained"), lengths, None)
-        assert (fingerprint(built("lm_infinite", **pattern), lengths, None) == untouched) == alike
+        assert (fingerprint(built("lm_infinite", **pattern), lengths, None) == untouched) == same
 
 
 def test_a_learned_scaling_within_its_pretraining_length_is_alike_the_untouched_model():
