@@ -29,9 +29,9 @@ def methods_table() -> str:
 
 def needs_training(name: str) -> bool:
     """Return whether the file of a method, or one that it stands on, has a comment "Needs training"."""
-    text = (METHODS / f"{name}.yaml").read_text()
-    bases = [base for base in OmegaConf.create(text).get("defaults", []) if base != "_self_"]
-    return "# Needs training" in text or any(needs_training(base) for base in bases)
+    path = METHODS / f"{name}.yaml"
+    bases = [base for base in OmegaConf.select(OmegaConf.load(path), "defaults") or [] if base != "_self_"]
+    return "# Needs training" in path.read_text() or any(needs_training(base) for base in bases)
 
 
 def replace_block(text: str, name: str, block: str) -> str:
