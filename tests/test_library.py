@@ -103,7 +103,9 @@ def test_a_model_that_is_not_supported_is_refused_by_name():
 
 
 def test_a_method_follows_the_mode_of_its_model_and_reads_it_without_a_draw(tiny):
-    assert not lcx.attach(tiny(), "clex", factor=4).model.method.training
+    model = lcx.attach(tiny(), "clex", factor=4)
+    assert not model.model.method.training
+    assert logits(model).isfinite().all()
     assert lcx.attach(tiny().train(), "clex", factor=4).model.method.training
 
 
