@@ -6,12 +6,13 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.arms import Arm
-from lcx_lightning.attach import attach
+from lcx_lightning.attachment import attach
 from lcx_lightning.data.source import LongContextData
 from lcx_lightning.method import Method
 from lcx_lightning.models import ModelSource, skeleton
 from lcx_lightning.training.schedule import warmup_stable_decay
 
+FINGERPRINT = ("with_run", "only")
 ABOVE_ZERO = ("jobs", "seeds", "checkpoint_seconds")
 
 
@@ -24,6 +25,8 @@ def check_settings(config: DictConfig) -> None:
         value = config[name]
         if not isinstance(value, int | float) or value <= 0:
             raise ValueError(f"{name} must be a number above 0, got {value!r}.")
+    if config.fingerprint not in FINGERPRINT:
+        raise ValueError(f"fingerprint must be {' or '.join(FINGERPRINT)}, got {config.fingerprint!r}.")
 
 
 def check_ignored(arms: list[Arm], command_line: list[str]) -> None:

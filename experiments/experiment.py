@@ -4,11 +4,13 @@ import os
 import shlex
 from pathlib import Path
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments.arms import Arm
+from experiments.fingerprints import show_fingerprints
 from experiments.grid import build
 from experiments.report import report, screen
 from experiments.runfile import read_run, write_run
@@ -17,11 +19,17 @@ from lcx_lightning.results import records
 
 
 def run_experiment(config: DictConfig, command_line: list[str]) -> int:
-    """Run the experiment and return the exit code: 0, 1 if an arm failed, 2 on bad input, 130 when interrupted."""
+    """Run the experiment and return the exit code: 0, 1 if an arm failed, 2 on bad input, 130 when interrupted.
+
+    With `fingerprint=only` nothing is run or written: what every arm would do is printed.
+    """
     console = screen()
-    command = shlex.join(["python", "-m", "experiments.run", *command_line])
+    command = shlex.join(["python", "-m", "experiments.run", *_config_dir(), *command_line])
     try:
         arms = build(config, command_line)
+        if config.fingerprint == "only":
+            show_fingerprints(arms, console)
+            return 0
         folder = claim(config, command, arms)
         _refuse_equals(arms)
     except (ValueError, OSError, HydraException, OmegaConfBaseException) as error:
@@ -46,6 +54,12 @@ def run_experiment(config: DictConfig, command_line: list[str]) -> int:
     again = "to repeat over seeds, add seeds=3" if config.seeds == 1 else "to see it again"
     console.print(f"{command}   # {'to try what failed again' if failed else again}", highlight=False, soft_wrap=True)
     return 1 if failed else 0
+
+
+def _config_dir() -> list[str]:
+    """Return the words of the command line that name a folder of the user's own configurations."""
+    sources = HydraConfig.get().runtime.config_sources if HydraConfig.initialized() else []
+    return [f"--config-dir={source.path}" for source in sources if source.provider == "command-line"]
 
 
 def claim(config: DictConfig, command: str, arms: list[Arm]) -> Path:

@@ -1,6 +1,7 @@
 """The grid of an experiment: the arms that a configuration and the command line describe, each built once."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra import compose
@@ -14,7 +15,7 @@ from experiments.check import check_ignored, check_settings, check_training
 from lcx_lightning.clex_checkpoint import with_own_clex
 from lcx_lightning.configs import build_method, complete, read_method
 from lcx_lightning.data.source import LongContextData
-from lcx_lightning.fingerprint import digest, fingerprint
+from lcx_lightning.fingerprint import alike, digest, fingerprint
 from lcx_lightning.models import rope_spec
 
 BASELINE = ["pretrained"]
@@ -61,8 +62,15 @@ def methods_of(config: DictConfig) -> list[str]:
     lines = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
     lists: list[Any] = [line.value() for line in lines if line.key_or_group == "method"]  # Hydra keeps no lists
     names = [name for names in lists for name in names]
-    read_method(names)
+    read_method([_method_file(name, config) for name in names])
     return names
+
+
+def _method_file(name: str, config: DictConfig) -> str:
+    """Return the path of a method in the folder of --config-dir, or the name of one of the package."""
+    folders = [Path(source.path) for source in config.hydra.runtime.config_sources if source.schema == "file"]
+    paths = [folder / "method" / f"{name}.yaml" for folder in folders]
+    return next((str(path) for path in paths if path.is_file()), name)
 
 
 def arm_name(methods: list[str], own: dict[str, str], rivals: list[dict[str, str]]) -> str:
@@ -127,7 +135,7 @@ def _build(
     sights = fingerprint(method, arm.lengths, train_length)
     untouched = build_method(read_method(BASELINE), spec)
     arm.fingerprint = digest(sights)
-    arm.equals_pretrained = methods != BASELINE and sights == fingerprint(untouched, arm.lengths, train_length)
+    arm.equals_pretrained = methods != BASELINE and alike(sights, fingerprint(untouched, arm.lengths, train_length))
     return arm
 
 

@@ -6,6 +6,8 @@ import shutil
 import sys
 from pathlib import Path
 
+from omegaconf import OmegaConf
+
 from lcx_lightning.configs import METHODS, PARTS, methods, read_method
 
 README = Path(__file__).parent.parent / "README.md"
@@ -16,14 +18,22 @@ PAPER = re.compile(r"(?:arXiv:)?(\d{4}\.\d{5})")
 def methods_table() -> str:
     """Return the methods as a Markdown table, from their files."""
     pretrained = read_method("pretrained")
-    rows = ["| `method=` | what it is | sets | paper |", "|---|---|---|---|"]
+    rows = ["| `method=` | what it is | parts | needs training | paper |", "|---|---|---|---|---|"]
     for name in methods():
         what = (METHODS / f"{name}.yaml").read_text().splitlines()[0].removeprefix("# ")
         paper = PAPER.search(what)
         link = f"[{paper[1]}](https://arxiv.org/abs/{paper[1]})" if paper else ""
         parts = ", ".join(part for part in PARTS if read_method(name)[part] != pretrained[part])
-        rows.append(f"| `{name}` | {what.split(', arXiv')[0]} | {parts or 'nothing'} | {link} |")
+        training = "yes" if needs_training(name) else "no"
+        rows.append(f"| `{name}` | {what.split(', arXiv')[0]} | {parts or 'none'} | {training} | {link} |")
     return "\n".join(rows)
+
+
+def needs_training(name: str) -> bool:
+    """Return whether the file of a method, or one that it stands on, has a comment "Needs training"."""
+    path = METHODS / f"{name}.yaml"
+    bases = [base for base in OmegaConf.select(OmegaConf.load(path), "defaults") or [] if base != "_self_"]
+    return "# Needs training" in path.read_text() or any(needs_training(base) for base in bases)
 
 
 def replace_block(text: str, name: str, block: str) -> str:

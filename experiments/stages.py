@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from transformers import PreTrainedModel
 
 from experiments.arms import Arm
-from lcx_lightning.attach import attach
+from lcx_lightning.attachment import attach, detach
 from lcx_lightning.configs import build_method, read_method
 from lcx_lightning.data.module import LongContextDataModule
 from lcx_lightning.data.source import LongContextData
@@ -40,8 +40,7 @@ def base(arm: Arm, data: LongContextData, report: Report) -> Path | None:
     def make(work: Path) -> None:
         load = partial(load_model, arm, None, read_method("pretrained"))
         outcome = _train(arm, arm.config["model"]["recipe"], load, data, work, partial(report, "base"), False)
-        del outcome.model.base_model.method
-        outcome.model.save_pretrained(work / "out")
+        detach(outcome.model).save_pretrained(work / "out")
         _describe(work / "out", outcome)
 
     return _once(arm.cache("base", arm.base_key), make)

@@ -2,9 +2,10 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from copy import copy
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from lcx_lightning.method import Method
 
 DIGITS = 6  # significant, of every number
 DRAWS = (0, 1, 2)  # training placements that are looked at
+TOLERANCE = 1e-5  # relative, of frequencies: the last digits of a solver are no difference
 
 
 @torch.no_grad()
@@ -25,10 +27,22 @@ def fingerprint(method: Method, lengths: Sequence[int], train_length: int | None
         lengths: Evaluated context lengths in tokens, within the method's reach.
         train_length: Tokens; None if the method is not trained.
     """
-    sights = {f"evaluation {n}": _sight(method, n, None) for n in lengths}
-    if train_length is not None:
-        sights |= {f"training {train_length}, draw {d}": _sight(method, train_length, d) for d in DRAWS}
-    return sights
+    return {name: _sight(method, n, draw) for name, n, draw in _passes(lengths, train_length)}
+
+
+def alike(sights: dict[str, Any], others: dict[str, Any]) -> bool:
+    """Return whether two fingerprints of the same passes say the same: frequencies to rounding, all else exactly."""
+    return sights.keys() == others.keys() and all(
+        _alike(mine, other) if what == "inv_freq" else mine == other
+        for name, sight in sights.items()
+        for (what, mine), other in zip(sight.items(), others[name].values(), strict=True)
+    )
+
+
+def _alike(mine: list[float], other: list[float]) -> bool:
+    return len(mine) == len(other) and all(
+        math.isclose(a, b, rel_tol=TOLERANCE) for a, b in zip(mine, other, strict=True)
+    )
 
 
 def digest(sights: dict[str, Any]) -> str:
@@ -36,16 +50,77 @@ def digest(sights: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(sights, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _sight(method: Method, length: int, draw: int | None) -> dict[str, Any]:
+class Look(NamedTuple):
+    """What a method does in one pass over a text of some length, to be read by people."""
+
+    name: str
+    factor: float
+    feature_scale: float  # what the rotated features of queries and of keys are multiplied by
+    logit_scale: tuple[float, float] | None  # what the logits of the first and the last query are multiplied by
+    last_position: float
+    distances: str  # which keys the last query sees, by distance in tokens, and where they are rotated
+    inv_freq: list[float]  # radians per token
+
+
+@torch.no_grad()
+def looks(method: Method, lengths: Sequence[int], train_length: int | None) -> list[Look]:
+    """Return what `fingerprint` looks at as a few numbers for each pass."""
+    return [_look(method, *one) for one in _passes(lengths, train_length)]
+
+
+def _look(method: Method, name: str, length: int, draw: int | None) -> Look:
+    rope = _rope(method, length, draw)
+    place = method.positions.place(torch.tensor([length]), method.scaling.spec.pretrain_length, draw)
+    scale = None if rope.logit_scale is None else (float(rope.logit_scale[0, 0]), float(rope.logit_scale[0, -1]))
+    return Look(
+        name=name,
+        factor=float(place.factor[0]),
+        feature_scale=float(rope.feature_scale[0]),
+        logit_scale=scale,
+        last_position=float(rope.key_pos[0, -1]),
+        distances=_distances(rope),
+        inv_freq=rope.inv_freq[0].tolist(),
+    )
+
+
+def _distances(rope: Rope) -> str:
+    """Return the runs of distances that the last query sees, nearest first: "0-127 as they are, 128-200 at 128"."""
+    true = (rope.key_pos[0, -1] - rope.key_pos[0]).flip(0).tolist()
+    rotated = _rotated_distances(rope, torch.tensor([len(true) - 1]))[0].flip(0).tolist()
+    kinds = ["unseen" if r < 0 else "as they are" if r == t else "at" for t, r in zip(true, rotated, strict=True)]
+    starts = [i for i, kind in enumerate(kinds) if i == 0 or kind != kinds[i - 1]]
+    runs = []
+    for first, last in zip(starts, [*(start - 1 for start in starts[1:]), len(kinds) - 1], strict=True):
+        at = " to ".join(f"{value:g}" for value in dict.fromkeys((rotated[first], rotated[last])))
+        words = f"at {at}" if kinds[first] == "at" else kinds[first]
+        runs.append(f"{f'{first}-{last}' if last > first else first} {words}")
+    return ", ".join(runs)
+
+
+def _passes(lengths: Sequence[int], train_length: int | None) -> list[tuple[str, int, int | None]]:
+    """Return name, length and draw of every pass that is looked at."""
+    passes: list[tuple[str, int, int | None]] = [(f"evaluation {n}", n, None) for n in lengths]
+    if train_length is not None:
+        passes += [(f"training {train_length}, draw {d}", train_length, d) for d in DRAWS]
+    return passes
+
+
+def _rope(method: Method, length: int, draw: int | None) -> Rope:
     was_training = method.training
     rope = method.eval().rope(torch.ones(1, length, dtype=torch.bool), length, draw)
     method.train(was_training)
+    return rope
+
+
+def _sight(method: Method, length: int, draw: int | None) -> dict[str, Any]:
+    rope = _rope(method, length, draw)
+    logit_scale = rope.logit_scale  # of ones is none
     probe = _probe(length)
     distances = _rotated_distances(rope, probe)
     return {
         "inv_freq": _numbers(rope.inv_freq),
         "feature_scale": _numbers(rope.feature_scale),
-        "logit_scale": None if rope.logit_scale is None else _numbers(rope.logit_scale[:, probe]),
+        "logit_scale": [] if logit_scale is None or (logit_scale == 1).all() else _numbers(logit_scale[:, probe]),
         "positions": _numbers(rope.key_pos[:, probe]),
         "distances": _numbers(distances[:, probe]),
         "keys seen": _numbers((distances >= 0).sum(dim=1)),

@@ -27,7 +27,7 @@ class Method(nn.Module):
         super().__init__()
         self.scaling, self.positions, self.temperature, self.pattern = scaling, positions, temperature, pattern
 
-    def rope(self, valid: Bool[Tensor, "rows keys"], queries: int, draw: int | None = None) -> Rope:
+    def rope(self, valid: Bool[Tensor, "rows keys"], queries: int, draw: int | None = None, to_come: int = 0) -> Rope:
         """Return the positions of one forward pass.
 
         Args:
@@ -35,6 +35,7 @@ class Method(nn.Module):
                 has its own length, and so its own factor and frequencies.
             queries: The queries are the last so many tokens.
             draw: Seed of a training placement; None places as in evaluation.
+            to_come: Tokens that every row is still to be given: its factor is that of its length with them.
 
         Raises:
             ValueError: If the method is in training and samples positions, but was given no draw, or the context is
@@ -48,8 +49,8 @@ class Method(nn.Module):
         spec = self.scaling.spec
         index = (valid.cumsum(dim=-1) - 1).clamp(min=0)
         lengths = index.amax(dim=-1) + 1
-        place = self.positions.place(lengths, spec.pretrain_length, draw)
-        self._check_reach(lengths)
+        self._check_reach(lengths + to_come)
+        place = self.positions.place(lengths + to_come, spec.pretrain_length, draw)
         positions = place.positions.expand(len(index), -1).gather(1, index)
         bands, query_index = self.pattern.bands(), index[:, -queries:]
         visible = torch.stack([band.keys_seen(query_index) for band in bands]).sum(dim=0)

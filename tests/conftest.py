@@ -12,7 +12,7 @@ from hypothesis import settings  # noqa: E402
 from omegaconf import OmegaConf  # noqa: E402
 from transformers import AutoConfig, AutoModelForCausalLM  # noqa: E402
 
-from lcx_lightning.attach import attach  # noqa: E402
+from lcx_lightning.attachment import attach  # noqa: E402
 from lcx_lightning.configs import build_method, methods, read_method  # noqa: E402
 from lcx_lightning.models import rope_spec  # noqa: E402
 from lcx_lightning.scaling.base import RopeSpec  # noqa: E402

@@ -6,7 +6,7 @@ from omegaconf import OmegaConf
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
-from lcx_lightning.attach import attach
+from lcx_lightning.attachment import attach
 from lcx_lightning.attention.attend import attend
 from lcx_lightning.configs import build_method, read_method
 from lcx_lightning.models import FAMILIES, rope_spec
@@ -44,6 +44,22 @@ def token_by_token(model, ids):
         cache = out.past_key_values
         logits.append(out.logits)
     return torch.cat(logits, dim=1)
+
+
+def in_chunks(model, ids, ends, mask=None):
+    """Return the logits of a text that is read in chunks, into one cache."""
+    cache, logits, start = None, [], 0
+    for end in ends:
+        seen = None if mask is None else mask[:, :end]
+        out = model(ids[:, start:end], attention_mask=seen, past_key_values=cache, use_cache=True)
+        cache, start = out.past_key_values, end
+        logits.append(out.logits)
+    return torch.cat(logits, dim=1)
+
+
+def is_static(model, length):
+    """Return whether no length up to `length` changes the frequencies."""
+    return torch.equal(frequencies(model, 1), frequencies(model, length))
 
 
 def frequencies(model, length):
@@ -168,6 +184,15 @@ def test_padding_changes_nothing(extended, any_method, left, right):
 
 
 @torch.no_grad()
+def test_the_size_of_a_batch_changes_nothing(extended, any_method):
+    model = extended(any_method)
+    rows = torch.cat([IDS, IDS.flip(0), IDS[:1]])
+    together = model(rows).logits
+    for row, logits in zip(rows, together, strict=True):
+        close(logits, model(row[None]).logits[0])
+
+
+@torch.no_grad()
 def test_a_row_does_not_depend_on_the_other_rows(extended, any_method):
     model = extended(any_method)
     for left in (0, 60):
@@ -194,8 +219,34 @@ def test_a_hybrid_of_everything_works_in_every_family(extended, family):
 @torch.no_grad()
 def test_reading_token_by_token_is_reading_at_once_where_no_length_changes_the_frequencies(extended, any_method):
     model = extended(any_method)
-    if any_method not in CHUNKS_MATTER and torch.equal(frequencies(model, 1), frequencies(model, TOKENS)):
+    if any_method not in CHUNKS_MATTER and is_static(model, TOKENS):
         close(token_by_token(model, IDS), model(IDS).logits)
+
+
+@pytest.mark.parametrize("left", [0, 6])
+@torch.no_grad()
+def test_reading_in_chunks_is_reading_at_once_where_no_length_changes_the_frequencies(extended, any_method, left):
+    model = extended(any_method)
+    ids, mask = pad(IDS, left, 0)
+    ends = [n + left for n in (7, 40, 41, 90, TOKENS)]
+    if is_static(model, TOKENS):
+        close(in_chunks(model, ids, ends, mask)[:, left:], model(IDS).logits)
+
+
+@torch.no_grad()
+def test_in_one_layer_the_last_chunk_is_the_same_however_the_text_was_read(extended, any_method):
+    model = extended(any_method, num_hidden_layers=1)
+    close(in_chunks(model, IDS, [7, 40, 60, TOKENS])[:, 60:], model(IDS).logits[:, 60:])
+
+
+@torch.no_grad()
+def test_rows_of_different_lengths_decode_in_one_layer_as_each_alone(extended, any_method):
+    model = extended(any_method, num_hidden_layers=1)
+    ids = torch.cat([IDS[:1], torch.nn.functional.pad(IDS[1:, :50], (50, 0))])
+    mask = torch.cat([torch.ones(1, TOKENS), torch.arange(TOKENS)[None] >= 50]).long()
+    logits = in_chunks(model, ids, [70, *range(71, TOKENS + 1)], mask)[:, -1]
+    close(logits[0], model(IDS[:1]).logits[0, -1])
+    close(logits[1], model(IDS[1:, :50]).logits[0, -1])
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -211,17 +262,6 @@ def test_in_one_layer_the_last_token_is_the_same_however_the_text_was_read(exten
     close(token_by_token(model, IDS)[:, -1], model(IDS).logits[:, -1])
 
 
-def in_chunks(model, ids, mask, sizes):
-    """Return the logits of ids that are read in chunks of these sizes, with a cache."""
-    cache, logits, start = None, [], 0
-    for size in sizes:
-        here, start = slice(start, start + size), start + size
-        out = model(ids[:, here], attention_mask=mask[:, :start], past_key_values=cache, use_cache=True)
-        cache = out.past_key_values
-        logits.append(out.logits)
-    return torch.cat(logits, dim=1)
-
-
 @pytest.mark.parametrize("name", ["lm_infinite", "limit_only", "self_extend", "leaky_rerope", "streaming_llm"])
 @pytest.mark.parametrize("starts", [(0, 0), (0, 40), (6, 3)], ids=["right", "left and right", "both"])
 @torch.no_grad()
@@ -230,7 +270,7 @@ def test_reading_texts_of_different_lengths_in_chunks_is_reading_each_at_once(ex
     ids, mask = torch.zeros(2, 106, dtype=torch.int64), torch.zeros(2, 106, dtype=torch.int64)
     for row, (start, length) in enumerate(zip(starts, lengths, strict=True)):
         ids[row, start : start + length], mask[row, start : start + length] = IDS[row, :length], 1
-    logits = in_chunks(model, ids, mask, [37, 1, 1, 50, 17])
+    logits = in_chunks(model, ids, [37, 38, 39, 89, 106], mask)
     for row, (start, length) in enumerate(zip(starts, lengths, strict=True)):
         close(logits[row, start : start + length], model(IDS[row : row + 1, :length]).logits[0])
 
@@ -241,15 +281,15 @@ def test_a_prompt_padded_on_its_right_goes_on_as_one_without_padding(extended, n
     model = extended(name)
     ids, mask = pad(IDS[:, :70], 0, 5)
     ids, mask = (torch.cat([x, more], dim=1) for x, more in ((ids, IDS[:, 70:]), (mask, torch.ones(2, 30, dtype=int))))
-    padded = in_chunks(model, ids, mask, [75, *[1] * 30])
-    plain = in_chunks(model, IDS, torch.ones_like(IDS), [70, *[1] * 30])
+    padded = in_chunks(model, ids, range(75, 106), mask)
+    plain = in_chunks(model, IDS, range(70, 101))
     close(torch.cat([padded[:, :70], padded[:, 75:]], dim=1), plain)
 
 
 @torch.no_grad()
 def test_the_last_query_of_a_prompt_and_every_one_after_it_choose_middle_tokens(extended):
     chosen, plain = (
-        in_chunks(extended(name, num_hidden_layers=1), IDS, torch.ones_like(IDS), [90, *[1] * 10])
+        in_chunks(extended(name, num_hidden_layers=1), IDS, range(90, 101))
         for name in ("lm_infinite_top_k", "lm_infinite")
     )
     differs = (chosen - plain).abs().amax(dim=(0, 2)) > 1e-4
@@ -286,30 +326,31 @@ def test_a_mask_of_pairs_is_refused(extended):
 
 def checkpoint_activations(model):
     """Recompute activations in the backward pass, by the name that this version of transformers has for it."""
-    getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()
+    getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)({"use_reentrant": False})
 
 
 SAMPLING = ["clex", "clex_blocks", ["clex", "lm_infinite"]]
 PLACED_AT_RANDOM = [*SAMPLING, "pose", "random_positions"]
 
 
-@pytest.mark.parametrize("checkpointing", [False, True])
-@pytest.mark.parametrize("name", SAMPLING)
-def test_the_gradient_reaches_a_learned_method(extended, name, checkpointing):
-    model = extended(name).train()
-    if checkpointing:
-        checkpoint_activations(model)
-    model(IDS, labels=IDS, use_cache=False, draw=5).loss.backward()
-    assert model.model.method.scaling.down.weight.grad.abs().sum() > 0
+def moved(model):
+    """Return the model, its learned scaling no longer at its start, where some gradients are zero."""
+    torch.manual_seed(2)
+    for weight in model.base_model.method.parameters():
+        torch.nn.init.normal_(weight, std=0.02)
+    return model
 
 
-def test_activation_checkpointing_changes_no_gradient(extended):
+def test_the_gradient_reaches_every_learned_part_and_activation_checkpointing_changes_none(extended, any_method):
     gradients = []
     for checkpointing in (False, True):
-        model = extended(["clex", "lm_infinite"]).train()
+        model = moved(extended(any_method)).train()
         if checkpointing:
             checkpoint_activations(model)
+            assert any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
         model(IDS, labels=IDS, use_cache=False, draw=5).loss.backward()
+        learned = [p for p in model.model.method.parameters() if p.requires_grad]
+        assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in learned)
         gradients.append([p.grad for p in model.parameters() if p.grad is not None])
     for plain, recomputed in zip(*gradients, strict=True):
         close(recomputed, plain)
@@ -374,7 +415,7 @@ def test_sharded_mixed_precision_leaves_the_frequencies_alone(extended, name, mo
         seen.append((q.dtype, rope.inv_freq, rope.key_tables[0].cos))
         return attend(q, k, v, rope, *rest)
 
-    monkeypatch.setattr("lcx_lightning.attach.attend", watched)
+    monkeypatch.setattr("lcx_lightning.attachment.attend", watched)
     model = extended(name)
     wanted = model.model.method.rope(torch.ones(1, TOKENS, dtype=torch.bool), TOKENS)
     mesh = init_device_mesh("cpu", (1,))

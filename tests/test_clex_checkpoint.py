@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
 from experiments import stages
-from lcx_lightning.attach import attach
+from lcx_lightning.attachment import attach
 from lcx_lightning.clex_checkpoint import read_field, separate_clex, with_own_clex
 from lcx_lightning.configs import build_method, read_method
 from lcx_lightning.models import HubModel, rope_spec, skeleton

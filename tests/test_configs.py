@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from lab import EVALUATION, TINY, TRAINING, arms_of, composed, folders, save_checkpoint, save_documents
 from omegaconf import OmegaConf
 
-from lcx_lightning.attach import attach
+from lcx_lightning.attachment import attach
 from lcx_lightning.configs import build_method, complete, methods, read_method
 from lcx_lightning.data.source import LongContextData
 from lcx_lightning.evaluation.base import Evaluation

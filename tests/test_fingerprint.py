@@ -7,7 +7,7 @@ import torch
 from omegaconf import OmegaConf
 
 from lcx_lightning.configs import build_method, methods, read_method
-from lcx_lightning.fingerprint import digest, fingerprint
+from lcx_lightning.fingerprint import alike, digest, fingerprint, looks
 from lcx_lightning.scaling.base import RopeSpec
 
 SPEC = RopeSpec(dim=16, base=10_000.0, pretrain_length=32)
@@ -49,9 +49,33 @@ def test_position_interpolation_at_factor_1_is_the_untouched_model():
 
 def test_lm_infinite_is_the_untouched_model_until_a_pair_is_further_apart_than_its_limit():
     pattern = {"pattern": {"window": 64, "distance_limit": 64}}
-    for lengths, alike in (([32, 64, 65], True), ([32, 66], False)):
+    for lengths, same in (([32, 64, 65], True), ([32, 66], False)):
         untouched = fingerprint(built("pretrained"), lengths, None)
-        assert (fingerprint(built("lm_infinite", **pattern), lengths, None) == untouched) == alike
+        assert (fingerprint(built("lm_infinite", **pattern), lengths, None) == untouched) == same
+
+
+def test_a_learned_scaling_within_its_pretraining_length_is_alike_the_untouched_model():
+    untouched = fingerprint(built("pretrained"), [16, 32], None)
+    clex = fingerprint(built("clex"), [16, 32], None)
+    assert clex != untouched, "its solver is exact to 1e-6"
+    assert alike(clex, untouched)
+    assert alike(untouched, clex)
+    assert not alike(fingerprint(built("clex"), [16, 33], None), fingerprint(built("pretrained"), [16, 33], None))
+
+
+def test_methods_that_differ_are_not_alike_however_little(sights):
+    untouched = fingerprint(built("pretrained"), LENGTHS, None)
+    assert not alike(fingerprint(built("pi", factor=1.0001), LENGTHS, None), untouched)
+    assert not alike(fingerprint(built("pretrained"), LENGTHS[:2], None), untouched)
+    for first, second in itertools.combinations(sights, 2):
+        assert alike(sights[first], sights[second]) == (frozenset({first, second}) in TWINS)
+
+
+def test_one_pair_of_a_long_context_is_a_difference():
+    spec = RopeSpec(dim=4, base=10_000.0, pretrain_length=2**17)
+    untouched = fingerprint(built("pretrained", spec=spec), [2**17], None)
+    cut = {"pattern": {"window": 2**17 - 1, "sink_tokens": 0, "distance_limit": None}}
+    assert not alike(fingerprint(built("lm_infinite", spec=spec, **cut), [2**17], None), untouched)
 
 
 def test_every_part_of_lm_infinite_leaves_its_trace():
@@ -123,3 +147,27 @@ def test_the_probe_sees_visibility_and_distance_as_counted_by_hand():
     assert sight["distances"] == [seen[q].get(k, -1) for q in probed for k in probed]
     assert sight["keys seen"] == [len(seen[q]) for q in probed] == [1, 2, 3, 5, 5, 5]
     assert sight["sum of distances"] == [sum(seen[q].values()) for q in probed]
+
+
+# For people
+
+
+def test_a_look_says_what_a_pass_does_as_counted_by_hand():
+    pattern = {"window": 8, "sink_tokens": 2, "distance_limit": 5}
+    (look,) = looks(built("lm_infinite", pattern=pattern), [40], None)
+    assert look.name == "evaluation 40"
+    assert (look.factor, look.feature_scale, look.logit_scale, look.last_position) == (1, 1, None, 39)
+    assert look.distances == "0-5 as they are, 6-7 at 5, 8-37 unseen, 38-39 at 5"
+    assert look.inv_freq == pytest.approx([10_000 ** (-i / 8) for i in range(8)])
+
+
+def test_a_look_at_yarn_has_its_factor_and_temperature():
+    (look,) = looks(built("yarn"), [64], None)
+    assert (look.factor, look.distances) == (4, "0-63 as they are")
+    assert look.feature_scale == pytest.approx(0.1 * 1.3862944 + 1)
+    assert look.inv_freq[-1] == pytest.approx(SPEC.inv_freq()[-1].item() / 4)
+
+
+def test_there_is_a_look_for_every_pass_of_the_fingerprint(sights):
+    for name in methods():
+        assert [look.name for look in looks(built(name), LENGTHS, TRAINED)] == list(sights[name])

@@ -2,15 +2,33 @@
 
 import re
 import shlex
+import subprocess
+import textwrap
 from pathlib import Path
 
 import pytest
-from lab import EVALUATION, TINY, TRAINING, composed, folders, launch, save_checkpoint, save_documents
+import torch
+from lab import (
+    EVALUATION,
+    ROOT,
+    TINY,
+    TRAINING,
+    command,
+    composed,
+    environment,
+    folders,
+    launch,
+    runs,
+    save_checkpoint,
+    save_documents,
+)
 
-from experiments.readme import README, methods_table, replace_block
+import lcx_lightning as lcx
+from experiments.readme import README, methods_table, needs_training, replace_block
 
 TEXT = README.read_text()
-RUNS = sorted(set(re.findall(r"python -m experiments\.run ([^`\n]*)", TEXT)) - {"--help"})
+RUNS = sorted(set(re.findall(r"python -m experiments\.run ([^-`\n][^`\n]*)", TEXT)))
+INDENTED = r"((?:    .*\n|\n)+)"
 
 
 @pytest.fixture(scope="module")
@@ -20,15 +38,79 @@ def place(tmp_path_factory):
 
 def local(words, place):
     """Return the overrides of a command on the hub's files with files of this machine in their place."""
-    checkpoint, data = save_checkpoint(place / "checkpoint"), save_documents(place / "data")
-    instead = {"model.source.name": [f"model.source.name={checkpoint}"], "data": data, "trainer": []}
-    keys = [word.partition("=")[0] for word in words]
-    kept = [instead.get(key, [word]) for key, word in zip(keys, words, strict=True) if "data.corpus" not in key]
-    return [*(word for given in kept for word in given), *EVALUATION]
+    hubs = ("model.source.name", "data", "data.corpus.load.path", "trainer")
+    kept = [word for word in words if word.partition("=")[0] not in hubs]
+    name = f"model.source.name={save_checkpoint(place / 'checkpoint')}"
+    return [*kept, name, *save_documents(place / "data"), *EVALUATION]
 
 
 def test_the_methods_table_is_that_of_the_method_files():
     assert replace_block(TEXT, "methods", methods_table()) == TEXT
+
+
+def test_a_method_that_learns_or_samples_says_that_it_needs_training(build, spec, any_method):
+    method = build(any_method, spec)
+    if method.positions.samples or any(weight.requires_grad for weight in method.parameters()):
+        assert needs_training(any_method)
+
+
+def test_lm_infinite_needs_no_training_and_what_stands_on_clex_does():
+    assert [needs_training(name) for name in ("pretrained", "lm_infinite", "clex_frozen", "pi")] == [
+        False,
+        False,
+        True,
+        True,
+    ]
+
+
+def test_the_library_example_is_three_lines_that_generate(tiny):
+    code = re.search(rf"## As a library\n\n{INDENTED}", TEXT)[1]
+    names = {"model": tiny(), "ids": torch.arange(1, 41)[None]}
+    exec(textwrap.dedent(code), names)
+    assert len(code.split("\n\n")[0].splitlines()) == 3
+    assert names["model"].model.method.pattern.window == 64
+    assert names["text"].shape == (1, 60)
+
+
+# A method of one's own
+
+
+@pytest.fixture
+def mine(tmp_path):
+    """A folder that holds the method as the README has it."""
+    section = TEXT.split("## Adding a method")[1].split("\n## ")[0]
+    files = re.findall(rf"`(mine/\S+)`:\n\n{INDENTED}", section)
+    assert len(files) == 2
+    assert sum(bool(line) for line in section.splitlines()) < 20
+    for name, text in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(textwrap.dedent(text))
+    return tmp_path
+
+
+def test_a_method_outside_the_package_attaches_by_its_path(mine, tiny, monkeypatch):
+    monkeypatch.chdir(mine)
+    monkeypatch.syspath_prepend(mine)
+    model = lcx.attach(tiny(), ["mine/method/slower.yaml", "lm_infinite"], factor=4)
+    inv_freq = model.model.method.rope(torch.ones(1, 40, dtype=torch.bool), 40).inv_freq[0]
+    ratio = inv_freq / model.model.method.scaling.spec.inv_freq()
+    assert ratio.tolist() == pytest.approx([1] * 4 + [0.25] * 4)
+
+
+def test_a_method_outside_the_package_runs_and_composes_from_the_command_line(mine):
+    (line,) = re.findall(r"`python -m experiments\.run (--config-dir [^`]*)`", TEXT)
+    *words, slower, factor = shlex.split(line)
+    words += [factor, f"arms=['{slower}','method=[slower,lm_infinite]']", *TINY, *folders(mine)]
+    done = subprocess.run(
+        command(*words), cwd=mine, env=environment(PYTHONPATH=str(ROOT)), capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = {run.arm: run.info for run in runs(mine / "results" / "run").values()}
+    assert {arm: info["state"] for arm, info in found.items()} == {
+        "slower": "finished",
+        "slower+lm_infinite": "finished",
+    }
+    assert f"experiments.run --config-dir={mine}/mine factor=4 " in done.stdout
 
 
 def test_the_two_commands_are_in_it():
@@ -43,7 +125,7 @@ def test_every_run_command_ends_well_at_tiny_sizes(command, place):
     trains = [*TRAINING] if {"+exp=quickstart", "training=finetune"} & set(words) else []
     done = launch(*words, *trains, *folders(place))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "index.html" in done.stdout
+    assert ("index.html" in done.stdout) != ("fingerprint=only" in words)
 
 
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\((docs/[^)]+)\)|`(sweeps/[^`]+\.yaml)`", TEXT))))

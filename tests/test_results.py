@@ -284,16 +284,25 @@ def test_a_model_that_diverged_has_an_infinite_perplexity_and_no_place_in_the_fi
 
 def test_the_tables_numbers_are_right_and_the_training_length_is_marked(experiment):
     found = table.perplexity_table(experiment, "last_k")
-    assert found.header == ["arm", "128 (1L)", "256 (2L)", "512 (4L)", "train", "eval"]
+    assert found.header == ["arm", "128 (1L)", "256 (2L)", "512 (4L)", "train", "eval", "hash"]
     by_arm = {row[0].text: row[1:] for row in found.rows}
     assert list(by_arm) == ["pretrained", "pi", "clex_blocks", "ntk (skipped)"]
-    assert [cell.marked for cell in by_arm["pi"]] == [False, False, True, False, False]
+    assert [cell.marked for cell in by_arm["pi"]] == [False, False, True, False, False, False]
     assert by_arm["clex_blocks"][0].text == "2.25 ±0.00"  # exp(.81), twice the same
     assert by_arm["clex_blocks"][2].text == table.NOT_EVALUATED
     assert not any(cell.marked for cell in by_arm["pretrained"])
     # pi at 512: NLL 1.11 and 1.13; t(.975, 1) = 12.706, so 1.12 ± .127: 3.06, from 2.70 to 3.48
     assert by_arm["pi"][2].text == "3.06 ±0.39"
-    assert [cell.text for cell in by_arm["pi"][3:]] == ["30 s", "6.0 s"]
+    assert [cell.text for cell in by_arm["pi"][3:]] == ["30 s", "6.0 s", "012345"]
+
+
+def test_the_table_shows_each_arms_fingerprint_and_whether_its_seeds_agree(folder):
+    write_run(folder, "pi", seed=1, order=1, fingerprint="fedcba9876543210")
+    write_run(folder, "clex_blocks", seed=0, order=2, fingerprint=None)
+    write_run(folder, "clex_blocks", seed=1, order=2, fingerprint=None)
+    found = table.perplexity_table(records.read_experiment(folder), "last_k")
+    assert [row[-1].text for row in found.rows] == ["012345", "differ", table.NOT_EVALUATED, "012345"]
+    assert any("arms that share it do the same before training" in note for note in found.notes)
 
 
 def test_an_interval_too_lopsided_for_a_half_width_is_given_itself(folder):

@@ -1,6 +1,7 @@
 """The command line from end to end at tiny sizes, and what it says about bad input."""
 
 import json
+import re
 import runpy
 import subprocess
 import sys
@@ -227,6 +228,21 @@ def test_help_shows_the_choices_without_importing_anything_heavy():
         assert word in done.stdout
 
 
+def test_fingerprint_only_prints_a_block_for_every_arm_and_runs_nothing(tmp_path, grid):
+    done = launch(*QUICKSTART, "fingerprint=only", "seeds=2", *folders(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert list(tmp_path.iterdir()) == []
+    blocks = dict(re.findall(r"^(\S+)   fingerprint (\w{16}) ", done.stdout, re.MULTILINE))
+    stored = {run.arm: run.info["fingerprint"] for run in grid[0].values()}
+    assert blocks == stored
+    yarn = done.stdout.split("yarn   fingerprint")[1].split("   fingerprint")[0]
+    assert re.search(r"evaluation 128 +2 +x 1\.069 +x 1 +0 to 127 +0-127 as they are", yarn)  # 1 + ln(2) / 10
+    assert re.search(r"^ +0 +1 +\S+ +x 1 *$", yarn, re.MULTILINE)
+    assert re.search(r"^ +3 +\S+ +\S+ +x 0\.5 *$", yarn, re.MULTILINE)
+    lm_infinite = done.stdout.split("lm_infinite   fingerprint")[1]
+    assert "0-63 as they are, 64-117 unseen, 118-127 at 64" in lm_infinite
+
+
 # Bad input: exit code 2, what is needed, what was given, what to do, and nothing trained
 
 
@@ -350,9 +366,20 @@ def test_a_method_that_changes_nothing_is_refused_alone(refuse):
     assert "pi would not change the model" in refuse("method=pi", "factor=1")
 
 
+def test_a_window_no_shorter_than_every_length_is_refused(refuse):
+    said = refuse("method=lm_infinite", "evaluation.multiples=[1]")
+    assert "lm_infinite would not change the model" in said
+    assert "a window no shorter than every length" in said
+
+
+def test_a_learned_method_within_the_pretraining_length_is_refused_without_training(refuse):
+    assert "clex would not change the model" in refuse("method=clex", "factor=4", "evaluation.multiples=[1]")
+
+
 @pytest.mark.parametrize(
     ("given", "needed"),
     [
+        ("fingerprint=onyl", "fingerprint must be with_run or only, got 'onyl'"),
         ("model.recipe.schedule.warmup=5", "A schedule of 4 steps has room for"),
         ("model.recipe.steps=0", "base of pretrained needs steps, rows and validation_steps of at least 1, got 0"),
         ("model.recipe.optimizer.lr=-1", "Invalid learning rate: -1"),

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from torch.nn.functional import log_softmax
 from torch.optim import SGD, AdamW, Muon
 
-from lcx_lightning.attach import attach
+from lcx_lightning.attachment import attach
 from lcx_lightning.configs import build_method, read_method
 from lcx_lightning.data.corpus import SPLITS, Corpus, Document
 from lcx_lightning.data.module import LongContextDataModule
@@ -340,7 +340,9 @@ def test_draws_are_equal_for_equal_seed_and_step_and_differ_otherwise():
 def test_every_step_places_its_tokens_anew_and_validation_as_in_evaluation(data, tmp_path, monkeypatch):
     drawn, rope = [], Method.rope
     monkeypatch.setattr(
-        Method, "rope", lambda self, valid, queries, draw=None: drawn.append(draw) or rope(self, valid, queries, draw)
+        Method,
+        "rope",
+        lambda self, valid, queries, draw=None, *rest: drawn.append(draw) or rope(self, valid, queries, draw),
     )
     train(data, tmp_path, name="clex", steps=3)
     assert drawn == [draw_seed(3, 0), draw_seed(3, 1), draw_seed(3, 2), None, None]

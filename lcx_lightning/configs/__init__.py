@@ -23,6 +23,8 @@ def methods() -> list[str]:
 def read_method(names: str | Sequence[str]) -> DictConfig:
     """Return the four parts of a method, or of several composed, with `${factor}` and the like still open.
 
+    A name that ends in .yaml is the path of a method file elsewhere.
+
     Raises:
         ValueError: If no name is given, a name is unknown, or two methods set one part differently.
     """
@@ -66,15 +68,27 @@ def build_method(method: DictConfig, spec: "RopeSpec") -> "Method":
     return Method(**{str(part): _build(node) for part, node in parts.items()})
 
 
-def _read(name: str) -> DictConfig:
-    if name not in methods():
-        raise ValueError(f"There is no method {name!r}. There are: {', '.join(methods())}.")
-    config = OmegaConf.load(METHODS / f"{name}.yaml")
+def _read(name: str, beside: Path | None = None) -> DictConfig:
+    path = _path(name, beside)
+    config = OmegaConf.load(path)
     assert isinstance(config, DictConfig)
     bases = [base for base in config.pop("defaults", []) if base != "_self_"]
-    merged = OmegaConf.merge(*[_read(base) for base in bases], config)
+    merged = OmegaConf.merge(*[_read(base, path.parent) for base in bases], config)
     assert isinstance(merged, DictConfig)
     return merged
+
+
+def _path(name: str, beside: Path | None) -> Path:
+    """Return the file of a method: of that path, of the package, or in the folder of the file that stands on it."""
+    if name.endswith(".yaml"):
+        if not Path(name).is_file():
+            raise ValueError(f"There is no method file {name}.")
+        return Path(name)
+    if beside and (beside / f"{name}.yaml").is_file():
+        return beside / f"{name}.yaml"
+    if name not in methods():
+        raise ValueError(f"There is no method {name!r}. There are: {', '.join(methods())}. Or give the path of a file.")
+    return METHODS / f"{name}.yaml"
 
 
 def _build(node: Any) -> Any:
