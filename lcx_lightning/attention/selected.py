@@ -28,9 +28,7 @@ def attend_selected(
     (batch, heads, queries, _), groups = q.shape, k.shape[1]
     query = _last_query(rope).expand(batch)
     last = q[torch.arange(batch, device=q.device), :, query.clamp(min=0)]
-    last = last.reshape(
-        batch, groups, heads // groups, -1
-    )  # the heads of a group serve as its queries: no key is copied
+    last = last.reshape(batch, groups, heads // groups, -1)  # heads of a group serve as its queries: no key is copied
     one = _of_last_query(rope)
     logits = banded_logits(last, k, one, scale)
     candidates = banded_logits(last, k, _over(one, selection.candidates), scale)
