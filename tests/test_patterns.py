@@ -172,6 +172,17 @@ def test_streaming_llm_has_the_distances_of_a_cache_that_drops_the_middle(window
     assert_same(seen_and_rotated(bands, 48), expected(48, lambda q, k: k in cache(q), distance))
 
 
+@given(window=st.integers(1, 8), sinks=st.integers(1, 12), seed=st.integers(0, 1000))
+def test_on_sampled_positions_streaming_llm_ends_both_at_the_end_of_its_cache(window, sinks, seed):
+    p, end = sampled(36, seed), sinks + window - 1
+
+    def distance(q, k):
+        return float(p[q] - p[k]) if q - k < window else min(float(p[q]), end) - min(float(p[k]), end)
+
+    bands = StreamingLLM(window=window, sink_tokens=sinks).bands()
+    assert_same(seen_and_rotated(bands, 36, p), expected(36, lambda q, k: q - k < window or k < sinks, distance))
+
+
 @given(window=st.integers(1, 20), sinks=st.integers(0, 12), placed=st.integers(1, 20))
 def test_the_middle_tokens_are_all_that_lambda_hides_and_stand_at_one_distance(window, sinks, placed):
     pattern = LambdaTopK(

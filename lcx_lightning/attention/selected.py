@@ -26,13 +26,10 @@ def attend_selected(
     memory grow with the keys, for one query of each row.
     """
     (batch, heads, queries, _), groups = q.shape, k.shape[1]
-    query = _last_query(rope)
-    own = query.clamp(min=0).expand(batch)
-    last = q[torch.arange(batch, device=q.device), :, own]
-    last = last.reshape(
-        batch, groups, heads // groups, -1
-    )  # the heads of a group serve as its queries: no key is copied
-    one = _of_query(rope, query.clamp(min=0)[:, None])
+    query = _last_query(rope).expand(batch)
+    last = q[torch.arange(batch, device=q.device), :, query.clamp(min=0)]
+    last = last.reshape(batch, groups, heads // groups, -1)  # heads of a group serve as its queries: no key is copied
+    one = _of_last_query(rope)
     logits = banded_logits(last, k, one, scale)
     candidates = banded_logits(last, k, _over(one, selection.candidates), scale)
     logits = torch.where(_largest(candidates, selection.tokens), candidates, logits)
@@ -47,18 +44,12 @@ def _last_query(rope: Rope) -> Int[Tensor, " rows"]:
     return rope.query_index.shape[1] - 1 - trailing
 
 
-def _of_query(rope: Rope, query: Int[Tensor, "rows 1"]) -> Rope:
-    """Return the rope of one query of each row."""
-
-    def own(tables: Tables) -> Tables:
-        cos, sin = (x.expand(len(query), -1, -1).take_along_dim(query[..., None], dim=1) for x in tables)
-        return Tables(cos, sin)
-
+def _of_last_query(rope: Rope) -> Rope:
+    """Return the rope of the last token of each row alone: padding after a text repeats the place of its last token."""
     one = copy(rope)
-    one.query_index, one.query_pos = (x.take_along_dim(query, dim=1) for x in (rope.query_index, rope.query_pos))
-    if rope.logit_scale is not None:
-        one.logit_scale = rope.logit_scale.take_along_dim(query, dim=1)
-    one.query_tables = [own(tables) for tables in rope.query_tables]
+    one.query_index, one.query_pos = rope.query_index[:, -1:], rope.query_pos[:, -1:]
+    one.query_tables = [Tables(tables.cos[:, -1:], tables.sin[:, -1:]) for tables in rope.query_tables]
+    one.logit_scale = None if rope.logit_scale is None else rope.logit_scale[:, -1:]
     return one
 
 
