@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lcx_lightning.attention.layer import within
 from lcx_lightning.attention.rope import Rope
 from lcx_lightning.method import Method
 
@@ -39,6 +40,7 @@ def _sight(method: Method, length: int, draw: int | None) -> dict[str, Any]:
     was_training = method.training
     rope = method.eval().rope(torch.ones(1, length, dtype=torch.bool), length, draw)
     method.train(was_training)
+    rope = within(rope, method.scaling.spec.window)  # a pattern that sees farther than the model ever does is off
     probe = _probe(length)
     distances = _rotated_distances(rope, probe)
     return {

@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "lcx_lightning"
 LAYERS = [  # a module imports from its own part and from earlier layers only
-    {"scaling", "positions", "temperature", "patterns", "results"},
+    {"scaling", "positions", "temperature", "patterns", "results", "families"},
     {"attention"},
     {"method"},
     {"attach", "cache", "configs", "data", "fingerprint"},
@@ -30,7 +30,7 @@ FOREIGN = {  # outside the standard library and the package itself
     "fingerprint": SMALL,
 }
 ONLY = {  # library -> parts or modules of the package that may import it
-    "transformers": {"attach", "cache", "data/tokens", "export", "models"},
+    "transformers": {"attach", "cache", "data/tokens", "export", "families", "models"},
     "lightning": {"data", "training"},
     "hydra": set(),
     "torchdiffeq": {"scaling/clex"},

@@ -7,7 +7,7 @@ from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
 from lcx_lightning.attach import attach
 from lcx_lightning.attention.attend import attend
-from lcx_lightning.models import FAMILIES
+from lcx_lightning.families import FAMILIES
 
 TOKENS = 100  # three times the pretraining length of the tiny models
 IDS = torch.randint(1, 64, (2, TOKENS), generator=torch.Generator().manual_seed(0))
@@ -285,8 +285,8 @@ def test_sharded_mixed_precision_leaves_the_frequencies_alone(extended, name, mo
         seen.append((q.dtype, rope.inv_freq, rope.key_tables[0].cos))
         return attend(q, k, v, rope, scale)
 
-    monkeypatch.setattr("lcx_lightning.attach.attend", watched)
     model = extended(name)
+    monkeypatch.setattr("lcx_lightning.attach.attend", watched)
     wanted = model.model.method.rope(torch.ones(1, TOKENS, dtype=torch.bool), TOKENS)
     mesh = init_device_mesh("cpu", (1,))
     if name == "clex":

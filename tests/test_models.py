@@ -6,7 +6,8 @@ import pytest
 import torch
 from transformers import AutoConfig
 
-from lcx_lightning.models import FAMILIES, EmbeddedModel, HubModel, rope_spec
+from lcx_lightning.families import FAMILIES
+from lcx_lightning.models import EmbeddedModel, HubModel, rope_spec
 from lcx_lightning.scaling.base import RopeSpec
 
 LLAMA3 = {
