@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 from transformers import AttentionInterface, PreTrainedModel
 
 from lcx_lightning.attention.attend import attend
@@ -13,16 +12,9 @@ from lcx_lightning.attention.layer import half_split, latest, unrotated, within
 from lcx_lightning.attention.rope import Rope
 from lcx_lightning.families import FAMILIES, family_of
 from lcx_lightning.method import Method
-from lcx_lightning.patterns.causal import Causal
-from lcx_lightning.positions.original import OriginalPositions
-from lcx_lightning.scaling.base import RopeSpec
-from lcx_lightning.scaling.unscaled import Unscaled
-from lcx_lightning.temperature.constant import Constant
+from lcx_lightning.probe import check_untouched, probe
 
 ATTENTION = "lcx"
-PROBE_TOKENS = 12
-# Largest relative error of the logits. Stock models rotate in the dtype of the weights, we do in float32.
-PROBE_ERROR = {torch.float64: 1e-4, torch.float32: 1e-4, torch.float16: 0.02, torch.bfloat16: 0.1}
 
 
 def attach(model: PreTrainedModel, method: Method) -> PreTrainedModel:
@@ -42,7 +34,7 @@ def attach(model: PreTrainedModel, method: Method) -> PreTrainedModel:
     base = model.base_model
     if hasattr(base, "method"):
         raise ValueError("The model has a method already: load it again, or attach the composed method in one go.")
-    family, stock = family_of(model.config), _probe(model)
+    family, stock = family_of(model.config), probe(model)
     AttentionInterface.register(ATTENTION, _attention)
     base.rotary_emb = Unrotated(method.scaling.spec.dim)
     base.add_module("method", method)
@@ -52,7 +44,7 @@ def attach(model: PreTrainedModel, method: Method) -> PreTrainedModel:
             layer.register_forward_pre_hook(_leave_rope, with_kwargs=True)
     model.set_attn_implementation(ATTENTION)
     if stock is not None:
-        _check_untouched(model, stock)
+        check_untouched(model, stock)
     return model
 
 
@@ -88,7 +80,10 @@ def _insert_rope(base: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dic
 
 
 def _leave_rope(layer: Any, _args: tuple, kwargs: dict) -> None:
-    """Leave the `Rope` of this pass with the attention of a layer that would not hand it on."""
+    """Leave the `Rope` of this pass with the attention of a layer that would not hand it on.
+
+    A hook of the layer, not of the model: recomputed activations then find the `Rope` of their own pass too.
+    """
     if "rope" in kwargs:
         layer.self_attn.rope = kwargs["rope"]
 
@@ -117,42 +112,3 @@ def _attention(
     elif FAMILIES[module.config.model_type].interleaved:
         q, k = (half_split(x, rope.inv_freq.shape[-1]) for x in (q, k))
     return attend(q, k, v, rope, scaling).transpose(1, 2), None
-
-
-@torch.no_grad()
-def _probe(model: PreTrainedModel) -> Tensor | None:
-    """Return the logits of a few tokens, float32, [tokens, vocabulary]; None if there are no whole weights to ask.
-
-    They are on the meta device, in shards, which a single pass would have to gather, or not filled yet.
-    """
-    if any(p.is_meta or isinstance(p, DTensor) for p in model.parameters()):
-        return None
-    training = {module: module.training for module in model.modules()}
-    ids = torch.linspace(0, model.config.vocab_size - 1, PROBE_TOKENS, device=model.device).long()
-    logits = model.eval()(ids[None], use_cache=False).logits[0].float()
-    for module, mode in training.items():
-        module.training = mode
-    return logits if logits.isfinite().all() else None
-
-
-def _check_untouched(model: PreTrainedModel, stock: Tensor) -> None:
-    """Raise a ValueError if the model with nothing but its own rotary embedding does not give its `stock` logits."""
-    base = model.base_model
-    method: Method = base.method  # pyright: ignore[reportAssignmentType]
-    base.method = _untouched(method.scaling.spec)
-    ours = _probe(model)
-    base.method = method
-    scale = (stock - stock.mean(dim=-1, keepdim=True)).norm(dim=-1)
-    # the median: where experts are routed, a token can fall to another one by rounding
-    error = float("inf") if ours is None else float(((ours - stock).norm(dim=-1) / scale.clamp(min=1e-12)).median())
-    if error > PROBE_ERROR[model.dtype]:
-        raise ValueError(
-            f"This {model.config.model_type} is not itself under the untouched method: its logits are off by a share "
-            f"of {error:.2g}, where {PROBE_ERROR[model.dtype]:.2g} is rounding. Its rotary embedding or its attention "
-            "differs from those of its family. Load it again to use it as it is."
-        )
-
-
-def _untouched(spec: RopeSpec) -> Method:
-    parts = {"positions": OriginalPositions(), "temperature": Constant(), "pattern": Causal()}
-    return Method(scaling=Unscaled(spec), **parts).eval()

@@ -12,6 +12,7 @@ LAYERS = [  # a module imports from its own part and from earlier layers only
     {"scaling", "positions", "temperature", "patterns", "results", "families"},
     {"attention"},
     {"method"},
+    {"probe"},
     {"attach", "cache", "configs", "data", "fingerprint"},
     {"models"},
     {"training", "evaluation", "export"},
@@ -28,6 +29,7 @@ FOREIGN = {  # outside the standard library and the package itself
     "method": SMALL,
     "configs": {"omegaconf"},
     "fingerprint": SMALL,
+    "probe": SMALL,
 }
 ONLY = {  # library -> parts or modules of the package that may import it
     "transformers": {"attach", "cache", "data/tokens", "export", "families", "models"},

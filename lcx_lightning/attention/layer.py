@@ -35,7 +35,6 @@ def latest(rope: Rope, slots: int) -> Rope:
     cut = copy.copy(rope)
     cut.key_index, cut.key_pos, cut.key_valid = (x[:, -slots:] for x in (rope.key_index, rope.key_pos, rope.key_valid))
     cut.key_tables = [Tables(table.cos[:, -slots:], table.sin[:, -slots:]) for table in rope.key_tables]
-    cut.padded = True  # the first slot is not the first token any more
     return cut
 
 
