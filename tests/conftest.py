@@ -36,6 +36,7 @@ TINY = {
     "pad_token_id": 0,
 }
 OWN = {  # what shows the peculiarity of a family at this size
+    "cohere": {"logit_scale": 1.0},
     "gemma": {"head_dim": 16},
     "glm": {"head_dim": 16},
     "mixtral": {"num_local_experts": 4},
