@@ -241,7 +241,7 @@ def test_an_unsupported_family_is_refused_when_a_method_is_attached(tiny, build,
 
 
 def test_the_probe_changes_nothing(tiny):
-    model = tiny().train()
+    model = tiny("phi", embd_pdrop=0.5).train()
     model.model.layers[0].eval()
     state = torch.get_rng_state()
     assert probe(model).shape == (32, 64)
