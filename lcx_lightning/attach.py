@@ -1,6 +1,7 @@
 """Teach a Hugging Face RoPE model a method, through documented extension points only."""
 
 import inspect
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -40,8 +41,9 @@ def attach(model: PreTrainedModel, method: Method) -> PreTrainedModel:
     base.add_module("method", method)
     base.register_forward_pre_hook(_insert_rope, with_kwargs=True)
     if family.drops_keywords:
+        base.register_forward_pre_hook(_leave_rope, with_kwargs=True)
         for layer in base.get_submodule("layers").children():
-            layer.register_forward_pre_hook(_leave_rope, with_kwargs=True)
+            layer.get_submodule("self_attn").register_forward_pre_hook(_take_rope, with_kwargs=True)
     model.set_attn_implementation(ATTENTION)
     if stock is not None:
         check_untouched(model, stock)
@@ -55,10 +57,26 @@ class Unrotated(nn.Module):
         super().__init__()
         self.dim = dim
 
-    def forward(self, x: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Return cosines of 1 and sines of 0, [batch, tokens, dim]."""
+    def forward(self, x: Tensor, position_ids: Tensor) -> "tuple[Tensor, Tensor] | Carrier":
+        """Return cosines of 1 and sines of 0, [batch, tokens, dim], and with them the `Rope` that was left here."""
         shape = (*position_ids.shape, self.dim)
-        return x.new_ones(shape), x.new_zeros(shape)
+        tables = x.new_ones(shape), x.new_zeros(shape)
+        rope = vars(self).pop("rope", None)
+        return tables if rope is None else Carrier(tables, rope)
+
+
+class Carrier:
+    """Cosines and sines, and the `Rope` of their pass: for families whose layers hand on nothing else.
+
+    Layers that are recomputed in the backward pass are given the arguments of their own pass again, and this with
+    them. It unpacks as a tuple and is none: sharded training takes those apart.
+    """
+
+    def __init__(self, tables: tuple[Tensor, Tensor], rope: Rope) -> None:
+        self.tables, self.rope = tables, rope
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter(self.tables)
 
 
 def _insert_rope(base: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
@@ -79,13 +97,14 @@ def _insert_rope(base: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dic
     return args, kwargs | {"rope": method.rope(mask.bool(), queries, draw)}
 
 
-def _leave_rope(layer: Any, _args: tuple, kwargs: dict) -> None:
-    """Leave the `Rope` of this pass with the attention of a layer that would not hand it on.
+def _leave_rope(base: Any, _args: tuple, kwargs: dict) -> None:
+    """Leave the `Rope` of this pass where the cosines and sines of the pass are about to be made."""
+    base.rotary_emb.rope = kwargs["rope"]
 
-    A hook of the layer, not of the model: recomputed activations then find the `Rope` of their own pass too.
-    """
-    if "rope" in kwargs:
-        layer.self_attn.rope = kwargs["rope"]
+
+def _take_rope(attention: Any, _args: tuple, kwargs: dict) -> None:
+    """Take the `Rope` that came with the cosines and sines."""
+    attention.rope = kwargs["position_embeddings"].rope
 
 
 def _attention(

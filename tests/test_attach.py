@@ -277,15 +277,17 @@ def test_a_model_in_bfloat16_stays_one_and_turns_in_float32(extended, any_method
     torch.testing.assert_close(logits.float(), wanted, atol=0.05, rtol=0.05)
 
 
-@pytest.mark.parametrize("name", ["yarn", "clex", "lm_infinite"])
-def test_sharded_mixed_precision_leaves_the_frequencies_alone(extended, name, monkeypatch, group):
+@pytest.mark.parametrize(
+    ("name", "family"), [("yarn", "llama"), ("yarn", "stablelm"), ("clex", "llama"), ("lm_infinite", "llama")]
+)
+def test_sharded_mixed_precision_leaves_the_frequencies_alone(extended, name, family, monkeypatch, group):
     seen = []
 
     def watched(q, k, v, rope, scale):
         seen.append((q.dtype, rope.inv_freq, rope.key_tables[0].cos))
         return attend(q, k, v, rope, scale)
 
-    model = extended(name)
+    model = extended(name, family)
     monkeypatch.setattr("lcx_lightning.attach.attend", watched)
     wanted = model.model.method.rope(torch.ones(1, TOKENS, dtype=torch.bool), TOKENS)
     mesh = init_device_mesh("cpu", (1,))
