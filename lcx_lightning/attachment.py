@@ -1,22 +1,22 @@
 """Teach a Hugging Face RoPE model a method, through documented extension points only."""
 
-import inspect
 from collections.abc import Sequence
 from types import MethodType
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.hooks import RemovableHandle
 from transformers import AttentionInterface, PreTrainedModel
 
-from lcx_lightning.attention.attend import attend
-from lcx_lightning.attention.rope import Rope
-from lcx_lightning.clex_checkpoint import load_own_clex
+from lcx_lightning.clex_checkpoint import load_own_clex, with_own_clex
 from lcx_lightning.configs import build_method, read_method
 from lcx_lightning.configs.values import with_values
+from lcx_lightning.families import family_of
+from lcx_lightning.generation import generate_at_one_factor
 from lcx_lightning.method import Method
 from lcx_lightning.models import rope_spec
+from lcx_lightning.passes import Unrotated, attention, insert_rope, leave_rope, take_rope
+from lcx_lightning.probe import check_untouched, probe
 
 ATTENTION = "lcx"
 
@@ -30,7 +30,8 @@ def attach(
     attention layer one `Rope`. The parameters of the method become parameters of the model: they are trained,
     sharded and saved with it. Training passes of methods that sample positions take a seed: `model(..., draw=step)`.
     Positions follow from the attention mask: `position_ids` are ignored. A CLEX takes over the weights of a released
-    CLEX checkpoint.
+    CLEX checkpoint. Native windows are respected: a layer that has one sees no farther, whatever the pattern says.
+    Layers without rotary embedding keep none: they see what the pattern says.
 
     Args:
         model: Of a supported family. It is changed in place; `detach` gives the stock model back.
@@ -41,8 +42,9 @@ def attach(
         values: What the method's files say, by name, to be replaced (window=4096), or leave open (factor=4).
 
     Raises:
-        ValueError: If the model has a method already or is not supported, or method or values are not what there is;
-            the model is unchanged then. In a forward pass, if its mask or cache is not supported.
+        ValueError: If the model has a method already or is not supported, method or values are not what there is, or
+            the model does not give its own logits under the untouched method; the model is unchanged then. In a
+            forward pass, if its mask or cache is not supported.
     """
     base = model.base_model
     if hasattr(base, "method"):
@@ -50,23 +52,42 @@ def attach(
             "The model has a method already: detach(model) gives the stock model back; to compose methods, attach a "
             "list of them."
         )
+    family_of(model.config)  # before a pass of it
     if not isinstance(method, Method):
         spec = rope_spec(model.config)
-        method = build_method(with_values(read_method(method), spec.pretrain_length, values), spec)
+        composed = with_own_clex(read_method(method), model.config)
+        method = build_method(with_values(composed, spec.pretrain_length, values), spec)
     elif values:
         raise ValueError(f"A built method has its values: {', '.join(values)} would be ignored. Attach it by name.")
     load_own_clex(method.scaling, model)
-    AttentionInterface.register(ATTENTION, _attention)
-    hook = base.register_forward_pre_hook(_insert_rope, with_kwargs=True)
-    stock = Stock(base.get_submodule("rotary_emb"), model.config._attn_implementation, hook)
-    base.rotary_emb = Unrotated(method.scaling.spec.dim, stock)
+    stock_logits = probe(model)
+    _put_on(model, method)
+    if stock_logits is not None:
+        try:
+            check_untouched(model, stock_logits)
+        except ValueError:
+            detach(model)
+            raise
+    if not grow and model.can_generate():
+        vars(model)["generate"] = MethodType(generate_at_one_factor, model)
+    return model
+
+
+def _put_on(model: PreTrainedModel, method: Method) -> None:
+    base = model.base_model
+    hooks = [base.register_forward_pre_hook(insert_rope, with_kwargs=True)]
+    if family_of(model.config).drops_keywords:
+        hooks.append(base.register_forward_pre_hook(leave_rope, with_kwargs=True))
+        layers = base.get_submodule("layers").children()
+        modules = [layer.get_submodule("self_attn") for layer in layers]
+        hooks += [module.register_forward_pre_hook(take_rope, with_kwargs=True) for module in modules]
+    base.add_module("stock", Stock(base.get_submodule("rotary_emb"), model.config._attn_implementation, hooks))
+    base.rotary_emb = Unrotated(method.scaling.spec.dim)
     base.add_module("method", method.train(model.training))
     if model.device.type != "meta":  # a skeleton has nothing to stand beside
         method.to(model.device)
+    AttentionInterface.register(ATTENTION, attention)
     model.set_attn_implementation(ATTENTION)
-    if not grow and model.can_generate():
-        vars(model)["generate"] = MethodType(_generate, model)
-    return model
 
 
 def detach(model: PreTrainedModel) -> PreTrainedModel:
@@ -80,11 +101,12 @@ def detach(model: PreTrainedModel) -> PreTrainedModel:
     base = model.base_model
     if not hasattr(base, "method"):
         raise ValueError("The model has no method to detach: attach one first.")
-    stock: Stock = base.rotary_emb.stock  # pyright: ignore[reportAssignmentType, reportAttributeAccessIssue]
-    stock.hook.remove()
+    stock: Stock = base.stock  # pyright: ignore[reportAssignmentType]
+    for hook in stock.hooks:
+        hook.remove()
     base.rotary_emb = stock.rotary_emb
     model.set_attn_implementation(stock.attention or "eager")
-    del base.method
+    del base.method, base.stock
     vars(model).pop("generate", None)
     return model
 
@@ -92,78 +114,6 @@ def detach(model: PreTrainedModel) -> PreTrainedModel:
 class Stock(nn.Module):
     """What a method takes the place of. A module, so that a moved model finds it on the right device."""
 
-    def __init__(self, rotary_emb: nn.Module, attention: str | None, hook: RemovableHandle) -> None:
+    def __init__(self, rotary_emb: nn.Module, attention: str | None, hooks: list[RemovableHandle]) -> None:
         super().__init__()
-        self.rotary_emb, self.attention, self.hook = rotary_emb, attention, hook
-
-
-class Unrotated(nn.Module):
-    """The identity rotation, in the place of a model's rotary embedding."""
-
-    def __init__(self, dim: int, stock: Stock) -> None:
-        super().__init__()
-        self.dim, self.stock = dim, stock
-
-    def forward(self, x: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Return cosines of 1 and sines of 0, [batch, tokens, dim]."""
-        shape = (*position_ids.shape, self.dim)
-        return x.new_ones(shape), x.new_zeros(shape)
-
-
-def _insert_rope(base: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-    """Add the `Rope` of this forward pass to the arguments that reach every attention layer."""
-    draw = kwargs.pop("draw", None)
-    given = inspect.signature(base.forward).bind(*args, **kwargs).arguments
-    given |= given.pop("kwargs", {})
-    tokens = given["input_ids"] if given.get("inputs_embeds") is None else given["inputs_embeds"]
-    cache, mask, queries = given.get("past_key_values"), given.get("attention_mask"), tokens.shape[1]
-    if mask is None or bool(mask.all()):
-        keys = queries + (0 if cache is None else cache.get_seq_length())
-        mask = torch.ones(1, keys, dtype=torch.bool, device=tokens.device)
-    if mask.ndim != 2:
-        raise ValueError(
-            f"A mask says which keys are padding, [batch, keys]: this one has the shape {list(mask.shape)}."
-        )
-    method: Method = base.method  # pyright: ignore[reportAssignmentType]
-    to_come = max(vars(base).get("planned_length", 0) - mask.shape[1], 0)
-    return args, kwargs | {"rope": method.rope(mask.bool(), queries, draw, to_come)}
-
-
-def _generate(model: PreTrainedModel, inputs: Tensor | None = None, *args: Any, **kwargs: Any) -> Any:
-    """Call the model's own `generate`, every pass of which has the scale factor of the last one."""
-    base = model.base_model
-    vars(base)["planned_length"] = _planned_length(model, inputs, *args, **kwargs)
-    try:
-        return type(model).generate(model, inputs, *args, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
-    finally:
-        del vars(base)["planned_length"]
-
-
-def _planned_length(
-    model: PreTrainedModel, inputs: Tensor | None = None, generation_config: Any = None, *_: Any, **kwargs: Any
-) -> int:
-    """Return the tokens in context at the end of a generation, padding included; 0 if nobody said how many."""
-    prompts = (inputs, kwargs.get("input_ids"), kwargs.get("inputs_embeds"))
-    prompt = max((given.shape[1] for given in prompts if given is not None), default=1)
-    settings = vars(generation_config or model.generation_config) | kwargs
-    if settings.get("max_new_tokens") is not None:
-        return prompt + settings["max_new_tokens"]
-    return settings.get("max_length") or 0
-
-
-def _attention(
-    module: Any,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    _mask: Tensor | None,
-    *,
-    scaling: float,
-    rope: Rope,
-    **_: object,
-) -> tuple[Tensor, None]:
-    slots, keys = k.shape[2], rope.key_index.shape[1]
-    if slots != keys:
-        raise ValueError(f"This cache hands out {slots} keys for {keys} tokens: use one that grows, as DynamicCache.")
-    depth = (module.layer_idx + 1) / module.config.num_hidden_layers
-    return attend(q, k, v, rope, scaling, depth).transpose(1, 2), None
+        self.rotary_emb, self.attention, self.hooks = rotary_emb, attention, hooks

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from lcx_lightning.attention.layer import within
 from lcx_lightning.attention.rope import Rope
 from lcx_lightning.method import Method
 
@@ -109,7 +110,7 @@ def _rope(method: Method, length: int, draw: int | None) -> Rope:
     was_training = method.training
     rope = method.eval().rope(torch.ones(1, length, dtype=torch.bool), length, draw)
     method.train(was_training)
-    return rope
+    return within(rope, method.scaling.spec.window)  # a pattern that sees farther than the model ever does is off
 
 
 def _sight(method: Method, length: int, draw: int | None) -> dict[str, Any]:

@@ -1,6 +1,8 @@
-"""Models: where they come from, which families are supported, and how their rotary embedding is read."""
+"""Models: where they come from, and how their rotary embedding is read."""
 
 import abc
+import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,9 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from lcx_lightning.clex_checkpoint import separate_clex
 from lcx_lightning.data.tokens import ByteTokens, HubTokens, Tokens
+from lcx_lightning.families import family_of
 from lcx_lightning.scaling.base import RopeSpec
 
-FAMILIES = ("gpt_neox", "llama", "mistral", "olmo2", "phi", "qwen2", "qwen3")
 STATIC_SCALINGS = ("linear", "llama3", "yarn")  # of checkpoints that carry one: frequencies that no length changes
 
 
@@ -61,22 +63,27 @@ class HubModel(ModelSource):
         name: Name on the hub, or a folder.
         revision: Branch, tag or commit.
         dtype: Of the weights: float32, bfloat16 ...
+        own_scaling: Of a checkpoint that carries a scaling, as Llama-3.1. True: it starts from its own frequencies and
+            the length they reach. False: from the unscaled frequencies and its original length.
     """
 
-    def __init__(self, *, name: str, revision: str, dtype: str) -> None:
-        self.name, self.revision = name, revision
+    def __init__(self, *, name: str, revision: str, dtype: str, own_scaling: bool) -> None:
+        self.name, self.revision, self.own_scaling = name, revision, own_scaling
         self.dtype = getattr(torch, dtype)
 
     def config(self) -> PretrainedConfig:
         config = AutoConfig.from_pretrained(self.name, revision=self.revision)
-        return separate_clex(config, self.name, self.revision)
+        config = separate_clex(config, self.name, self.revision)
+        return config if self.own_scaling else without_scaling(config)
 
     def tokens(self) -> Tokens:
         return HubTokens(self.name, self.revision)
 
     def load(self, folder: Path | None) -> PreTrainedModel:
+        if folder is not None:
+            return AutoModelForCausalLM.from_pretrained(folder, dtype=self.dtype)
         return AutoModelForCausalLM.from_pretrained(
-            folder or self.name, config=self.config(), revision=self.revision, dtype=self.dtype
+            self.name, config=self.config(), revision=self.revision, dtype=self.dtype
         )
 
 
@@ -89,48 +96,94 @@ def skeleton(config: PretrainedConfig) -> PreTrainedModel:
 def rope_spec(config: PretrainedConfig) -> RopeSpec:
     """Return the pretrained rotary embedding of a model config.
 
-    A checkpoint that carries a scaling of its own starts from the frequencies and the length it now has.
+    A checkpoint that carries a scaling starts from its own frequencies and the length they reach; `without_scaling`
+    gives the config of the other choice.
 
     Raises:
-        ValueError: If the family, its native attention window or its scaling is not supported.
+        ValueError: If the family, its attention or its scaling is not supported.
     """
+    family_of(config)
     _check_supported(config)
     rope = config.rope_parameters
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     spec = RopeSpec(
         dim=int(head_dim * rope.get("partial_rotary_factor", 1.0)),
         base=rope["rope_theta"],
-        pretrain_length=config.max_position_embeddings,
+        pretrain_length=_reach(config),
+        window=_native_window(config),
     )
-    rope_type = rope.get("rope_type", "default")
-    if rope_type == "default":
+    if _scaling(config) == "default":
         return spec
-    inv_freq, feature_scale = ROPE_INIT_FUNCTIONS[rope_type](config, torch.device("cpu"))
-    return RopeSpec(spec.dim, spec.base, spec.pretrain_length, tuple(inv_freq.tolist()), float(feature_scale))
+    inv_freq, feature_scale = ROPE_INIT_FUNCTIONS[_scaling(config)](config, torch.device("cpu"))
+    return replace(spec, own_inv_freq=tuple(inv_freq.tolist()), feature_scale=float(feature_scale))
+
+
+def without_scaling(config: PretrainedConfig) -> PretrainedConfig:
+    """Return the config of a checkpoint as it was before it was scaled: plain frequencies, and the original length.
+
+    Raises:
+        ValueError: If the config does not say the original length.
+    """
+    family_of(config)
+    if _scaling(config) == "default":
+        return config
+    original = _original_length(config)
+    if original is None:
+        raise ValueError(
+            f"This checkpoint carries the scaling {_scaling(config)!r}, and its config does not say how long its "
+            "original context was. Add original_max_position_embeddings to it, or set own_scaling=true."
+        )
+    plain = copy.deepcopy(config)
+    kept = ("rope_theta", "partial_rotary_factor")
+    plain.rope_parameters = {"rope_type": "default"} | {k: v for k, v in config.rope_parameters.items() if k in kept}
+    plain.max_position_embeddings = original
+    return plain
+
+
+def _scaling(config: PretrainedConfig) -> str:
+    return config.rope_parameters.get("rope_type", "default")
+
+
+def _original_length(config: PretrainedConfig) -> int | None:
+    if _scaling(config) == "dynamic":  # scales from max_position_embeddings on
+        return config.max_position_embeddings
+    return config.rope_parameters.get("original_max_position_embeddings")
+
+
+def _reach(config: PretrainedConfig) -> int:
+    """Return the tokens that the frequencies of a config reach.
+
+    Some checkpoints, as Qwen2.5 with YaRN, state the original length twice: what they reach is factor times that.
+    """
+    stated, original = config.max_position_embeddings, config.rope_parameters.get("original_max_position_embeddings")
+    factor = config.rope_parameters.get("factor")
+    if _scaling(config) == "default" or original is None or factor is None or stated > original:
+        return stated
+    return round(factor * original)
+
+
+def _native_window(config: PretrainedConfig) -> int | None:
+    """Return the tokens that the layer with the widest view sees, None for all. A stray value in a config is none."""
+    if not hasattr(type(config), "sliding_window"):
+        return None
+    if "full_attention" in (getattr(config, "layer_types", None) or ()):
+        return None
+    return config.sliding_window if getattr(config, "use_sliding_window", True) else None
 
 
 def _check_supported(config: PretrainedConfig) -> None:
-    name = config.model_type
-    if name not in FAMILIES:
-        raise ValueError(
-            f"Models of type {name!r} are not supported: a method needs one half-split rotary embedding per model, and "
-            f"attention through the interface of transformers. Supported: {', '.join(FAMILIES)}."
-        )
-    window = getattr(config, "sliding_window", None)
-    windowed = getattr(config, "use_sliding_window", True) and window is not None
-    if windowed or "sliding_attention" in (getattr(config, "layer_types", None) or ()):
-        raise ValueError(
-            f"This {name} attends in a native window of {window} tokens, which a method would override. Load it with "
-            "sliding_window=null if it was not trained with the window."
-        )
+    name, rope = config.model_type, config.rope_parameters
+    if getattr(config, "use_bidirectional_attention", False):
+        raise ValueError(f"This {name} attends in both directions: methods extend causal models.")
     if getattr(config, "attention_dropout", 0):
         raise ValueError(
             f"This {name} trains with an attention_dropout of {config.attention_dropout}, which methods do not apply. "
             "Load it with attention_dropout=0."
         )
-    rope_type = config.rope_parameters.get("rope_type", "default")
-    if rope_type != "default" and rope_type not in STATIC_SCALINGS:
+    one_list = _scaling(config) == "longrope" and rope["short_factor"] == rope["long_factor"]
+    if not one_list and _scaling(config) not in ("default", *STATIC_SCALINGS):
         raise ValueError(
-            f"This checkpoint carries the scaling {rope_type!r}, whose frequencies change with the length. Supported: "
-            f"none, {', '.join(STATIC_SCALINGS)}."
+            f"This checkpoint carries the scaling {_scaling(config)!r}, whose frequencies change with the length of a "
+            f"pass. Supported: none, {', '.join(STATIC_SCALINGS)}, and longrope with one list of factors. Set "
+            "own_scaling=false to start from its unscaled frequencies and its original length."
         )

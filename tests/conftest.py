@@ -36,6 +36,14 @@ TINY = {
     "eos_token_id": None,
     "pad_token_id": 0,
 }
+OWN = {  # what shows the peculiarity of a family at this size
+    "cohere": {"logit_scale": 1.0},
+    "gemma": {"head_dim": 16},
+    "glm": {"head_dim": 16},
+    "mixtral": {"num_local_experts": 4},
+    "qwen3": {"head_dim": 16},
+    "smollm3": {"no_rope_layers": [1, 0]},
+}
 
 
 def _build(names, spec):
@@ -88,7 +96,7 @@ def tiny():
 
     def build(model_type="llama", **architecture):
         torch.manual_seed(0)
-        config = AutoConfig.for_model(model_type, **TINY | architecture)
+        config = AutoConfig.for_model(model_type, **TINY | OWN.get(model_type, {}) | architecture)
         return AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
 
     return build

@@ -10,10 +10,10 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "lcx_lightning"
 LAYERS = [  # a module imports from its own part and from earlier layers only
-    {"scaling", "positions", "temperature", "patterns", "results"},
-    {"attention", "clex_checkpoint"},
+    {"scaling", "positions", "temperature", "patterns", "results", "families"},
+    {"attention", "clex_checkpoint", "generation"},
     {"method"},
-    {"cache", "configs", "data", "fingerprint"},
+    {"cache", "configs", "data", "fingerprint", "passes", "probe"},
     {"models"},
     {"attachment"},
     {"training", "evaluation", "export"},
@@ -31,9 +31,19 @@ FOREIGN = {  # outside the standard library and the package itself
     "method": SMALL,
     "configs": {"omegaconf"},
     "fingerprint": SMALL,
+    "probe": SMALL,
 }
 ONLY = {  # library -> parts or modules of the package that may import it
-    "transformers": {"attachment", "cache", "clex_checkpoint", "data/tokens", "export", "models"},
+    "transformers": {
+        "attachment",
+        "cache",
+        "clex_checkpoint",
+        "data/tokens",
+        "export",
+        "families",
+        "generation",
+        "models",
+    },
     "lightning": {"data", "training"},
     "hydra": set(),
     "torchdiffeq": {"scaling/clex"},

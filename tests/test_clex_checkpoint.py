@@ -81,7 +81,7 @@ def save(folder, stored, weights, ode):
 
 
 def source(folder):
-    return HubModel(name=str(folder), revision="main", dtype="float32")
+    return HubModel(name=str(folder), revision="main", dtype="float32", own_scaling=True)
 
 
 def method_of(name, config, factor=2):

@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from omegaconf import OmegaConf
+from test_attach import CHUNKS_MATTER
 
 import lcx_lightning as lcx
 from lcx_lightning.configs import complete, methods, read_method
@@ -164,8 +165,9 @@ def test_generation_with_a_cache_has_the_logits_of_generation_without(extended, 
     model, prompt = extended(any_method), IDS[:, :30]
     ours, cached = generate(model, prompt)
     again, uncached = generate(model, prompt, use_cache=False)
-    assert torch.equal(ours, again)
-    close(cached, uncached)
+    if any_method not in CHUNKS_MATTER:
+        assert torch.equal(ours, again)
+        close(cached, uncached)
 
 
 @pytest.mark.parametrize("name", ["dynamic_ntk", "clex"])

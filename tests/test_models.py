@@ -6,7 +6,9 @@ import pytest
 import torch
 from transformers import AutoConfig
 
-from lcx_lightning.models import FAMILIES, EmbeddedModel, HubModel, rope_spec
+from lcx_lightning.attachment import attach
+from lcx_lightning.families import FAMILIES
+from lcx_lightning.models import EmbeddedModel, HubModel, rope_spec, without_scaling
 from lcx_lightning.scaling.base import RopeSpec
 
 LLAMA3 = {
@@ -18,6 +20,8 @@ LLAMA3 = {
     "original_max_position_embeddings": 64,
 }
 YARN = {"rope_type": "yarn", "rope_theta": 10_000.0, "factor": 4.0, "original_max_position_embeddings": 32}
+LISTS = {"short_factor": [1.0, 1.5, 2, 3, 4, 4, 5, 6], "long_factor": [1.0, 1.5, 2, 3, 4, 4, 5, 6]}
+ONE_LIST = YARN | LISTS | {"rope_type": "longrope"}  # as models are exported: no length changes its frequencies
 IDS = torch.randint(1, 64, (2, 100), generator=torch.Generator().manual_seed(0))
 
 
@@ -70,13 +74,17 @@ def test_a_llama_3_checkpoint_starts_from_its_own_frequencies_and_the_length_it_
         ("llama", LLAMA3),
         ("llama", YARN),
         ("llama", {"rope_type": "linear", "rope_theta": 10_000.0, "factor": 4.0}),
+        ("llama", ONE_LIST),
+        ("phi3", ONE_LIST),
         ("gpt_neox", YARN | {"partial_rotary_factor": 0.5}),
     ],
-    ids=["llama3", "yarn", "linear", "partial yarn"],
+    ids=["llama3", "yarn", "linear", "longrope", "phi3", "partial yarn"],
 )
 @torch.no_grad()
 def test_a_checkpoint_with_a_scaling_is_itself_under_the_pretrained_method(tiny, extended, family, rope):
-    sizes = {"rope_parameters": rope, "max_position_embeddings": 128}
+    sizes = {"rope_parameters": dict(rope), "max_position_embeddings": 128}
+    if family == "phi3":
+        sizes["original_max_position_embeddings"] = 32
     stock, ours = tiny(family, **sizes), extended("pretrained", family, **sizes)
     spec = ours.base_model.method.scaling.spec
     torch.testing.assert_close(spec.inv_freq(), stock.base_model.rotary_emb.inv_freq)
@@ -95,23 +103,43 @@ def test_pi_on_a_checkpoint_with_a_scaling_slows_its_own_frequencies(extended):
 # What is refused
 
 
-@pytest.mark.parametrize("model_type", ["gptj", "gemma3_text", "bloom", "glm", "cohere", "deepseek_v3", "gpt2"])
-def test_families_that_are_not_supported_are_refused_by_name(model_type):
-    with pytest.raises(ValueError, match=f"type '{model_type}' are not supported.*Supported: {', '.join(FAMILIES)}"):
+@pytest.mark.parametrize(
+    ("model_type", "reason"),
+    [
+        ("gptj", "attention does not go through the attention interface"),
+        ("falcon", "attention does not go through the attention interface"),
+        ("gemma3_text", "several rotary embeddings"),
+        ("gemma3", "no plain causal language models"),
+        ("deepseek_v3", "latent attention"),
+        ("gpt2", "no rotary embedding"),
+        ("bloom", "no rotary embedding"),
+        ("mamba", "no rotary embedding"),
+        ("gemma2", "no test compares them"),
+    ],
+)
+def test_families_that_are_not_supported_are_refused_by_name_with_the_reason(model_type, reason):
+    with pytest.raises(
+        ValueError, match=f"type '{model_type}' are not supported: .*{reason}.*Supported: {', '.join(FAMILIES)}"
+    ):
         spec_of(model_type)
 
 
 @pytest.mark.parametrize(
-    ("family", "window"),
+    ("family", "architecture", "window"),
     [
-        ("mistral", {"sliding_window": 4096}),
-        ("qwen2", {"sliding_window": 4096, "use_sliding_window": True, "max_window_layers": 0}),
-        ("qwen3", {"sliding_window": 4096, "use_sliding_window": True, "max_window_layers": 2}),
+        ("mistral", {"sliding_window": 40}, 40),
+        ("mistral", {"sliding_window": None}, None),
+        ("phi3", {"sliding_window": 40}, 40),
+        ("mixtral", {"sliding_window": 40}, 40),
+        ("qwen2", {"sliding_window": 40, "use_sliding_window": True, "max_window_layers": 0}, 40),
+        ("qwen2", {"sliding_window": 40, "use_sliding_window": True, "max_window_layers": 2}, None),
+        ("qwen3", {"sliding_window": 40, "use_sliding_window": False}, None),
+        ("smollm3", {"sliding_window": 40, "use_sliding_window": True}, None),
+        ("llama", {"sliding_window": 40}, None),
     ],
 )
-def test_native_windows_are_refused_by_name(family, window):
-    with pytest.raises(ValueError, match=f"This {family} attends in a native window of 4096 tokens"):
-        spec_of(family, **window)
+def test_the_spec_knows_the_native_window_of_the_layer_that_sees_farthest(family, architecture, window):
+    assert spec_of(family, **architecture).window == window
 
 
 @pytest.mark.parametrize("family", ["qwen2", "qwen3"])
@@ -119,25 +147,68 @@ def test_a_window_that_is_switched_off_is_none(family):
     assert spec_of(family, sliding_window=4096, use_sliding_window=False)
 
 
-@pytest.mark.parametrize(
-    "rope",
-    [
-        {"rope_type": "dynamic", "factor": 2.0},
-        {
-            "rope_type": "longrope",
-            "factor": 4.0,
-            "original_max_position_embeddings": 64,
-            "short_factor": [1.0] * 8,
-            "long_factor": [2.0] * 8,
-        },
-    ],
-    ids=["dynamic", "longrope"],
-)
+DYNAMIC = {"rope_type": "dynamic", "rope_theta": 10_000.0, "factor": 2.0}
+LONGROPE = {
+    "rope_type": "longrope",
+    "rope_theta": 10_000.0,
+    "factor": 4.0,
+    "original_max_position_embeddings": 32,
+    "short_factor": [1.0] * 8,
+    "long_factor": [2.0] * 8,
+}
+SIZES = {"hidden_size": 64, "num_attention_heads": 4, "max_position_embeddings": 128}
+
+
+@pytest.mark.parametrize("rope", [DYNAMIC, LONGROPE], ids=["dynamic", "longrope"])
 def test_checkpoints_whose_frequencies_change_with_the_length_are_refused(rope):
-    rope = rope | {"rope_theta": 10_000.0}
-    sizes = {"hidden_size": 64, "num_attention_heads": 4, "max_position_embeddings": 256}
-    with pytest.raises(ValueError, match=f"carries the scaling '{rope['rope_type']}'"):
-        spec_of("llama", **sizes, rope_parameters=rope)
+    with pytest.raises(ValueError, match=f"carries the scaling '{rope['rope_type']}'.*own_scaling=false"):
+        spec_of("llama", **SIZES, rope_parameters=rope)
+
+
+@pytest.mark.parametrize(
+    ("family", "rope", "original"),
+    [
+        ("llama", LLAMA3, 64),
+        ("llama", YARN, 32),
+        ("llama", DYNAMIC, 128),
+        ("llama", LONGROPE, 32),
+        ("phi3", LONGROPE, 32),
+        ("gpt_neox", YARN | {"partial_rotary_factor": 0.5}, 32),
+    ],
+    ids=["llama3", "yarn", "dynamic", "longrope", "phi3", "partial"],
+)
+def test_without_its_scaling_a_checkpoint_has_plain_frequencies_and_its_original_length(family, rope, original):
+    more = {"original_max_position_embeddings": 32, "pad_token_id": 0} if family == "phi3" else {}
+    config = AutoConfig.for_model(family, **SIZES, **more, rope_parameters=dict(rope))
+    before = config.to_dict()
+    dim = 8 if "partial_rotary_factor" in rope else 16
+    assert rope_spec(without_scaling(config)) == RopeSpec(dim=dim, base=10_000.0, pretrain_length=original)
+    assert config.to_dict() == before
+
+
+def test_without_a_scaling_a_config_stays_as_it_is():
+    config = AutoConfig.for_model("llama", **SIZES)
+    assert without_scaling(config) is config
+
+
+def test_a_linear_scaling_that_does_not_say_its_original_length_is_kept_or_refused():
+    config = AutoConfig.for_model(
+        "llama", **SIZES, rope_parameters={"rope_type": "linear", "rope_theta": 10_000.0, "factor": 4.0}
+    )
+    assert rope_spec(config).pretrain_length == 128
+    with pytest.raises(ValueError, match="'linear', and its config does not say how long"):
+        without_scaling(config)
+
+
+def test_a_checkpoint_that_states_its_original_length_twice_reaches_factor_times_that():
+    rope = YARN | {"original_max_position_embeddings": 128}  # Qwen2.5, as its authors describe YaRN
+    assert spec_of("qwen2", **SIZES, rope_parameters=rope).pretrain_length == 4 * 128
+    assert spec_of("qwen2", **SIZES, rope_parameters=YARN).pretrain_length == 128
+
+
+def test_bidirectional_attention_is_refused():
+    with pytest.raises(ValueError, match="both directions"):
+        spec_of("gemma", use_bidirectional_attention=True)
 
 
 def test_attention_dropout_is_refused():
@@ -171,6 +242,23 @@ def test_an_embedded_model_is_built_from_its_architecture_and_loaded_from_its_fo
 
 def test_a_hub_model_is_loaded_in_the_dtype_asked_for(tmp_path):
     EmbeddedModel(architecture=ARCHITECTURE).load(None).save_pretrained(tmp_path)
-    source = HubModel(name=str(tmp_path), revision="main", dtype="bfloat16")
+    source = HubModel(name=str(tmp_path), revision="main", dtype="bfloat16", own_scaling=True)
     assert source.config().model_type == "llama"
     assert source.load(None).dtype == source.load(tmp_path).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("own", [True, False])
+@torch.no_grad()
+def test_a_hub_model_with_a_scaling_starts_from_it_or_from_before_it(tmp_path, build, own):
+    sizes = ARCHITECTURE | {"max_position_embeddings": 128}
+    model = EmbeddedModel(architecture=sizes | {"rope_parameters": dict(YARN)}).load(None).eval()
+    model.save_pretrained(tmp_path)
+    if not own:  # the same weights, before they were scaled
+        model.model.rotary_emb = EmbeddedModel(architecture=sizes).load(None).model.rotary_emb
+    source = HubModel(name=str(tmp_path), revision="main", dtype="float32", own_scaling=own)
+    spec = rope_spec(source.config())
+    assert spec.pretrain_length == (128 if own else 32)
+    loaded = source.load(None).eval()
+    assert rope_spec(loaded.config) == spec
+    torch.testing.assert_close(loaded(IDS).logits, model(IDS).logits)
+    torch.testing.assert_close(attach(loaded, build("pretrained", spec))(IDS).logits, model(IDS).logits)

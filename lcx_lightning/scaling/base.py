@@ -17,6 +17,7 @@ class RopeSpec:
     pretrain_length: int  # tokens; L in the papers
     own_inv_freq: tuple[float, ...] | None = None  # radians per token, of a checkpoint that carries a scaling
     feature_scale: float = 1.0  # what such a checkpoint multiplies its rotated queries and keys by
+    window: int | None = None  # tokens that even the layer that sees farthest is limited to natively; None: no limit
 
     def inv_freq(self) -> Float[Tensor, " pairs"]:
         """Return the pretrained frequencies in radians per token, float32, fastest pair first."""

@@ -1,0 +1,100 @@
+"""A forward pass of a model with a method: one `Rope` is made, handed to every layer, and used by its attention."""
+
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lcx_lightning.attention.attend import attend
+from lcx_lightning.attention.layer import half_split, latest, unrotated, within
+from lcx_lightning.attention.rope import Rope
+from lcx_lightning.families import FAMILIES
+from lcx_lightning.method import Method
+
+
+class Unrotated(nn.Module):
+    """The identity rotation, in the place of a model's rotary embedding."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, x: Tensor, position_ids: Tensor) -> "tuple[Tensor, Tensor] | Carrier":
+        """Return cosines of 1 and sines of 0, [batch, tokens, dim], and with them the `Rope` that was left here."""
+        shape = (*position_ids.shape, self.dim)
+        tables = x.new_ones(shape), x.new_zeros(shape)
+        rope = vars(self).pop("rope", None)
+        return tables if rope is None else Carrier(tables, rope)
+
+
+class Carrier:
+    """Cosines and sines, and the `Rope` of their pass: for families whose layers hand on nothing else.
+
+    Layers that are recomputed in the backward pass are given the arguments of their own pass again, and this with
+    them. It unpacks as a tuple and is none: sharded training takes those apart.
+    """
+
+    def __init__(self, tables: tuple[Tensor, Tensor], rope: Rope) -> None:
+        self.tables, self.rope = tables, rope
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter(self.tables)
+
+
+def insert_rope(base: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+    """Add the `Rope` of this forward pass to the arguments that reach every attention layer."""
+    draw = kwargs.pop("draw", None)
+    given = inspect.signature(base.forward).bind(*args, **kwargs).arguments
+    given |= given.pop("kwargs", {})
+    tokens = given["input_ids"] if given.get("inputs_embeds") is None else given["inputs_embeds"]
+    cache, mask, queries = given.get("past_key_values"), given.get("attention_mask"), tokens.shape[1]
+    if mask is None or bool(mask.all()):
+        keys = queries + (0 if cache is None else cache.get_seq_length())
+        mask = torch.ones(1, keys, dtype=torch.bool, device=tokens.device)
+    if mask.ndim != 2:
+        raise ValueError(
+            f"A mask says which keys are padding, [batch, keys]: this one has the shape {list(mask.shape)}."
+        )
+    method: Method = base.method  # pyright: ignore[reportAssignmentType]
+    to_come = max(vars(base).get("planned_length", 0) - mask.shape[1], 0)
+    return args, kwargs | {"rope": method.rope(mask.bool(), queries, draw, to_come)}
+
+
+def leave_rope(base: Any, _args: tuple, kwargs: dict) -> None:
+    """Leave the `Rope` of this pass where the cosines and sines of the pass are about to be made."""
+    base.rotary_emb.rope = kwargs["rope"]
+
+
+def take_rope(attention: Any, _args: tuple, kwargs: dict) -> None:
+    """Take the `Rope` that came with the cosines and sines."""
+    attention.rope = kwargs["position_embeddings"].rope
+
+
+def attention(
+    module: Any,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    _mask: Tensor | None,
+    *,
+    scaling: float,
+    rope: Rope | None = None,
+    sliding_window: int | None = None,
+    **_: object,
+) -> tuple[Tensor, None]:
+    """Attend as the method of this pass says, in the signature of transformers' attention functions."""
+    rope = rope or module.__dict__.pop("rope")
+    assert rope is not None
+    slots, keys = k.shape[2], rope.key_index.shape[1]
+    held = keys if sliding_window is None else min(keys, sliding_window - 1 + q.shape[2])  # by a sliding cache
+    if slots not in (keys, held):
+        raise ValueError(f"This cache hands out {slots} keys for {keys} tokens: use one that grows, as DynamicCache.")
+    rope = latest(within(rope, sliding_window), slots)
+    if not getattr(module, "use_rope", True):
+        rope = unrotated(rope)
+    elif FAMILIES[module.config.model_type].interleaved:
+        q, k = (half_split(x, rope.inv_freq.shape[-1]) for x in (q, k))
+    depth = (module.layer_idx + 1) / module.config.num_hidden_layers
+    return attend(q, k, v, rope, scaling, depth).transpose(1, 2), None
