@@ -43,13 +43,15 @@ class Arm:
         if self.config["training"] is None:
             return None
         config = self.config
-        return key(self.base_key, config["method"], config["training"], config["data"], self.corpus, self.seed)
+        method = [config["method"], files_in(config["method"])]
+        return key(self.base_key, method, config["training"], config["data"], self.corpus, self.seed)
 
     @property
     def run(self) -> str:
         """Id of the run: everything that its numbers depend on."""
         config = self.config
-        return key(self.base_key, self.extend_key, config["method"], config["evaluation"], config["data"], self.seed)
+        method = [config["method"], files_in(config["method"])]
+        return key(self.base_key, self.extend_key, method, config["evaluation"], config["data"], self.seed)
 
     @property
     def folder(self) -> Path:
@@ -66,3 +68,12 @@ def key(*parts: Any) -> str:
     """Return 12 hexadecimal digits that change with any of the parts."""
     text = json.dumps([CACHE_FORMAT, *parts], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def files_in(config: Any) -> dict[str, str]:
+    """Return the hash of every file that a configuration names, so that a changed file is another arm."""
+    if isinstance(config, dict):
+        return {name: found for value in config.values() for name, found in files_in(value).items()}
+    if isinstance(config, str) and Path(config).is_file():
+        return {config: hashlib.sha256(Path(config).read_bytes()).hexdigest()}
+    return {}

@@ -8,6 +8,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
+from rich.markup import escape
 
 from experiments.arms import Arm
 from experiments.fingerprints import show_fingerprints
@@ -34,7 +35,7 @@ def run_experiment(config: DictConfig, command_line: list[str]) -> int:
         _refuse_equals(arms)
     except (ValueError, OSError, HydraException, OmegaConfBaseException) as error:
         error = error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
-        console.print(f"[red]error:[/] {error}", highlight=False, soft_wrap=True)
+        console.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         return 2
     jobs = plan(arms)
     try:
@@ -43,16 +44,17 @@ def run_experiment(config: DictConfig, command_line: list[str]) -> int:
         for job in jobs:
             if job.state == "interrupted" and not job.only_base:
                 write_run(job.arm, "interrupted")
-        console.print(f"interrupted; nothing is lost. To go on: {command}", highlight=False, soft_wrap=True)
+        console.print(f"interrupted; nothing is lost. To go on: {escape(command)}", highlight=False, soft_wrap=True)
         return 130
     failed = [job for job in jobs if job.state == "failed"]
     if any(not job.only_base for job in failed) or not failed:
         for path in report(folder, console):
-            console.print(str(path), highlight=False, soft_wrap=True)
+            console.print(escape(str(path)), highlight=False, soft_wrap=True)
     for job in failed:
-        console.print(f"[red]failed:[/] {job.name}: {job.error}", highlight=False, soft_wrap=True)
+        console.print(f"[red]failed:[/] {escape(f'{job.name}: {job.error}')}", highlight=False, soft_wrap=True)
     again = "to repeat over seeds, add seeds=3" if config.seeds == 1 else "to see it again"
-    console.print(f"{command}   # {'to try what failed again' if failed else again}", highlight=False, soft_wrap=True)
+    again = "to try what failed again" if failed else again
+    console.print(escape(f"{command}   # {again}"), highlight=False, soft_wrap=True)
     return 1 if failed else 0
 
 

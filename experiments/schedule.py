@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -121,6 +122,5 @@ def _collect(jobs: list[Job], events, display: Progress) -> None:
         if job.task is not None:
             display.remove_task(job.task)
         mark = "[green]done[/]" if code == 0 else "[red]failed[/]"
-        display.console.print(
-            f"{mark} {job.name}" + (f": {job.error.splitlines()[0]}" if code else ""), highlight=False
-        )
+        said = job.name + (f": {job.error.splitlines()[0]}" if code else "")
+        display.console.print(f"{mark} {escape(said)}", highlight=False)

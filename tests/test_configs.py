@@ -1,5 +1,6 @@
 """Configurations: every file of every group composes and builds, command lines mean what they say, keys are right."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -225,6 +226,15 @@ def test_the_run_id_changes_with_what_its_numbers_depend_on(change, before):
 def test_the_run_id_does_not_change_with_where_and_how_the_run_is_made(change, before):
     (after,) = arms_of(*PI, change)
     assert (before.run, before.base_key, before.extend_key) == (after.run, after.base_key, after.extend_key)
+
+
+def test_a_file_that_a_method_names_is_part_of_the_run_id(tmp_path):
+    lists, line = tmp_path / "lists.json", ["method=longrope", "factor=4", *TINY]
+    runs = set()
+    for most in (2.0, 3.0):
+        lists.write_text(json.dumps({"short_factor": [1.0] * 4, "long_factor": [1.0, 1.0, most, most]}))
+        runs |= {arm.run for arm in arms_of(*line, f"method.scaling.file={lists}", *folders(tmp_path))}
+    assert len(runs) == 2
 
 
 def test_the_arms_of_one_seed_share_their_base_and_other_seeds_have_others(tmp_path):

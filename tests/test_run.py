@@ -160,6 +160,11 @@ def seeds(place, grid):
     return done, {(run.arm, run.info["seed"]): run for run in runs(place / "results" / "seeds").values()}
 
 
+def test_the_command_to_go_on_is_the_one_that_was_given(seeds):
+    done, _ = seeds
+    assert "'arms=['\"'\"'method=[yarn,lm_infinite]'\"'\"','\"'\"'method=pi factor=1'\"'\"']' seeds=2" in done.stdout
+
+
 def test_seeds_have_bases_of_their_own_and_a_list_of_methods_is_one_arm(place, grid, seeds):
     _, found = seeds
     one, other = found["yarn+lm_infinite", 0], found["yarn+lm_infinite", 1]
@@ -310,7 +315,8 @@ def test_a_model_family_without_rotary_embedding_is_refused_by_name(refuse, tmp_
     name = save_checkpoint(tmp_path / family, family, **sizes)
     said = refuse("model=hub", f"model.source.name={name}", *save_documents(tmp_path / "data"))
     assert f"Models of type '{family}' are not supported" in said
-    assert "Supported: gpt_neox, llama" in said
+    assert "they have no rotary embedding" in said
+    assert "Supported: cohere, gemma, glm, gpt_neox, llama" in said
 
 
 def test_a_checkpoint_that_does_not_exist_is_named(refuse, tmp_path):
