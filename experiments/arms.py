@@ -43,15 +43,18 @@ class Arm:
         if self.config["training"] is None:
             return None
         config = self.config
-        method = [config["method"], files_in(config["method"])]
-        return key(self.base_key, method, config["training"], config["data"], self.corpus, self.seed)
+        return key(self.base_key, self._method, config["training"], config["data"], self.corpus, self.seed)
 
     @property
     def run(self) -> str:
         """Id of the run: everything that its numbers depend on."""
         config = self.config
-        method = [config["method"], files_in(config["method"])]
-        return key(self.base_key, self.extend_key, method, config["evaluation"], config["data"], self.seed)
+        return key(self.base_key, self.extend_key, self._method, config["evaluation"], config["data"], self.seed)
+
+    @property
+    def _method(self) -> dict[str, Any]:
+        """The method, and what is in the files that it names."""
+        return self.config["method"] | files_in(self.config["method"])
 
     @property
     def folder(self) -> Path:
