@@ -345,4 +345,6 @@ def test_every_step_places_its_tokens_anew_and_validation_as_in_evaluation(data,
         lambda self, valid, queries, draw=None, *rest: drawn.append(draw) or rope(self, valid, queries, draw),
     )
     train(data, tmp_path, name="clex", steps=3)
-    assert drawn == [draw_seed(3, 0), draw_seed(3, 1), draw_seed(3, 2), None, None]
+    probe, *trained = drawn
+    assert probe is None
+    assert trained == [draw_seed(3, 0), draw_seed(3, 1), draw_seed(3, 2), None, None]
