@@ -4,6 +4,8 @@ import functools
 
 import pytest
 import torch
+import transformers
+from packaging.version import Version
 
 from experiments import parity
 from lcx_lightning.attachment import attach
@@ -212,6 +214,8 @@ def test_nothing_is_left_on_a_module_after_a_pass(extended):
 
 @torch.no_grad()
 def test_phi_3_starts_its_cache_anew_where_longrope_would_and_goes_on_the_same(extended):
+    if Version(transformers.__version__) < Version("5.20"):
+        pytest.skip("transformers itself goes on from one token there in 5.17: its phi3 forgets what it had read")
     model = extended("lm_infinite", "phi3", original_max_position_embeddings=44)
     whole = IDS[:, :40]
     for _ in range(8):
