@@ -14,6 +14,7 @@ from lcx_lightning.evaluation import nll
 from lcx_lightning.evaluation.base import run
 from lcx_lightning.evaluation.growing_context import GrowingContext
 from lcx_lightning.evaluation.nll import token_nll
+from lcx_lightning.families import FAMILIES
 from lcx_lightning.results import records
 
 LENGTH = 32  # tokens, pretraining length
@@ -76,6 +77,13 @@ def test_token_losses_are_those_of_all_logits_in_chunks_too(tiny, monkeypatch, l
     losses = token_nll(model, ids)
     assert losses.dtype == torch.float32
     torch.testing.assert_close(losses.double(), by_hand(model, ids), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_token_losses_are_those_of_the_logits_of_every_family(tiny, family):
+    model = tiny(family, **({"logit_scale": 0.25} if family == "cohere" else {}))
+    ids = torch.randint(0, 64, (2, 20), generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(token_nll(model, ids).double(), by_hand(model, ids), rtol=0, atol=1e-5)
 
 
 def test_token_losses_are_those_of_the_method_and_not_of_the_untouched_model(extended):

@@ -19,9 +19,10 @@ def token_nll(model: "PreTrainedModel", ids: Int[Tensor, "rows tokens"]) -> Floa
     hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
     head = model.get_output_embeddings()
     assert head is not None
+    scale = getattr(model.config, "logit_scale", None) or 1.0  # of Cohere, which applies it after the head
     chunk = max(1, LOGITS // (len(ids) * model.config.vocab_size))
     parts = [
-        cross_entropy(head(h).float().flatten(0, 1), t.flatten(), reduction="none").view_as(t)
+        cross_entropy(head(h).float().flatten(0, 1) * scale, t.flatten(), reduction="none").view_as(t)
         for h, t in zip(hidden.split(chunk, dim=1), ids[:, 1:].split(chunk, dim=1), strict=True)
     ]
     return torch.cat(parts, dim=1)
