@@ -1,5 +1,6 @@
 """Time and memory of callables, and what a comparison of two of them says."""
 
+import math
 import multiprocessing
 import platform
 import re
@@ -8,9 +9,11 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+
+Name = TypeVar("Name")
 
 
 @dataclass(frozen=True)
@@ -64,14 +67,27 @@ def smaller(what: str, against: str, peaks: dict[str, int], goal: float) -> Comp
     return Comparison(what, against, "MiB", value, other, ratio, ratio, ratio, goal, at_least=False)
 
 
+def grows(what: str, against: str, seconds: dict[int, list[float]], goal: float) -> Comparison:
+    """Slope of log time over log size, of the interleaved times of each size: of the medians, at most `goal`.
+
+    1 is linear growth, 2 quadratic. `value` is the time of the largest size, `other` that of the smallest.
+    """
+    medians = {size: statistics.median(taken) for size, taken in seconds.items()}
+    rounds = [dict(zip(seconds, taken, strict=True)) for taken in zip(*seconds.values(), strict=True)]
+    slopes = [_slope(taken) for taken in rounds]
+    value, other = medians[max(medians)], medians[min(medians)]
+    slope = _slope(medians)
+    return Comparison(what, against, "s", value, other, slope, min(slopes), max(slopes), goal, at_least=False)
+
+
 def interleaved(
-    alternatives: dict[str, Callable[[], object]], repeats: int, device: str = "cpu"
-) -> dict[str, list[float]]:
+    alternatives: dict[Name, Callable[[], object]], repeats: int, device: str = "cpu"
+) -> dict[Name, list[float]]:
     """Seconds of each alternative in each round, after one round that does not count.
 
     All alternatives run once in every round, so that what else the machine does meets them alike.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in alternatives}
+    seconds: dict[Name, list[float]] = {name: [] for name in alternatives}
     for taken in range(repeats + 1):
         for name, call in alternatives.items():
             wait_for(device)
@@ -113,6 +129,10 @@ def machine(device: str) -> dict[str, Any]:
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
+
+
+def _slope(seconds: dict[int, float]) -> float:
+    return statistics.linear_regression([math.log(n) for n in seconds], [math.log(s) for s in seconds.values()]).slope
 
 
 def _compare(what: str, against: str, seconds: dict[str, list[float]], goal: float, *, at_least: bool) -> Comparison:
