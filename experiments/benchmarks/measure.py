@@ -7,6 +7,7 @@ import re
 import statistics
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -113,8 +114,8 @@ def peak_bytes(prepare: Callable[..., Callable[[], object]], *arguments: Any, de
         arguments: Of `prepare`, picklable.
         device: "cpu" measures resident memory, "cuda" what torch has allocated there.
     """
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_peak_of, (prepare, arguments, device, torch.get_num_threads()))
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
+        return fresh.submit(_peak_of, prepare, arguments, device, torch.get_num_threads()).result()
 
 
 def machine(device: str) -> dict[str, Any]:
