@@ -409,7 +409,7 @@ def test_a_text_that_ended_before_the_chunk_keeps_what_it_read():
     pattern = LambdaTopK(window=2, sink_tokens=1, distance_limit=2, middle_tokens=2, middle_distance=2, first_layer=0.0)
     valid = torch.arange(12) < torch.tensor([[11], [6]])
     qkv, rope = inputs(2, 4, 2, 4, 12), rope_of(pattern, valid, 4)
-    changed = (attend(*qkv, rope, SCALE) - attend_flash_bands(*qkv, rope, SCALE)).abs().amax(dim=(1, 3)) > 1e-4
+    changed = (attend(*qkv, rope, SCALE) - attend_banded(*qkv, rope, SCALE)).abs().amax(dim=(1, 3)) > 1e-4
     assert changed.tolist() == [[False, False, True, False], [False] * 4]
 
 
@@ -421,7 +421,7 @@ def test_layers_choose_from_a_share_of_the_depth_on(first_layer, layers, first):
         window=2, sink_tokens=1, distance_limit=2, middle_tokens=2, middle_distance=2, first_layer=first_layer
     )
     qkv, rope = inputs(1, 2, 2, 12, 12), rope_of(pattern, padded(1, 12, "none"), 12)
-    without = attend_flash_bands(*qkv, rope, SCALE)
+    without = attend_banded(*qkv, rope, SCALE)
     chose = [not torch.equal(attend(*qkv, rope, SCALE, (n + 1) / layers), without) for n in range(layers)]
     assert chose == [n >= first for n in range(layers)]
 
@@ -449,9 +449,10 @@ def test_only_plain_causal_attention_is_dense():
     assert {name for name, pattern in PATTERNS.items() if is_dense(pattern.bands())} == {"causal"}
 
 
+@pytest.mark.parametrize("queries", [1, 30])
 @pytest.mark.parametrize("pattern", PATTERNS.values(), ids=PATTERNS)
-def test_the_implementation_that_is_named_is_the_one_that_attends(pattern, monkeypatch):
-    rope, used = rope_of(pattern, padded(1, 6, "none"), 6), []
+def test_the_implementation_that_is_named_is_the_one_that_attends(pattern, queries, monkeypatch):
+    rope, used = rope_of(pattern, padded(1, 30, "none"), queries), []
     for name, implementation in IMPLEMENTATIONS.items():
 
         def watched(*args, name=name, implementation=implementation):
@@ -459,8 +460,9 @@ def test_the_implementation_that_is_named_is_the_one_that_attends(pattern, monke
             return implementation(*args)
 
         monkeypatch.setitem(IMPLEMENTATIONS, name, watched)
-    attend(*inputs(1, 1, 1, 6, 6), rope, SCALE)
-    assert used == [implementation_of(rope)] == ["dense" if is_dense(rope.bands) else "flash_bands"]
+    attend(*inputs(1, 1, 1, queries, 30), rope, SCALE)
+    banded_by = "blocks" if queries == 1 else "flash_bands"
+    assert used == [implementation_of(rope)] == ["dense" if is_dense(rope.bands) else banded_by]
 
 
 def test_who_sees_whom_goes_by_index_and_rotation_by_position():

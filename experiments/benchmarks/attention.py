@@ -25,7 +25,7 @@ def run(options: Options) -> list[Comparison]:
     """Compare at 16k tokens, and growth from 8k to 64k."""
     tokens, sizes = (2048, (1024, 2048, 4096)) if options.quick else (16_384, (8192, 16_384, 32_768, 65_536))
     device = options.device
-    ours = f"Lambda, {implementation_of(lambda_rope(8, device))}, {tokens} tokens"
+    ours = f"Lambda, {implementation_of(lambda_rope(1024, device))}, {tokens} tokens"
     prepare = {ours: banded, DENSE: dense, MATERIALISED: materialised}
     calls = {name: make(tokens, device) for name, make in prepare.items()}
     seconds = interleaved(calls, options.repeats, device)

@@ -6,7 +6,7 @@ import platform
 import re
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -82,7 +82,7 @@ def grows(what: str, against: str, seconds: dict[int, list[float]], goal: float)
 
 
 def interleaved(
-    alternatives: dict[Name, Callable[[], object]], repeats: int, device: str = "cpu"
+    alternatives: Mapping[Name, Callable[[], object]], repeats: int, device: str = "cpu"
 ) -> dict[Name, list[float]]:
     """Seconds of each alternative in each round, after one round that does not count.
 

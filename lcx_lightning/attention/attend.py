@@ -11,10 +11,11 @@ from lcx_lightning.attention.flash_bands import attend_flash_bands
 from lcx_lightning.attention.rope import Rope
 from lcx_lightning.attention.selected import attend_selected
 
+FEW = 16  # queries whose logits are so small that one softmax over all bands takes less time than a merge: decoding
 IMPLEMENTATIONS: dict[str, Callable[[Tensor, Tensor, Tensor, Rope, float], Tensor]] = {
     "dense": attend_dense,  # torch's fused kernels on one causal band
     "flash_bands": attend_flash_bands,  # torch's CPU kernel on each band
-    "blocks": attend_banded,  # logits of a block of queries at a time, on any device
+    "blocks": attend_banded,  # logits of a block of queries at a time: decoding, and other devices
 }
 
 
@@ -46,4 +47,5 @@ def implementation_of(rope: Rope) -> str:
     """Return the name of the implementation that attends over the bands of a pass, a key of IMPLEMENTATIONS."""
     if is_dense(rope.bands):
         return "dense"
-    return "flash_bands" if rope.key_index.device.type == "cpu" else "blocks"
+    many = rope.query_index.shape[1] > FEW
+    return "flash_bands" if many and rope.key_index.device.type == "cpu" else "blocks"
