@@ -30,7 +30,7 @@ def run(options: Options) -> list[Comparison]:
     calls = {name: make(tokens, device) for name, make in prepare.items()}
     seconds = interleaved(calls, options.repeats, device)
     del calls
-    peaks = {name: peak_bytes(make, tokens, device, device=device) for name, make in prepare.items()}
+    peaks = {name: peak_bytes(prepare[name], tokens, device, device=device) for name in (ours, MATERIALISED)}
     growth = interleaved({n: banded(n, device) for n in sizes}, options.repeats, device)
     return [
         faster(ours, DENSE, seconds, 5),
