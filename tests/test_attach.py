@@ -405,6 +405,8 @@ def test_a_model_in_bfloat16_stays_one_and_turns_in_float32(extended, any_method
     logits = model(IDS).logits
     assert logits.dtype == torch.bfloat16
     assert frequencies(model, TOKENS).dtype == torch.float32
+    if model.model.method.pattern.selection() is not None:  # the last query may choose other keys: a jump, no rounding
+        logits, wanted = logits[:, :-1], wanted[:, :-1]
     torch.testing.assert_close(logits.float(), wanted, atol=0.06, rtol=0.05)
 
 

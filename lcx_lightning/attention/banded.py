@@ -26,14 +26,14 @@ def attend_banded(
     q = q * scale
     if rope.logit_scale is not None:
         q = q * rope.logit_scale[:, None, :, None].to(q.dtype)
-    reaches = [_span(band, rope, slice(0, q.shape[2])) for band in rope.bands]
+    reaches = [span_of(band, rope, slice(0, q.shape[2])) for band in rope.bands]
     q_rotated = [rotate(q, tables) for tables in rope.query_tables]
     k_rotated = [_rotate_span(k, tables, reach) for tables, reach in zip(rope.key_tables, reaches, strict=True)]
     outputs = []
     for block in _blocks(q.shape[2]):
         scores, values = [], []
         for q_b, k_b, band, reach in zip(q_rotated, k_rotated, rope.bands, reaches, strict=True):
-            span = _span(band, rope, block)
+            span = span_of(band, rope, block)
             k_span = k_b[:, :, span.start - reach.start : span.stop - reach.start]
             logits = matmul_grouped(q_b[:, :, block], k_span.mT)
             scores.append(logits.masked_fill(~_visible(band, rope, block, span), torch.finfo(q.dtype).min))
@@ -48,7 +48,7 @@ def _blocks(queries: int) -> Iterator[slice]:
         yield slice(start, min(start + QUERY_BLOCK, queries))
 
 
-def _span(band: Band, rope: Rope, block: slice) -> slice:
+def span_of(band: Band, rope: Rope, block: slice) -> slice:
     """Return the slice of keys that the band can reach from a block of queries."""
     keys = rope.key_index.shape[1]
     first_query = keys - rope.query_index.shape[1]  # slot of the first query

@@ -1,0 +1,100 @@
+"""Benchmarks compare what they say, and keep what they found. No test measures a speed."""
+
+import itertools
+import json
+import math
+import sys
+import types
+
+import pytest
+import torch
+
+from experiments import bench, benchmarks
+from experiments.benchmarks import attention, measure
+from experiments.benchmarks.measure import Comparison, Options, costs, faster, grows, interleaved, peak_bytes, smaller
+
+
+def holding(megabytes):
+    """Return a call that holds so many megabytes for a moment, after having held twice as many."""
+    torch.ones(2 * megabytes * 2**18).sum()
+    return lambda: torch.ones(megabytes * 2**18).sum()
+
+
+def test_every_alternative_runs_once_a_round_and_the_first_round_does_not_count():
+    ran = []
+    calls = {name: lambda name=name: ran.append(name) for name in "ab"}
+    seconds = interleaved(calls, repeats=3)
+    assert ran == ["a", "b"] * 4
+    assert {name: len(taken) for name, taken in seconds.items()} == {"a": 3, "b": 3}
+
+
+def test_the_time_is_that_of_the_call(monkeypatch):
+    clock = itertools.count()
+    monkeypatch.setattr(measure.time, "perf_counter", lambda: float(next(clock) ** 2))
+    assert interleaved({"a": lambda: None}, repeats=2) == {"a": [4.0 - 1.0, 16.0 - 9.0]}
+
+
+def test_a_ratio_is_the_median_over_rounds_with_the_least_and_the_largest():
+    seconds = {"ours": [1.0, 2.0, 4.0], "theirs": [6.0, 8.0, 40.0]}
+    row = faster("ours", "theirs", seconds, 5)
+    assert (row.ratio, row.low, row.high, row.value, row.other) == (6.0, 4.0, 10.0, 2.0, 8.0)
+    assert row.reached
+    assert not faster("ours", "theirs", seconds, 7).reached
+    row = costs("theirs", "ours", seconds, 6)
+    assert (row.ratio, row.low, row.high, row.value, row.other) == (6.0, 4.0, 10.0, 8.0, 2.0)
+    assert row.reached
+    assert not costs("theirs", "ours", seconds, 5).reached
+
+
+def test_a_share_of_memory_is_ours_over_theirs():
+    row = smaller("ours", "theirs", {"ours": 2**20, "theirs": 2**22}, 0.25)
+    assert (row.ratio, row.value, row.other, row.unit) == (0.25, 1.0, 4.0, "MiB")
+    assert row.reached
+
+
+@pytest.mark.parametrize("power", [1.0, 1.5, 2.0])
+def test_the_slope_of_growth_is_its_power(power):
+    sizes = (8, 16, 64)
+    row = grows("ours", "itself", {n: [n**power, 3 * n**power, 2 * n**power] for n in sizes}, 1.1)
+    assert (row.ratio, row.low, row.high) == pytest.approx((power, power, power))
+    assert row.reached == (power <= 1.1)
+    assert row.value / row.other == pytest.approx(8**power)
+
+
+def test_peak_memory_is_that_of_the_call_and_not_of_what_was_held_before_it():
+    peak = peak_bytes(holding, 64)
+    assert 60 * 2**20 < peak < 90 * 2**20
+
+
+def test_a_benchmark_prints_its_ratios_and_keeps_them(monkeypatch, tmp_path, capsys):
+    row = Comparison("ours", "theirs", "s", 1.0, 6.0, 6.0, 5.5, 6.5, 5.0, at_least=True)
+    told = []
+
+    def run(options):
+        told.append(options)
+        return [row]
+
+    name = "experiments.benchmarks.attention"
+    monkeypatch.setitem(sys.modules, name, types.SimpleNamespace(run=run))
+    threads = str(torch.get_num_threads())
+    options = ["--repeats", "3", "--quick", "--threads", threads, "--results-dir", str(tmp_path)]
+    assert bench.main(["attention", *options]) == 0
+    assert told == [Options(device="cpu", repeats=3, quick=True)]
+    assert "reached" in capsys.readouterr().out
+    kept = json.loads((tmp_path / "bench" / "attention.json").read_text())
+    assert kept["comparisons"] == [row.as_row()]
+    assert kept["quick"] is True
+    assert kept["machine"]["torch"] == torch.__version__
+
+
+def test_a_file_of_the_folder_is_a_benchmark_and_the_frame_is_none():
+    assert "attention" in bench.offered()
+    assert "measure" not in bench.offered()
+    assert benchmarks.__doc__ is not None
+
+
+@torch.no_grad()
+def test_the_alternative_that_holds_its_logits_attends_to_the_same_keys():
+    tokens = 3 * attention.WINDOW
+    torch.testing.assert_close(attention.materialised(tokens, "cpu")(), attention.banded(tokens, "cpu")())
+    assert math.prod(attention.dense(64, "cpu")().shape) == 64 * attention.HEADS * attention.DIM
