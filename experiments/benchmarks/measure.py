@@ -1,0 +1,147 @@
+"""Time and memory of callables, and what a comparison of two of them says."""
+
+import multiprocessing
+import platform
+import re
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True)
+class Options:
+    """What every benchmark is told."""
+
+    device: str = "cpu"
+    repeats: int = 5  # rounds; in each one every alternative runs once
+    quick: bool = False  # sizes that take seconds and show that it runs; their figures mean nothing
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One ratio against a named alternative, measured in the same process and the same rounds."""
+
+    what: str
+    against: str
+    unit: str  # of value and other: "s", "MiB" ...
+    value: float  # of what, the median
+    other: float  # of the alternative, the median
+    ratio: float
+    low: float  # least ratio of any round
+    high: float  # largest ratio of any round
+    goal: float
+    at_least: bool  # whether the goal is the least wanted, or the most
+
+    @property
+    def reached(self) -> bool:
+        """Whether the ratio is as wanted."""
+        return self.ratio >= self.goal if self.at_least else self.ratio <= self.goal
+
+    def as_row(self) -> dict[str, Any]:
+        """What the JSON file keeps."""
+        return asdict(self) | {"reached": self.reached}
+
+
+def faster(what: str, against: str, seconds: dict[str, list[float]], goal: float) -> Comparison:
+    """How many times as fast `what` is, of the interleaved times of both: the median over rounds, at least `goal`."""
+    return _compare(what, against, seconds, goal, at_least=True)
+
+
+def costs(what: str, against: str, seconds: dict[str, list[float]], goal: float) -> Comparison:
+    """How many times the time of `against` that `what` takes: the median over rounds, at most `goal`."""
+    return _compare(what, against, seconds, goal, at_least=False)
+
+
+def smaller(what: str, against: str, peaks: dict[str, int], goal: float) -> Comparison:
+    """What share of the peak memory of `against` that `what` takes, of bytes of both: at most `goal`."""
+    ratio = peaks[what] / peaks[against]
+    value, other = peaks[what] / 2**20, peaks[against] / 2**20
+    return Comparison(what, against, "MiB", value, other, ratio, ratio, ratio, goal, at_least=False)
+
+
+def interleaved(
+    alternatives: dict[str, Callable[[], object]], repeats: int, device: str = "cpu"
+) -> dict[str, list[float]]:
+    """Seconds of each alternative in each round, after one round that does not count.
+
+    All alternatives run once in every round, so that what else the machine does meets them alike.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in alternatives}
+    for taken in range(repeats + 1):
+        for name, call in alternatives.items():
+            wait_for(device)
+            start = time.perf_counter()
+            call()
+            wait_for(device)
+            if taken:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def wait_for(device: str) -> None:
+    """Return when everything that was queued on the device is done."""
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def peak_bytes(prepare: Callable[..., Callable[[], object]], *arguments: Any, device: str = "cpu") -> int:
+    """Most bytes that a call takes above what its process held before it, in a fresh process.
+
+    Args:
+        prepare: Makes the inputs and returns the call to measure. A function of a module, since the process imports it.
+        arguments: Of `prepare`, picklable.
+        device: "cpu" measures resident memory, "cuda" what torch has allocated there.
+    """
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_peak_of, (prepare, arguments, device, torch.get_num_threads()))
+
+
+def machine(device: str) -> dict[str, Any]:
+    """What the figures were measured on."""
+    cpu = Path("/proc/cpuinfo")
+    names = re.findall(r"model name\s*: (.*)", cpu.read_text()) if cpu.exists() else []
+    gpu = torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else None
+    return {
+        "cpu": names[0] if names else platform.processor(),
+        "threads": torch.get_num_threads(),
+        "gpu": gpu,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def _compare(what: str, against: str, seconds: dict[str, list[float]], goal: float, *, at_least: bool) -> Comparison:
+    ours, theirs = seconds[what], seconds[against]
+    pairs = list(zip(theirs, ours, strict=True) if at_least else zip(ours, theirs, strict=True))
+    ratios = [above / below for above, below in pairs]
+    value, other = statistics.median(ours), statistics.median(theirs)
+    return Comparison(
+        what, against, "s", value, other, statistics.median(ratios), min(ratios), max(ratios), goal, at_least
+    )
+
+
+def _peak_of(prepare: Callable[..., Callable[[], object]], arguments: tuple, device: str, threads: int) -> int:
+    torch.set_num_threads(threads)
+    call = prepare(*arguments)
+    if torch.device(device).type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        call()
+        return torch.cuda.max_memory_allocated(device) - before
+    # not ru_maxrss: a child inherits the one of its parent. 5 sets the high-water mark to what is resident now
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _resident("VmRSS")
+    call()
+    return _resident("VmHWM") - before
+
+
+def _resident(field: str) -> int:
+    """Bytes that a field of this process's status says."""
+    found = re.search(rf"{field}:\s*(\d+) kB", Path("/proc/self/status").read_text())
+    assert found is not None
+    return int(found[1]) * 1024
