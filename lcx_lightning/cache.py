@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import Cache, DynamicLayer
@@ -12,6 +12,9 @@ from lcx_lightning.patterns.base import Band, Pattern
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+
+ROOM = 64  # tokens that are added before what is no longer seen is dropped: dropping copies what is held
 
 
 class Sizes(NamedTuple):
@@ -42,13 +45,14 @@ class Pass(NamedTuple):
     """What a forward pass leaves in the cache."""
 
     slots: int  # keys that the pass attends to
-    kept: Int[Tensor, "rows held"]  # which of them are kept
+    kept: Int[Tensor, "rows held"] | None  # which of them are kept; None: all, for now
     held: Held
 
 
 class BandedCache(Cache):
     """Hold the first `sink_tokens` and the last `window` - 1 tokens of each row, unrotated, however long the text.
 
+    Up to `ROOM` tokens besides wait to be dropped together, so that most tokens are added without a copy of the others.
     Logits are those of a cache that holds everything: no later query sees another key. In a batch each row has its own
     sinks and window, wherever its padding is. Padding is told by the attention mask, as ever: that of the whole text,
     or none where nothing is padded. Keys that have been dropped do not come back, so a text cannot be shortened:
@@ -63,7 +67,7 @@ class BandedCache(Cache):
     """
 
     def __init__(self, pattern: Pattern) -> None:
-        super().__init__(layer_class_to_replicate=DynamicLayer)
+        super().__init__(layer_class_to_replicate=RoomyLayer)
         self._sizes = sizes_of(pattern)
         self._held: Held | None = None
         self._pass: Pass | None = None
@@ -86,8 +90,11 @@ class BandedCache(Cache):
         new = (lengths[:, None] + added.cumsum(dim=-1) - 1).clamp(min=0)
         valid, index = torch.cat([valid, added], dim=1), torch.cat([index, new], dim=1)
         lengths = lengths + added.sum(dim=-1)
-        kept = self._kept(valid, index, lengths)
-        after = Held(index.gather(1, kept), valid.gather(1, kept), lengths, held.slots + added.shape[1])
+        slots, kept = held.slots + added.shape[1], self._kept(valid, index, lengths)
+        if kept is None:
+            after = Held(index, valid, lengths, slots)
+        else:
+            after = Held(index.gather(1, kept), valid.gather(1, kept), lengths, slots)
         self._pass = Pass(valid.shape[1], kept, after)
         return valid, index
 
@@ -102,8 +109,9 @@ class BandedCache(Cache):
                 "A BandedCache is filled by passes of a model with a method, every one to its end: attach a method, or "
                 "start again with a new cache."
             )
-        layer: Any = self.layers[layer_idx]
-        layer.keys, layer.values = _take(keys, made.kept), _take(values, made.kept)
+        if made.kept is not None:
+            layer: Any = self.layers[layer_idx]
+            layer.keys, layer.values = _with_room(keys, made.kept), _with_room(values, made.kept)
         self._held = made.held
         return keys, values
 
@@ -141,11 +149,13 @@ class BandedCache(Cache):
 
     def _kept(
         self, valid: Bool[Tensor, "rows keys"], index: Int[Tensor, "rows keys"], lengths: Int[Tensor, " rows"]
-    ) -> Int[Tensor, "rows held"]:
-        """Return the slots that the coming queries can see, the last ones of every row being those."""
+    ) -> Int[Tensor, "rows held"] | None:
+        """Return the slots that the coming queries can see, the last ones of every row being those; None to wait."""
         first = lengths[:, None] - (self._sizes.window - 1)  # that the next query sees in its window
         seen = valid & ((index < self._sizes.sink_tokens) | (index >= first))
         most = int(seen.sum(dim=-1).max())
+        if seen.shape[1] - most <= ROOM:
+            return None
         return seen.int().argsort(dim=-1, stable=True)[:, seen.shape[1] - most :]
 
     def _check(self, pattern: Pattern) -> None:
@@ -161,6 +171,19 @@ class BandedCache(Cache):
             places, valid, lengths, slots = self._held
             rows = rows.to(places.device)
             self._held = Held(places[rows], valid[rows], lengths[rows], slots)
+
+
+class RoomyLayer(DynamicLayer):
+    """Keys and values of a layer, [batch, groups, tokens, dim], views of tensors with room for more tokens."""
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Return what is held with the given keys and values after it, and hold that."""
+        if not self.is_initialized or not _fits(self.keys, key_states):
+            return super().update(key_states, value_states, *args, **kwargs)
+        assert self.keys is not None
+        assert self.values is not None
+        self.keys, self.values = _appended(self.keys, key_states), _appended(self.values, value_states)
+        return self.keys, self.values
 
 
 def sizes_of(pattern: Pattern) -> Sizes:
@@ -200,8 +223,29 @@ def _nothing(added: Bool[Tensor, "rows added"]) -> Held:
     return Held(none.long(), none, none.sum(dim=-1), 0)
 
 
-def _take(x: Tensor, slots: Int[Tensor, "rows held"]) -> Tensor:
-    """Return the slots of each row of [batch, groups, keys, dim]."""
-    if len(slots) == 1:
-        return x.index_select(2, slots[0])
-    return x.take_along_dim(slots[:, None, :, None], dim=2)
+def _with_room(x: Float[Tensor, "batch groups keys dim"], kept: Int[Tensor, "rows held"]) -> Tensor:
+    """Return the slots `kept` of each row, a view of a tensor with room for more."""
+    held = kept.shape[1]
+    roomy = x.new_empty(*x.shape[:2], held + ROOM, x.shape[3])
+    if len(kept) == 1:
+        roomy[:, :, :held] = x.index_select(2, kept[0])
+    else:
+        roomy[:, :, :held] = x.take_along_dim(kept[:, None, :, None], dim=2)
+    return roomy[:, :, :held]
+
+
+def _fits(held: Tensor | None, added: Tensor) -> bool:
+    """Return whether tokens can be written after the held ones: there is room, and no gradient needs what was there."""
+    if held is None or held.ndim < 4 or added.requires_grad or held.requires_grad:
+        return False
+    if held.is_inference() and not torch.is_inference_mode_enabled():
+        return False
+    return held.shape[2] + added.shape[2] <= held.stride(1) // max(held.stride(2), 1)  # tokens of the tensor it views
+
+
+def _appended(held: Tensor, added: Tensor) -> Tensor:
+    """Return the view that goes on with the tokens `added`, which are written there."""
+    batch, groups, tokens, dim = held.shape
+    longer = held.as_strided((batch, groups, tokens + added.shape[2], dim), held.stride())
+    longer[:, :, tokens:] = added
+    return longer

@@ -4,6 +4,7 @@ import pytest
 import torch
 from transformers import DynamicCache
 
+from lcx_lightning import cache as cache_module
 from lcx_lightning.cache import BandedCache, smallest_cache
 from lcx_lightning.patterns.capped import Capped
 from lcx_lightning.patterns.causal import Causal
@@ -12,7 +13,7 @@ from lcx_lightning.patterns.lambda_top_k import LambdaTopK
 from lcx_lightning.patterns.self_extend import SelfExtend
 from lcx_lightning.patterns.streaming_llm import StreamingLLM
 
-TOKENS = 100
+TOKENS, ROOM = 100, 5
 IDS = torch.randint(1, 64, (2, TOKENS), generator=torch.Generator().manual_seed(0))
 SHAPES = {
     "limit as the window": Lambda(window=16, sink_tokens=3, distance_limit=16),
@@ -29,6 +30,12 @@ MASKS = {  # by slot of two rows, 106 slots
     "right": [(0, 100), (0, 50)],
     "both": [(0, 90), (80, 104)],
 }
+
+
+@pytest.fixture(autouse=True)
+def room(monkeypatch):
+    """Room for few tokens, so that short texts fill it often."""
+    monkeypatch.setattr(cache_module, "ROOM", ROOM)
 
 
 @pytest.fixture
@@ -121,15 +128,17 @@ def test_a_token_far_into_a_stream_has_the_logits_it_has_near_its_start(shaped, 
 
 @pytest.mark.parametrize("shape", SHAPES)
 @torch.no_grad()
-def test_no_layer_holds_more_than_sinks_and_a_window(shaped, shape):
+def test_no_layer_holds_more_than_sinks_a_window_and_a_little_room(shaped, shape):
     model, pattern = shaped(SHAPES[shape]), SHAPES[shape]
-    cache = small(model)
-    read(model, IDS, [7, 40, 41, 90, 100], cache)
-    for layer in cache.layers:
-        assert layer.keys.shape == layer.values.shape == (2, 2, pattern.sink_tokens + pattern.window - 1, 16)
+    cache, least = small(model), pattern.sink_tokens + pattern.window - 1
+    for start, end in zip([0, 7, *range(40, 100)], [7, *range(40, 101)], strict=True):
+        model(IDS[:, start:end], past_key_values=cache)
+        for layer in cache.layers:
+            assert layer.keys.shape == layer.values.shape
+            assert layer.keys.shape[2] <= least + ROOM
+            stored = max(x.untyped_storage().nbytes() for x in (layer.keys, layer.values))
+            assert stored <= 2 * 2 * 16 * 4 * (max(least, 40) + ROOM), "a view holds all that it views"
     assert cache.get_seq_length() == TOKENS
-    sizes = [x.untyped_storage().nbytes() for layer in cache.layers for x in (layer.keys, layer.values)]
-    assert sizes == [2 * 2 * 16 * 4 * (pattern.sink_tokens + pattern.window - 1)] * 4, "a view holds what it views"
 
 
 @torch.no_grad()
@@ -175,7 +184,7 @@ def test_generation_is_that_of_a_cache_that_holds_everything(shaped, options, le
         out = model.generate(ids, attention_mask=mask, **{"max_new_tokens": 30, "do_sample": False} | options | caches)
         results.append(out)
     assert torch.equal(ours[0], wanted[0])
-    assert given.layers[0].keys.shape[2] == 3 + 16 - 1
+    assert given.layers[0].keys.shape[2] <= 3 + 16 - 1 + ROOM
 
 
 def test_a_method_with_a_window_generates_from_a_small_cache_and_another_from_all_keys(extended):

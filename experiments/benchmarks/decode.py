@@ -13,6 +13,7 @@ from lcx_lightning.cache import smallest_cache
 from lcx_lightning.evaluation.streaming import stream_nll
 
 LAYERS, HEADS, DIM = 4, 8, 64
+VOCABULARY = 4096  # with 32,000 the head would be most of so small a model
 WINDOW, SINK_TOKENS = 512, 10
 CHUNK = 1024  # tokens of a pass over a prompt or a stream
 NEW = 8  # tokens decoded in each round
@@ -20,7 +21,7 @@ GROWING, FIXED = "dense, DynamicCache", "dense, StaticCache"
 
 
 def run(options: Options) -> list[Comparison]:
-    """Compare a token at the end of a long context, one row, float32; and the memory of a long stream and a short one."""
+    """Compare a token at the end of a context, one row, float32; and the memory of a long stream and a short one."""
     short, long = (1024, 4096) if options.quick else (1024, 32_768)
     near, far = f"Lambda at {short:,}", f"Lambda at {long:,}"
     seconds = interleaved(
@@ -87,13 +88,18 @@ def stream(tokens: int, device: str) -> Callable[[], float]:
 
 
 def llama(layers: int, heads: int, device: str) -> PreTrainedModel:
-    """Return a Llama with random weights and heads of 64, vocabulary 32,000."""
+    """Return a Llama with random weights and heads of 64."""
     torch.manual_seed(0)
-    sizes = {"hidden_size": heads * DIM, "intermediate_size": 2 * heads * DIM + 3 * heads * DIM // 4}
     config = LlamaConfig(
-        **sizes, num_hidden_layers=layers, num_attention_heads=heads, vocab_size=32_000, max_position_embeddings=4096
+        hidden_size=heads * DIM,
+        intermediate_size=2 * heads * DIM + 3 * heads * DIM // 4,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        vocab_size=VOCABULARY,
+        max_position_embeddings=4096,
     )
-    return LlamaForCausalLM._from_config(config, attn_implementation="sdpa").to(device).eval()
+    model = LlamaForCausalLM._from_config(config, attn_implementation="sdpa").eval()
+    return model.to(device)  # pyright: ignore[reportArgumentType]
 
 
 def with_lambda(model: PreTrainedModel) -> PreTrainedModel:
@@ -105,4 +111,4 @@ def random_chunks(tokens: int, device: str) -> Iterator[Tensor]:
     """Yield random tokens, chunk by chunk."""
     generator = torch.Generator(device).manual_seed(0)
     for start in range(0, tokens, CHUNK):
-        yield torch.randint(32_000, (1, min(CHUNK, tokens - start)), generator=generator, device=device)
+        yield torch.randint(VOCABULARY, (1, min(CHUNK, tokens - start)), generator=generator, device=device)
