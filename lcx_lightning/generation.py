@@ -1,14 +1,24 @@
-"""Generation at one scale factor: that of the longest length, so that no key in the cache is of another."""
+"""Generation at one scale factor, that of the longest length, and with the smallest cache that serves the pattern."""
 
 from typing import Any
 
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from lcx_lightning.cache import smallest_cache
+
+CHOSEN = ("past_key_values", "cache_implementation", "assistant_model", "prompt_lookup_num_tokens")
+
 
 def generate_at_one_factor(model: PreTrainedModel, inputs: Tensor | None = None, *args: Any, **kwargs: Any) -> Any:
-    """Call the model's own `generate`, every pass of which has the scale factor of the last one."""
+    """Call the model's own `generate`, every pass of which has the scale factor of the last one.
+
+    The cache is the smallest one that serves, unless another is asked for, or tokens are to be taken back.
+    """
     base = model.base_model
+    settings = vars(kwargs.get("generation_config") or (args[0] if args else None) or model.generation_config) | kwargs
+    if settings.get("use_cache", True) and not any(settings.get(name) is not None for name in CHOSEN):
+        kwargs["past_key_values"] = smallest_cache(model)
     vars(base)["planned_length"] = _planned_length(model, inputs, *args, **kwargs)
     try:
         return type(model).generate(model, inputs, *args, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]

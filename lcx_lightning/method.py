@@ -1,7 +1,7 @@
 """A context-extension method: scaling x positions x temperature x pattern."""
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from lcx_lightning.attention.rope import Rope
@@ -27,7 +27,14 @@ class Method(nn.Module):
         super().__init__()
         self.scaling, self.positions, self.temperature, self.pattern = scaling, positions, temperature, pattern
 
-    def rope(self, valid: Bool[Tensor, "rows keys"], queries: int, draw: int | None = None, to_come: int = 0) -> Rope:
+    def rope(
+        self,
+        valid: Bool[Tensor, "rows keys"],
+        queries: int,
+        draw: int | None = None,
+        to_come: int = 0,
+        index: Int[Tensor, "rows keys"] | None = None,
+    ) -> Rope:
         """Return the positions of one forward pass.
 
         Args:
@@ -36,6 +43,7 @@ class Method(nn.Module):
             queries: The queries are the last so many tokens.
             draw: Seed of a training placement; None places as in evaluation.
             to_come: Tokens that every row is still to be given: its factor is that of its length with them.
+            index: Place of each key in its text, where a cache holds some of them only. None: no key is missing.
 
         Raises:
             ValueError: If the method is in training and samples positions, but was given no draw, or the context is
@@ -47,11 +55,11 @@ class Method(nn.Module):
                 "to the model, a number that changes every step, or call eval()."
             )
         spec = self.scaling.spec
-        index = (valid.cumsum(dim=-1) - 1).clamp(min=0)
+        if index is None:
+            index = (valid.cumsum(dim=-1) - 1).clamp(min=0)
         lengths = index.amax(dim=-1) + 1
         self._check_reach(lengths + to_come)
-        place = self.positions.place(lengths + to_come, spec.pretrain_length, draw)
-        positions = place.positions.expand(len(index), -1).gather(1, index)
+        factor, positions = self._placed(index, lengths + to_come, draw)
         bands, query_index = self.pattern.bands(), index[:, -queries:]
         visible = torch.stack([band.keys_seen(query_index) for band in bands]).sum(dim=0)
         return Rope(
@@ -59,12 +67,22 @@ class Method(nn.Module):
             positions=positions,
             valid=valid,
             queries=queries,
-            inv_freq=self.scaling(place.factor.float()),
-            feature_scale=spec.feature_scale * self.temperature.feature_scale(place.factor),
+            inv_freq=self.scaling(factor.float()),
+            feature_scale=spec.feature_scale * self.temperature.feature_scale(factor),
             logit_scale=self.temperature.logit_scale(visible, spec.pretrain_length),
             bands=bands,
             selection=self.pattern.selection(),
         )
+
+    def _placed(
+        self, index: Int[Tensor, "rows keys"], lengths: Int[Tensor, " rows"], draw: int | None
+    ) -> tuple[Float[Tensor, " factors"], Float[Tensor, "rows keys"]]:
+        """Return factor and positions. In evaluation without a table of all tokens before: their text has no end."""
+        length = self.scaling.spec.pretrain_length
+        if draw is None or not self.positions.samples:
+            return self.positions.evaluation_factor(lengths, length), index.double()
+        place = self.positions.place(lengths, length, draw)
+        return place.factor, place.positions.expand(len(index), -1).gather(1, index)
 
     def reach(self, pretrain_length: int) -> int | None:
         """Return the longest context in tokens that positions and pattern both reach, or None if there is no end."""

@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor, nn
 
 from lcx_lightning.attention.attend import attend
 from lcx_lightning.attention.layer import half_split, latest, unrotated, within
 from lcx_lightning.attention.rope import Rope
+from lcx_lightning.cache import BandedCache
 from lcx_lightning.families import FAMILIES
 from lcx_lightning.method import Method
 
@@ -50,16 +52,35 @@ def insert_rope(base: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict
     given |= given.pop("kwargs", {})
     tokens = given["input_ids"] if given.get("inputs_embeds") is None else given["inputs_embeds"]
     cache, mask, queries = given.get("past_key_values"), given.get("attention_mask"), tokens.shape[1]
-    if mask is None or bool(mask.all()):
-        keys = queries + (0 if cache is None else cache.get_seq_length())
-        mask = torch.ones(1, keys, dtype=torch.bool, device=tokens.device)
-    if mask.ndim != 2:
+    if mask is not None and mask.ndim != 2:
         raise ValueError(
             f"A mask says which keys are padding, [batch, keys]: this one has the shape {list(mask.shape)}."
         )
     method: Method = base.method  # pyright: ignore[reportAssignmentType]
-    to_come = max(vars(base).get("planned_length", 0) - mask.shape[1], 0)
-    return args, kwargs | {"rope": method.rope(mask.bool(), queries, draw, to_come)}
+    slots = queries + (0 if cache is None else cache.get_seq_length())
+    if isinstance(cache, BandedCache):
+        valid, index = cache.keys(method.pattern, _valid(_added(mask, slots, queries), queries, tokens.device))
+    else:
+        valid, index = _valid(mask, slots, tokens.device), None
+    to_come = max(vars(base).get("planned_length", 0) - slots, 0)
+    return args, kwargs | {"rope": method.rope(valid, queries, draw, to_come, index)}
+
+
+def _valid(mask: Tensor | None, slots: int, device: torch.device) -> Bool[Tensor, "rows slots"]:
+    """Return False on padding; one row where there is none."""
+    if mask is None or bool(mask.all()):
+        return torch.ones(1, slots, dtype=torch.bool, device=device)
+    return mask.bool()
+
+
+def _added(mask: Tensor | None, slots: int, queries: int) -> Tensor | None:
+    """Return the part of a mask of all `slots` that is of the queries: the cache knows the padding before them."""
+    if mask is not None and mask.shape[1] != slots:
+        raise ValueError(
+            f"The mask is of {mask.shape[1]} tokens, and there are {slots} with those that the cache has been given: "
+            "pass the mask of the whole text."
+        )
+    return None if mask is None else mask[:, -queries:]
 
 
 def leave_rope(base: Any, _args: tuple, kwargs: dict) -> None:

@@ -2,7 +2,7 @@
 
 from jaxtyping import install_import_hook
 
-CHECKED = ("scaling", "positions", "temperature", "patterns", "attention", "method")
+CHECKED = ("scaling", "positions", "temperature", "patterns", "attention", "method", "cache")
 BEARTYPE = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"  # an int serves as a float
 install_import_hook([f"lcx_lightning.{name}" for name in CHECKED], BEARTYPE)  # before they are imported
 

@@ -14,6 +14,7 @@ from lcx_lightning.evaluation import nll
 from lcx_lightning.evaluation.base import run
 from lcx_lightning.evaluation.growing_context import GrowingContext
 from lcx_lightning.evaluation.nll import token_nll
+from lcx_lightning.evaluation.streaming import Streaming, stream_nll
 from lcx_lightning.families import FAMILIES
 from lcx_lightning.results import records
 
@@ -201,3 +202,49 @@ def test_the_protocol_of_the_config_file_scores_half_of_the_shortest_context_at_
     assert settings.last <= 128 * settings.multiples[0] / 2
     assert instantiate(settings).lengths(128) == [128 * m for m in settings.multiples]
     assert math.log2(settings.multiples[-1]) == 5  # to 32 times the pretraining length
+
+
+# Streaming
+
+
+def streaming(**changes):
+    settings = {"multiples": [1, 2, 3], "windows": 4, "split": "test", "seed": 0, "chunk": 13}
+    return Streaming(**settings | changes)
+
+
+@pytest.mark.parametrize("name", ["pretrained", "lm_infinite", "streaming_llm", "yarn", "self_extend"])
+@pytest.mark.parametrize("sizes", [(100,), (1, 99), (7, 1, 40, 52)])
+def test_the_losses_of_a_stream_are_those_of_one_pass(extended, name, sizes):
+    model, ids = extended(name), torch.randint(0, 64, (2, 100), generator=torch.Generator().manual_seed(0))
+    losses = torch.cat(list(stream_nll(model, ids.split(sizes, dim=1))), dim=1)
+    assert losses.dtype == torch.float32
+    torch.testing.assert_close(losses.double(), by_hand(model, ids), rtol=0, atol=1e-5)
+
+
+def test_the_rows_of_a_stream_share_out_its_tokens_by_depth(extended, data):
+    model = extended("lm_infinite")
+    rows = all_rows(streaming().pieces(data, LENGTH, None), model)
+    documents = {d.name: Letters().encode(d.text) for d in data.corpus.documents("test")}
+    assert len(rows) == 4 * 3
+    for row in rows:
+        text = documents[row["document"]][: row["window"]]
+        losses = by_hand(model, torch.tensor([[Letters.bos, *text[len(text) - 95 :]]]))[0]
+        start, end = {32: (0, 31), 64: (31, 63), 96: (63, 95)}[row["context_length"]]
+        assert row["n"] == end - start
+        assert row["value"] == pytest.approx(float(losses[start:end].sum()), abs=1e-4)
+        assert (row["evaluation"], row["protocol"], row["metric"]) == ("streaming", "streaming", "nll")
+
+
+def test_a_stream_ends_where_the_method_does_on_the_same_tokens(extended, data):
+    model = extended("lm_infinite")
+    rows, short = (all_rows(streaming().pieces(data, LENGTH, reach), model) for reach in (None, 70))
+    kept = [row for row in rows if row["context_length"] <= 64]
+    assert [row | {"value": None} for row in short] == [row | {"value": None} for row in kept]
+    assert [row["value"] for row in short] == pytest.approx([row["value"] for row in kept], abs=1e-4)
+    assert streaming().pieces(data, LENGTH, 20) == []
+
+
+@pytest.mark.parametrize("changes", [{"multiples": []}, {"multiples": [0]}, {"windows": 0}, {"chunk": 1}])
+def test_a_stream_says_what_it_needs(changes):
+    with pytest.raises(ValueError, match="Streaming needs multiples"):
+        streaming(**changes)

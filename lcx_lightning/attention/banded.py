@@ -54,6 +54,7 @@ def span_of(band: Band, rope: Rope, block: slice) -> slice:
     first_query = keys - rope.query_index.shape[1]  # slot of the first query
     stop = first_query + block.stop - band.min_distance  # two tokens are at least their distance of slots apart
     if band.first_keys is not None:
+        stop = keys if rope.sparse else stop  # sinks stand nearer than they are
         stop = min(stop, rope.leading + rope.inner + band.first_keys)
     if band.max_distance is None:
         return slice(0, max(stop, 0))

@@ -15,7 +15,7 @@ def within(rope: Rope, window: int | None) -> Rope:
 
     None sees everything. A window that holds all keys cuts nothing.
     """
-    if window is None or window >= rope.key_index.shape[1]:
+    if window is None or (window >= rope.key_index.shape[1] and not rope.sparse):
         return rope
     kept = [i for i, band in enumerate(rope.bands) if band.min_distance < window]
     cut = copy.copy(rope)

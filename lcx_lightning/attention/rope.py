@@ -52,6 +52,7 @@ class Rope:
         self.key_index, self.query_index = index, index[:, -queries:]
         self.key_pos, self.query_pos = positions, positions[:, -queries:]
         self.key_valid, self.padded = valid, not bool(valid.all())
+        self.sparse = bool((valid.sum(dim=1) <= index.amax(dim=1)).any())  # tokens of a text are missing among the keys
         self.leading, self.inner = _padding(valid) if self.padded else (0, 0)
         self.consecutive = bool((positions == index).all())
         self.inv_freq, self.feature_scale, self.logit_scale = inv_freq, feature_scale, logit_scale

@@ -17,12 +17,19 @@ LOGITS = 2**25  # at once: 128 MiB of float32
 def token_nll(model: "PreTrainedModel", ids: Int[Tensor, "rows tokens"]) -> Float[Tensor, "rows tokens-1"]:
     """Return the negative log-likelihood in nats of every token after the first, float32, in one pass."""
     hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
+    return token_losses(model, hidden, ids[:, 1:])
+
+
+def token_losses(
+    model: "PreTrainedModel", hidden: Float[Tensor, "rows tokens dim"], targets: Int[Tensor, "rows tokens"]
+) -> Float[Tensor, "rows tokens"]:
+    """Return the negative log-likelihood in nats, float32, of the token that each hidden state is to predict."""
     head = model.get_output_embeddings()
     assert head is not None
     scale = getattr(model.config, "logit_scale", None) or 1.0  # of Cohere, which applies it after the head
-    chunk = max(1, LOGITS // (len(ids) * model.config.vocab_size))
+    chunk = max(1, LOGITS // (len(targets) * model.config.vocab_size))
     parts = [
         cross_entropy(head(h).float().flatten(0, 1) * scale, t.flatten(), reduction="none").view_as(t)
-        for h, t in zip(hidden.split(chunk, dim=1), ids[:, 1:].split(chunk, dim=1), strict=True)
+        for h, t in zip(hidden.split(chunk, dim=1), targets.split(chunk, dim=1), strict=True)
     ]
     return torch.cat(parts, dim=1)

@@ -21,14 +21,21 @@ class PositionScheme(abc.ABC):
     samples = False  # True if training places tokens at random
 
     @abc.abstractmethod
+    def evaluation_factor(self, lengths: Int[Tensor, " rows"], pretrain_length: int) -> Float[Tensor, " factors"]:
+        """Return the scale factor of rows of `lengths` tokens in evaluation, where token m stands at m.
+
+        A single factor serves every row.
+        """
+
     def place(self, lengths: Int[Tensor, " rows"], pretrain_length: int, draw: int | None) -> Placement:
-        """Return where the tokens of rows of `lengths` tokens stand.
+        """Return where the tokens of rows of `lengths` tokens stand: a scheme that samples says where in training.
 
         Args:
             lengths: Tokens in context, of every row; factors and positions come back on the same device.
             pretrain_length: Tokens; L in the papers.
             draw: Seed of a training placement: equal draws give equal placements. None places as in evaluation.
         """
+        return Placement(self.evaluation_factor(lengths, pretrain_length), consecutive(lengths))
 
     def reach(self, pretrain_length: int) -> int | None:
         """Return the longest context in tokens that the scheme can place in evaluation, or None if there is no end."""

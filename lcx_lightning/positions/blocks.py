@@ -3,7 +3,7 @@
 import math
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from lcx_lightning.positions.base import Placement, PositionScheme, check_factor, consecutive
@@ -36,8 +36,11 @@ class SampledBlocks(PositionScheme):
             )
         self.max_factor, self.min_factor, self.blocks = max_factor, math.ceil(min_factor), blocks
 
+    def evaluation_factor(self, lengths: Int[Tensor, " rows"], pretrain_length: int) -> Float[Tensor, " factors"]:
+        return whole_factor(lengths, pretrain_length, self.min_factor, self.max_factor)
+
     def place(self, lengths: Int[Tensor, " rows"], pretrain_length: int, draw: int | None) -> Placement:
-        factor = whole_factor(lengths, pretrain_length, self.min_factor, self.max_factor)
+        factor = self.evaluation_factor(lengths, pretrain_length)
         if draw is None:
             return Placement(factor, consecutive(lengths))
         generator = torch.Generator().manual_seed(draw)

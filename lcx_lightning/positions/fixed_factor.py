@@ -1,9 +1,10 @@
 """Fixed factor: one scale factor for every length (Position Interpolation, arXiv:2306.15595)."""
 
-from jaxtyping import Int
+import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from lcx_lightning.positions.base import Placement, PositionScheme, check_factor, consecutive
+from lcx_lightning.positions.base import PositionScheme, check_factor
 
 
 class FixedFactor(PositionScheme):
@@ -20,6 +21,5 @@ class FixedFactor(PositionScheme):
         check_factor(factor)
         self.factor = factor
 
-    def place(self, lengths: Int[Tensor, " rows"], pretrain_length: int, draw: int | None) -> Placement:
-        positions = consecutive(lengths)
-        return Placement(positions.new_full((1,), self.factor), positions)
+    def evaluation_factor(self, lengths: Int[Tensor, " rows"], pretrain_length: int) -> Float[Tensor, " factors"]:
+        return lengths.new_full((1,), self.factor, dtype=torch.float64)

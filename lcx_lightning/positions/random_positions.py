@@ -1,7 +1,7 @@
 """Random positions: train on an ordered random subset of long positions (Ruoss et al. 2023, arXiv:2305.16843)."""
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from lcx_lightning.positions.base import Placement, PositionScheme, check_factor, consecutive, sampled_span
@@ -25,6 +25,9 @@ class RandomPositions(PositionScheme):
     def __init__(self, *, factor: float) -> None:
         check_factor(factor)
         self.factor = factor
+
+    def evaluation_factor(self, lengths: Int[Tensor, " rows"], pretrain_length: int) -> Float[Tensor, " factors"]:
+        return lengths.new_full((1,), self.factor, dtype=torch.float64)
 
     def place(self, lengths: Int[Tensor, " rows"], pretrain_length: int, draw: int | None) -> Placement:
         positions = consecutive(lengths)

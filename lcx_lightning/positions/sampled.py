@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lcx_lightning.positions.base import Placement, PositionScheme, check_factor, consecutive
+from lcx_lightning.positions.base import Placement, PositionScheme, check_factor
 
 SPREADS = ("real", "whole", "consecutive")
 
@@ -40,10 +40,13 @@ class SampledPositions(PositionScheme):
             raise ValueError(f"Sampled positions are spread in one way of {', '.join(SPREADS)}; got {spread!r}.")
         self.max_factor, self.whole_factors, self.spread, self.clamp = int(max_factor), whole_factors, spread, clamp
 
+    def evaluation_factor(self, lengths: Int[Tensor, " rows"], pretrain_length: int) -> Float[Tensor, " factors"]:
+        served = lengths.clamp(max=self.max_factor * pretrain_length) if self.clamp else lengths
+        return whole_factor(served, pretrain_length, 1, self.max_factor)
+
     def place(self, lengths: Int[Tensor, " rows"], pretrain_length: int, draw: int | None) -> Placement:
         if draw is None:
-            served = lengths.clamp(max=self.max_factor * pretrain_length) if self.clamp else lengths
-            return Placement(whole_factor(served, pretrain_length, 1, self.max_factor), consecutive(lengths))
+            return super().place(lengths, pretrain_length, draw)
         generator = torch.Generator().manual_seed(draw)
         factor = self._factor(generator)
         positions = self._positions(int(lengths.max()), factor, pretrain_length, generator).to(lengths.device)[None]

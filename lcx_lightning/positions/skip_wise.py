@@ -1,7 +1,7 @@
 """Skip-wise positions: train on short rows in chunks with gaps between (PoSE, Zhu et al. 2023, arXiv:2309.10400)."""
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from lcx_lightning.positions.base import Placement, PositionScheme, check_factor, consecutive, sampled_span
@@ -29,6 +29,9 @@ class SkipWisePositions(PositionScheme):
         if chunks < 2:
             raise ValueError(f"Skip-wise positions need chunks >= 2, got {chunks}: a single chunk skips nothing.")
         self.factor, self.chunks = factor, chunks
+
+    def evaluation_factor(self, lengths: Int[Tensor, " rows"], pretrain_length: int) -> Float[Tensor, " factors"]:
+        return lengths.new_full((1,), self.factor, dtype=torch.float64)
 
     def place(self, lengths: Int[Tensor, " rows"], pretrain_length: int, draw: int | None) -> Placement:
         positions = consecutive(lengths)

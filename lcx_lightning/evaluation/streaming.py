@@ -1,0 +1,107 @@
+"""Streaming perplexity: a text without end, read in chunks at constant memory (StreamingLLM, arXiv:2309.17453)."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lcx_lightning.cache import smallest_cache
+from lcx_lightning.data.source import LongContextData
+from lcx_lightning.data.windows import Window
+from lcx_lightning.evaluation.base import Evaluation, Piece, Record
+from lcx_lightning.evaluation.nll import token_losses
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@torch.inference_mode()
+def stream_nll(
+    model: "PreTrainedModel", chunks: Iterable[Int[Tensor, "rows tokens"]]
+) -> Iterator[Float[Tensor, "rows tokens"]]:
+    """Yield the negative log-likelihood in nats, float32, of the tokens of each chunk, all but the very first token.
+
+    The cache is the smallest one that serves the method: with a pattern of sinks and a window, memory does not grow
+    with the stream. A factor that goes by length grows with it, from chunk to chunk.
+    """
+    cache, last = smallest_cache(model), None
+    for ids in chunks:
+        hidden = model.base_model(input_ids=ids, past_key_values=cache, use_cache=True).last_hidden_state
+        if last is None:
+            yield token_losses(model, hidden[:, :-1], ids[:, 1:])
+        else:
+            yield token_losses(model, torch.cat([last, hidden[:, :-1]], dim=1), ids)
+        last = hidden[:, -1:].clone()
+
+
+class Streaming(Evaluation):
+    """One stream of each window, protocol `streaming`: the loss by depth, of the tokens from one length to the next.
+
+    The stream is BOS and the window's text; nothing is read twice. The row of a length has the tokens after the length
+    before it: does the loss stay where it was, however deep into the stream?
+
+    Args:
+        multiples: Depths in units of the pretraining length L.
+        windows: Streams, of different documents as far as those reach.
+        split: Of the corpus: test for results, validation for choosing recipes.
+        seed: Of the choice of windows.
+        chunk: Tokens of a pass.
+
+    Raises:
+        ValueError: If there are no multiples or no windows, or `chunk` is below 2.
+    """
+
+    def __init__(self, *, multiples: Sequence[float], windows: int, split: str, seed: int, chunk: int) -> None:
+        if not multiples or min(multiples) <= 0 or windows < 1 or chunk < 2:
+            raise ValueError(
+                "Streaming needs multiples of the pretraining length, windows >= 1 and chunk >= 2, "
+                f"got multiples={list(multiples)}, {windows=}, {chunk=}."
+            )
+        self._multiples, self._windows, self._chunk = sorted(multiples), windows, chunk
+        self._split, self._seed = split, seed
+
+    def lengths(self, pretrain_length: int) -> list[int]:
+        return [round(m * pretrain_length) for m in self._multiples]
+
+    def pieces(self, data: LongContextData, pretrain_length: int, reach: int | None) -> list[Piece]:
+        lengths = self.lengths(pretrain_length)
+        served = [length for length in lengths if reach is None or length <= reach]
+        windows = data.evaluation_windows(self._split, lengths[-1], self._windows, self._seed) if served else []
+        return [
+            Piece(
+                [self._row(data, window, start, end) for start, end in _segments(served)],
+                partial(self._compute, data=data, window=window, served=served, longest=lengths[-1]),
+            )
+            for window in windows
+        ]
+
+    def _row(self, data: LongContextData, window: Window, start: int, end: int) -> Record:
+        return {
+            "evaluation": "streaming",
+            "protocol": "streaming",
+            "dataset": f"{data.corpus.name}/{self._split}",
+            "document": window.document,
+            "window": window.end,
+            "context_length": end,
+            "metric": "nll",
+            "n": end - start,
+        }
+
+    def _compute(
+        self, model: "PreTrainedModel", data: LongContextData, window: Window, served: list[int], longest: int
+    ) -> list[Record]:
+        ids = data.window_ids([window], longest)[:, : served[-1]]
+        chunks = (chunk.to(model.device) for chunk in ids.split(self._chunk, dim=1))
+        nll = torch.cat([losses.double().cpu() for losses in stream_nll(model, chunks)], dim=1)[0]
+        return [
+            self._row(data, window, start, end) | {"value": float(nll[start - 1 : end - 1].sum())}
+            for start, end in _segments(served)
+        ]
+
+
+def _segments(lengths: list[int]) -> list[tuple[int, int]]:
+    """Return the tokens of each row, first and end; the very first token is predicted by none."""
+    return list(zip([1, *lengths[:-1]], lengths, strict=True))

@@ -1,0 +1,297 @@
+"""A small cache gives the logits of one that holds everything, and holds no more than sinks and a window."""
+
+import pytest
+import torch
+from transformers import DynamicCache
+
+from lcx_lightning import cache as cache_module
+from lcx_lightning.cache import BandedCache, smallest_cache
+from lcx_lightning.patterns.capped import Capped
+from lcx_lightning.patterns.causal import Causal
+from lcx_lightning.patterns.lambda_mask import Lambda
+from lcx_lightning.patterns.lambda_top_k import LambdaTopK
+from lcx_lightning.patterns.self_extend import SelfExtend
+from lcx_lightning.patterns.streaming_llm import StreamingLLM
+
+TOKENS, ROOM = 100, 5
+IDS = torch.randint(1, 64, (2, TOKENS), generator=torch.Generator().manual_seed(0))
+SHAPES = {
+    "limit as the window": Lambda(window=16, sink_tokens=3, distance_limit=16),
+    "limit beyond the window": Lambda(window=16, sink_tokens=3, distance_limit=40),
+    "limit inside the window": Lambda(window=16, sink_tokens=3, distance_limit=6),
+    "no limit": Lambda(window=16, sink_tokens=3, distance_limit=None),
+    "window": Lambda(window=7, sink_tokens=0, distance_limit=None),
+    "window of one": Lambda(window=1, sink_tokens=2, distance_limit=None),
+    "streaming": StreamingLLM(window=12, sink_tokens=4),
+}
+MASKS = {  # by slot of two rows, 106 slots
+    "none": [(0, 106), (0, 106)],
+    "left": [(6, 106), (40, 106)],
+    "right": [(0, 100), (0, 50)],
+    "both": [(0, 90), (80, 104)],
+}
+
+
+@pytest.fixture(autouse=True)
+def room(monkeypatch):
+    """Room for few tokens, so that short texts fill it often."""
+    monkeypatch.setattr(cache_module, "ROOM", ROOM)
+
+
+@pytest.fixture
+def shaped(extended):
+    """A function: a pattern and options of the model -> a tiny model that has it."""
+
+    def build(pattern, method="yarn", **architecture):
+        model = extended(method, **architecture)
+        model.base_model.method.pattern = pattern
+        return model
+
+    return build
+
+
+def close(actual, wanted):
+    torch.testing.assert_close(actual, wanted, atol=1e-5, rtol=1e-5)
+
+
+def read(model, ids, ends, cache, mask=None):
+    """Return the logits of a text that is read in chunks into a cache."""
+    logits, start = [], 0
+    for end in ends:
+        seen = None if mask is None else mask[:, :end]
+        logits.append(model(ids[:, start:end], attention_mask=seen, past_key_values=cache).logits)
+        start = end
+    return torch.cat(logits, dim=1)
+
+
+def small(model):
+    return BandedCache(model.base_model.method.pattern)
+
+
+# Exact
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("ends", [range(1, 101), [7, 40, 41, 90, 100], [100]], ids=["tokens", "chunks", "at once"])
+@torch.no_grad()
+def test_the_logits_are_those_of_a_cache_that_holds_everything(shaped, shape, ends):
+    model = shaped(SHAPES[shape])
+    close(read(model, IDS, ends, small(model)), model(IDS).logits)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("side", MASKS)
+@torch.no_grad()
+def test_padding_changes_no_logit(shaped, shape, side):
+    model = shaped(SHAPES[shape])
+    ids, mask = torch.zeros(2, 106, dtype=torch.int64), torch.zeros(2, 106, dtype=torch.int64)
+    for row, (start, end) in enumerate(MASKS[side]):
+        tokens = IDS[row].repeat(2)[: end - start]
+        ids[row, start:end], mask[row, start:end] = tokens, 1
+    ends = [5, 37, 38, 39, 60, *range(90, 107)]
+    full = read(model, ids, ends, DynamicCache(), mask)
+    close(read(model, ids, ends, small(model), mask)[mask.bool()], full[mask.bool()])
+
+
+@pytest.mark.parametrize("method", ["dynamic_ntk", "clex", "log_n", "dynamic_yarn"])
+@torch.no_grad()
+def test_factors_that_go_by_length_go_by_the_tokens_that_were_read_and_not_by_those_that_are_held(shaped, method):
+    model = shaped(SHAPES["limit as the window"], method)
+    ends = [20, 45, 46, 70, *range(90, 101)]
+    close(read(model, IDS, ends, small(model)), read(model, IDS, ends, DynamicCache()))
+
+
+@pytest.mark.parametrize("family", ["mistral", "qwen2", "stablelm", "smollm3", "glm"])
+@torch.no_grad()
+def test_a_native_window_ends_what_a_layer_sees_of_the_held_keys_too(shaped, family):
+    native = {"mistral": {"sliding_window": 20}}.get(family, {})
+    model = shaped(SHAPES["no limit"], model_type=family, **native)
+    close(read(model, IDS, [7, 40, *range(60, 101)], small(model)), model(IDS).logits)
+
+
+@pytest.mark.parametrize("at", [10_000, 10_000_000])
+@torch.no_grad()
+def test_a_token_far_into_a_stream_has_the_logits_it_has_near_its_start(shaped, at):
+    model = shaped(SHAPES["limit as the window"], "lm_infinite", num_hidden_layers=1)
+    cache = small(model)
+    near = read(model, IDS, range(1, 101), cache)[:, -1]
+    far = small(model)
+    read(model, IDS, range(1, 100), far)
+    held = far._held
+    window = held.places >= 3
+    far._held = held._replace(places=held.places + at * window, lengths=held.lengths + at)
+    close(model(IDS[:, 99:], past_key_values=far).logits[:, -1], near)
+
+
+# Small
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@torch.no_grad()
+def test_no_layer_holds_more_than_sinks_a_window_and_a_little_room(shaped, shape):
+    model, pattern = shaped(SHAPES[shape]), SHAPES[shape]
+    cache, least = small(model), pattern.sink_tokens + pattern.window - 1
+    for start, end in zip([0, 7, *range(40, 100)], [7, *range(40, 101)], strict=True):
+        model(IDS[:, start:end], past_key_values=cache)
+        for layer in cache.layers:
+            assert layer.keys.shape == layer.values.shape
+            assert layer.keys.shape[2] <= least + ROOM
+            stored = max(x.untyped_storage().nbytes() for x in (layer.keys, layer.values))
+            assert stored <= 2 * 2 * 16 * 4 * (max(least, 40) + ROOM), "a view holds all that it views"
+    assert cache.get_seq_length() == TOKENS
+
+
+@torch.no_grad()
+def test_a_pass_far_into_a_stream_makes_nothing_of_the_length_of_the_stream(shaped, monkeypatch):
+    model = shaped(SHAPES["limit as the window"], "lm_infinite")
+    cache, sizes = small(model), []
+    read(model, IDS, [50, 99], cache)
+    cache._held = cache._held._replace(places=cache._held.places + 10**9, lengths=cache._held.lengths + 10**9)
+    cache._held = cache._held._replace(slots=10**9)
+
+    class Sizes(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            out = func(*args, **kwargs or {})
+            sizes.extend(x.numel() for x in torch.utils._pytree.tree_leaves(out) if isinstance(x, torch.Tensor))
+            return out
+
+    with Sizes():
+        model(IDS[:, 99:], past_key_values=cache)
+    assert max(sizes) < 10_000
+
+
+# Generation
+
+GENERATION = {
+    "greedy": {},
+    "sampling": {"do_sample": True, "top_k": 5},
+    "beams": {"num_beams": 3},
+    "sampled beams": {"num_beams": 2, "do_sample": True},
+    "several": {"do_sample": True, "num_return_sequences": 2},
+    "chunks": {"prefill_chunk_size": 9},
+}
+
+
+@pytest.mark.parametrize("options", GENERATION.values(), ids=GENERATION)
+@pytest.mark.parametrize("left", [0, 13])
+def test_generation_is_that_of_a_cache_that_holds_everything(shaped, options, left):
+    model = shaped(SHAPES["limit beyond the window"])
+    ids = IDS[:, :40].clone()
+    mask = (torch.arange(40) >= torch.tensor([[0], [left]])).long()
+    wanted, ours, given = [], [], small(model)
+    for caches, results in (({"past_key_values": DynamicCache()}, wanted), ({"past_key_values": given}, ours)):
+        torch.manual_seed(3)
+        out = model.generate(ids, attention_mask=mask, **{"max_new_tokens": 30, "do_sample": False} | options | caches)
+        results.append(out)
+    assert torch.equal(ours[0], wanted[0])
+    assert given.layers[0].keys.shape[2] <= 3 + 16 - 1 + ROOM
+
+
+def test_a_method_with_a_window_generates_from_a_small_cache_and_another_from_all_keys(extended):
+    for name, kind in (("lm_infinite", BandedCache), ("streaming_llm", BandedCache), ("self_extend", DynamicCache)):
+        out = extended(name).generate(
+            IDS[:, :40], max_new_tokens=3, do_sample=False, return_dict_in_generate=True, use_cache=True
+        )
+        assert type(out.past_key_values) is kind
+
+
+@torch.no_grad()
+def test_a_generation_goes_on_from_the_cache_of_the_one_before(extended):
+    model = extended("lm_infinite")
+    options = {"do_sample": False, "return_dict_in_generate": True}
+    first = model.generate(IDS, max_new_tokens=10, **options)
+    second = model.generate(first.sequences, max_new_tokens=10, past_key_values=first.past_key_values, **options)
+    assert torch.equal(second.sequences, model.generate(IDS, max_new_tokens=20, **options).sequences)
+
+
+# Rows
+
+
+@torch.no_grad()
+def test_rows_are_chosen_repeated_and_forgotten_with_their_padding(shaped):
+    model = shaped(SHAPES["streaming"])
+    mask = (torch.arange(TOKENS) >= torch.tensor([[0], [70]])).long()
+    caches = [small(model), DynamicCache()]
+    logits = []
+    for cache in caches:
+        read(model, IDS, [50, 80, 90], cache, mask)
+        cache.batch_repeat_interleave(2)
+        cache.batch_select_indices(torch.tensor([3, 0, 1]))
+        cache.reorder_cache(torch.tensor([1, 0, 2]))
+        ids, rows = IDS[[0, 1, 0], 90:], mask[[0, 1, 0]]
+        logits.append(model(ids, attention_mask=rows, past_key_values=cache).logits)
+    close(*logits)
+    caches[0].reset()
+    assert caches[0].get_seq_length() == 0
+    close(read(model, IDS, [40, 100], caches[0]), model(IDS).logits)
+
+
+# Refused
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        Causal(),
+        Capped(distance_limit=8),
+        SelfExtend(window=8, group=4),
+        LambdaTopK(window=8, sink_tokens=2, distance_limit=8, middle_tokens=2, middle_distance=4, first_layer=0),
+    ],
+    ids=lambda pattern: type(pattern).__name__,
+)
+def test_a_pattern_that_sees_any_earlier_token_is_refused_by_name(pattern):
+    with pytest.raises(ValueError, match=f"{type(pattern).__name__} sees any earlier token.*DynamicCache"):
+        BandedCache(pattern)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [Causal(), Lambda(window=17, sink_tokens=3, distance_limit=4), Lambda(window=16, sink_tokens=4, distance_limit=4)],
+)
+def test_a_cache_that_holds_less_than_the_pattern_sees_is_refused(shaped, pattern):
+    model = shaped(pattern)
+    cache = BandedCache(SHAPES["no limit"])
+    with pytest.raises(ValueError, match=f"3 sink tokens and a window of 16, but {type(pattern).__name__} sees more"):
+        model(IDS, past_key_values=cache)
+
+
+@torch.no_grad()
+def test_a_cache_that_holds_more_than_the_pattern_sees_serves_it(shaped):
+    model = shaped(Lambda(window=9, sink_tokens=2, distance_limit=5))
+    close(read(model, IDS, [40, 70, 71, 100], BandedCache(SHAPES["no limit"])), model(IDS).logits)
+
+
+@torch.no_grad()
+def test_a_model_without_a_method_is_refused(tiny):
+    with pytest.raises(ValueError, match="filled by passes of a model with a method"):
+        tiny()(IDS, past_key_values=BandedCache(SHAPES["window"]))
+
+
+@torch.no_grad()
+def test_a_pass_that_was_refused_leaves_the_cache_as_it_was(extended):
+    model = extended(["clex", "lm_infinite"])
+    cache = small(model)
+    read(model, IDS, [50], cache)
+    with pytest.raises(ValueError, match="max_factor is 4"):
+        model(IDS.repeat(1, 2), past_key_values=cache)
+    close(model(IDS[:, 50:], past_key_values=cache).logits[:, -1], read(model, IDS, [50, 100], small(model))[:, -1])
+
+
+@torch.no_grad()
+def test_a_mask_of_a_part_of_the_text_is_refused(shaped):
+    model = shaped(SHAPES["window"])
+    cache = small(model)
+    read(model, IDS, [50], cache)
+    with pytest.raises(ValueError, match="mask is of 50 tokens, and there are 100"):
+        model(IDS[:, 50:], attention_mask=torch.ones(2, 50), past_key_values=cache)
+
+
+def test_the_last_tokens_of_a_small_cache_are_not_forgotten():
+    with pytest.raises(ValueError, match="DynamicCache"):
+        BandedCache(SHAPES["window"]).crop(-1)
+
+
+def test_the_smallest_cache_of_every_method_is_small_if_no_query_sees_all(any_method, extended):
+    small_ones = {"lm_infinite", "lambda_only", "window_only", "streaming_llm"}
+    small_ones |= {"clex_lm_infinite", "pi_lm_infinite", "yarn_lm_infinite"}
+    assert isinstance(smallest_cache(extended(any_method)), BandedCache) == (any_method in small_ones)
