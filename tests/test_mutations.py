@@ -133,7 +133,7 @@ def one_factor_for_a_whole_batch(patch):
     def shared(original, self, lengths, *args):
         return original(self, lengths.amax(dim=0, keepdim=True).expand(lengths.shape), *args)
 
-    replace(patch, DynamicFactor, "place", shared)
+    replace(patch, DynamicFactor, "evaluation_factor", shared)
 
 
 @mutation
