@@ -3,6 +3,7 @@
 from typing import Any
 
 from hydra.utils import instantiate
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.arms import Arm
@@ -27,6 +28,17 @@ def check_settings(config: DictConfig) -> None:
             raise ValueError(f"{name} must be a number above 0, got {value!r}.")
     if config.fingerprint not in FINGERPRINT:
         raise ValueError(f"fingerprint must be {' or '.join(FINGERPRINT)}, got {config.fingerprint!r}.")
+
+
+def check_trainer(trainer: dict[str, Any]) -> None:
+    """Raise a ValueError if this machine has not what the trainer needs."""
+    try:
+        instantiate(trainer)(logger=False, enable_checkpointing=False, enable_progress_bar=False, max_steps=1)
+    except MisconfigurationException as error:
+        raise ValueError(
+            f"This machine cannot run accelerator={trainer['accelerator']} with devices={trainer['devices']}: {error} "
+            "Choose another trainer, such as trainer=cpu."
+        ) from error
 
 
 def check_ignored(arms: list[Arm], command_line: list[str]) -> None:

@@ -47,9 +47,11 @@ def run_experiment(config: DictConfig, command_line: list[str]) -> int:
         console.print(f"interrupted; nothing is lost. To go on: {escape(command)}", highlight=False, soft_wrap=True)
         return 130
     failed = [job for job in jobs if job.state == "failed"]
-    if any(not job.only_base for job in failed) or not failed:
-        for path in report(folder, console):
-            console.print(escape(str(path)), highlight=False, soft_wrap=True)
+    for job in failed:
+        if not job.only_base and read_run(job.arm).get("state") != "failed":  # it never began, or was killed
+            write_run(job.arm, "failed", reason=job.error.splitlines()[0])
+    for path in report(folder, console):
+        console.print(escape(str(path)), highlight=False, soft_wrap=True)
     for job in failed:
         console.print(f"[red]failed:[/] {escape(f'{job.name}: {job.error}')}", highlight=False, soft_wrap=True)
     again = "to repeat over seeds, add seeds=3" if config.seeds == 1 else "to see it again"

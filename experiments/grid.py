@@ -11,7 +11,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.arms import Arm, key
-from experiments.check import check_ignored, check_settings, check_training
+from experiments.check import check_ignored, check_settings, check_trainer, check_training
 from lcx_lightning.clex_checkpoint import with_own_clex
 from lcx_lightning.configs import build_method, complete, read_method
 from lcx_lightning.data.source import LongContextData
@@ -132,6 +132,7 @@ def _build(
         )
     evaluation.pieces(data, spec.pretrain_length, reach)
     check_training(arm, source, method, data)
+    check_trainer(plain["trainer"])
     sights = fingerprint(method, arm.lengths, train_length)
     untouched = build_method(read_method(BASELINE), spec)
     arm.fingerprint = digest(sights)

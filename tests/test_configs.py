@@ -94,12 +94,25 @@ def test_every_evaluation_file_builds_an_evaluation(name):
 
 
 @pytest.mark.parametrize("name", choices("trainer"))
-def test_every_trainer_file_builds_a_trainer(name):
+def test_every_trainer_file_builds_a_trainer(name, monkeypatch):
     config = composed(f"trainer={name}")
-    if config.trainer.accelerator == "gpu" and not torch.cuda.is_available():
-        pytest.skip("needs a GPU")
-    trainer = instantiate(config.trainer)(logger=False, enable_checkpointing=False, max_steps=1)
+    with monkeypatch.context() as patch:  # of the settings that are not of a machine
+        patch.setitem(config.trainer, "accelerator", "cpu")
+        trainer = instantiate(config.trainer)(logger=False, enable_checkpointing=False, max_steps=1)
     assert trainer.num_devices == config.trainer.devices
+    assert trainer.precision == config.trainer.precision
+
+
+@pytest.mark.parametrize("name", choices("trainer"))
+def test_a_trainer_is_refused_before_anything_starts_on_a_machine_without_its_devices(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    line = ["method=lm_infinite", f"trainer={name}", *TINY, *folders(tmp_path)]
+    if composed(*line).trainer.accelerator == "gpu":
+        with pytest.raises(ValueError, match=r"cannot run accelerator=gpu with devices=1: .* Choose another trainer"):
+            arms_of(*line)
+    else:
+        assert len(arms_of(*line)) == 1
 
 
 @pytest.mark.parametrize("name", choices("logger"))

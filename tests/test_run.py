@@ -248,6 +248,19 @@ def test_fingerprint_only_prints_a_block_for_every_arm_and_runs_nothing(tmp_path
     assert "0-63 as they are, 64-117 unseen, 118-127 at 64" in lm_infinite
 
 
+def test_arms_whose_base_failed_are_reported_as_failed_with_the_reason(tmp_path):
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "base").write_text("where the folder of the bases would be")
+    done = launch("method=lm_infinite", *TINY, *folders(tmp_path))
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    (run,) = runs(tmp_path / "results" / "run").values()
+    assert run.info["state"] == "failed"
+    assert "its base failed: FileExistsError" in run.info["reason"]
+    assert "index.html" in done.stdout
+    assert "# to try what failed again" in done.stdout
+
+
 # Bad input: exit code 2, what is needed, what was given, what to do, and nothing trained
 
 
