@@ -17,7 +17,9 @@ def main(config: DictConfig) -> None:
 
     start_launcher()  # imports what the arms need while this process imports what it needs
     from experiments.experiment import run_experiment  # heavy: not for --help
+    from experiments.quiet import quieten
 
+    quieten()
     code = run_experiment(config, list(HydraConfig.get().overrides.task))
     if code:
         sys.exit(code)

@@ -1,18 +1,15 @@
 """One arm, or one base, in a process of its own."""
 
-import logging
 import multiprocessing
 import os
 import signal
 import threading
 import traceback
-import warnings
 from multiprocessing.connection import wait
 from multiprocessing.queues import Queue
 from typing import Any
 
 import torch
-import transformers
 from hydra.utils import instantiate
 from lightning.pytorch.loggers import WandbLogger
 from omegaconf import OmegaConf
@@ -20,6 +17,7 @@ from omegaconf import OmegaConf
 from experiments import stages
 from experiments.arms import Arm
 from experiments.grid import load_data
+from experiments.quiet import quieten
 from experiments.runfile import read_run, write_run
 from lcx_lightning.results import records
 
@@ -30,7 +28,7 @@ def work(number: int, arm: Arm, only_base: bool, threads: int, events: Queue) ->
     A failure is written into run.json, sent as stage `failed`, and ends the process with exit code 1.
     """
     _follow_parent()
-    _quieten()
+    quieten()
     torch.set_num_threads(threads)
 
     def report(stage: str, done: int, total: int, words: str) -> None:
@@ -87,11 +85,3 @@ def _follow_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-def _quieten() -> None:
-    """Keep the libraries' advice out of the progress display; errors still come through."""
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="lightning")

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from transformers import DynamicCache
+from transformers import DynamicCache, GenerationConfig
 
 from lcx_lightning import cache as cache_module
 from lcx_lightning.cache import BandedCache, smallest_cache
@@ -193,6 +193,14 @@ def test_a_method_with_a_window_generates_from_a_small_cache_and_another_from_al
             IDS[:, :40], max_new_tokens=3, do_sample=False, return_dict_in_generate=True, use_cache=True
         )
         assert type(out.past_key_values) is kind
+
+
+def test_a_generation_configuration_that_leaves_the_cache_open_gets_the_small_one(extended):
+    options = GenerationConfig(max_new_tokens=3, do_sample=False, return_dict_in_generate=True)
+    for arguments, keywords in (((options,), {}), ((), {"generation_config": options})):
+        out = extended("lm_infinite").generate(IDS[:, :40], *arguments, **keywords)
+        assert type(out.past_key_values) is BandedCache
+        assert out.sequences.shape[1] == 40 + 3
 
 
 @torch.no_grad()
