@@ -23,8 +23,8 @@ def generate_at_one_factor(
         kwargs["past_key_values"] = smallest_cache(model)
     vars(base)["planned_length"] = _planned_length(inputs, settings)
     try:
-        stock = type(model).generate
-        return stock(model, inputs, generation_config, *args, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
+        stock = type(model).generate  # pyright: ignore[reportAttributeAccessIssue]
+        return stock(model, inputs, generation_config, *args, **kwargs)
     finally:
         del vars(base)["planned_length"]
 
