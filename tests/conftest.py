@@ -1,4 +1,4 @@
-"""What the tests share: run-time shape checks, tiny models, and every part that the method folder offers."""
+"""What the tests share: run-time shape checks, tiny models, all that the method folder offers, and data."""
 
 from jaxtyping import install_import_hook
 
@@ -8,12 +8,16 @@ install_import_hook([f"lcx_lightning.{name}" for name in CHECKED], BEARTYPE)  # 
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
+from books import CONFIGS  # noqa: E402
+from hydra.utils import instantiate  # noqa: E402
 from hypothesis import settings  # noqa: E402
 from omegaconf import OmegaConf  # noqa: E402
 from transformers import AutoConfig, AutoModelForCausalLM  # noqa: E402
 
 from lcx_lightning.attachment import attach  # noqa: E402
 from lcx_lightning.configs import build_method, methods, read_method  # noqa: E402
+from lcx_lightning.data.source import LongContextData  # noqa: E402
+from lcx_lightning.data.tokens import ByteTokens  # noqa: E402
 from lcx_lightning.models import rope_spec  # noqa: E402
 from lcx_lightning.scaling.base import RopeSpec  # noqa: E402
 
@@ -123,3 +127,21 @@ def build():
 def spec():
     """The rotary embedding of 16 features, base 10 000, pretrained on 32 tokens."""
     return SPEC
+
+
+@pytest.fixture(scope="session")
+def stdlib_config():
+    """The configuration of the data of the embedded laboratory."""
+    return OmegaConf.load(CONFIGS / "stdlib.yaml")
+
+
+@pytest.fixture(scope="session")
+def stdlib(stdlib_config):
+    """The source of the standard library, read once."""
+    return instantiate(stdlib_config.corpus)
+
+
+@pytest.fixture(scope="session")
+def data(stdlib, stdlib_config):
+    """Rows and windows of bytes of the standard library."""
+    return LongContextData(stdlib, ByteTokens(), stdlib_config.mixture)
