@@ -1,4 +1,4 @@
-"""What the tests share: run-time shape checks, tiny models, all that the method folder offers, and data."""
+"""What the tests share: run-time shape checks, tiny models, all that the method folder offers, data and records."""
 
 from jaxtyping import install_import_hook
 
@@ -12,6 +12,7 @@ from books import CONFIGS  # noqa: E402
 from hydra.utils import instantiate  # noqa: E402
 from hypothesis import settings  # noqa: E402
 from omegaconf import OmegaConf  # noqa: E402
+from recorded import write_run  # noqa: E402
 from transformers import AutoConfig, AutoModelForCausalLM  # noqa: E402
 
 from lcx_lightning.attachment import attach  # noqa: E402
@@ -19,6 +20,7 @@ from lcx_lightning.configs import build_method, methods, read_method  # noqa: E4
 from lcx_lightning.data.source import LongContextData  # noqa: E402
 from lcx_lightning.data.tokens import ByteTokens  # noqa: E402
 from lcx_lightning.models import rope_spec  # noqa: E402
+from lcx_lightning.results import records  # noqa: E402
 from lcx_lightning.scaling.base import RopeSpec  # noqa: E402
 
 torch.set_num_threads(1)  # of each of two workers: more threads than cores are tenfold slower
@@ -145,3 +147,25 @@ def stdlib(stdlib_config):
 def data(stdlib, stdlib_config):
     """Rows and windows of bytes of the standard library."""
     return LongContextData(stdlib, ByteTokens(), stdlib_config.mixture)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """An experiment of four arms, two seeds each: untrained, trained at 512, cut at 256, and skipped."""
+    folder = tmp_path / "quickstart"
+    meta = {"name": "quickstart", "question": "How far does <it> reach?", "look_for": ["PI: flat & low."]}
+    records.write_json(
+        folder / "experiment.json", meta | {"command": "run.py +exp=quickstart", "protocols": ["last_k"]}
+    )
+    for seed in (0, 1):
+        write_run(folder, "pretrained", seed, nll=1.0 + 0.01 * seed)
+        write_run(folder, "pi", seed, nll=0.9 + 0.02 * seed, order=1, train_length=512)
+        write_run(folder, "clex_blocks", seed, nll=0.8, order=2, not_evaluated={"512": "max_factor is 2"})
+        write_run(folder, "ntk", seed, rows=False, order=3, state="skipped", reason="equals pretrained", seconds={})
+    return folder
+
+
+@pytest.fixture
+def experiment(folder):
+    """What is read of that folder."""
+    return records.read_experiment(folder)

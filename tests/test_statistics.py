@@ -1,0 +1,100 @@
+"""Perplexities, ratios and their intervals, checked against numbers made by hand and against scipy."""
+
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+from recorded import make_row, shown, write_run
+
+from lcx_lightning.results import figure, records, statistics, table
+
+
+def test_perplexity_weighs_by_tokens_not_by_documents():
+    rows = [make_row(value=3.0, n=1), make_row(value=9.0, n=11, document="d1")]
+    assert statistics.perplexity(rows) == pytest.approx(math.e)  # 12 nats in 12 tokens
+    with pytest.raises(ValueError, match="scored token"):
+        statistics.perplexity([make_row(metric="accuracy")])
+
+
+def test_the_interval_over_seeds_is_scipys_t_interval_of_log_perplexity():
+    nll = [1.0, 1.1, 1.3]
+    rows = [make_row(seed=seed, value=40 * mean, n=40) for seed, mean in enumerate(nll)]
+    low, high = scipy.stats.t.interval(0.95, 2, loc=np.mean(nll), scale=scipy.stats.sem(nll))
+    found = statistics.estimate(rows)
+    geometric_mean = math.prod(math.exp(mean) for mean in nll) ** (1 / 3)
+    assert (found.value, found.low, found.high) == pytest.approx((geometric_mean, math.exp(low), math.exp(high)))
+    assert (found.n_seeds, found.n_documents, found.n_tokens) == (3, 1, 120)
+
+
+def test_the_interval_of_one_seed_is_a_bootstrap_over_documents():
+    generator = np.random.default_rng(1)
+    nats, tokens = generator.normal(60, 10, size=200), generator.integers(20, 40, size=200)
+    rows = [make_row(document=str(d), value=nats[d], n=int(tokens[d])) for d in range(200)]
+    oracle = scipy.stats.bootstrap(
+        (nats, tokens), lambda x, y, axis: x.sum(axis) / y.sum(axis), paired=True, vectorized=True, n_resamples=4000,
+        method="percentile", rng=np.random.default_rng(2),
+    ).confidence_interval  # fmt: skip
+    found = statistics.estimate(rows)
+    width = oracle.high - oracle.low
+    assert math.log(found.low) == pytest.approx(oracle.low, abs=0.1 * width)
+    assert math.log(found.high) == pytest.approx(oracle.high, abs=0.1 * width)
+    assert statistics.estimate(rows[::-1]).low == pytest.approx(found.low)
+
+
+def test_the_bootstrap_draws_documents_and_not_their_windows():
+    rows = [make_row(document=str(d), value=5.0 + d % 3) for d in range(6)]
+    halves = [row | {"value": row["value"] / 2, "n": 2.5, "window": window} for row in rows for window in (0, 1)]
+    assert statistics.estimate(halves).low == pytest.approx(statistics.estimate(rows).low)
+
+
+def test_one_document_of_one_seed_has_no_interval():
+    found = statistics.estimate([make_row()])
+    assert found.value == pytest.approx(math.exp(2))
+    assert math.isnan(found.low)
+    assert math.isnan(found.high)
+
+
+def test_documents_of_two_datasets_with_one_name_are_two_documents():
+    rows = [make_row(), make_row(dataset="books", value=20.0)]
+    assert statistics.estimate(rows).n_documents == 2
+
+
+def test_a_paired_ratio_is_free_of_what_documents_share():
+    hard = np.random.default_rng(0).normal(2.0, 0.5, size=30)
+    b = [make_row(document=str(d), value=5 * hard[d]) for d in range(30)]
+    a = [row | {"value": row["value"] + 5 * math.log(1.1), "run": "clex-0", "arm": "clex"} for row in reversed(b)]
+    ratio = statistics.paired_ratio(a, b)
+    assert (ratio.value, ratio.low, ratio.high) == pytest.approx((1.1, 1.1, 1.1))
+    assert statistics.estimate(b).high / statistics.estimate(b).low > 1.2
+
+
+def test_a_paired_ratio_over_seeds_is_scipys_interval_of_the_paired_t_test():
+    base, change = [1.0, 1.4, 0.9], [0.10, 0.12, 0.05]
+    b = [make_row(seed=seed, value=5 * nll) for seed, nll in enumerate(base)]
+    a = [row | {"value": row["value"] + 5 * change[row["seed"]]} for row in b]
+    test = scipy.stats.ttest_rel(np.add(base, change), base).confidence_interval()
+    ratio = statistics.paired_ratio(a, [*b, make_row(seed=7), make_row(document="only in b", value=99.0)])
+    expected = np.exp([np.mean(change), test.low, test.high])
+    assert (ratio.value, ratio.low, ratio.high) == pytest.approx(tuple(expected))
+    assert ratio.n_seeds == 3
+    with pytest.raises(ValueError, match="share none"):
+        statistics.paired_ratio(a, [make_row(seed=9)])
+
+
+def test_an_unfinished_run_is_not_averaged_with_finished_ones(folder):
+    write_run(folder, "pi", seed=2, nll=50.0, order=1, train_length=512, state="interrupted", reason="Ctrl-C")
+    found = statistics.estimates(records.read_experiment(folder), "last_k")
+    assert found["pi", 128].n_seeds == 2
+    assert found["pi", 128].value == pytest.approx(math.exp(0.92))  # seeds .90 and .92, documents +0, +.01, +.02
+
+
+def test_a_model_that_diverged_has_an_infinite_perplexity_and_no_place_in_the_figure(folder):
+    write_run(folder, "boom", order=9, nll=math.inf)
+    write_run(folder, "boom", seed=1, order=9, nll=1e6)
+    write_run(folder, "nothing", order=10, nll=math.nan)
+    experiment = records.read_experiment(folder)
+    text = shown(table.terminal_table(experiment, "last_k"))
+    assert "inf" in text
+    assert "nan" in text
+    assert "boom" not in figure.length_figure(experiment, "last_k").to_json()
