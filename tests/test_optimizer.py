@@ -1,0 +1,129 @@
+"""The optimizer, which parameter learns at which rate, and the schedule of the rates."""
+
+import pytest
+import torch
+from hydra.utils import instantiate
+from lab import composed
+from learning import RATES, SOURCE, load, same
+from torch.optim import AdamW, Muon
+
+from lcx_lightning.models import EmbeddedModel
+from lcx_lightning.training.optimizer import MuonAdamW, adamw, parameter_groups
+from lcx_lightning.training.schedule import warmup_stable_decay
+
+
+def grads(model, step):
+    generator = torch.Generator().manual_seed(step)
+    for parameter in model.parameters():
+        parameter.grad = torch.randn(parameter.shape, generator=generator) if parameter.requires_grad else None
+
+
+@pytest.mark.parametrize("name", ["pretrained", "clex", "clex_frozen"])
+def test_parameter_groups_are_disjoint_and_hold_all_that_learns(name):
+    model = load(name)
+    groups = parameter_groups(model)
+    held = [id(p) for group in groups.values() for p in group]
+    assert len(held) == len(set(held))
+    assert set(held) == {id(p) for p in model.parameters() if p.requires_grad}
+    assert all(p.ndim == 2 for p in groups["matrices"])
+    assert {id(model.get_input_embeddings().weight), id(model.lm_head.weight)} <= {id(p) for p in groups["rest"]}
+    assert bool(groups["method"]) == (name == "clex")
+
+
+def test_tied_embeddings_are_trained_once():
+    source = EmbeddedModel(architecture=SOURCE.architecture | {"tie_word_embeddings": True})
+    groups = parameter_groups(source.load(None))
+    held = [id(p) for group in groups.values() for p in group]
+    assert len(held) == len(set(held))
+
+
+def test_muon_adamw_is_muon_and_adamw_side_by_side():
+    ours, plain = load("clex"), load("clex")
+    optimizer = MuonAdamW(ours, **RATES)
+    groups = parameter_groups(plain)
+    adam = [{"params": groups["rest"], "lr": RATES["lr"]}, {"params": groups["method"], "lr": RATES["method_lr"]}]
+    parts = [Muon(groups["matrices"], lr=RATES["matrix_lr"], weight_decay=0.0)]
+    parts += [AdamW(adam, betas=RATES["betas"], weight_decay=0.0)]
+    for step in range(3):
+        grads(ours, step)
+        grads(plain, step)
+        for part in (optimizer, *parts):
+            part.step()
+    assert same(ours.state_dict(), plain.state_dict())
+    assert not same(ours.state_dict(), load("clex").state_dict())
+
+
+def test_muon_adamw_goes_on_from_its_saved_state_to_the_last_bit(tmp_path):
+    model, other = load("clex"), load("clex")
+    first = MuonAdamW(model, **RATES)
+    for step in range(3):
+        grads(model, step)
+        first.step()
+    torch.save((model.state_dict(), first.state_dict()), tmp_path / "state.pt")
+    weights, state = torch.load(tmp_path / "state.pt", weights_only=True)
+    other.load_state_dict(weights)
+    second = MuonAdamW(other, **RATES)
+    second.load_state_dict(state)
+    for step in range(3, 5):
+        for one, optimizer in ((model, first), (other, second)):
+            grads(one, step)
+            for group in optimizer.param_groups:
+                group["lr"] *= 0.5  # a schedule reaches both parts, also after loading
+            optimizer.step()
+    assert same(model.state_dict(), other.state_dict())
+
+
+def test_a_schedule_changes_the_rate_of_every_group():
+    model = load("clex")
+    optimizer, before = MuonAdamW(model, **RATES), model.state_dict()
+    before = {name: value.clone() for name, value in before.items()}
+    torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.0)
+    grads(model, 0)
+    optimizer.step()
+    assert same(model.state_dict(), before)
+
+
+def test_zero_grad_reaches_every_parameter():
+    model = load("clex")
+    optimizer = MuonAdamW(model, **RATES)
+    grads(model, 0)
+    optimizer.zero_grad()
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_adamw_decays_the_model_and_not_the_method():
+    model = load("clex")
+    optimizer = adamw(model, lr=0.1, method_lr=0.2, betas=(0.9, 0.95), weight_decay=0.5)
+    method = {id(p) for p in parameter_groups(model)["method"]}
+    for group in optimizer.param_groups:
+        own = {id(p) for p in group["params"]} & method
+        assert (group["lr"], group["weight_decay"]) == ((0.2, 0.0) if own else (0.1, 0.5))
+
+
+# The schedule
+
+
+def test_the_schedule_rises_stays_and_falls_as_by_hand():
+    factor = warmup_stable_decay(steps=10, warmup=3, decay=0.4)
+    expected = [1 / 4, 2 / 4, 3 / 4, 1, 1, 1, 4 / 5, 3 / 5, 2 / 5, 1 / 5, 0]
+    assert [factor(step) for step in range(11)] == pytest.approx(expected)
+
+
+def test_a_schedule_without_decay_stays():
+    factor = warmup_stable_decay(steps=10, warmup=0, decay=0.0)
+    assert [factor(step) for step in range(10)] == [1] * 10
+
+
+@pytest.mark.parametrize(("warmup", "decay"), [(11, 0.0), (6, 0.5), (0, 1.5), (0, -0.1), (-1, 0.0)])
+def test_a_schedule_that_does_not_fit_is_refused(warmup, decay):
+    with pytest.raises(ValueError, match="A schedule of 10 steps has room for warm-up and decay"):
+        warmup_stable_decay(steps=10, warmup=warmup, decay=decay)
+
+
+@pytest.mark.parametrize("name", ["finetune", "papers"])
+def test_the_schedules_of_the_config_files_fit_their_steps(name):
+    recipe = composed(f"training={name}").training
+    factor = warmup_stable_decay(steps=recipe.steps, **recipe.schedule)
+    assert max(map(factor, range(recipe.steps))) == 1
+    assert all(factor(step) > 0 for step in range(recipe.steps))
+    assert instantiate(recipe.optimizer)
