@@ -1,8 +1,5 @@
 """What every attention pattern promises, and whom it shows to whom, at which distance."""
 
-import math
-
-import pytest
 import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -14,7 +11,6 @@ from lcx_lightning.patterns.lambda_mask import Lambda
 from lcx_lightning.patterns.lambda_top_k import LambdaTopK
 from lcx_lightning.patterns.leaky_rerope import LeakyReRoPE
 from lcx_lightning.patterns.self_extend import SelfExtend
-from lcx_lightning.patterns.sizes import least_group, rest, share
 from lcx_lightning.patterns.streaming_llm import StreamingLLM
 
 TOKENS = 80  # more than twice the 32 that the patterns of the method folder were built for
@@ -201,43 +197,6 @@ def test_patterns_choose_nothing_unless_they_say_so():
     assert Lambda(window=4, sink_tokens=1, distance_limit=4).selection() is None
 
 
-@pytest.mark.parametrize(
-    ("window", "group", "reach"), [(8, 4, 104), (8, 8, 200), (1024, 5, 32), (32, 5, 32), (5, 1, 32)]
-)
-def test_self_extend_reaches_what_its_authors_say(window, group, reach):
-    """(L - w) * G + w with L = 32: (32 - 8) * 4 + 8 = 104. A window of L or more leaves nothing to group."""
-    assert SelfExtend(window=window, group=group).reach(32) == reach
-    assert LeakyReRoPE(window=window, slowdown=float(group)).reach(32) == reach
-
-
-@given(window=st.integers(1, 31), factor=st.floats(1, 40))
-def test_the_least_group_reaches_the_factor_and_one_less_does_not(window, factor):
-    group = least_group(window=window, pretrain_length=32, factor=factor)
-    assert SelfExtend(window=window, group=group).reach(32) >= math.floor(32 * factor)
-    assert group == 1 or SelfExtend(window=window, group=group - 1).reach(32) < 32 * factor
-
-
-def test_sizes_follow_from_the_pretraining_length():
-    assert share(of=4096, by=0.25) == 1024
-    assert share(of=2, by=0.1) == 1
-    assert rest(of=4096, without=4) == 4092
-
-
-@pytest.mark.parametrize(
-    ("size", "arguments", "complaint"),
-    [
-        (share, {"of": 32, "by": 0.0}, "by=0.0"),
-        (share, {"of": 0, "by": 0.5}, "of=0"),
-        (rest, {"of": 4, "without": 4}, "Nothing is left of 4 tokens without 4"),
-        (least_group, {"window": 32, "pretrain_length": 32, "factor": 2.0}, "window=32"),
-        (least_group, {"window": 8, "pretrain_length": 32, "factor": 0.5}, "factor=0.5"),
-    ],
-)
-def test_sizes_that_cannot_be_are_refused(size, arguments, complaint):
-    with pytest.raises(ValueError, match=complaint):
-        size(**arguments)
-
-
 @given(limit=st.integers(1, 50))
 def test_capped_sees_everything_at_the_limited_distance(limit):
     wanted = expected(36, lambda q, k: True, lambda q, k: min(q - k, limit))
@@ -259,52 +218,3 @@ def test_limiting_a_band_keeps_its_pairs(start, width, sinks, limit):
         lambda q, k: min(q - k, limit),
     )
     assert_same(seen_and_rotated(limited(band, limit), 36), wanted)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "complaint"),
-    [
-        ({"window": 0, "sink_tokens": 1, "distance_limit": 8}, "window=0"),
-        ({"window": 8, "sink_tokens": -1, "distance_limit": 8}, "sink_tokens=-1"),
-        ({"window": 8, "sink_tokens": 1, "distance_limit": 0}, "distance_limit=0"),
-    ],
-)
-def test_lambda_says_what_it_needs(arguments, complaint):
-    with pytest.raises(ValueError, match=complaint):
-        Lambda(**arguments)
-
-
-def test_capped_says_what_it_needs():
-    with pytest.raises(ValueError, match="distance_limit >= 1, got 0"):
-        Capped(distance_limit=0)
-
-
-TOP_K = {
-    "window": 8,
-    "sink_tokens": 1,
-    "distance_limit": 8,
-    "middle_tokens": 5,
-    "middle_distance": 4,
-    "first_layer": 0.125,
-}
-
-
-@pytest.mark.parametrize(
-    ("pattern", "arguments", "complaint"),
-    [
-        (SelfExtend, {"window": 0, "group": 4}, "window=0"),
-        (SelfExtend, {"window": 8, "group": 0}, "group=0"),
-        (LeakyReRoPE, {"window": 0, "slowdown": 4.0}, "window=0"),
-        (LeakyReRoPE, {"window": 8, "slowdown": 0.5}, "slowdown=0.5"),
-        (StreamingLLM, {"window": 0, "sink_tokens": 4}, "window=0"),
-        (StreamingLLM, {"window": 8, "sink_tokens": -1}, "sink_tokens=-1"),
-        (LambdaTopK, TOP_K | {"window": 0}, "window=0"),
-        (LambdaTopK, TOP_K | {"middle_tokens": 0}, "middle_tokens=0"),
-        (LambdaTopK, TOP_K | {"middle_distance": 0}, "middle_distance=0"),
-        (LambdaTopK, TOP_K | {"first_layer": 4.0}, "first_layer=4.0"),
-        (LambdaTopK, TOP_K | {"first_layer": -0.1}, "first_layer=-0.1"),
-    ],
-)
-def test_patterns_say_what_they_need(pattern, arguments, complaint):
-    with pytest.raises(ValueError, match=complaint):
-        pattern(**arguments)
