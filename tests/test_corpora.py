@@ -101,8 +101,8 @@ def local(tmp_path, monkeypatch):
     """Return a function that builds a HubCorpus of ROWS."""
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
 
-    def build(path: str = "json", streaming: bool = False, **changes) -> HubCorpus:
-        load = {"path": path, "data_files": write_rows(tmp_path, path), "streaming": streaming}
+    def build(path: str = "json", streaming: bool = False, load: dict | None = None, **changes) -> HubCorpus:
+        given = {"path": path, "data_files": write_rows(tmp_path, path), "streaming": streaming} | (load or {})
         settings = {
             "splits": {"train": "train", "validation": None, "test": None},
             "text_column": "text",
@@ -110,7 +110,7 @@ def local(tmp_path, monkeypatch):
             "max_documents": None,
             "held_out": HELD_OUT,
         }
-        return HubCorpus({**load, "cache_dir": str(tmp_path / "cache")}, **{**settings, **changes})
+        return HubCorpus({**given, "cache_dir": str(tmp_path / "cache")}, **{**settings, **changes})
 
     return build
 
@@ -127,16 +127,7 @@ def test_local_files_become_documents_of_three_disjoint_splits(local, path, stre
 
 
 def test_text_files_may_be_one_document_each(tmp_path, local):
-    write_rows(tmp_path, "text")
-    load = {"path": "text", "data_files": str(tmp_path / "rows.text"), "sample_by": "document"}
-    corpus = HubCorpus(
-        load | {"cache_dir": str(tmp_path / "cache")},
-        splits={"train": "train", "validation": "train", "test": "train"},
-        text_column="text",
-        minimum_characters=1,
-        max_documents=None,
-        held_out=HELD_OUT,
-    )
+    corpus = local("text", load={"sample_by": "document"}, splits=dict.fromkeys(SPLITS, "train"), minimum_characters=1)
     assert [document.text for document in corpus.documents("test")] == [(tmp_path / "rows.text").read_text()]
 
 
@@ -145,14 +136,8 @@ def test_splits_that_a_dataset_has_are_kept_and_only_the_missing_one_is_taken_fr
     for split in ("train", "test"):
         files[split] = str(tmp_path / f"{split}.jsonl")
         Path(files[split]).write_text("".join(json.dumps({"text": f"{split} text {i}"}) + "\n" for i in range(40)))
-    corpus = HubCorpus(
-        {"path": "json", "data_files": files, "cache_dir": str(tmp_path / "cache")},
-        splits={"train": "train", "validation": None, "test": "test"},
-        text_column="text",
-        minimum_characters=1,
-        max_documents=None,
-        held_out=HELD_OUT,
-    )
+    splits = {"train": "train", "validation": None, "test": "test"}
+    corpus = local(load={"data_files": files}, splits=splits, minimum_characters=1)
     assert [d.text for d in corpus.documents("test")] == [f"test text {i}" for i in range(40)]
     assert len(corpus.documents("train")) + len(corpus.documents("validation")) == 40
     assert 1 <= len(corpus.documents("validation")) <= 16

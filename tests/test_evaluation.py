@@ -4,11 +4,12 @@ import math
 
 import pytest
 import torch
+from books import CORPUS_ONLY, Books
 from hydra.utils import instantiate
 from lab import composed
 from torch.nn.functional import log_softmax
 
-from lcx_lightning.data.corpus import SPLITS, Corpus, Document
+from lcx_lightning.data.corpus import SPLITS
 from lcx_lightning.data.source import LongContextData
 from lcx_lightning.evaluation import nll
 from lcx_lightning.evaluation.base import run
@@ -34,23 +35,14 @@ class Letters:
         return "".join(chr(i + ord("A")) for i in ids)
 
 
-class Books(Corpus):
-    """Three documents a split, of 300, 200 and 100 letters."""
-
-    name = "books"
-
-    def read(self):
-        texts = [
-            "".join(chr(65 + (i * i + 7 * i * d + s) % 58) for i in range(300 - 100 * d))
-            for s in range(3)
-            for d in range(3)
-        ]
-        return {split: [Document(f"{split}-{d}", texts[3 * s + d]) for d in range(3)] for s, split in enumerate(SPLITS)}
-
-
 @pytest.fixture(scope="module")
 def data():
-    return LongContextData(Books(), Letters(), {"corpus": 1.0})
+    """Three documents a split, of 300, 200 and 100 letters."""
+    numbers = [[i * i + 7 * i * d for i in range(300 - 100 * d)] for d in range(3)]
+    texts = {
+        split: ["".join(chr(65 + (n + s) % 58) for n in some) for some in numbers] for s, split in enumerate(SPLITS)
+    }
+    return LongContextData(Books(**texts), Letters(), CORPUS_ONLY)
 
 
 def evaluation(**changes):

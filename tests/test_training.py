@@ -6,11 +6,12 @@ from functools import partial
 import lightning as L
 import pytest
 import torch
+from books import CORPUS_ONLY, Books
 from learning import RATES, load, same
 from torch.nn.functional import log_softmax
 from torch.optim import SGD
 
-from lcx_lightning.data.corpus import SPLITS, Corpus, Document
+from lcx_lightning.data.corpus import SPLITS
 from lcx_lightning.data.module import LongContextDataModule
 from lcx_lightning.data.source import LongContextData
 from lcx_lightning.data.tokens import ByteTokens
@@ -27,22 +28,14 @@ pytestmark = pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists a
 STEPS, ROWS, LENGTH = 6, 2, 64
 
 
-class Code(Corpus):
-    """Three documents a split."""
-
-    name = "code"
-
-    def read(self):
-        return {s: [Document(f"{s}-{i}", f"{s} {i} for x in y: z += {i}\n" * 60) for i in range(3)] for s in SPLITS}
-
-
 class KilledError(Exception):
     """An interruption."""
 
 
 @pytest.fixture(scope="module")
 def data():
-    return LongContextData(Code(), ByteTokens(), {"corpus": 1.0})
+    texts = {split: [f"{split} {i} for x in y: z += {i}\n" * 60 for i in range(3)] for split in SPLITS}
+    return LongContextData(Books(**texts), ByteTokens(), CORPUS_ONLY)
 
 
 @pytest.fixture(autouse=True)
