@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from lcx_lightning.cache import smallest_cache
+from lcx_lightning.cache.smallest import smallest_cache
 
 CHOSEN = ("past_key_values", "cache_implementation", "assistant_model", "prompt_lookup_num_tokens")
 
@@ -19,9 +19,10 @@ def generate_at_one_factor(
     """
     base = model.base_model
     settings = _settings(model.generation_config, generation_config, kwargs)
+    planned = _planned_length(inputs, settings)
     if settings.get("use_cache", True) and not any(name in settings for name in CHOSEN):
-        kwargs["past_key_values"] = smallest_cache(model)
-    vars(base)["planned_length"] = _planned_length(inputs, settings)
+        kwargs["past_key_values"] = smallest_cache(model, held=planned > 0)
+    vars(base)["planned_length"] = planned
     try:
         stock = type(model).generate  # pyright: ignore[reportAttributeAccessIssue]
         return stock(model, inputs, generation_config, *args, **kwargs)

@@ -34,6 +34,7 @@ class Method(nn.Module):
         draw: int | None = None,
         to_come: int = 0,
         index: Int[Tensor, "rows keys"] | None = None,
+        rotated: bool = False,
     ) -> Rope:
         """Return the positions of one forward pass.
 
@@ -44,6 +45,7 @@ class Method(nn.Module):
             draw: Seed of a training placement; None places as in evaluation.
             to_come: Tokens that every row is still to be given: its factor is that of its length with them.
             index: Place of each key in its text, where a cache holds some of them only. None: no key is missing.
+            rotated: Whether the keys come from a cache that holds them rotated to their places.
 
         Raises:
             ValueError: If the method is in training and samples positions, but was given no draw, or the context is
@@ -72,6 +74,7 @@ class Method(nn.Module):
             logit_scale=self.temperature.logit_scale(visible, spec.pretrain_length),
             bands=bands,
             selection=self.pattern.selection(),
+            rotated=rotated,
         )
 
     def _placed(

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from lcx_lightning.attention.attend import attend
 from lcx_lightning.attention.layer import half_split, latest, unrotated, within
 from lcx_lightning.attention.rope import Rope
-from lcx_lightning.cache import BandedCache
+from lcx_lightning.cache.banded import BandedCache
+from lcx_lightning.cache.base import MethodCache
 from lcx_lightning.families import FAMILIES
 from lcx_lightning.method import Method
 
@@ -63,7 +64,11 @@ def insert_rope(base: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict
     else:
         valid, index = _valid(mask, slots, tokens.device), None
     to_come = max(vars(base).get("planned_length", 0) - slots, 0)
-    return args, kwargs | {"rope": method.rope(valid, queries, draw, to_come, index)}
+    rotated = isinstance(cache, MethodCache) and cache.rotation is not None
+    rope = method.rope(valid, queries, draw, to_come, index, rotated=rotated)
+    if isinstance(cache, MethodCache):
+        cache.begin(rope)
+    return args, kwargs | {"rope": rope}
 
 
 def _valid(mask: Tensor | None, slots: int, device: torch.device) -> Bool[Tensor, "rows slots"]:
@@ -116,6 +121,7 @@ def attention(
     if not getattr(module, "use_rope", True):
         rope = unrotated(rope)
     elif FAMILIES[module.config.model_type].interleaved:
-        q, k = (half_split(x, rope.inv_freq.shape[-1]) for x in (q, k))
+        pairs = rope.inv_freq.shape[-1]
+        q, k = half_split(q, pairs), k if rope.rotated else half_split(k, pairs)
     depth = (module.layer_idx + 1) / module.config.num_hidden_layers
     return attend(q, k, v, rope, scaling, depth).transpose(1, 2), None

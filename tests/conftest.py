@@ -9,6 +9,7 @@ install_import_hook([f"lcx_lightning.{name}" for name in CHECKED], BEARTYPE)  # 
 import pytest  # noqa: E402
 import torch  # noqa: E402
 from books import CONFIGS  # noqa: E402
+from cached import ROOM  # noqa: E402
 from hydra.utils import instantiate  # noqa: E402
 from hypothesis import settings  # noqa: E402
 from omegaconf import OmegaConf  # noqa: E402
@@ -16,6 +17,7 @@ from recorded import write_run  # noqa: E402
 from transformers import AutoConfig, AutoModelForCausalLM  # noqa: E402
 
 from lcx_lightning.attachment import attach  # noqa: E402
+from lcx_lightning.cache import layer  # noqa: E402
 from lcx_lightning.configs import build_method, methods, read_method  # noqa: E402
 from lcx_lightning.data.source import LongContextData  # noqa: E402
 from lcx_lightning.data.tokens import ByteTokens  # noqa: E402
@@ -169,3 +171,21 @@ def folder(tmp_path):
 def experiment(folder):
     """What is read of that folder."""
     return records.read_experiment(folder)
+
+
+@pytest.fixture
+def little_room(monkeypatch):
+    """Room for few tokens in caches, so that short texts fill it often."""
+    monkeypatch.setattr(layer, "ROOM", ROOM)
+
+
+@pytest.fixture
+def shaped(extended):
+    """A function: a pattern and options of the model -> a tiny model that has it."""
+
+    def build(pattern, method="yarn", **architecture):
+        model = extended(method, **architecture)
+        model.base_model.method.pattern = pattern
+        return model
+
+    return build

@@ -11,9 +11,9 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "lcx_lightning"
 LAYERS = [  # a module imports from its own part and from earlier layers only
     {"scaling", "positions", "temperature", "patterns", "results", "families"},
-    {"attention", "cache", "clex_checkpoint"},
-    {"generation", "method"},
-    {"configs", "data", "fingerprint", "passes", "probe"},
+    {"attention", "clex_checkpoint"},
+    {"cache", "method"},
+    {"configs", "generation", "data", "fingerprint", "passes", "probe"},
     {"models"},
     {"attachment"},
     {"training", "evaluation", "export"},

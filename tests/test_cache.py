@@ -2,70 +2,19 @@
 
 import pytest
 import torch
-from transformers import DynamicCache, GenerationConfig
+from cached import IDS, MASKS, ROOM, SHAPES, TOKENS, close, either, every_key, read, small
+from transformers import DynamicCache
 
-from lcx_lightning import cache as cache_module
-from lcx_lightning.cache import BandedCache, smallest_cache
+from lcx_lightning.attention.rope import angles, rotate, turning
+from lcx_lightning.cache.banded import BandedCache
+from lcx_lightning.cache.smallest import smallest_cache
 from lcx_lightning.patterns.capped import Capped
 from lcx_lightning.patterns.causal import Causal
 from lcx_lightning.patterns.lambda_mask import Lambda
 from lcx_lightning.patterns.lambda_top_k import LambdaTopK
 from lcx_lightning.patterns.self_extend import SelfExtend
-from lcx_lightning.patterns.streaming_llm import StreamingLLM
 
-TOKENS, ROOM = 100, 5
-IDS = torch.randint(1, 64, (2, TOKENS), generator=torch.Generator().manual_seed(0))
-SHAPES = {
-    "limit as the window": Lambda(window=16, sink_tokens=3, distance_limit=16),
-    "limit beyond the window": Lambda(window=16, sink_tokens=3, distance_limit=40),
-    "limit inside the window": Lambda(window=16, sink_tokens=3, distance_limit=6),
-    "no limit": Lambda(window=16, sink_tokens=3, distance_limit=None),
-    "window": Lambda(window=7, sink_tokens=0, distance_limit=None),
-    "window of one": Lambda(window=1, sink_tokens=2, distance_limit=None),
-    "streaming": StreamingLLM(window=12, sink_tokens=4),
-}
-MASKS = {  # by slot of two rows, 106 slots
-    "none": [(0, 106), (0, 106)],
-    "left": [(6, 106), (40, 106)],
-    "right": [(0, 100), (0, 50)],
-    "both": [(0, 90), (80, 104)],
-}
-
-
-@pytest.fixture(autouse=True)
-def room(monkeypatch):
-    """Room for few tokens, so that short texts fill it often."""
-    monkeypatch.setattr(cache_module, "ROOM", ROOM)
-
-
-@pytest.fixture
-def shaped(extended):
-    """A function: a pattern and options of the model -> a tiny model that has it."""
-
-    def build(pattern, method="yarn", **architecture):
-        model = extended(method, **architecture)
-        model.base_model.method.pattern = pattern
-        return model
-
-    return build
-
-
-def close(actual, wanted):
-    torch.testing.assert_close(actual, wanted, atol=1e-5, rtol=1e-5)
-
-
-def read(model, ids, ends, cache, mask=None):
-    """Return the logits of a text that is read in chunks into a cache."""
-    logits, start = [], 0
-    for end in ends:
-        seen = None if mask is None else mask[:, :end]
-        logits.append(model(ids[:, start:end], attention_mask=seen, past_key_values=cache).logits)
-        start = end
-    return torch.cat(logits, dim=1)
-
-
-def small(model):
-    return BandedCache(model.base_model.method.pattern)
+pytestmark = pytest.mark.usefixtures("little_room")
 
 
 # Exact
@@ -73,16 +22,18 @@ def small(model):
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("ends", [range(1, 101), [7, 40, 41, 90, 100], [100]], ids=["tokens", "chunks", "at once"])
+@either
 @torch.no_grad()
-def test_the_logits_are_those_of_a_cache_that_holds_everything(shaped, shape, ends):
+def test_the_logits_are_those_of_a_cache_that_holds_everything(shaped, shape, ends, rotated):
     model = shaped(SHAPES[shape])
-    close(read(model, IDS, ends, small(model)), model(IDS).logits)
+    close(read(model, IDS, ends, small(model, rotated=rotated)), model(IDS).logits)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("side", MASKS)
+@either
 @torch.no_grad()
-def test_padding_changes_no_logit(shaped, shape, side):
+def test_padding_changes_no_logit(shaped, shape, side, rotated):
     model = shaped(SHAPES[shape])
     ids, mask = torch.zeros(2, 106, dtype=torch.int64), torch.zeros(2, 106, dtype=torch.int64)
     for row, (start, end) in enumerate(MASKS[side]):
@@ -90,35 +41,43 @@ def test_padding_changes_no_logit(shaped, shape, side):
         ids[row, start:end], mask[row, start:end] = tokens, 1
     ends = [5, 37, 38, 39, 60, *range(90, 107)]
     full = read(model, ids, ends, DynamicCache(), mask)
-    close(read(model, ids, ends, small(model), mask)[mask.bool()], full[mask.bool()])
+    close(read(model, ids, ends, small(model, rotated=rotated), mask)[mask.bool()], full[mask.bool()])
 
 
 @pytest.mark.parametrize("method", ["dynamic_ntk", "clex", "log_n", "dynamic_yarn"])
+@either
 @torch.no_grad()
-def test_factors_that_go_by_length_go_by_the_tokens_that_were_read_and_not_by_those_that_are_held(shaped, method):
+def test_factors_go_by_the_tokens_that_were_read_and_not_by_those_that_are_held(shaped, method, rotated):
     model = shaped(SHAPES["limit as the window"], method)
     ends = [20, 45, 46, 70, *range(90, 101)]
-    close(read(model, IDS, ends, small(model)), read(model, IDS, ends, DynamicCache()))
+    close(read(model, IDS, ends, small(model, rotated=rotated)), read(model, IDS, ends, DynamicCache()))
 
 
 @pytest.mark.parametrize("family", ["mistral", "qwen2", "stablelm", "smollm3", "glm"])
+@either
 @torch.no_grad()
-def test_a_native_window_ends_what_a_layer_sees_of_the_held_keys_too(shaped, family):
+def test_a_native_window_ends_what_a_layer_sees_of_the_held_keys_too(shaped, family, rotated):
     native = {"mistral": {"sliding_window": 20}}.get(family, {})
     model = shaped(SHAPES["no limit"], model_type=family, **native)
-    close(read(model, IDS, [7, 40, *range(60, 101)], small(model)), model(IDS).logits)
+    close(read(model, IDS, [7, 40, *range(60, 101)], small(model, rotated=rotated)), model(IDS).logits)
 
 
 @pytest.mark.parametrize("at", [10_000, 10_000_000])
+@either
 @torch.no_grad()
-def test_a_token_far_into_a_stream_has_the_logits_it_has_near_its_start(shaped, at):
+def test_a_token_far_into_a_stream_has_the_logits_it_has_near_its_start(shaped, at, rotated):
     model = shaped(SHAPES["limit as the window"], "lm_infinite", num_hidden_layers=1)
-    cache = small(model)
-    near = read(model, IDS, range(1, 101), cache)[:, -1]
-    far = small(model)
+    near = read(model, IDS, range(1, 101), small(model, rotated=rotated))[:, -1]
+    far = small(model, rotated=rotated)
     read(model, IDS, range(1, 100), far)
     held = far._held
     window = held.places >= 3
+    if rotated:
+        method = model.base_model.method
+        on = turning(angles(at * window.double(), method.scaling(torch.ones(1))), torch.ones(1))
+        positions, *frequencies = far.rotation._by
+        far.rotation._by = (positions + at * window, *frequencies)
+        far.layers[0].keys = rotate(far.layers[0].keys, on)
     far._held = held._replace(places=held.places + at * window, lengths=held.lengths + at)
     close(model(IDS[:, 99:], past_key_values=far).logits[:, -1], near)
 
@@ -160,66 +119,16 @@ def test_a_pass_far_into_a_stream_makes_nothing_of_the_length_of_the_stream(shap
     assert max(sizes) < 10_000
 
 
-# Generation
-
-GENERATION = {
-    "greedy": {},
-    "sampling": {"do_sample": True, "top_k": 5},
-    "beams": {"num_beams": 3},
-    "sampled beams": {"num_beams": 2, "do_sample": True},
-    "several": {"do_sample": True, "num_return_sequences": 2},
-    "chunks": {"prefill_chunk_size": 9},
-}
-
-
-@pytest.mark.parametrize("options", GENERATION.values(), ids=GENERATION)
-@pytest.mark.parametrize("left", [0, 13])
-def test_generation_is_that_of_a_cache_that_holds_everything(shaped, options, left):
-    model = shaped(SHAPES["limit beyond the window"])
-    ids = IDS[:, :40].clone()
-    mask = (torch.arange(40) >= torch.tensor([[0], [left]])).long()
-    wanted, ours, given = [], [], small(model)
-    for caches, results in (({"past_key_values": DynamicCache()}, wanted), ({"past_key_values": given}, ours)):
-        torch.manual_seed(3)
-        out = model.generate(ids, attention_mask=mask, **{"max_new_tokens": 30, "do_sample": False} | options | caches)
-        results.append(out)
-    assert torch.equal(ours[0], wanted[0])
-    assert given.layers[0].keys.shape[2] <= 3 + 16 - 1 + ROOM
-
-
-def test_a_method_with_a_window_generates_from_a_small_cache_and_another_from_all_keys(extended):
-    for name, kind in (("lm_infinite", BandedCache), ("streaming_llm", BandedCache), ("self_extend", DynamicCache)):
-        out = extended(name).generate(
-            IDS[:, :40], max_new_tokens=3, do_sample=False, return_dict_in_generate=True, use_cache=True
-        )
-        assert type(out.past_key_values) is kind
-
-
-def test_a_generation_configuration_that_leaves_the_cache_open_gets_the_small_one(extended):
-    options = GenerationConfig(max_new_tokens=3, do_sample=False, return_dict_in_generate=True)
-    for arguments, keywords in (((options,), {}), ((), {"generation_config": options})):
-        out = extended("lm_infinite").generate(IDS[:, :40], *arguments, **keywords)
-        assert type(out.past_key_values) is BandedCache
-        assert out.sequences.shape[1] == 40 + 3
-
-
-@torch.no_grad()
-def test_a_generation_goes_on_from_the_cache_of_the_one_before(extended):
-    model = extended("lm_infinite")
-    options = {"do_sample": False, "return_dict_in_generate": True}
-    first = model.generate(IDS, max_new_tokens=10, **options)
-    second = model.generate(first.sequences, max_new_tokens=10, past_key_values=first.past_key_values, **options)
-    assert torch.equal(second.sequences, model.generate(IDS, max_new_tokens=20, **options).sequences)
-
-
 # Rows
 
 
+@pytest.mark.parametrize("kind", ["banded", "banded and rotated", "every key"])
 @torch.no_grad()
-def test_rows_are_chosen_repeated_and_forgotten_with_their_padding(shaped):
-    model = shaped(SHAPES["streaming"])
+def test_rows_are_chosen_repeated_and_forgotten_with_their_padding(shaped, kind):
+    model = shaped(Causal() if kind == "every key" else SHAPES["streaming"], "dynamic_ntk")
     mask = (torch.arange(TOKENS) >= torch.tensor([[0], [70]])).long()
-    caches = [small(model), DynamicCache()]
+    ours = every_key(model) if kind == "every key" else small(model, rotated=kind == "banded and rotated")
+    caches = [ours, DynamicCache()]
     logits = []
     for cache in caches:
         read(model, IDS, [50, 80, 90], cache, mask)
@@ -231,7 +140,7 @@ def test_rows_are_chosen_repeated_and_forgotten_with_their_padding(shaped):
     close(*logits)
     caches[0].reset()
     assert caches[0].get_seq_length() == 0
-    close(read(model, IDS, [40, 100], caches[0]), model(IDS).logits)
+    close(read(model, IDS, [40, 100], caches[0]), read(model, IDS, [40, 100], DynamicCache()))
 
 
 # Refused

@@ -9,7 +9,7 @@ from transformers.cache_utils import Cache
 
 from experiments.benchmarks.measure import Comparison, Options, costs, faster, interleaved, peak_bytes, smaller
 from lcx_lightning.attachment import attach
-from lcx_lightning.cache import smallest_cache
+from lcx_lightning.cache.smallest import smallest_cache
 from lcx_lightning.evaluation.streaming import stream_nll
 
 LAYERS, HEADS, DIM = 4, 8, 64

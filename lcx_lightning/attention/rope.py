@@ -1,6 +1,5 @@
 """Rotation, applied late: inside attention, to queries and to keys that were cached unrotated (arXiv:2104.09864)."""
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -34,6 +33,7 @@ class Rope:
         logit_scale: What the logits of each query are multiplied by, or None.
         bands: What a query sees.
         selection: What the last query of each row sees besides, or None.
+        rotated: Whether keys come from a cache that has rotated them to `positions`.
     """
 
     def __init__(  # noqa: PLR0913 one pass in full
@@ -48,6 +48,7 @@ class Rope:
         logit_scale: Float[Tensor, "#rows queries"] | None,
         bands: list[Band],
         selection: Selection | None = None,
+        rotated: bool = False,
     ) -> None:
         self.key_index, self.query_index = index, index[:, -queries:]
         self.key_pos, self.query_pos = positions, positions[:, -queries:]
@@ -57,28 +58,51 @@ class Rope:
         self.consecutive = bool((positions == index).all())
         self.inv_freq, self.feature_scale, self.logit_scale = inv_freq, feature_scale, logit_scale
         self.bands = [band for band in map(self.read, bands) if not band.empty]
-        plain = self.tables(self.key_pos)
-        plain_queries = plain if queries == index.shape[1] else self.tables(self.query_pos)
-        self.key_tables = [self._tables_of(band.key_at, self.key_pos, plain) for band in self.bands]
-        self.query_tables = [self._tables_of(band.query_at, self.query_pos, plain_queries) for band in self.bands]
-        self.selection = selection
+        self.selection, self.rotated = selection, rotated
+        plain = self._rotated_keys() if rotated else self.tables(self.key_pos)
+        plain_queries = plain if queries == index.shape[1] and not rotated else self.tables(self.query_pos)
+        self.key_tables = [self.key_tables_of(band, plain) for band in self.bands]
+        self.query_tables = [self.query_tables_of(band, plain_queries) for band in self.bands]
 
     def read(self, band: Band) -> Band:
         """Return the band as it reads in this pass: on indices alone, if they are the positions."""
         return band.on_indices() if self.consecutive else band
 
-    def _tables_of(self, place: Callable[[Tensor], Tensor], positions: Tensor, plain: Tables) -> Tables:
-        at = place(positions)
-        return plain if at is positions else self.tables(at)
+    def key_tables_of(self, band: Band, plain: Tables | None = None) -> Tables:
+        """Return how a band rotates the keys as they come; `plain` where it leaves them at their positions."""
+        at = band.key_at(self.key_pos)
+        if at is self.key_pos and plain is not None:
+            return plain
+        if self.rotated:  # what is missing to where the band wants them
+            return turning(angles(at - self.key_pos, self.inv_freq), torch.ones_like(self.feature_scale))
+        return self.tables(at)
+
+    def query_tables_of(self, band: Band, plain: Tables | None = None) -> Tables:
+        """Return how a band rotates the queries; `plain` where it leaves them at their positions."""
+        at = band.query_at(self.query_pos)
+        return plain if at is self.query_pos and plain is not None else self.tables(at)
 
     def tables(self, positions: Float[Tensor, "rows tokens"]) -> Tables:
-        """Return the tables of a rotation to `positions`.
+        """Return the tables of a rotation to `positions`, with the scale of the features."""
+        return turning(angles(positions, self.inv_freq), self.feature_scale)
 
-        Angles are taken in float64: in float32 they are off by 0.2 radians at position 16 million.
-        """
-        angle = positions.double()[..., None] * self.inv_freq.double()[:, None, :]
-        scale = self.feature_scale.double()[:, None, None]
-        return Tables((angle.cos() * scale).float(), (angle.sin() * scale).float())
+    def _rotated_keys(self) -> Tables:
+        """Return the tables of no rotation: no pair turns."""
+        none = self.key_pos.new_empty(*self.key_pos.shape, 0, dtype=torch.float32)
+        return Tables(none, none)
+
+
+def angles(
+    positions: Float[Tensor, "#rows tokens"], inv_freq: Float[Tensor, "#rows pairs"]
+) -> Float[Tensor, "rows tokens pairs"]:
+    """Return by how many radians each pair turns, float64: float32 is off by 0.2 at position 16 million."""
+    return positions.double()[..., None] * inv_freq.double()[:, None, :]
+
+
+def turning(angle: Float[Tensor, "#rows tokens pairs"], scale: Float[Tensor, "#rows"]) -> Tables:
+    """Return the tables of a rotation by `angle`, with the scale of the features."""
+    scale = scale.double()[:, None, None]
+    return Tables((angle.cos() * scale).float(), (angle.sin() * scale).float())
 
 
 def _padding(valid: Bool[Tensor, "rows keys"]) -> tuple[int, int]:
@@ -94,5 +118,7 @@ def rotate(x: Float[Tensor, "batch heads tokens dim"], tables: Tables) -> Float[
     """Rotate the first 2 * pairs features of `x`, half-split layout; the other features pass through."""
     cos, sin = tables.cos[:, None], tables.sin[:, None]
     pairs = cos.shape[-1]
+    if not pairs:
+        return x
     a, b, rest = x.float().split([pairs, pairs, x.shape[-1] - 2 * pairs], dim=-1)
     return torch.cat([a * cos - b * sin, b * cos + a * sin, rest], dim=-1).to(x.dtype)

@@ -55,10 +55,10 @@ def _of_last_query(rope: Rope) -> Rope:
 
 def _over(rope: Rope, band: Band) -> Rope:
     """Return the rope over one other band, which rotates as many pairs."""
-    pairs = rope.key_tables[0].cos.shape[-1]
+    pairs = rope.query_tables[0].cos.shape[-1]
     other = copy(rope)
     other.bands = [rope.read(band)]
-    at_query, at_key = rope.tables(band.query_at(rope.query_pos)), rope.tables(band.key_at(rope.key_pos))
+    at_query, at_key = rope.query_tables_of(band), rope.key_tables_of(band)
     other.query_tables = [Tables(at_query.cos[..., :pairs], at_query.sin[..., :pairs])]
     other.key_tables = [Tables(at_key.cos[..., :pairs], at_key.sin[..., :pairs])]
     return other

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lcx_lightning.cache import smallest_cache
+from lcx_lightning.cache.smallest import smallest_cache
 from lcx_lightning.data.source import LongContextData
 from lcx_lightning.data.windows import Window
 from lcx_lightning.evaluation.base import Evaluation, Piece, Record

@@ -19,6 +19,7 @@ class PositionScheme(abc.ABC):
     """Choose the scale factor and the positions from the number of tokens in context, row by row."""
 
     samples = False  # True if training places tokens at random
+    by_length = False  # True if the factor of evaluation hangs on the number of tokens
 
     @abc.abstractmethod
     def evaluation_factor(self, lengths: Int[Tensor, " rows"], pretrain_length: int) -> Float[Tensor, " factors"]:

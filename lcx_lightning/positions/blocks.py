@@ -25,7 +25,7 @@ class SampledBlocks(PositionScheme):
         ValueError: If not 1 <= min_factor <= max_factor and blocks >= 1, or a context is longer than that reaches.
     """
 
-    samples = True
+    samples = by_length = True
 
     def __init__(self, *, max_factor: int, min_factor: float, blocks: int) -> None:
         check_factor(min_factor, "min_factor")

@@ -32,7 +32,7 @@ class SampledPositions(PositionScheme):
             longer than the scheme reaches.
     """
 
-    samples = True
+    samples = by_length = True
 
     def __init__(self, *, max_factor: float, whole_factors: bool, spread: str, clamp: bool) -> None:
         check_whole_factor(max_factor)

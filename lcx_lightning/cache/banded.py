@@ -1,20 +1,17 @@
 """A key-value cache that stays small: it holds sinks and a window (arXiv:2308.16137, arXiv:2309.17453)."""
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 from torch import Tensor
-from transformers import DynamicCache
-from transformers.cache_utils import Cache, DynamicLayer
 
+from lcx_lightning.attention.rope import Rope
+from lcx_lightning.cache import layer as layers
+from lcx_lightning.cache.base import MethodCache
+from lcx_lightning.cache.layer import with_room
+from lcx_lightning.cache.rotation import Rotation
 from lcx_lightning.patterns.base import Band, Pattern
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
-
-ROOM = 64  # tokens that are added before what is no longer seen is dropped: dropping copies what is held
 
 
 class Sizes(NamedTuple):
@@ -49,8 +46,8 @@ class Pass(NamedTuple):
     held: Held
 
 
-class BandedCache(Cache):
-    """Hold the first `sink_tokens` and the last `window` - 1 tokens of each row, unrotated, however long the text.
+class BandedCache(MethodCache):
+    """Hold the first `sink_tokens` and the last `window` - 1 tokens of each row, however long the text.
 
     Up to `ROOM` tokens besides wait to be dropped together, so that most tokens are added without a copy of the others.
     Logits are those of a cache that holds everything: no later query sees another key. In a batch each row has its own
@@ -60,14 +57,15 @@ class BandedCache(Cache):
 
     Args:
         pattern: Of the method that the model has.
+        rotation: By which keys are held rotated; None holds them as they come.
 
     Raises:
         ValueError: If later queries of the pattern can see any earlier token. Afterwards, in a forward pass: if the
             pattern there sees more than is held, the model has no method, or the mask is not that of the whole text.
     """
 
-    def __init__(self, pattern: Pattern) -> None:
-        super().__init__(layer_class_to_replicate=RoomyLayer)
+    def __init__(self, pattern: Pattern, rotation: Rotation | None = None) -> None:
+        super().__init__(rotation)
         self._sizes = sizes_of(pattern)
         self._held: Held | None = None
         self._pass: Pass | None = None
@@ -98,6 +96,12 @@ class BandedCache(Cache):
         self._pass = Pass(valid.shape[1], kept, after)
         return valid, index
 
+    def begin(self, rope: Rope) -> None:
+        """Learn how the coming pass rotates, after `keys`."""
+        super().begin(rope)
+        if self.rotation is not None and self._pass is not None and self._pass.kept is not None:
+            self.rotation.keep(self._pass.kept)
+
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
@@ -111,29 +115,13 @@ class BandedCache(Cache):
             )
         if made.kept is not None:
             layer: Any = self.layers[layer_idx]
-            layer.keys, layer.values = _with_room(keys, made.kept), _with_room(values, made.kept)
+            layer.keys, layer.values = with_room(keys, made.kept), with_room(values, made.kept)
         self._held = made.held
         return keys, values
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Return how many tokens and padding the cache has been given."""
         return 0 if self._held is None else self._held.slots
-
-    def reorder_cache(self, beam_idx: Tensor) -> None:
-        """Give each row what the row `beam_idx` of it holds."""
-        super().reorder_cache(beam_idx)  # pyright: ignore[reportArgumentType]
-        self._select(beam_idx)
-
-    def batch_select_indices(self, indices: Tensor) -> None:
-        """Hold the rows `indices` only."""
-        super().batch_select_indices(indices)
-        self._select(indices)
-
-    def batch_repeat_interleave(self, repeats: int) -> None:
-        """Hold every row `repeats` times."""
-        super().batch_repeat_interleave(repeats)
-        if self._held is not None:
-            self._select(torch.arange(len(self._held.valid)).repeat_interleave(repeats))
 
     def reset(self) -> None:
         """Forget everything."""
@@ -154,12 +142,12 @@ class BandedCache(Cache):
         first = lengths[:, None] - (self._sizes.window - 1)  # that the next query sees in its window
         seen = valid & ((index < self._sizes.sink_tokens) | (index >= first))
         most = int(seen.sum(dim=-1).max())
-        if seen.shape[1] - most <= ROOM:
+        if seen.shape[1] - most <= layers.ROOM:
             return None
         return seen.int().argsort(dim=-1, stable=True)[:, seen.shape[1] - most :]
 
     def _check(self, pattern: Pattern) -> None:
-        unserved = [band for band in _bands(pattern) if not self._sizes.serve(band)]
+        unserved = [band for band in bands_of(pattern) if not self._sizes.serve(band)]
         if unserved:
             raise ValueError(
                 f"This cache holds {self._sizes.sink_tokens} sink tokens and a window of {self._sizes.window}, but "
@@ -167,23 +155,11 @@ class BandedCache(Cache):
             )
 
     def _select(self, rows: Tensor) -> None:
+        super()._select(rows)
         if self._held is not None and len(self._held.valid) > 1:
             places, valid, lengths, slots = self._held
             rows = rows.to(places.device)
             self._held = Held(places[rows], valid[rows], lengths[rows], slots)
-
-
-class RoomyLayer(DynamicLayer):
-    """Keys and values of a layer, [batch, groups, tokens, dim], views of tensors with room for more tokens."""
-
-    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Return what is held with the given keys and values after it, and hold that."""
-        if not self.is_initialized or not _fits(self.keys, key_states):
-            return super().update(key_states, value_states, *args, **kwargs)
-        assert self.keys is not None
-        assert self.values is not None
-        self.keys, self.values = _appended(self.keys, key_states), _appended(self.values, value_states)
-        return self.keys, self.values
 
 
 def sizes_of(pattern: Pattern) -> Sizes:
@@ -192,7 +168,7 @@ def sizes_of(pattern: Pattern) -> Sizes:
     Raises:
         ValueError: If that grows with the text.
     """
-    bands = _bands(pattern)
+    bands = bands_of(pattern)
     endless = [band for band in bands if band.max_distance is None and band.first_keys is None]
     if endless:
         raise ValueError(
@@ -204,15 +180,7 @@ def sizes_of(pattern: Pattern) -> Sizes:
     return Sizes(window, max(sinks, default=0))
 
 
-def smallest_cache(model: "PreTrainedModel") -> Cache:
-    """Return a new cache of the smallest kind that serves the method of `model`: all keys, where any may be seen."""
-    pattern: Pattern = model.base_model.method.pattern  # pyright: ignore[reportAssignmentType, reportAttributeAccessIssue]
-    if any(band.max_distance is None and band.first_keys is None for band in _bands(pattern)):
-        return DynamicCache(config=model.config)
-    return BandedCache(pattern)
-
-
-def _bands(pattern: Pattern) -> list[Band]:
+def bands_of(pattern: Pattern) -> list[Band]:
     """Return everything that a query may see: keys that are chosen by their logits must be there to choose from."""
     selection = pattern.selection()
     return pattern.bands() if selection is None else [*pattern.bands(), selection.candidates]
@@ -221,31 +189,3 @@ def _bands(pattern: Pattern) -> list[Band]:
 def _nothing(added: Bool[Tensor, "rows added"]) -> Held:
     none = added.new_empty(len(added), 0)
     return Held(none.long(), none, none.sum(dim=-1), 0)
-
-
-def _with_room(x: Float[Tensor, "batch groups keys dim"], kept: Int[Tensor, "rows held"]) -> Tensor:
-    """Return the slots `kept` of each row, a view of a tensor with room for more."""
-    held = kept.shape[1]
-    roomy = x.new_empty(*x.shape[:2], held + ROOM, x.shape[3])
-    if len(kept) == 1:
-        roomy[:, :, :held] = x.index_select(2, kept[0])
-    else:
-        roomy[:, :, :held] = x.take_along_dim(kept[:, None, :, None], dim=2)
-    return roomy[:, :, :held]
-
-
-def _fits(held: Tensor | None, added: Tensor) -> bool:
-    """Return whether tokens can be written after the held ones: there is room, and no gradient needs what was there."""
-    if held is None or held.ndim < 4 or added.requires_grad or held.requires_grad:
-        return False
-    if held.is_inference() and not torch.is_inference_mode_enabled():
-        return False
-    return held.shape[2] + added.shape[2] <= held.stride(1) // max(held.stride(2), 1)  # tokens of the tensor it views
-
-
-def _appended(held: Tensor, added: Tensor) -> Tensor:
-    """Return the view that goes on with the tokens `added`, which are written there."""
-    batch, groups, tokens, dim = held.shape
-    longer = held.as_strided((batch, groups, tokens + added.shape[2], dim), held.stride())
-    longer[:, :, tokens:] = added
-    return longer
