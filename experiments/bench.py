@@ -5,43 +5,16 @@ import importlib
 import pkgutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from experiments import benchmarks
 from experiments.report import screen
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from experiments.benchmarks.measure import Comparison
+SHARED = {"measure", "models", "show"}
 
 
 def offered() -> list[str]:
     """Names of the benchmarks: the files of the folder, but for what they share."""
-    return sorted(module.name for module in pkgutil.iter_modules(benchmarks.__path__) if module.name != "measure")
-
-
-def comparison_table(found: list["Comparison"]) -> "Table":
-    """A row per ratio: both medians, the ratio with its least and largest value over the rounds, and the goal."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for name in ("what", "against"):
-        table.add_column(name)
-    for name in ("value", "other", "ratio", "least", "most", "goal", ""):
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in found:
-        table.add_row(
-            row.what,
-            row.against,
-            f"{row.value:.4g} {row.unit}",
-            f"{row.other:.4g} {row.unit}",
-            *(f"{ratio:.3g}" for ratio in (row.ratio, row.low, row.high)),
-            f"{'>=' if row.at_least else '<='} {row.goal:g}",
-            "reached" if row.reached else "missed",
-        )
-    return table
+    return sorted({module.name for module in pkgutil.iter_modules(benchmarks.__path__)} - SHARED)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -59,10 +32,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run_benchmark(asked: argparse.Namespace) -> None:
-    """Measure, print the table, and keep the figures in results_dir/bench/<name>.json."""
+    """Measure, print the table, and keep the figures in results_dir/bench: name.json, name.svg and name.png."""
     import torch
 
     from experiments.benchmarks.measure import Options, machine
+    from experiments.benchmarks.show import comparison_table, ratio_figure
+    from lcx_lightning.results.figure import save
     from lcx_lightning.results.records import write_json
 
     torch.set_num_threads(asked.threads or torch.get_num_threads())
@@ -70,14 +45,13 @@ def run_benchmark(asked: argparse.Namespace) -> None:
     found = importlib.import_module(f"experiments.benchmarks.{asked.name}").run(options)
     console = screen()
     console.print(comparison_table(found))
-    path = asked.results_dir / "bench" / f"{asked.name}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    comparisons = [row.as_row() for row in found]
-    write_json(
-        path,
-        {"benchmark": asked.name, "quick": asked.quick, "machine": machine(asked.device), "comparisons": comparisons},
-    )
-    console.print(str(path), markup=False, highlight=False, soft_wrap=True)
+    folder = asked.results_dir / "bench"
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = {"benchmark": asked.name, "machine": machine(asked.device)}
+    kept |= {"rounds": asked.repeats, "quick": asked.quick, "comparisons": [row.as_row() for row in found]}
+    write_json(folder / f"{asked.name}.json", kept)
+    for path in (folder / f"{asked.name}.json", *save(ratio_figure(kept), folder, asked.name)):
+        console.print(str(path), markup=False, highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The generated parts of README and docs: `python -m experiments.readme [results folder]` writes them anew."""
 
 import argparse
+import json
 import re
 import shutil
 import sys
@@ -29,6 +30,13 @@ def methods_table() -> str:
     return "\n".join(rows)
 
 
+def benchmarks_table() -> str:
+    """Return the committed benchmarks as a Markdown table."""
+    from experiments.benchmarks.show import markdown_table
+
+    return markdown_table([json.loads(path.read_text()) for path in sorted((DOCS / "benchmarks").glob("*.json"))])
+
+
 def needs_training(name: str) -> bool:
     """Return whether the file of a method, or one that it stands on, has a comment "Needs training"."""
     path = METHODS / f"{name}.yaml"
@@ -50,12 +58,17 @@ def replace_block(text: str, name: str, block: str) -> str:
 
 def main() -> int:
     """Rewrite README.md and the documents whose marks name a given results folder, copy its figure where the README
-    shows it, and return 0.
+    shows it, and return 0. Of results/bench the figures are copied into docs/benchmarks.
     """
     parser = argparse.ArgumentParser(prog="python -m experiments.readme", description=__doc__)
     parser.add_argument("folder", type=Path, nargs="*", help="results folders, such as results/quickstart")
+    folders = parser.parse_args().folder
+    for path in [path for folder in folders if folder.name == "bench" for path in folder.iterdir()]:
+        if path.suffix in (".json", ".svg"):
+            shutil.copy(path, DOCS / "benchmarks")
     _rewrite(README, "methods", methods_table())
-    for folder in parser.parse_args().folder:
+    _rewrite(README, "benchmarks", benchmarks_table())
+    for folder in [folder for folder in folders if folder.name != "bench"]:
         from lcx_lightning.results.records import read_experiment
         from lcx_lightning.results.table import markdown_table
 

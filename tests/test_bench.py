@@ -1,8 +1,11 @@
 """Benchmarks compare what they say, and keep what they found. No test measures a speed."""
 
+import html
 import itertools
 import json
 import math
+import os
+import re
 import sys
 import types
 
@@ -12,6 +15,7 @@ import torch
 from experiments import bench, benchmarks
 from experiments.benchmarks import attention, measure
 from experiments.benchmarks.measure import Comparison, Options, costs, faster, grows, interleaved, peak_bytes, smaller
+from experiments.benchmarks.show import markdown_table
 
 
 def holding(megabytes):
@@ -85,11 +89,36 @@ def test_a_benchmark_prints_its_ratios_and_keeps_them(monkeypatch, tmp_path, cap
     assert kept["comparisons"] == [row.as_row()]
     assert kept["quick"] is True
     assert kept["machine"]["torch"] == torch.__version__
+    drawn = (tmp_path / "bench" / "attention.svg").read_text()
+    assert "ours / theirs" in re.sub(r"\s+", " ", drawn)
+    assert "6 (goal >= 5)" in html.unescape(re.sub(r"\s+", " ", drawn))
+
+
+def test_the_markdown_of_benchmarks_says_what_was_reached_and_where_it_was_measured():
+    fast = Comparison("ours", "theirs", "s", 1.0, 6.0, 6.0, 5.5, 6.5, 5.0, at_least=True)
+    large = Comparison("our memory", "theirs", "MiB", 2.0, 1.0, 2.0, 2.0, 2.0, 0.25, at_least=False)
+    on = {"cpu": "a processor", "threads": 2, "gpu": None, "torch": "2.13"}
+    kept = {"benchmark": "attention", "machine": on, "comparisons": [fast.as_row(), large.as_row()]}
+    lines = markdown_table([kept]).splitlines()
+    assert lines[2:] == [
+        "| `attention` | ours | theirs | 6 [5.5, 6.5] | >= 5 | reached |",
+        "| `attention` | our memory | theirs | 2 | <= 0.25 | missed |",
+        "",
+        "Measured on a processor, 2 threads, torch 2.13.",
+    ]
+
+
+def test_freed_memory_does_not_count_by_chance_and_the_environment_stays_as_it_was(monkeypatch):
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "7")
+    peaks = {peak_bytes(holding, 8) for _ in range(2)}
+    assert max(peaks) - min(peaks) < 2**20
+    assert os.environ["MALLOC_TRIM_THRESHOLD_"] == "7"
+    assert "MALLOC_MMAP_THRESHOLD_" not in os.environ
 
 
 def test_a_file_of_the_folder_is_a_benchmark_and_the_frame_is_none():
     assert "attention" in bench.offered()
-    assert "measure" not in bench.offered()
+    assert not set(bench.offered()) & {"measure", "models", "show"}
     assert benchmarks.__doc__ is not None
 
 

@@ -1,21 +1,17 @@
 """Lambda decode with a cache of sinks and a window (LM-Infinite, arXiv:2308.16137) against all keys, and a stream."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
-from torch import Tensor
-from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM, PreTrainedModel, StaticCache
+from transformers import DynamicCache, PreTrainedModel, StaticCache
 from transformers.cache_utils import Cache
 
 from experiments.benchmarks.measure import Comparison, Options, costs, faster, interleaved, peak_bytes, smaller
-from lcx_lightning.attachment import attach
+from experiments.benchmarks.models import DIM, llama, random_chunks, with_lambda
 from lcx_lightning.cache.smallest import smallest_cache
 from lcx_lightning.evaluation.streaming import stream_nll
 
-LAYERS, HEADS, DIM = 4, 8, 64
-VOCABULARY = 4096  # with 32,000 the head would be most of so small a model
-WINDOW, SINK_TOKENS = 512, 10
-CHUNK = 1024  # tokens of a pass over a prompt or a stream
+LAYERS, HEADS = 4, 8
 NEW = 8  # tokens decoded in each round
 GROWING, FIXED = "dense, DynamicCache", "dense, StaticCache"
 
@@ -85,30 +81,3 @@ def stream(tokens: int, device: str) -> Callable[[], float]:
     """Return the loss of a random stream, read by a small model with Lambda attention."""
     model = with_lambda(llama(2, 2, device))
     return lambda: sum(float(nll.sum()) for nll in stream_nll(model, random_chunks(tokens, device)))
-
-
-def llama(layers: int, heads: int, device: str) -> PreTrainedModel:
-    """Return a Llama with random weights and heads of 64."""
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        hidden_size=heads * DIM,
-        intermediate_size=2 * heads * DIM + 3 * heads * DIM // 4,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        vocab_size=VOCABULARY,
-        max_position_embeddings=4096,
-    )
-    model = LlamaForCausalLM._from_config(config, attn_implementation="sdpa").eval()
-    return model.to(device)  # pyright: ignore[reportArgumentType]
-
-
-def with_lambda(model: PreTrainedModel) -> PreTrainedModel:
-    """Return the model with LM-Infinite's attention."""
-    return attach(model, "lm_infinite", window=WINDOW, sink_tokens=SINK_TOKENS, distance_limit=WINDOW)
-
-
-def random_chunks(tokens: int, device: str) -> Iterator[Tensor]:
-    """Yield random tokens, chunk by chunk."""
-    generator = torch.Generator(device).manual_seed(0)
-    for start in range(0, tokens, CHUNK):
-        yield torch.randint(VOCABULARY, (1, min(CHUNK, tokens - start)), generator=generator, device=device)

@@ -2,12 +2,14 @@
 
 import math
 import multiprocessing
+import os
 import platform
 import re
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +17,7 @@ from typing import Any, TypeVar
 import torch
 
 Name = TypeVar("Name")
+FREED_AT_ONCE = {"MALLOC_MMAP_THRESHOLD_": str(2**16), "MALLOC_TRIM_THRESHOLD_": str(2**16)}  # bytes
 
 
 @dataclass(frozen=True)
@@ -114,8 +117,19 @@ def peak_bytes(prepare: Callable[..., Callable[[], object]], *arguments: Any, de
         arguments: Of `prepare`, picklable.
         device: "cpu" measures resident memory, "cuda" what torch has allocated there.
     """
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
+    with _freed_at_once(), ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
         return fresh.submit(_peak_of, prepare, arguments, device, torch.get_num_threads()).result()
+
+
+@contextmanager
+def _freed_at_once() -> Iterator[None]:
+    """Let processes that start here give back freed memory at once: glibc keeps some of it, more or less by chance."""
+    before = {name: os.environ.get(name) for name in FREED_AT_ONCE}
+    os.environ |= FREED_AT_ONCE
+    yield
+    for name, value in before.items():
+        os.environ.pop(name)
+        os.environ |= {} if value is None else {name: value}
 
 
 def machine(device: str) -> dict[str, Any]:

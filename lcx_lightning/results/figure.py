@@ -47,7 +47,7 @@ def length_figure(experiment: Experiment, protocol: str) -> "altair.LayerChart":
     y = alt.Y("perplexity:Q", title="perplexity (lower is better)", scale=y_scale, axis=y_axis)
     frame = alt.Chart({"values": points}).mark_point(opacity=0).encode(x, y)
     title = _title(alt, experiment, protocol, found)
-    return _styled(alt.LayerChart(layer=[frame, *layers], width=WIDTH, height=HEIGHT, title=title))
+    return styled(alt.LayerChart(layer=[frame, *layers], width=WIDTH, height=HEIGHT, title=title))
 
 
 def save(chart: "altair.LayerChart", folder: Path | str, name: str) -> list[Path]:
@@ -195,7 +195,7 @@ def _title(alt, experiment: Experiment, protocol: str, found: dict[tuple[str, in
     return alt.TitleParams(text=textwrap.wrap(question, 76), subtitle=notes)
 
 
-def _styled(chart):
+def styled(chart):
     """The chart with the look of all our figures: no frame, faint grid, room for the title."""
     chart = chart.configure(background="white", padding={"left": 8, "top": 8, "right": 16, "bottom": 8})
     chart = chart.configure_view(stroke=None).configure_title(

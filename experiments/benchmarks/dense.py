@@ -1,0 +1,80 @@
+"""Dense methods (PI, YaRN, CLEX at a held factor) against the stock model with SDPA: prefill, and a token after it."""
+
+from collections.abc import Callable
+
+import torch
+from transformers import DynamicCache, PreTrainedModel
+from transformers.cache_utils import Cache
+
+from experiments.benchmarks.decode import HEADS, LAYERS, decode
+from experiments.benchmarks.measure import Comparison, Options, costs, interleaved
+from experiments.benchmarks.models import DIM, VOCABULARY, llama
+from lcx_lightning.attachment import attach
+from lcx_lightning.cache.base import MethodCache
+from lcx_lightning.cache.smallest import smallest_cache
+from lcx_lightning.method import Method
+
+METHODS = ("pi", "yarn", "clex")
+FACTOR = 16  # held: the context is planned to grow to 16 x 4096 tokens
+STOCK = "stock model, SDPA"
+
+
+def run(options: Options) -> list[Comparison]:
+    """Compare at 32k tokens, one row, float32: a prompt read at once by one layer, and a token after it by four."""
+    tokens = 2048 if options.quick else 32_768
+    return [
+        *_compared(f"{tokens:,} tokens", prefill, tokens, options),
+        *_compared(f"a token at {tokens:,}", decoding, tokens, options),
+    ]
+
+
+def _compared(what: str, prepare: Callable[..., Callable[[], None]], tokens: int, options: Options) -> list[Comparison]:
+    methods = {f"{method}, {what}": method for method in METHODS}
+    calls = {name: prepare(method, tokens, options.device) for name, method in ({STOCK: None} | methods).items()}
+    seconds = interleaved(calls, options.repeats, options.device)
+    return [costs(name, STOCK, seconds, 1.05) for name in methods]
+
+
+def prefill(method: str | None, tokens: int, device: str) -> Callable[[], None]:
+    """Return a pass over a prompt that fills a new cache; None for the stock model."""
+    model = with_method(llama(1, HEADS, device), method)
+    ids = torch.randint(VOCABULARY, (1, tokens), device=device)
+
+    @torch.inference_mode()
+    def read() -> None:
+        model(ids, past_key_values=cache_of(model, method), logits_to_keep=1)
+
+    return read
+
+
+def decoding(method: str | None, tokens: int, device: str) -> Callable[[], None]:
+    """Return a few tokens, one by one, after random keys; None for the stock model."""
+    model = with_method(llama(LAYERS, HEADS, device), method)
+    cache = cache_of(model, method)
+    if isinstance(cache, MethodCache):
+        valid = torch.ones(1, tokens, dtype=torch.bool, device=device)
+        own: Method = model.base_model.method  # pyright: ignore[reportAssignmentType]
+        cache.begin(own.rope(valid, tokens, to_come=planned(model) - tokens, rotated=True))
+    for layer in range(LAYERS):
+        keys, values = (torch.randn(1, HEADS, tokens, DIM, device=device) for _ in range(2))
+        cache.update(keys, values, layer)
+    return lambda: decode(model, cache)
+
+
+def cache_of(model: PreTrainedModel, method: str | None) -> Cache:
+    """Return what `generate` would take."""
+    return DynamicCache(config=model.config) if method is None else smallest_cache(model, held=True)
+
+
+def planned(model: PreTrainedModel) -> int:
+    """Return the length in tokens whose factor is held."""
+    return FACTOR * model.config.max_position_embeddings
+
+
+def with_method(model: PreTrainedModel, method: str | None) -> PreTrainedModel:
+    """Return the model with the method at its held factor, as within `generate`; None leaves it as it is."""
+    if method is None:
+        return model
+    attach(model, method, factor=FACTOR)
+    vars(model.base_model)["planned_length"] = planned(model)
+    return model

@@ -1,0 +1,41 @@
+"""Models with random weights, and random tokens, for benchmarks."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
+
+from lcx_lightning.attachment import attach
+
+DIM = 64  # features of a head
+VOCABULARY = 4096  # with 32,000 the head would be most of so small a model
+WINDOW, SINK_TOKENS = 512, 10
+CHUNK = 1024  # tokens of a pass over a prompt or a stream
+
+
+def llama(layers: int, heads: int, device: str) -> PreTrainedModel:
+    """Return a Llama with random weights and heads of 64."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        hidden_size=heads * DIM,
+        intermediate_size=2 * heads * DIM + 3 * heads * DIM // 4,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        vocab_size=VOCABULARY,
+        max_position_embeddings=4096,
+    )
+    model = LlamaForCausalLM._from_config(config, attn_implementation="sdpa").eval()
+    return model.to(device)  # pyright: ignore[reportArgumentType]
+
+
+def with_lambda(model: PreTrainedModel) -> PreTrainedModel:
+    """Return the model with LM-Infinite's attention."""
+    return attach(model, "lm_infinite", window=WINDOW, sink_tokens=SINK_TOKENS, distance_limit=WINDOW)
+
+
+def random_chunks(tokens: int, device: str) -> Iterator[Tensor]:
+    """Yield random tokens, chunk by chunk."""
+    generator = torch.Generator(device).manual_seed(0)
+    for start in range(0, tokens, CHUNK):
+        yield torch.randint(VOCABULARY, (1, min(CHUNK, tokens - start)), generator=generator, device=device)
