@@ -35,7 +35,7 @@ class CLEX(FrequencyScaling):
         solver: Of torchdiffeq: euler, midpoint, heun3 or rk4.
         steps: From t = 1 to the factor of a row. With rk4, 6 are accurate to 1e-5, gradients too, on a field that moves
             ln(theta) by 4 up to t = 16; in ln(alpha) it takes 10, in t 14. Farther ways and stronger fields
-            need more: 6 are accurate to 1e-3 up to t = 64, on a field that moves ln(theta) by 14.
+            need more: 6 are accurate to 1e-3 up to t = 64, on a field that moves ln(theta) by 18.
         trainable: False freezes the field at its start, the drift alone.
 
     Raises:
