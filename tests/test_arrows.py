@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "lcx_lightning"
 LAYERS = [  # a module imports from its own part and from earlier layers only
-    {"scaling", "positions", "temperature", "patterns", "results", "families"},
+    {"scaling", "positions", "temperature", "patterns", "results", "families", "head"},
     {"attention", "clex_checkpoint"},
     {"cache", "method"},
     {"configs", "generation", "data", "fingerprint", "passes", "probe"},
@@ -31,6 +31,7 @@ FOREIGN = {  # outside the standard library and the package itself
     "method": SMALL,
     "configs": {"omegaconf"},
     "fingerprint": SMALL,
+    "head": SMALL,
     "probe": SMALL,
 }
 ONLY = {  # library -> parts or modules of the package that may import it

@@ -9,9 +9,9 @@ from hydra.utils import instantiate
 from lab import composed
 from torch.nn.functional import log_softmax
 
+from lcx_lightning import head
 from lcx_lightning.data.corpus import SPLITS
 from lcx_lightning.data.source import LongContextData
-from lcx_lightning.evaluation import nll
 from lcx_lightning.evaluation.base import run
 from lcx_lightning.evaluation.growing_context import GrowingContext
 from lcx_lightning.evaluation.nll import token_nll
@@ -66,7 +66,7 @@ def by_hand(model, ids):
 @pytest.mark.parametrize("logits", [2**25, 64 * 2 * 7, 1])
 def test_token_losses_are_those_of_all_logits_in_chunks_too(tiny, monkeypatch, logits):
     model, ids = tiny(), torch.randint(0, 64, (2, 40), generator=torch.Generator().manual_seed(0))
-    monkeypatch.setattr(nll, "LOGITS", logits)
+    monkeypatch.setattr(head, "LOGITS", logits)
     losses = token_nll(model, ids)
     assert losses.dtype == torch.float32
     torch.testing.assert_close(losses.double(), by_hand(model, ids), rtol=0, atol=1e-5)

@@ -7,10 +7,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from lcx_lightning import head
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-LOGITS = 2**25  # at once: 128 MiB of float32
 
 
 @torch.inference_mode()
@@ -24,12 +24,9 @@ def token_losses(
     model: "PreTrainedModel", hidden: Float[Tensor, "rows tokens dim"], targets: Int[Tensor, "rows tokens"]
 ) -> Float[Tensor, "rows tokens"]:
     """Return the negative log-likelihood in nats, float32, of the token that each hidden state is to predict."""
-    head = model.get_output_embeddings()
-    assert head is not None
-    scale = getattr(model.config, "logit_scale", None) or 1.0  # of Cohere, which applies it after the head
-    chunk = max(1, LOGITS // (len(targets) * model.config.vocab_size))
+    chunk = max(1, head.LOGITS // (len(targets) * model.config.vocab_size))
     parts = [
-        cross_entropy(head(h).float().flatten(0, 1) * scale, t.flatten(), reduction="none").view_as(t)
+        cross_entropy(head.logits_of(model, h).flatten(0, 1), t.flatten(), reduction="none").view_as(t)
         for h, t in zip(hidden.split(chunk, dim=1), targets.split(chunk, dim=1), strict=True)
     ]
     return torch.cat(parts, dim=1)

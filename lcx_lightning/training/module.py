@@ -8,9 +8,10 @@ import numpy as np
 from jaxtyping import Float, Int
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
+
+from lcx_lightning.training.loss import next_token_loss
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -50,15 +51,16 @@ class LongContextModule(L.LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Return the mean loss in nats per token; one placement of positions serves all micro-batches of a step."""
-        ids = batch["input_ids"]
-        loss = next_token_loss(self(ids, draw=draw_seed(self._seed, self.global_step)), ids)
+        assert self.model is not None
+        loss = next_token_loss(self.model, batch["input_ids"], draw=draw_seed(self._seed, self.global_step))
         self.log("train/loss", loss)
         return loss
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Log the mean loss in nats per token, positions placed as in evaluation."""
+        assert self.model is not None
         ids = batch["input_ids"]
-        self.log("validation/loss", next_token_loss(self(ids), ids), batch_size=len(ids), sync_dist=True)
+        self.log("validation/loss", next_token_loss(self.model, ids), batch_size=len(ids), sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return the optimizer and its schedule, by optimizer step."""
@@ -68,13 +70,6 @@ class LongContextModule(L.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": LambdaLR(optimizer, self._schedule), "interval": "step"},
         }
-
-
-def next_token_loss(
-    logits: Float[Tensor, "rows tokens vocabulary"], ids: Int[Tensor, "rows tokens"]
-) -> Float[Tensor, ""]:
-    """Return the mean negative log-likelihood of every token after the first, in nats, float32."""
-    return cross_entropy(logits[:, :-1].float().flatten(0, 1), ids[:, 1:].flatten())
 
 
 def draw_seed(seed: int, step: int) -> int:

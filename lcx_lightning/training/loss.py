@@ -1,0 +1,89 @@
+"""Next-token loss that never holds the logits of a long batch at once, as Liger Kernel (arXiv:2410.10989)."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import cross_entropy
+
+from lcx_lightning import head
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def next_token_loss(model: "PreTrainedModel", ids: Int[Tensor, "rows tokens"], **given: Any) -> Float[Tensor, ""]:
+    """Return the mean negative log-likelihood of every token after the first, in nats, float32; `given` to the model.
+
+    Logits that fit are made at once by the model itself.
+    """
+    targets, chunk = ids[:, 1:].flatten(), max(1, head.LOGITS // model.config.vocab_size)
+    if ids.numel() <= chunk:
+        logits = model(input_ids=ids, use_cache=False, **given).logits
+        return cross_entropy(logits[:, :-1].float().flatten(0, 1), targets)
+    hidden = model.base_model(input_ids=ids, use_cache=False, **given).last_hidden_state[:, :-1].flatten(0, 1)
+
+    def total(hidden: Tensor, targets: Tensor) -> Tensor:
+        return cross_entropy(head.logits_of(model, hidden), targets, reduction="sum")
+
+    module = model.get_output_embeddings()
+    assert module is not None
+    return chunked_sum(total, hidden, targets, list(module.parameters()), chunk) / len(targets)
+
+
+def chunked_sum(
+    total: Callable[[Tensor, Tensor], Tensor],
+    hidden: Float[Tensor, "tokens features"],
+    targets: Int[Tensor, " tokens"],
+    parameters: list[Tensor],
+    chunk: int,
+) -> Float[Tensor, ""]:
+    """Return total(hidden, targets), which is a sum over tokens, from `chunk` tokens at a time.
+
+    The gradients are taken along with the sum, chunk by chunk, so that what `total` holds of one is gone when the next
+    begins, and can be used once. Those of `parameters`, all that `total` uses beside its arguments, add up in float32.
+    torch's own chunked loss is 4% off in bfloat16 on CPU, knows no logit scale and no soft-cap, and is new in 2.13.
+    """
+    out = _ChunkedSum.apply(total, hidden, targets, chunk, torch.is_grad_enabled(), *parameters)
+    assert isinstance(out, Tensor)
+    return out
+
+
+class _ChunkedSum(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        total: Callable[[Tensor, Tensor], Tensor],
+        hidden: Tensor,
+        targets: Tensor,
+        chunk: int,
+        differentiable: bool,
+        *parameters: Tensor,
+    ) -> Tensor:
+        tensors, needed = [hidden, *parameters], [ctx.needs_input_grad[1], *ctx.needs_input_grad[5:]]
+        wanted = [i for i, need in enumerate(needed) if need and differentiable]
+        sums = {i: torch.zeros_like(tensors[i], dtype=torch.float32) for i in wanted}
+        value = hidden.new_zeros((), dtype=torch.float32)
+        for begin in range(0, len(hidden), chunk):
+            part = slice(begin, begin + chunk)
+            with torch.set_grad_enabled(bool(wanted)):
+                tensors[0] = hidden[part].detach().requires_grad_(0 in wanted)
+                some = total(tensors[0], targets[part])
+            value += some.detach()
+            found = torch.autograd.grad(some, [tensors[i] for i in wanted], materialize_grads=True) if wanted else ()
+            for i, gradient in zip(wanted, found, strict=True):
+                (sums[0][part] if i == 0 else sums[i]).add_(gradient)
+        ctx.gradients = [sums[i].to(x.dtype) if i in sums else None for i, x in enumerate(tensors)]
+        return value
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        if ctx.gradients is None:
+            raise RuntimeError("The gradient of this loss was taken before, and can be taken once: compute it again.")
+        of_hidden, *of_parameters = (None if x is None else x.mul_(grad) for x in ctx.gradients)
+        ctx.gradients = None
+        return None, of_hidden, None, None, None, *of_parameters
