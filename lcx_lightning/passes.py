@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lcx_lightning.attention.attend import attend
 from lcx_lightning.attention.layer import half_split, latest, unrotated, within
-from lcx_lightning.attention.rope import Rope
+from lcx_lightning.attention.rope import AUTO, Rope
 from lcx_lightning.cache import BandedCache
 from lcx_lightning.families import FAMILIES
 from lcx_lightning.method import Method
@@ -63,7 +63,9 @@ def insert_rope(base: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict
     else:
         valid, index = _valid(mask, slots, tokens.device), None
     to_come = max(vars(base).get("planned_length", 0) - slots, 0)
-    return args, kwargs | {"rope": method.rope(valid, queries, draw, to_come, index)}
+    rope = method.rope(valid, queries, draw, to_come, index)
+    rope.implementation = vars(base).get("implementation", AUTO)
+    return args, kwargs | {"rope": rope}
 
 
 def _valid(mask: Tensor | None, slots: int, device: torch.device) -> Bool[Tensor, "rows slots"]:

@@ -27,7 +27,7 @@ def attend_flash_bands(
 ) -> Float[Tensor, "batch heads queries dim"]:
     """Attend over the union of the bands. A query on padding that sees nothing yields 0."""
     if rope.logit_scale is not None:
-        q = q * rope.logit_scale[:, None, :, None].to(q.dtype)
+        q = (q * rope.logit_scale[:, None, :, None]).to(q.dtype)
     tables = [x for pair in zip(rope.query_tables, rope.key_tables, strict=True) for table in pair for x in table]
     return _FlashBands.apply(q, k, v, rope, scale, *tables)  # pyright: ignore[reportReturnType]
 
