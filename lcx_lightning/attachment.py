@@ -142,7 +142,7 @@ def check_attention(name: str, method: Method, config: PretrainedConfig, device:
 
 @torch.no_grad()
 def implementations(model: PreTrainedModel, length: int) -> dict[str, str]:
-    """Return the implementations of attention by the pass that uses them: a text of `length` at once, and its last token.
+    """Return which implementations of attention read a text of `length` at once, and which decode its last token.
 
     Where layers differ, by their native windows, all of theirs are named.
     """

@@ -45,6 +45,7 @@ class Carrier:
         return iter(self.tables)
 
 
+@torch.compiler.disable  # what it decides from the numbers of a batch is no part of a compiled graph, its tensors are
 def insert_rope(base: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
     """Add the `Rope` of this forward pass to the arguments that reach every attention layer."""
     draw = kwargs.pop("draw", None)

@@ -103,7 +103,7 @@ def test_the_implementations_that_are_named_are_those_that_attend(extended, fami
 
 def test_an_implementation_that_cannot_run_the_pattern_is_refused_and_the_model_is_unchanged(tiny, build, spec):
     model = tiny()
-    with pytest.raises(ValueError, match="Lambda cannot be attended by dense.*attention=auto, flash_bands, blocks"):
+    with pytest.raises(ValueError, match=r"Lambda cannot be attended by dense.*attention=auto, flash_bands, blocks"):
         attach(model, build("lm_infinite", spec), attention="dense")
     with pytest.raises(ValueError, match="no implementation of attention called 'fast'"):
         attach(model, build("lm_infinite", spec), attention="fast")
@@ -148,7 +148,7 @@ def test_an_error_of_the_device_is_explained_and_another_one_is_left_alone(monke
     said = "by flash_bands: 50 queries to 50 keys in 2 rows of 3 heads, over the last 7 tokens and the first 2 tokens"
     with pytest.raises(torch.OutOfMemoryError, match=f"(?s){said}.*prefill_chunk_size=49"):
         failing(torch.OutOfMemoryError("CUDA out of memory."))
-    with pytest.raises(RuntimeError, match="^something else$"):
+    with pytest.raises(RuntimeError, match=r"^something else$"):
         failing(RuntimeError("something else"))
 
 

@@ -57,7 +57,7 @@ def attend(
         return attend_selected(out, q, k, v, rope, scale, rope.selection)
 
 
-def _no_autocast(device: str) -> AbstractContextManager[None]:
+def _no_autocast(device: str) -> AbstractContextManager[object]:
     return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
 
 

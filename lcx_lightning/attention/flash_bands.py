@@ -18,6 +18,7 @@ flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 
 
+@torch.compiler.disable  # calls of one kernel, on pieces that depend on the padding: nothing to fuse
 def attend_flash_bands(
     q: Float[Tensor, "batch heads queries dim"],
     k: Float[Tensor, "batch groups keys dim"],

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from lcx_lightning.patterns.base import Band, Selection
 
-
 AUTO = "auto"  # leaves the implementation of attention to the pass
 
 
