@@ -9,12 +9,9 @@ IDS = torch.randint(1, 64, (4, 2, 60), generator=torch.Generator().manual_seed(0
 
 
 @pytest.fixture(autouse=True)
-def no_shape_checks():
+def no_shape_checks(monkeypatch):
     """The tests' checks of shapes at run time look into tensors, which a compiler cannot follow."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    torch._dynamo.reset()
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     torch._dynamo.reset()
 
 

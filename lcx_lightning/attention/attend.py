@@ -10,6 +10,7 @@ from torch import Tensor
 from lcx_lightning.attention.banded import attend_banded
 from lcx_lightning.attention.dense import attend_dense, is_dense
 from lcx_lightning.attention.flash_bands import attend_flash_bands
+from lcx_lightning.attention.flex_bands import attend_flex_bands
 from lcx_lightning.attention.memory import explained
 from lcx_lightning.attention.rope import AUTO, Rope
 from lcx_lightning.attention.selected import attend_selected
@@ -20,6 +21,12 @@ IMPLEMENTATIONS: dict[str, Callable[[Tensor, Tensor, Tensor, Rope, float], Tenso
     "dense": attend_dense,  # torch's fused kernels on one causal band
     "flash_bands": attend_flash_bands,  # torch's CPU kernel on each band
     "blocks": attend_banded,  # logits of a block of queries at a time: decoding, and other devices
+    "flex_bands": attend_flex_bands,  # FlexAttention on each band
+}
+NEEDS = {
+    "dense": "it attends to every earlier token at true distances",
+    "flash_bands": "it runs on CPU",
+    "flex_bands": "it runs on CUDA",
 }
 
 
@@ -75,6 +82,7 @@ def able(bands: list[Band], device: str | None) -> list[str]:
     """Return the names of the implementations that can attend over bands on a type of device, None for any."""
     unable = set() if is_dense(bands) else {"dense"}
     unable |= set() if device in (None, "cpu") else {"flash_bands"}
+    unable |= set() if device in (None, "cuda") else {"flex_bands"}
     return [name for name in IMPLEMENTATIONS if name not in unable]
 
 
@@ -93,5 +101,4 @@ def check_implementation(name: str, bands: list[Band], device: str | None, what:
     if name not in IMPLEMENTATIONS:
         raise ValueError(f"There is no implementation of attention called {name!r}. Choose one of {choices}.")
     where = "" if device is None else f" on {device}"
-    needs = "dense attends to every earlier token at true distances" if name == "dense" else f"{name} runs on CPU"
-    raise ValueError(f"{what} cannot be attended by {name}{where}: {needs}. Choose one of attention={choices}.")
+    raise ValueError(f"{what} cannot be attended by {name}{where}: {NEEDS[name]}. Choose one of attention={choices}.")

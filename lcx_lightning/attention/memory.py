@@ -39,7 +39,7 @@ def bytes_needed(implementation: str, q: Tensor, k: Tensor, rope: Rope, queries:
 
     Features of queries and keys are rotated in float32 for each band. Masks are of all pairs at once under `dense`,
     unless a pass is the whole text without padding, and of a piece of the queries under the others. The logits of
-    `blocks` are those of one block, of all if gradients will need them.
+    `blocks` are those of one block, of all if gradients will need them. `flex_bands` holds neither.
     """
     (batch, heads, _, dim), (groups, keys) = q.shape, k.shape[1:3]
     seen, rows = min(sum(_width(band, keys) for band in rope.bands), keys), len(rope.key_valid)
@@ -51,7 +51,8 @@ def bytes_needed(implementation: str, q: Tensor, k: Tensor, rope: Rope, queries:
     if implementation == "blocks":
         at_once = queries if torch.is_grad_enabled() else min(queries, QUERY_BLOCK)
         return features + batch * heads * at_once * seen * LOGITS
-    return features + rows * min(queries, PIECE) * seen * MASK
+    pairs = min(queries, PIECE) * seen if implementation == "flash_bands" else 0
+    return features + rows * pairs * MASK
 
 
 def free_bytes(device: torch.device) -> int:
