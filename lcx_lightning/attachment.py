@@ -87,7 +87,7 @@ def attach(
 
 def _put_on(model: PreTrainedModel, method: Method) -> None:
     base = model.base_model
-    hooks = [base.register_forward_pre_hook(insert_rope, with_kwargs=True)]
+    hooks = [base.register_forward_pre_hook(insert_rope, with_kwargs=True)]  # pyright: ignore[reportArgumentType]
     if family_of(model.config).drops_keywords:
         hooks.append(base.register_forward_pre_hook(leave_rope, with_kwargs=True))
         layers = base.get_submodule("layers").children()

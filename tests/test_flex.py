@@ -51,6 +51,14 @@ def test_its_gradients_are_those_of_the_reference_where_torch_has_them(pattern, 
     assert_same(attend_flex_bands, inputs(2, 4, 2, 30, 30), rope)
 
 
+def test_queries_of_a_row_of_padding_see_nothing_and_yield_0():
+    qkv, valid = [x.detach() for x in inputs(2, 2, 2, 6, 6)], torch.tensor([[False] * 6, [True] * 6])
+    for name in ("causal", "lambda"):
+        out = attend_flex_bands(*qkv, rope_of(PATTERNS[name], valid, 6), 0.4)
+        assert out[0].abs().max() == 0
+        assert out.isfinite().all()
+
+
 @settings(max_examples=40)
 @given(
     pattern=st.sampled_from([*PATTERNS.values(), Lambda(window=50, sink_tokens=30, distance_limit=20)]),

@@ -4,6 +4,8 @@ Tested on CPU, where torch runs FlexAttention unfused: results, and gradients by
 so it is there to be chosen, and not chosen automatically.
 """
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -31,7 +33,7 @@ def attend_flex_bands(
     """
     if rope.logit_scale is not None:
         q = (q * rope.logit_scale[:, None, :, None]).to(q.dtype)
-    attends = torch.compile(flex_attention) if q.is_cuda else flex_attention  # compiled once for each kind of band
+    attends: Any = torch.compile(flex_attention) if q.is_cuda else flex_attention  # compiled once for a kind of band
     grouped, outs, sums = q.shape[1] != k.shape[1], [], []
     for band, at_query, at_key in zip(rope.bands, rope.query_tables, rope.key_tables, strict=True):
         out, aux = attends(
