@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lcx_lightning.attention.rope import AUTO
+
 CACHE_FORMAT = 1  # raise it when a stage's result would change for the same configuration
 
 
@@ -53,8 +55,10 @@ class Arm:
 
     @property
     def _method(self) -> dict[str, Any]:
-        """The method, and what is in the files that it names."""
-        return self.config["method"] | files_in(self.config["method"])
+        """The method, what is in the files that it names, and how it is attended if that was chosen."""
+        attention = self.config.get("attention", AUTO)
+        chosen = {} if attention == AUTO else {"attention": attention}  # of the rounding of every number
+        return self.config["method"] | files_in(self.config["method"]) | chosen
 
     @property
     def folder(self) -> Path:

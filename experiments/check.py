@@ -7,12 +7,13 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.arms import Arm
-from lcx_lightning.attachment import attach
+from lcx_lightning.attachment import attach, check_attention
 from lcx_lightning.data.source import LongContextData
 from lcx_lightning.method import Method
 from lcx_lightning.models import ModelSource, skeleton
 from lcx_lightning.training.schedule import warmup_stable_decay
 
+DEVICES = {"cpu": "cpu", "gpu": "cuda", "cuda": "cuda", "mps": "mps"}  # accelerator -> torch's name
 FINGERPRINT = ("with_run", "only")
 ABOVE_ZERO = ("jobs", "seeds", "checkpoint_seconds")
 
@@ -50,7 +51,9 @@ def check_ignored(arms: list[Arm], command_line: list[str]) -> None:
 
 def check_training(arm: Arm, source: ModelSource, method: Method, data: LongContextData) -> None:
     """Raise a ValueError if base or extension could not be trained: model, method, optimizer, schedule and rows."""
-    model = attach(skeleton(source.config()), method)
+    attention, trainer = arm.config["attention"], arm.config["trainer"]
+    check_attention(attention, method, source.config(), DEVICES.get(trainer["accelerator"]))
+    model = attach(skeleton(source.config()), method, attention=attention)
     for stage, recipe in (("base", arm.config["model"]["recipe"]), ("extension", arm.config["training"])):
         if recipe:
             _check_recipe(f"{stage} of {arm.name}", recipe, arm.pretrain_length, data)

@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from experiments.arms import Arm
 from lcx_lightning.attachment import attach, detach
+from lcx_lightning.attention.rope import AUTO
 from lcx_lightning.configs import build_method, read_method
 from lcx_lightning.data.module import LongContextDataModule
 from lcx_lightning.data.source import LongContextData
@@ -52,7 +53,8 @@ def extend(arm: Arm, base_folder: Path | None, data: LongContextData, report: Re
         return None
 
     def make(work: Path) -> None:
-        load = partial(load_model, arm, base_folder, OmegaConf.create(arm.config["method"]))
+        method, attention = OmegaConf.create(arm.config["method"]), arm.config["attention"]
+        load = partial(load_model, arm, base_folder, method, attention=attention)
         outcome = _train(arm, arm.config["training"], load, data, work, partial(report, "extend"), logger)
         (work / "out").mkdir(exist_ok=True)
         torch.save(outcome.model.state_dict(), work / "out" / "model.pt")
@@ -84,12 +86,14 @@ def evaluate(arm: Arm, model: PreTrainedModel, data: LongContextData, report: Re
     return time.monotonic() - start
 
 
-def load_model(arm: Arm, base_folder: Path | None, method: Any, extended: Path | None = None) -> PreTrainedModel:
+def load_model(
+    arm: Arm, base_folder: Path | None, method: Any, extended: Path | None = None, attention: str = AUTO
+) -> PreTrainedModel:
     """Return the model with a method attached: the base, or the base with the weights of `extended`."""
     torch.manual_seed(arm.seed)
     source = instantiate(arm.config["model"]["source"])
     model = source.load(base_folder)
-    attach(model, build_method(method, rope_spec(model.config)))
+    attach(model, build_method(method, rope_spec(model.config)), attention=attention)
     if extended is not None:
         model.load_state_dict(torch.load(extended / "model.pt", weights_only=True))
     return model

@@ -19,6 +19,7 @@ from experiments.arms import Arm
 from experiments.grid import load_data
 from experiments.quiet import quieten
 from experiments.runfile import read_run, write_run
+from lcx_lightning.attachment import implementations
 from lcx_lightning.results import records
 
 
@@ -54,7 +55,8 @@ def run_arm(arm: Arm, data: Any, report: stages.Report) -> None:
         logger = instantiate(arm.config["logger"], _partial_=True)(run=arm.run, cfg=arm.config)
     try:
         extended = stages.extend(arm, base, data, report, WandbLogger(experiment=logger.run) if logger else False)
-        model = stages.load_model(arm, base, OmegaConf.create(arm.config["method"]), extended).eval()
+        method, attention = OmegaConf.create(arm.config["method"]), arm.config["attention"]
+        model = stages.load_model(arm, base, method, extended, attention).eval()
         before = read_run(arm).get("seconds", {}).get("evaluate", 0.0)
         took = before + stages.evaluate(arm, model, data, report)
         seconds = {"extend": stages.seconds(extended), "evaluate": took}
@@ -66,6 +68,7 @@ def run_arm(arm: Arm, data: Any, report: stages.Report) -> None:
     write_run(
         arm,
         "finished",
+        attention=implementations(model, arm.lengths[-1]),
         seconds=seconds,
         device_seconds=sum(seconds.values()) * arm.config["trainer"]["devices"],
         base={"key": arm.base_key, "seconds": stages.seconds(base)},

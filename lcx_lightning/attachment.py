@@ -4,17 +4,21 @@ from collections.abc import Sequence
 from types import MethodType
 from typing import Any
 
+import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
-from transformers import AttentionInterface, PreTrainedModel
+from transformers import AttentionInterface, PretrainedConfig, PreTrainedModel
 
+from lcx_lightning.attention.attend import check_implementation, implementation_of
+from lcx_lightning.attention.layer import ends_at, within
+from lcx_lightning.attention.rope import AUTO
 from lcx_lightning.clex_checkpoint import load_own_clex, with_own_clex
 from lcx_lightning.configs import build_method, read_method
 from lcx_lightning.configs.values import with_values
 from lcx_lightning.families import family_of
 from lcx_lightning.generation import generate_at_one_factor
 from lcx_lightning.method import Method
-from lcx_lightning.models import rope_spec
+from lcx_lightning.models import native_windows, rope_spec
 from lcx_lightning.passes import Unrotated, attention, insert_rope, leave_rope, take_rope
 from lcx_lightning.probe import check_untouched, probe
 
@@ -22,7 +26,12 @@ ATTENTION = "lcx"
 
 
 def attach(
-    model: PreTrainedModel, method: Method | str | Sequence[str], *, grow: bool = False, **values: Any
+    model: PreTrainedModel,
+    method: Method | str | Sequence[str],
+    *,
+    grow: bool = False,
+    attention: str = AUTO,
+    **values: Any,
 ) -> PreTrainedModel:
     """Make every forward pass of `model` use `method`, and return `model`.
 
@@ -39,6 +48,7 @@ def attach(
         grow: Whether the scale factor of a method that goes by length grows with every generated token. If not,
             `generate` holds the factor of the longest length it is to reach: a cache then holds no keys, above the
             first layer, that were computed under another factor.
+        attention: Implementation of attention: "auto" for the fastest one of every pass, or the name of one for all.
         values: What the method's files say, by name, to be replaced (window=4096), or leave open (factor=4).
 
     Raises:
@@ -59,6 +69,7 @@ def attach(
         method = build_method(with_values(composed, spec.pretrain_length, values), spec)
     elif values:
         raise ValueError(f"A built method has its values: {', '.join(values)} would be ignored. Attach it by name.")
+    check_attention(attention, method, model.config)
     load_own_clex(method.scaling, model)
     stock_logits = probe(model)
     _put_on(model, method)
@@ -68,6 +79,7 @@ def attach(
         except ValueError:
             detach(model)
             raise
+    vars(model.base_model)["implementation"] = attention
     if not grow and model.can_generate():
         vars(model)["generate"] = MethodType(generate_at_one_factor, model)
     return model
@@ -75,7 +87,7 @@ def attach(
 
 def _put_on(model: PreTrainedModel, method: Method) -> None:
     base = model.base_model
-    hooks = [base.register_forward_pre_hook(insert_rope, with_kwargs=True)]
+    hooks = [base.register_forward_pre_hook(insert_rope, with_kwargs=True)]  # pyright: ignore[reportArgumentType]
     if family_of(model.config).drops_keywords:
         hooks.append(base.register_forward_pre_hook(leave_rope, with_kwargs=True))
         layers = base.get_submodule("layers").children()
@@ -107,8 +119,41 @@ def detach(model: PreTrainedModel) -> PreTrainedModel:
     base.rotary_emb = stock.rotary_emb
     model.set_attn_implementation(stock.attention or "eager")
     del base.method, base.stock
+    vars(base).pop("implementation", None)
     vars(model).pop("generate", None)
     return model
+
+
+def check_attention(name: str, method: Method, config: PretrainedConfig, device: str | None = None) -> None:
+    """Raise a ValueError if an implementation of attention cannot run the method in every layer of a model.
+
+    Args:
+        name: Of the implementation, or auto.
+        method: To be attached.
+        config: Of the model.
+        device: Type of device, None where it is not known yet.
+    """
+    for window in native_windows(config):
+        bands, what = method.pattern.bands(), type(method.pattern).__name__
+        if window is not None:
+            bands, what = ends_at(bands, window), f"{what} in layers that natively see {window} tokens"
+        check_implementation(name, bands, device, what)
+
+
+@torch.no_grad()
+def implementations(model: PreTrainedModel, length: int) -> dict[str, str]:
+    """Return which implementations of attention read a text of `length` at once, and which decode its last token.
+
+    Where layers differ, by their native windows, all of theirs are named.
+    """
+    method: Method = model.base_model.method  # pyright: ignore[reportAssignmentType]
+    used = {}
+    for name, queries in (("prefill", length), ("decode", 1)):
+        rope = method.rope(torch.ones(1, length, dtype=torch.bool, device=model.device), queries)
+        rope.implementation = vars(model.base_model)["implementation"]
+        names = {implementation_of(within(rope, window)) for window in native_windows(model.config)}
+        used[name] = " and ".join(sorted(names))
+    return used
 
 
 class Stock(nn.Module):

@@ -171,6 +171,12 @@ def _native_window(config: PretrainedConfig) -> int | None:
     return config.sliding_window if getattr(config, "use_sliding_window", True) else None
 
 
+def native_windows(config: PretrainedConfig) -> set[int | None]:
+    """Return the tokens that layers of each kind see natively, None for all."""
+    kinds = set(getattr(config, "layer_types", None) or ())
+    return {None, config.sliding_window} if len(kinds) > 1 else {_native_window(config)}
+
+
 def _check_supported(config: PretrainedConfig) -> None:
     name, rope = config.model_type, config.rope_parameters
     if getattr(config, "use_bidirectional_attention", False):

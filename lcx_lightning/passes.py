@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lcx_lightning.attention.attend import attend
 from lcx_lightning.attention.layer import half_split, latest, unrotated, within
-from lcx_lightning.attention.rope import Rope
+from lcx_lightning.attention.rope import AUTO, Rope
 from lcx_lightning.cache.banded import BandedCache
 from lcx_lightning.cache.base import MethodCache
 from lcx_lightning.families import FAMILIES
@@ -46,6 +46,7 @@ class Carrier:
         return iter(self.tables)
 
 
+@torch.compiler.disable  # what it decides from the numbers of a batch is no part of a compiled graph, its tensors are
 def insert_rope(base: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
     """Add the `Rope` of this forward pass to the arguments that reach every attention layer."""
     draw = kwargs.pop("draw", None)
@@ -66,6 +67,7 @@ def insert_rope(base: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict
     to_come = max(vars(base).get("planned_length", 0) - slots, 0)
     rotated = isinstance(cache, MethodCache) and cache.rotation is not None
     rope = method.rope(valid, queries, draw, to_come, index, rotated=rotated)
+    rope.implementation = vars(base).get("implementation", AUTO)
     if isinstance(cache, MethodCache):
         cache.begin(rope)
     return args, kwargs | {"rope": rope}

@@ -82,6 +82,29 @@ def test_a_token_far_into_a_stream_has_the_logits_it_has_near_its_start(shaped, 
     close(model(IDS[:, 99:], past_key_values=far).logits[:, -1], near)
 
 
+@pytest.mark.parametrize("trained", ["", "q_proj"], ids=["everything", "queries"])
+def test_gradients_pass_through_what_is_held_as_through_a_cache_that_holds_everything(shaped, trained):
+    gradients = []
+    for kind in (BandedCache, lambda _: DynamicCache()):
+        model = shaped(SHAPES["streaming"])
+        for name, weight in model.named_parameters():
+            weight.requires_grad_(trained in name)
+        logits = read(model, IDS, [20, *range(30, 60)], kind(model.base_model.method.pattern))
+        logits.square().mean().backward()
+        gradients.append([p.grad for p in model.parameters() if p.grad is not None])
+    close(*gradients)
+
+
+def test_a_text_that_was_read_in_inference_mode_goes_on_outside_of_it(shaped):
+    model = shaped(SHAPES["streaming"])
+    cache = small(model)
+    with torch.inference_mode():
+        read(model, IDS[:, :50], [20, 40, *range(41, 51)], cache)
+    with torch.no_grad():
+        logits = [model(IDS[:, i : i + 1], past_key_values=cache).logits for i in range(50, 100)]
+        close(torch.cat(logits, dim=1), model(IDS).logits[:, 50:])
+
+
 # Small
 
 

@@ -226,7 +226,8 @@ def test_training_values_on_the_command_line_reach_the_arms_that_train_and_no_ot
 
 
 @pytest.mark.parametrize(
-    "change", ["evaluation.last=8", "evaluation.multiples=[1]", "method=yarn", "factor=4", "seed=1"]
+    "change",
+    ["evaluation.last=8", "evaluation.multiples=[1]", "method=yarn", "factor=4", "seed=1", "attention=flash_bands"],
 )
 def test_the_run_id_changes_with_what_its_numbers_depend_on(change, before):
     (after,) = arms_of(*PI, change)
@@ -235,7 +236,9 @@ def test_the_run_id_changes_with_what_its_numbers_depend_on(change, before):
     assert (before.extend_key == after.extend_key) == change.startswith("evaluation")
 
 
-@pytest.mark.parametrize("change", ["results_dir=elsewhere", "cache_dir=elsewhere", "jobs=1", "checkpoint_seconds=1"])
+@pytest.mark.parametrize(
+    "change", ["results_dir=elsewhere", "cache_dir=elsewhere", "jobs=1", "checkpoint_seconds=1", "attention=auto"]
+)
 def test_the_run_id_does_not_change_with_where_and_how_the_run_is_made(change, before):
     (after,) = arms_of(*PI, change)
     assert (before.run, before.base_key, before.extend_key) == (after.run, after.base_key, after.extend_key)
@@ -278,3 +281,9 @@ def test_the_quick_start_is_built_from_overrides_that_hydra_can_parse():
     for name in choices("exp"):
         for line in composed(f"+exp={name}").arms:
             assert all(override.key_or_group for override in parser.parse_overrides(line.split()))
+
+
+def test_runs_that_were_made_before_attention_could_be_chosen_keep_their_id(before):
+    (after,) = arms_of(*PI)
+    del after.config["attention"]
+    assert (before.run, before.extend_key) == (after.run, after.extend_key)

@@ -160,10 +160,17 @@ def test_a_learned_method_within_the_pretraining_length_is_refused_without_train
         ("data.mixture.copy=0.5", "scale the shares"),
         ("no_such_key=1", "no_such_key"),
         ("logger.mode=on", "logger"),
+        ("attention=fast", "called 'fast'. Choose one of auto, dense, flash_bands, blocks"),
     ],
 )
 def test_settings_that_cannot_run_are_refused_before_anything_is_trained(refuse, given, needed):
     assert needed in refuse(given)
+
+
+def test_an_implementation_of_attention_that_cannot_run_an_arm_is_refused_with_those_that_can(refuse):
+    said = refuse("attention=dense", "arms=['method=pretrained,lm_infinite']")
+    assert "Lambda cannot be attended by dense" in said
+    assert "attention=auto, flash_bands, blocks" in said
 
 
 def test_a_schedule_that_does_not_fit_is_found_in_the_last_arm_of_a_grid(refuse):

@@ -25,7 +25,7 @@ def attend_banded(
     """
     q = q * scale
     if rope.logit_scale is not None:
-        q = q * rope.logit_scale[:, None, :, None].to(q.dtype)
+        q = (q * rope.logit_scale[:, None, :, None]).to(q.dtype)
     reaches = [span_of(band, rope, slice(0, q.shape[2])) for band in rope.bands]
     q_rotated = [rotate(q, tables) for tables in rope.query_tables]
     k_rotated = [_rotate_span(k, tables, reach) for tables, reach in zip(rope.key_tables, reaches, strict=True)]

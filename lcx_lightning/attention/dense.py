@@ -22,7 +22,7 @@ def attend_dense(
 ) -> Float[Tensor, "batch heads queries dim"]:
     """Attend to every earlier token. Memory grows with keys alone, unless padding or a chunk needs a mask."""
     if rope.logit_scale is not None:
-        q = q * rope.logit_scale[:, None, :, None].to(q.dtype)
+        q = (q * rope.logit_scale[:, None, :, None]).to(q.dtype)
     q, k = rotate(q, rope.query_tables[0]), rotate(k, rope.key_tables[0])
     (heads, queries), (groups, keys) = q.shape[1:3], k.shape[1:3]
     if not rope.padded and queries in (1, keys):  # the last query sees every key

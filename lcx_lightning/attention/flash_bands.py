@@ -18,6 +18,7 @@ flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 
 
+@torch.compiler.disable  # calls of one kernel, on pieces that depend on the padding: nothing to fuse
 def attend_flash_bands(
     q: Float[Tensor, "batch heads queries dim"],
     k: Float[Tensor, "batch groups keys dim"],
@@ -27,7 +28,7 @@ def attend_flash_bands(
 ) -> Float[Tensor, "batch heads queries dim"]:
     """Attend over the union of the bands. A query on padding that sees nothing yields 0."""
     if rope.logit_scale is not None:
-        q = q * rope.logit_scale[:, None, :, None].to(q.dtype)
+        q = (q * rope.logit_scale[:, None, :, None]).to(q.dtype)
     tables = [x for pair in zip(rope.query_tables, rope.key_tables, strict=True) for table in pair for x in table]
     return _FlashBands.apply(q, k, v, rope, scale, *tables)  # pyright: ignore[reportReturnType]
 

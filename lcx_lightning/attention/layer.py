@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lcx_lightning.attention.rope import Rope, Tables
+from lcx_lightning.patterns.base import Band
 
 
 def within(rope: Rope, window: int | None) -> Rope:
@@ -19,10 +20,7 @@ def within(rope: Rope, window: int | None) -> Rope:
         return rope
     kept = [i for i, band in enumerate(rope.bands) if band.min_distance < window]
     cut = copy.copy(rope)
-    ends = [rope.bands[i].max_distance or window for i in kept]
-    cut.bands = [
-        dataclasses.replace(rope.bands[i], max_distance=min(end, window)) for i, end in zip(kept, ends, strict=True)
-    ]
+    cut.bands = ends_at(rope.bands, window)
     cut.key_tables = [rope.key_tables[i] for i in kept]
     cut.query_tables = [rope.query_tables[i] for i in kept]
     if rope.selection is not None:
@@ -32,6 +30,12 @@ def within(rope: Rope, window: int | None) -> Rope:
             rope.selection, candidates=dataclasses.replace(candidates, max_distance=end)
         )
     return cut
+
+
+def ends_at(bands: list[Band], window: int) -> list[Band]:
+    """Return the bands that hold pairs at distances below `window`, each ending there at the latest."""
+    near = [band for band in bands if band.min_distance < window]
+    return [dataclasses.replace(band, max_distance=min(band.max_distance or window, window)) for band in near]
 
 
 def latest(rope: Rope, slots: int) -> Rope:

@@ -28,7 +28,7 @@ def banded_logits(
     """Return the logits of every pair, the least number of the dtype where no band holds it."""
     k = k.repeat_interleave(q.shape[1] // k.shape[1], dim=1)
     if rope.logit_scale is not None:
-        q = q * rope.logit_scale[:, None, :, None].to(q.dtype)
+        q = (q * rope.logit_scale[:, None, :, None]).to(q.dtype)
     logits = q.new_full((*q.shape[:3], k.shape[2]), torch.finfo(q.dtype).min)
     for band, at_query, at_key in zip(rope.bands, rope.query_tables, rope.key_tables, strict=True):
         visible = band.visible(

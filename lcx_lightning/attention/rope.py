@@ -9,6 +9,8 @@ from torch.autograd.function import once_differentiable
 
 from lcx_lightning.patterns.base import Band, Selection
 
+AUTO = "auto"  # leaves the implementation of attention to the pass
+
 
 class Tables(NamedTuple):
     """Cosines and sines of a rotation, times the scale of the rotated features."""
@@ -22,7 +24,7 @@ class Rope:
 
     Every argument has the rows of the batch, or a single one that serves them all. A plain class, and no tuple or
     dataclass, on purpose: sharded training casts the floating tensors that it finds in those to bfloat16, which moves
-    a frequency by up to 0.4 percent.
+    a frequency by up to 0.4 percent. Who makes it may set `implementation`, the name of one of attention's.
 
     Args:
         index: Place of each key in its text, in tokens: decides who sees whom.
@@ -64,6 +66,7 @@ class Rope:
         plain_queries = plain if queries == index.shape[1] and not rotated else self.tables(self.query_pos)
         self.key_tables = [self.key_tables_of(band, plain) for band in self.bands]
         self.query_tables = [self.query_tables_of(band, plain_queries) for band in self.bands]
+        self.implementation = AUTO
 
     def read(self, band: Band) -> Band:
         """Return the band as it reads in this pass: on indices alone, if they are the positions."""
