@@ -19,7 +19,7 @@ from lcx_lightning.patterns.base import Band
 FEW = 16  # queries whose logits are so small that one softmax over all bands takes less time than a merge: decoding
 IMPLEMENTATIONS: dict[str, Callable[[Tensor, Tensor, Tensor, Rope, float], Tensor]] = {
     "dense": attend_dense,  # torch's fused kernels on one causal band
-    "flash_bands": attend_flash_bands,  # torch's CPU kernel on each band  # pyright: ignore[reportAssignmentType]
+    "flash_bands": attend_flash_bands,  # pyright: ignore[reportAssignmentType] torch's CPU kernel on each band
     "blocks": attend_banded,  # logits of a block of queries at a time: decoding, and other devices
     "flex_bands": attend_flex_bands,  # FlexAttention on each band
 }
