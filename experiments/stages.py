@@ -1,5 +1,6 @@
 """The stages of an arm: base, extend, evaluate. Each is made once, and goes on where it stopped."""
 
+import copy
 import json
 import os
 import shutil
@@ -99,9 +100,15 @@ def load_model(
     return model
 
 
+def device(arm: Arm) -> torch.device:
+    """Return the device that the arm's trainer trains on, where it is evaluated too."""
+    trainer = instantiate(arm.config["trainer"])(logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    return trainer.strategy.root_device
+
+
 def trained_fingerprint(arm: Arm, model: PreTrainedModel) -> str:
-    """Return the hash of what the attached method does now, learned parts included."""
-    method: Method = model.base_model.method  # pyright: ignore[reportAssignmentType]
+    """Return the hash of what the attached method does now, learned parts included; computed on CPU on any machine."""
+    method: Method = copy.deepcopy(model.base_model.method).cpu()  # pyright: ignore[reportAssignmentType, reportCallIssue]
     return digest(fingerprint(method, arm.lengths, arm.train_length))
 
 

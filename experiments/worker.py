@@ -56,7 +56,8 @@ def run_arm(arm: Arm, data: Any, report: stages.Report) -> None:
     try:
         extended = stages.extend(arm, base, data, report, WandbLogger(experiment=logger.run) if logger else False)
         method, attention = OmegaConf.create(arm.config["method"]), arm.config["attention"]
-        model = stages.load_model(arm, base, method, extended, attention).eval()
+        model: Any = stages.load_model(arm, base, method, extended, attention).eval()
+        model = model.to(stages.device(arm))
         before = read_run(arm).get("seconds", {}).get("evaluate", 0.0)
         took = before + stages.evaluate(arm, model, data, report)
         seconds = {"extend": stages.seconds(extended), "evaluate": took}
