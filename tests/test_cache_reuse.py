@@ -43,6 +43,18 @@ def test_copies_of_the_cache_of_a_prompt_go_on_alone(extended, method, kind, mod
             close(read(model, text[:, 60:], [5, 20], one), wanted)
 
 
+@pytest.mark.parametrize(("method", "kind"), KINDS.values(), ids=KINDS)
+def test_a_text_goes_on_in_another_mode_of_autograd_than_it_began_in(extended, method, kind):
+    model = extended(method).requires_grad_(False)
+    cache, ends, logits = kind(model), [30, 31, 32, 33, 34, 35, 36], []
+    modes = [torch.inference_mode, torch.inference_mode, torch.no_grad, torch.inference_mode, torch.enable_grad]
+    modes = [*modes, torch.inference_mode, torch.no_grad]
+    for mode, start, end in zip(modes, [0, *ends], ends, strict=False):
+        with mode():
+            logits.append(model(IDS[:, start:end], past_key_values=cache).logits.clone())
+    close(torch.cat(logits, dim=1), read(model, IDS, ends, DynamicCache()))
+
+
 @pytest.mark.parametrize("other", ["pi", "longrope", "self_extend", "lm_infinite", "lm_infinite_top_k"])
 @pytest.mark.parametrize("family", ["llama", "glm"])
 @torch.no_grad()
