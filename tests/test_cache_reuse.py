@@ -66,6 +66,16 @@ def test_a_model_with_another_method_goes_on_from_rotated_keys(extended, other, 
     close(*logits)
 
 
+@torch.no_grad()
+def test_a_model_with_another_temperature_alone_goes_on_from_rotated_keys(extended):
+    first, second, logits = extended("yarn"), extended("yarn"), []
+    second.base_model.method.temperature = extended("pi").base_model.method.temperature
+    for cache in (every_key(first), DynamicCache()):
+        read(first, IDS, [40], cache)
+        logits.append(second(IDS[:, 40:], past_key_values=cache).logits)
+    close(*logits)
+
+
 @pytest.mark.parametrize(("method", "kind"), KINDS.values(), ids=KINDS)
 @torch.no_grad()
 def test_a_model_without_a_method_is_refused_in_the_middle_of_a_text_and_leaves_the_cache_as_it_was(

@@ -29,6 +29,13 @@ def test_keys_are_rotated_as_their_family_lays_them_out_and_not_in_layers_withou
     close(read(model, IDS, [7, 40, *range(90, 101)], every_key(model)), model(IDS).logits)
 
 
+@pytest.mark.parametrize("family", ["glm", "smollm3"])
+@torch.no_grad()
+def test_keys_are_turned_on_as_their_family_lays_them_out_and_not_in_layers_without_rotation(extended, family):
+    model, ends = extended("dynamic_ntk", model_type=family), [7, 40, 70, 100]
+    close(read(model, IDS, ends, every_key(model)), read(model, IDS, ends, DynamicCache()))
+
+
 @pytest.mark.parametrize("side", MASKS)
 @pytest.mark.parametrize("method", ["pi", "dynamic_ntk"])
 @torch.no_grad()
