@@ -44,6 +44,14 @@ def test_a_method_with_a_window_generates_from_a_small_cache_and_another_from_al
         assert type(out.past_key_values) is kind
 
 
+def test_a_generation_whose_length_nobody_planned_holds_no_keys_rotated_whose_factor_grows(extended):
+    model = extended("dynamic_ntk")
+    model.generation_config.max_length = None
+    with pytest.warns(UserWarning, match="model-agnostic default `max_length`"):
+        out = model.generate(IDS[:, :20], do_sample=False, return_dict_in_generate=True)
+    assert type(out.past_key_values) is DynamicCache
+
+
 def test_a_generation_configuration_that_leaves_the_cache_open_gets_the_small_one(extended):
     options = GenerationConfig(max_new_tokens=3, do_sample=False, return_dict_in_generate=True)
     for arguments, keywords in (((options,), {}), ((), {"generation_config": options})):

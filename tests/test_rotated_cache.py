@@ -1,5 +1,7 @@
 """Keys that are held rotated give the logits of keys that are rotated in every pass."""
 
+from typing import Any
+
 import pytest
 import torch
 from cached import IDS, MASKS, SHAPES, close, every_key, read, small
@@ -77,13 +79,14 @@ def test_a_pass_turns_the_keys_it_adds_and_no_other(extended, monkeypatch):
 
 @torch.no_grad()
 def test_the_longer_a_text_the_more_tokens_are_added_without_a_copy_of_those_before_them():
-    layer, copies, at = RoomyLayer(), [], None
+    layer: Any = RoomyLayer()
+    copies, at = [], None
     for length in range(1, 2001):
         layer.update(torch.full((1, 2, 1, 4), length), torch.full((1, 2, 1, 4), -length))
         copies += [length] if layer.keys.data_ptr() != at else []
         at = layer.keys.data_ptr()
     assert torch.equal(layer.keys, torch.arange(1, 2001)[None, None, :, None].expand(1, 2, -1, 4))
-    assert torch.equal(layer.values, -layer.keys)
+    assert torch.equal(-layer.values, layer.keys)
     assert len(copies) < 60  # room for 5 tokens up to 40, then for an eighth more
     assert len([length for length in copies if length > 1000]) < 10
 
