@@ -37,6 +37,22 @@ def benchmarks_table() -> str:
     return markdown_table([json.loads(path.read_text()) for path in sorted((DOCS / "benchmarks").glob("*.json"))])
 
 
+def keep_benchmarks(folder: Path, kept: Path) -> None:
+    """Copy the figures of `folder`, such as results/bench, into the folder `kept`.
+
+    Raises:
+        ValueError: If one was measured at sizes that mean nothing.
+    """
+    found = sorted(folder.glob("*.json"))
+    quick = [path.stem for path in found if json.loads(path.read_text())["quick"]]
+    if quick:
+        raise ValueError(f"{', '.join(quick)} ran with --quick, whose figures mean nothing: run again without it.")
+    kept.mkdir(parents=True, exist_ok=True)
+    for path in found:
+        for one in (path, path.with_suffix(".svg")):
+            shutil.copy(one, kept / one.name)
+
+
 def needs_training(name: str) -> bool:
     """Return whether the file of a method, or one that it stands on, has a comment "Needs training"."""
     path = METHODS / f"{name}.yaml"
@@ -63,9 +79,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m experiments.readme", description=__doc__)
     parser.add_argument("folder", type=Path, nargs="*", help="results folders, such as results/quickstart")
     folders = parser.parse_args().folder
-    for path in [path for folder in folders if folder.name == "bench" for path in folder.iterdir()]:
-        if path.suffix in (".json", ".svg"):
-            shutil.copy(path, DOCS / "benchmarks")
+    for folder in [folder for folder in folders if folder.name == "bench"]:
+        keep_benchmarks(folder, DOCS / "benchmarks")
     _rewrite(README, "methods", methods_table())
     _rewrite(README, "benchmarks", benchmarks_table())
     for folder in [folder for folder in folders if folder.name != "bench"]:

@@ -7,7 +7,8 @@ from transformers import PreTrainedModel
 
 from lcx_lightning.cache.smallest import smallest_cache
 
-CHOSEN = ("past_key_values", "cache_implementation", "assistant_model", "prompt_lookup_num_tokens")
+CHOSEN = ("past_key_values", "cache_implementation")  # by the caller
+ASSISTED = ("assistant_model", "assistant_early_exit", "prompt_lookup_num_tokens", "is_assistant")  # takes tokens back
 
 
 def generate_at_one_factor(
@@ -20,14 +21,16 @@ def generate_at_one_factor(
     base = model.base_model
     settings = _settings(model.generation_config, generation_config, kwargs)
     planned = _planned_length(inputs, settings)
-    if settings.get("use_cache", True) and not any(name in settings for name in CHOSEN):
+    if settings.get("use_cache", True) and all(settings.get(name, False) is False for name in CHOSEN + ASSISTED):
         kwargs["past_key_values"] = smallest_cache(model, held=planned > 0)
+    before = vars(base).get("planned_length")  # a model that assists itself generates within its generation
     vars(base)["planned_length"] = planned
     try:
         stock = type(model).generate  # pyright: ignore[reportAttributeAccessIssue]
         return stock(model, inputs, generation_config, *args, **kwargs)
     finally:
-        del vars(base)["planned_length"]
+        vars(base).pop("planned_length")
+        vars(base).update({} if before is None else {"planned_length": before})
 
 
 def _settings(of_model: Any, of_call: Any, keywords: dict[str, Any]) -> dict[str, Any]:

@@ -116,6 +116,17 @@ def test_freed_memory_does_not_count_by_chance_and_the_environment_stays_as_it_w
     assert "MALLOC_MMAP_THRESHOLD_" not in os.environ
 
 
+def broken():
+    raise ValueError("out of luck")
+
+
+def test_the_environment_stays_as_it_was_where_a_measured_call_fails():
+    before = dict(os.environ)
+    with pytest.raises(ValueError, match="out of luck"):
+        peak_bytes(broken)
+    assert dict(os.environ) == before
+
+
 def test_a_file_of_the_folder_is_a_benchmark_and_the_frame_is_none():
     assert "attention" in bench.offered()
     assert not set(bench.offered()) & {"measure", "models", "show"}

@@ -44,6 +44,14 @@ def test_a_method_with_a_window_generates_from_a_small_cache_and_another_from_al
         assert type(out.past_key_values) is kind
 
 
+def test_a_generation_whose_length_nobody_planned_holds_no_keys_rotated_whose_factor_grows(extended):
+    model = extended("dynamic_ntk")
+    model.generation_config.max_length = None
+    with pytest.warns(UserWarning, match="model-agnostic default `max_length`"):
+        out = model.generate(IDS[:, :20], do_sample=False, return_dict_in_generate=True)
+    assert type(out.past_key_values) is DynamicCache
+
+
 def test_a_generation_configuration_that_leaves_the_cache_open_gets_the_small_one(extended):
     options = GenerationConfig(max_new_tokens=3, do_sample=False, return_dict_in_generate=True)
     for arguments, keywords in (((options,), {}), ((), {"generation_config": options})):
@@ -84,3 +92,20 @@ def test_keys_of_a_generation_are_turned_on_by_the_factor_of_the_next(extended):
         second = model.generate(first.sequences, max_new_tokens=50, past_key_values=cache, **options)
         logits.append(torch.stack(second.logits))
     close(*logits)
+
+
+@pytest.mark.parametrize("assistant", ["yarn", "lm_infinite", "dynamic_ntk"])
+@pytest.mark.parametrize("method", ["dynamic_ntk", "lm_infinite"])
+def test_a_method_with_a_window_assists_and_is_assisted(extended, method, assistant):
+    model, options = extended(method), {"max_new_tokens": 20, "do_sample": False}
+    wanted = model.generate(IDS[:1, :40], **options)
+    other = extended(assistant, num_hidden_layers=1)
+    assert torch.equal(model.generate(IDS[:1, :40], assistant_model=other, **options), wanted)
+
+
+@pytest.mark.parametrize("method", ["dynamic_ntk", "lm_infinite"])
+def test_a_model_assists_itself_and_goes_on_at_the_factor_of_its_own_generation(extended, method):
+    model, options = extended(method), {"max_new_tokens": 20, "do_sample": False}
+    wanted = model.generate(IDS[:1, :40], **options)
+    assert torch.equal(model.generate(IDS[:1, :40], assistant_early_exit=1, **options), wanted)
+    assert "planned_length" not in vars(model.base_model)

@@ -24,7 +24,7 @@ from lab import (
 )
 
 import lcx_lightning as lcx
-from experiments.readme import README, benchmarks_table, methods_table, needs_training, replace_block
+from experiments.readme import README, benchmarks_table, keep_benchmarks, methods_table, needs_training, replace_block
 
 TEXT = README.read_text()
 RUNS = sorted(set(re.findall(r"python -m experiments\.run ([^-`\n][^`\n]*)", TEXT)))
@@ -50,6 +50,19 @@ def test_the_methods_table_is_that_of_the_method_files():
 
 def test_the_table_of_benchmarks_is_that_of_the_kept_figures():
     assert replace_block(TEXT, "benchmarks", benchmarks_table()) == TEXT
+
+
+def test_benchmarks_are_kept_with_their_figures_and_quick_ones_are_refused(tmp_path):
+    folder, kept = tmp_path / "bench", tmp_path / "docs" / "benchmarks"
+    folder.mkdir()
+    (folder / "decode.json").write_text('{"quick": false}')
+    for suffix in ("svg", "png"):
+        (folder / f"decode.{suffix}").touch()
+    keep_benchmarks(folder, kept)
+    assert {path.name for path in kept.iterdir()} == {"decode.json", "decode.svg"}
+    (folder / "dense.json").write_text('{"quick": true}')
+    with pytest.raises(ValueError, match="dense ran with --quick"):
+        keep_benchmarks(folder, kept)
 
 
 def test_a_method_that_learns_or_samples_says_that_it_needs_training(build, spec, any_method):

@@ -1,11 +1,14 @@
 """Keys that are held rotated give the logits of keys that are rotated in every pass."""
 
+from typing import Any
+
 import pytest
 import torch
 from cached import IDS, MASKS, SHAPES, close, every_key, read, small
 from transformers import DynamicCache
 
 from lcx_lightning.attention.rope import rotate
+from lcx_lightning.cache.layer import RoomyLayer
 from lcx_lightning.cache.smallest import smallest_cache
 from lcx_lightning.patterns.causal import Causal
 
@@ -26,6 +29,13 @@ def test_keys_that_are_rotated_once_give_the_logits_of_keys_that_are_rotated_in_
 def test_keys_are_rotated_as_their_family_lays_them_out_and_not_in_layers_without_rotation(extended, family):
     model = extended("yarn", model_type=family)
     close(read(model, IDS, [7, 40, *range(90, 101)], every_key(model)), model(IDS).logits)
+
+
+@pytest.mark.parametrize("family", ["glm", "smollm3"])
+@torch.no_grad()
+def test_keys_are_turned_on_as_their_family_lays_them_out_and_not_in_layers_without_rotation(extended, family):
+    model, ends = extended("dynamic_ntk", model_type=family), [7, 40, 70, 100]
+    close(read(model, IDS, ends, every_key(model)), read(model, IDS, ends, DynamicCache()))
 
 
 @pytest.mark.parametrize("side", MASKS)
@@ -65,6 +75,20 @@ def test_a_pass_turns_the_keys_it_adds_and_no_other(extended, monkeypatch):
         monkeypatch.setattr(f"{module}.rotate", counting)
     model(IDS[:, 90:91], past_key_values=cache)
     assert sum(turned) == 2 * 2  # query and key of two layers
+
+
+@torch.no_grad()
+def test_the_longer_a_text_the_more_tokens_are_added_without_a_copy_of_those_before_them():
+    layer: Any = RoomyLayer()
+    copies, at = [], None
+    for length in range(1, 2001):
+        layer.update(torch.full((1, 2, 1, 4), length), torch.full((1, 2, 1, 4), -length))
+        copies += [length] if layer.keys.data_ptr() != at else []
+        at = layer.keys.data_ptr()
+    assert torch.equal(layer.keys, torch.arange(1, 2001)[None, None, :, None].expand(1, 2, -1, 4))
+    assert torch.equal(-layer.values, layer.keys)
+    assert len(copies) < 60  # room for 5 tokens up to 40, then for an eighth more
+    assert len([length for length in copies if length > 1000]) < 10
 
 
 @pytest.mark.parametrize("pattern", [Causal(), SHAPES["limit inside the window"]])

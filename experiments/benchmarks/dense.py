@@ -6,7 +6,7 @@ import torch
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import Cache
 
-from experiments.benchmarks.decode import HEADS, LAYERS, decode
+from experiments.benchmarks.decode import HEADS, LAYERS, NEW, decode
 from experiments.benchmarks.measure import Comparison, Options, costs, interleaved
 from experiments.benchmarks.models import DIM, VOCABULARY, llama
 from lcx_lightning.attachment import attach
@@ -24,14 +24,18 @@ def run(options: Options) -> list[Comparison]:
     tokens = 2048 if options.quick else 32_768
     return [
         *_compared(f"{tokens:,} tokens", prefill, tokens, options),
-        *_compared(f"a token at {tokens:,}", decoding, tokens, options),
+        *_compared(f"a token at {tokens:,}", decoding, tokens, options, steps=NEW),
     ]
 
 
-def _compared(what: str, prepare: Callable[..., Callable[[], None]], tokens: int, options: Options) -> list[Comparison]:
+def _compared(
+    what: str, prepare: Callable[..., Callable[[], None]], tokens: int, options: Options, steps: int = 1
+) -> list[Comparison]:
+    """Compare each method with the stock model: seconds of a step, of which a call takes `steps`."""
     methods = {f"{method}, {what}": method for method in METHODS}
     calls = {name: prepare(method, tokens, options.device) for name, method in ({STOCK: None} | methods).items()}
     seconds = interleaved(calls, options.repeats, options.device)
+    seconds = {name: [value / steps for value in values] for name, values in seconds.items()}
     return [costs(name, STOCK, seconds, 1.05) for name in methods]
 
 
@@ -47,6 +51,7 @@ def prefill(method: str | None, tokens: int, device: str) -> Callable[[], None]:
     return read
 
 
+@torch.no_grad()
 def decoding(method: str | None, tokens: int, device: str) -> Callable[[], None]:
     """Return a few tokens, one by one, after random keys; None for the stock model."""
     model = with_method(llama(LAYERS, HEADS, device), method)

@@ -126,10 +126,12 @@ def _freed_at_once() -> Iterator[None]:
     """Let processes that start here give back freed memory at once: glibc keeps some of it, more or less by chance."""
     before = {name: os.environ.get(name) for name in FREED_AT_ONCE}
     os.environ |= FREED_AT_ONCE
-    yield
-    for name, value in before.items():
-        os.environ.pop(name)
-        os.environ |= {} if value is None else {name: value}
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            os.environ |= {} if value is None else {name: value}
 
 
 def machine(device: str) -> dict[str, Any]:

@@ -41,7 +41,6 @@ class Held(NamedTuple):
 class Pass(NamedTuple):
     """What a forward pass leaves in the cache."""
 
-    slots: int  # keys that the pass attends to
     kept: Int[Tensor, "rows held"] | None  # which of them are kept; None: all, for now
     held: Held
 
@@ -93,11 +92,11 @@ class BandedCache(MethodCache):
             after = Held(index, valid, lengths, slots)
         else:
             after = Held(index.gather(1, kept), valid.gather(1, kept), lengths, slots)
-        self._pass = Pass(valid.shape[1], kept, after)
+        self._pass = Pass(kept, after)
         return valid, index
 
     def begin(self, rope: Rope) -> None:
-        """Learn how the coming pass rotates, after `keys`."""
+        """Learn how many keys the coming pass attends to, and how it rotates them, after `keys`."""
         super().begin(rope)
         if self.rotation is not None and self._pass is not None and self._pass.kept is not None:
             self.rotation.keep(self._pass.kept)
@@ -108,11 +107,7 @@ class BandedCache(MethodCache):
         """Return the held keys and values of a layer with the given ones after them, and hold what is to be kept."""
         keys, values = super().update(key_states, value_states, layer_idx, *args, **kwargs)
         made = self._pass
-        if made is None or keys.shape[2] != made.slots:
-            raise ValueError(
-                "A BandedCache is filled by passes of a model with a method, every one to its end: attach a method, or "
-                "start again with a new cache."
-            )
+        assert made is not None
         if made.kept is not None:
             layer: Any = self.layers[layer_idx]
             layer.keys, layer.values = with_room(keys, made.kept), with_room(values, made.kept)
@@ -127,6 +122,11 @@ class BandedCache(MethodCache):
         """Forget everything."""
         super().reset()
         self._held = self._pass = None
+
+    @property
+    def is_croppable(self) -> bool:
+        """Return False: generation asks this before it reads a token that it may have to take back."""
+        return False
 
     def crop(self, tokens_to_remove: int) -> None:
         """Refuse to forget the last tokens: those that would come back into the window are gone."""

@@ -18,14 +18,19 @@ class MethodCache(Cache):
 
     Args:
         rotation: None holds keys as they come.
+
+    Raises:
+        ValueError: In a forward pass, if it is not one of a model with a method.
     """
 
     def __init__(self, rotation: "Rotation | None") -> None:
         super().__init__(layer_class_to_replicate=RoomyLayer)
         self.rotation = rotation
+        self._slots: int | None = None  # keys that the pass that has begun attends to
 
     def begin(self, rope: "Rope") -> None:
-        """Learn how the coming pass rotates."""
+        """Learn how many keys the coming pass attends to, and how it rotates them."""
+        self._slots = rope.key_pos.shape[1]
         if self.rotation is not None:
             self.rotation.begin(rope)
 
@@ -33,10 +38,16 @@ class MethodCache(Cache):
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
         """Return the held keys and values of a layer with the given ones after them, and hold these."""
+        layer: Any = self.layers[layer_idx] if layer_idx < len(self.layers) else None
+        held = 0 if layer is None else layer.get_seq_length()
+        if held + key_states.shape[2] != self._slots:
+            raise ValueError(
+                f"A {type(self).__name__} is filled by passes of a model with a method, every one to its end: attach a "
+                "method, or start again with a new cache."
+            )
         if self.rotation is not None:
             key_states = self.rotation.added(key_states, layer_idx)
-            layer: Any = self.layers[layer_idx] if layer_idx < len(self.layers) else None
-            if layer is not None and layer.is_initialized:
+            if layer is not None and held:
                 layer.keys = self.rotation.held(layer.keys, layer_idx)
         return super().update(key_states, value_states, layer_idx, *args, **kwargs)
 

@@ -16,12 +16,17 @@ class RoomyLayer(DynamicLayer):
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """Return what is held with the given keys and values after it, and hold that."""
-        if not self.is_initialized or _differentiable(self.keys, key_states):
+        held = self.keys if self.is_initialized else None
+        if held is None or held.ndim < 4 or torch.is_grad_enabled():  # a backward pass may need what was handed out
             return super().update(key_states, value_states, *args, **kwargs)
-        assert self.keys is not None
         assert self.values is not None
-        self.keys, self.values = _appended(self.keys, key_states), _appended(self.values, value_states)
+        self.keys, self.values = _appended(held, key_states), _appended(self.values, value_states)
         return self.keys, self.values
+
+    def reset(self) -> None:
+        """Forget everything: transformers up to 5.17 would go on after as many zeros."""
+        self.keys = self.values = None
+        self.is_initialized = False
 
 
 def with_room(x: Float[Tensor, "batch groups keys dim"], kept: Int[Tensor, "rows held"]) -> Tensor:
@@ -33,11 +38,6 @@ def with_room(x: Float[Tensor, "batch groups keys dim"], kept: Int[Tensor, "rows
     else:
         roomy[:, :, :held] = x.take_along_dim(kept[:, None, :, None], dim=2)
     return roomy[:, :, :held]
-
-
-def _differentiable(held: Tensor | None, added: Tensor) -> bool:
-    """Return whether a gradient may need what was held."""
-    return held is None or held.ndim < 4 or added.requires_grad or held.requires_grad
 
 
 def _fits(held: Tensor, added: Tensor) -> bool:
