@@ -8,7 +8,7 @@ from torch import Tensor
 
 from experiments.benchmarks.measure import Comparison, Options, faster, interleaved, peak_bytes, smaller
 from experiments.benchmarks.models import llama, random_chunks, with_lambda
-from lcx_lightning.evaluation.nll import token_nll
+from lcx_lightning.evaluation.nll import token_losses, token_nll
 from lcx_lightning.evaluation.streaming import stream_nll
 
 LAYERS, HEADS = 2, 8
@@ -53,10 +53,14 @@ def in_windows(tokens: int, device: str) -> Callable[[], Tensor]:
     """Return the losses of windows that overlap, of each but the first only those of its last tokens."""
     model, ids = llama(LAYERS, HEADS, device), text(tokens, device)
 
+    @torch.inference_mode()
+    def last(window: Tensor) -> Tensor:
+        hidden = model.base_model(input_ids=window, use_cache=False).last_hidden_state
+        return token_losses(model, hidden[:, -STRIDE - 1 : -1], window[:, -STRIDE:])
+
     def scored() -> Tensor:
-        first = token_nll(model, ids[:, :SEEN])
         ends = range(SEEN + STRIDE, tokens + 1, STRIDE)
-        return torch.cat([first, *(token_nll(model, ids[:, end - SEEN : end])[:, -STRIDE:] for end in ends)], dim=1)
+        return torch.cat([token_nll(model, ids[:, :SEEN]), *(last(ids[:, end - SEEN : end]) for end in ends)], dim=1)
 
     return scored
 
