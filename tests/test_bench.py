@@ -11,9 +11,10 @@ import types
 
 import pytest
 import torch
+from transformers import DynamicCache, StaticCache
 
 from experiments import bench, benchmarks
-from experiments.benchmarks import attention, measure
+from experiments.benchmarks import attention, decode, measure
 from experiments.benchmarks.measure import Comparison, Options, costs, faster, grows, interleaved, peak_bytes, smaller
 from experiments.benchmarks.show import markdown_table
 
@@ -138,3 +139,12 @@ def test_the_alternative_that_holds_its_logits_attends_to_the_same_keys():
     tokens = 3 * attention.WINDOW
     torch.testing.assert_close(attention.materialised(tokens, "cpu")(), attention.banded(tokens, "cpu")())
     assert math.prod(attention.dense(64, "cpu")().shape) == 64 * attention.HEADS * attention.DIM
+
+
+def test_the_dense_rivals_of_decoding_have_the_caches_that_they_are_named_for(monkeypatch):
+    made = []
+    monkeypatch.setattr(decode, "decode", lambda _, cache: made.append(cache))
+    decode.dense(16, "cpu", DynamicCache())()
+    decode.dense(16, "cpu", None)()
+    assert [type(cache) for cache in made] == [DynamicCache, StaticCache]
+    assert {int(cache.get_seq_length()) for cache in made} == {16}

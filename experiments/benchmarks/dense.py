@@ -7,6 +7,7 @@ from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import Cache
 
 from experiments.benchmarks.decode import HEADS, LAYERS, NEW, decode
+from experiments.benchmarks.decode import dense as stock_decoding
 from experiments.benchmarks.measure import Comparison, Options, costs, interleaved
 from experiments.benchmarks.models import DIM, VOCABULARY, llama
 from lcx_lightning.attachment import attach
@@ -16,27 +17,28 @@ from lcx_lightning.method import Method
 
 METHODS = ("pi", "yarn", "clex")
 FACTOR = 16  # held: the context is planned to grow to 16 x 4096 tokens
-STOCK = "stock model, SDPA"
+STOCK, FIXED = "stock model, SDPA", "stock model, SDPA, StaticCache"
 
 
 def run(options: Options) -> list[Comparison]:
     """Compare at 32k tokens, one row, float32: a prompt read at once by one layer, and a token after it by four."""
     tokens = 2048 if options.quick else 32_768
-    return [
-        *_compared(f"{tokens:,} tokens", prefill, tokens, options),
-        *_compared(f"a token at {tokens:,}", decoding, tokens, options, steps=NEW),
-    ]
+    read, token = f"{tokens:,} tokens", f"a token at {tokens:,}"
+    prompts = {STOCK: prefill(None, tokens, options.device)}
+    prompts |= {f"{method}, {read}": prefill(method, tokens, options.device) for method in METHODS}
+    found = _compared(interleaved(prompts, options.repeats, options.device), [STOCK])
+    del prompts
+    steps = {STOCK: decoding(None, tokens, options.device), FIXED: stock_decoding(tokens, options.device, None)}
+    steps |= {f"{method}, {token}": decoding(method, tokens, options.device) for method in METHODS}
+    seconds = interleaved(steps, options.repeats, options.device)
+    return found + _compared(
+        {name: [value / NEW for value in taken] for name, taken in seconds.items()}, [STOCK, FIXED]
+    )
 
 
-def _compared(
-    what: str, prepare: Callable[..., Callable[[], None]], tokens: int, options: Options, steps: int = 1
-) -> list[Comparison]:
-    """Compare each method with the stock model: seconds of a step, of which a call takes `steps`."""
-    methods = {f"{method}, {what}": method for method in METHODS}
-    calls = {name: prepare(method, tokens, options.device) for name, method in ({STOCK: None} | methods).items()}
-    seconds = interleaved(calls, options.repeats, options.device)
-    seconds = {name: [value / steps for value in values] for name, values in seconds.items()}
-    return [costs(name, STOCK, seconds, 1.05) for name in methods]
+def _compared(seconds: dict[str, list[float]], rivals: list[str]) -> list[Comparison]:
+    ours = [name for name in seconds if name not in rivals]
+    return [costs(name, rival, seconds, 1.05) for rival in rivals for name in ours]
 
 
 def prefill(method: str | None, tokens: int, device: str) -> Callable[[], None]:
