@@ -102,8 +102,8 @@ def test_the_markdown_of_benchmarks_says_what_was_reached_and_where_it_was_measu
     kept = {"benchmark": "attention", "machine": on, "comparisons": [fast.as_row(), large.as_row()]}
     lines = markdown_table([kept]).splitlines()
     assert lines[2:] == [
-        "| `attention` | ours | theirs | 6 [5.5, 6.5] | >= 5 | reached |",
-        "| `attention` | our memory | theirs | 2 | <= 0.25 | missed |",
+        "| `attention` | ours | theirs | 1 s / 6 s | 6 [5.5, 6.5] | >= 5 | reached |",
+        "| `attention` | our memory | theirs | 2 MiB / 1 MiB | 2 | <= 0.25 | missed |",
         "",
         "Measured on a processor, 2 threads, torch 2.13.",
     ]

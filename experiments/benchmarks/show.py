@@ -38,11 +38,12 @@ def comparison_table(found: list["Comparison"]) -> "Table":
 
 def markdown_table(benchmarks: list[dict[str, Any]]) -> str:
     """Return the ratios of several benchmarks, each as `bench` keeps it, and what they were measured on."""
-    rows = ["| `bench` | what | against | ratio | goal | |", "|---|---|---|---|---|---|"]
+    rows = ["| `bench` | what | against | values | ratio | goal | |", "|---|---|---|---|---|---|---|"]
     for benchmark in benchmarks:
         for row in benchmark["comparisons"]:
             spread = f" [{row['low']:.3g}, {row['high']:.3g}]" if row["low"] != row["high"] else ""
-            cells = (row["what"], row["against"], f"{row['ratio']:.3g}{spread}", goal_of(row), _verdict(row))
+            values = " / ".join(f"{row[name]:.3g} {row['unit']}" for name in ("value", "other"))
+            cells = (row["what"], row["against"], values, f"{row['ratio']:.3g}{spread}", goal_of(row), _verdict(row))
             rows.append(f"| `{benchmark['benchmark']}` | {' | '.join(cells)} |")
     machines = {_machine(benchmark["machine"]): None for benchmark in benchmarks}
     return "\n".join([*rows, "", *(f"Measured on {machine}." for machine in machines)])
