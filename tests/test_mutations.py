@@ -70,10 +70,10 @@ def a_limited_distance_off_by_one(patch):
 
 @mutation
 def every_rotated_distance_off_by_one(patch):
-    def shifted(original, self, place, positions, plain):
-        return original(self, lambda at: place(at) + 1, positions, plain) if positions is self.query_pos else plain
+    def shifted(original, self, band, plain=None):
+        return original(self, dataclasses.replace(band, query_at=lambda at: band.query_at(at) + 1), plain)
 
-    replace(patch, Rope, "_tables_of", shifted)
+    replace(patch, Rope, "query_tables_of", shifted)
 
 
 @mutation

@@ -132,7 +132,12 @@ def _add_gradients(
     )
     outputs = [(x, g) for x, g in zip(prepared, found, strict=True) if x.requires_grad]
     wanted = [(part, grads[i][place]) for part, (i, place) in zip(parts, places, strict=True) if grads[i] is not None]  # pyright: ignore[reportOptionalSubscript]
-    given = torch.autograd.grad([x for x, _ in outputs], [part for part, _ in wanted], [g for _, g in outputs])
+    given = torch.autograd.grad(  # materialized: tables in which no pair turns take no part
+        [x for x, _ in outputs],
+        [part for part, _ in wanted],
+        [g for _, g in outputs],
+        materialize_grads=True,
+    )
     for (_, total), gradient in zip(wanted, given, strict=True):
         total += gradient
 

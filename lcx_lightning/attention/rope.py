@@ -122,7 +122,8 @@ def rotate(x: Float[Tensor, "batch heads tokens dim"], tables: Tables) -> Float[
     """Rotate the first 2 * pairs features of `x`, half-split layout; the other features pass through."""
     if not tables.cos.shape[-1]:
         return x
-    if tables.cos.requires_grad or tables.sin.requires_grad:
+    learned = tables.cos.requires_grad or tables.sin.requires_grad
+    if learned and not torch.compiler.is_compiling():  # a compiler fuses the plain formula as well
         return _Rotation.apply(x, *tables)  # pyright: ignore[reportReturnType]
     return _rotated(x, *tables)
 
