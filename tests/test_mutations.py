@@ -4,14 +4,16 @@ import dataclasses
 import functools
 
 import pytest
-import test_attention
+import test_definition
 import test_fingerprint
 import test_patterns
 import test_positions
+import test_rope
 import test_rows_alone
 import test_scalings
 import test_stock_models
 import torch
+from attending import PATTERNS
 
 from lcx_lightning.attention.rope import Rope
 from lcx_lightning.method import Method
@@ -157,7 +159,7 @@ def lambda_of(**sizes):
     return Lambda(**{"window": 5, "sink_tokens": 2, "distance_limit": 5} | sizes)
 
 
-WINDOW = test_attention.PATTERNS["window"]
+WINDOW = PATTERNS["window"]
 CONTRACTS = {  # mutation -> the contracts that it breaks, as functions of the fixtures
     "yarns ramp inverted": [
         lambda f: test_scalings.test_yarn_keeps_fast_pairs_and_interpolates_slow_ones_and_half_of_each_between(),
@@ -168,10 +170,10 @@ CONTRACTS = {  # mutation -> the contracts that it breaks, as functions of the f
     ],
     "a limited distance off by one": [
         lambda f: test_patterns.test_lambda_sees_the_window_and_the_sinks_at_the_limited_distance(),
-        lambda f: test_attention.test_attention_is_the_definition_of_the_paper(test_attention.lambda_shape),
+        lambda f: test_definition.test_attention_is_the_definition_of_the_paper(test_definition.lambda_shape),
     ],
     "every rotated distance off by one": [
-        lambda f: test_attention.test_attention_is_the_definition_of_the_paper(test_attention.lambda_shape),
+        lambda f: test_definition.test_attention_is_the_definition_of_the_paper(test_definition.lambda_shape),
         lambda f: test_stock_models.test_the_pretrained_method_is_the_stock_model(f.tiny, f.extended, "llama"),
     ],
     "a stale frequency of the longest context": [
@@ -196,7 +198,7 @@ CONTRACTS = {  # mutation -> the contracts that it breaks, as functions of the f
         lambda f: test_rows_alone.test_padding_changes_nothing(f.extended, "lm_infinite", 3, 4),
     ],
     "visibility decided on positions": [
-        lambda f: test_attention.test_who_sees_whom_goes_by_index_and_rotation_by_position()
+        lambda f: test_rope.test_who_sees_whom_goes_by_index_and_rotation_by_position()
     ],
     "one factor for a whole batch": [
         lambda f: test_rows_alone.test_a_row_does_not_depend_on_the_other_rows(f.extended, "dynamic_ntk"),
