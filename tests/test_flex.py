@@ -3,9 +3,10 @@
 import jaxtyping
 import pytest
 import torch
+from attending import PATTERNS, SIDES, assert_same, drawn, inputs, padded, rope_of, shapes
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_attention import PATTERNS, SIDES, assert_same, drawn, inputs, padded, rope_of, sampled, shapes
+from placing import sampled
 from torch.nn.attention import flex_attention as torch_flex
 
 from lcx_lightning.attention import flex_bands

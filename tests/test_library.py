@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 from omegaconf import OmegaConf
-from test_attach import CHUNKS_MATTER
+from reading import CHUNKS_MATTER
 
 import lcx_lightning as lcx
 from lcx_lightning.configs import complete, methods, read_method

@@ -4,13 +4,16 @@ import dataclasses
 import functools
 
 import pytest
-import test_attach
-import test_attention
+import test_definition
 import test_fingerprint
 import test_patterns
 import test_positions
+import test_rope
+import test_rows_alone
 import test_scalings
+import test_stock_models
 import torch
+from attending import PATTERNS
 
 from lcx_lightning.attention.rope import Rope
 from lcx_lightning.method import Method
@@ -156,7 +159,7 @@ def lambda_of(**sizes):
     return Lambda(**{"window": 5, "sink_tokens": 2, "distance_limit": 5} | sizes)
 
 
-WINDOW = test_attention.PATTERNS["window"]
+WINDOW = PATTERNS["window"]
 CONTRACTS = {  # mutation -> the contracts that it breaks, as functions of the fixtures
     "yarns ramp inverted": [
         lambda f: test_scalings.test_yarn_keeps_fast_pairs_and_interpolates_slow_ones_and_half_of_each_between(),
@@ -167,14 +170,14 @@ CONTRACTS = {  # mutation -> the contracts that it breaks, as functions of the f
     ],
     "a limited distance off by one": [
         lambda f: test_patterns.test_lambda_sees_the_window_and_the_sinks_at_the_limited_distance(),
-        lambda f: test_attention.test_attention_is_the_definition_of_the_paper(test_attention.lambda_shape),
+        lambda f: test_definition.test_attention_is_the_definition_of_the_paper(test_definition.lambda_shape),
     ],
     "every rotated distance off by one": [
-        lambda f: test_attention.test_attention_is_the_definition_of_the_paper(test_attention.lambda_shape),
-        lambda f: test_attach.test_the_pretrained_method_is_the_stock_model(f.tiny, f.extended, "llama"),
+        lambda f: test_definition.test_attention_is_the_definition_of_the_paper(test_definition.lambda_shape),
+        lambda f: test_stock_models.test_the_pretrained_method_is_the_stock_model(f.tiny, f.extended, "llama"),
     ],
     "a stale frequency of the longest context": [
-        lambda f: test_attach.test_the_result_does_not_depend_on_what_was_read_before(f.extended, "dynamic_ntk"),
+        lambda f: test_rows_alone.test_the_result_does_not_depend_on_what_was_read_before(f.extended, "dynamic_ntk"),
         lambda f: test_scalings.test_nothing_is_stored_between_calls(f.build("ntk", f.spec).scaling),
     ],
     "a stale frequency of other weights": [
@@ -187,22 +190,22 @@ CONTRACTS = {  # mutation -> the contracts that it breaks, as functions of the f
         ),
     ],
     "padding counted as tokens": [
-        lambda f: test_attach.test_padding_changes_nothing(f.extended, "lm_infinite", 5, 0),
-        lambda f: test_attach.test_a_row_does_not_depend_on_the_other_rows(f.extended, "pretrained"),
+        lambda f: test_rows_alone.test_padding_changes_nothing(f.extended, "lm_infinite", 5, 0),
+        lambda f: test_rows_alone.test_a_row_does_not_depend_on_the_other_rows(f.extended, "pretrained"),
     ],
     "padding seen": [
-        lambda f: test_attach.test_the_pretrained_method_pads_as_the_stock_model(f.tiny, f.extended, "llama"),
-        lambda f: test_attach.test_padding_changes_nothing(f.extended, "lm_infinite", 3, 4),
+        lambda f: test_stock_models.test_the_pretrained_method_pads_as_the_stock_model(f.tiny, f.extended, "llama"),
+        lambda f: test_rows_alone.test_padding_changes_nothing(f.extended, "lm_infinite", 3, 4),
     ],
     "visibility decided on positions": [
-        lambda f: test_attention.test_who_sees_whom_goes_by_index_and_rotation_by_position()
+        lambda f: test_rope.test_who_sees_whom_goes_by_index_and_rotation_by_position()
     ],
     "one factor for a whole batch": [
-        lambda f: test_attach.test_a_row_does_not_depend_on_the_other_rows(f.extended, "dynamic_ntk"),
+        lambda f: test_rows_alone.test_a_row_does_not_depend_on_the_other_rows(f.extended, "dynamic_ntk"),
         lambda f: test_positions.test_a_rows_factor_does_not_depend_on_the_other_rows(DynamicFactor()),
     ],
     "frequencies cast to bf16": [
-        lambda f: test_attach.test_the_pretrained_method_is_the_stock_model(f.tiny, f.extended, "llama"),
+        lambda f: test_stock_models.test_the_pretrained_method_is_the_stock_model(f.tiny, f.extended, "llama"),
         lambda f: LOGITS_OF_TRANSFORMERS(f.tiny, f.extended, *YARN, "llama"),
     ],
     "the future seen": [
@@ -213,7 +216,9 @@ CONTRACTS = {  # mutation -> the contracts that it breaks, as functions of the f
     ],
 }
 YARN = ("yarn", {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32}, 128)
-LOGITS_OF_TRANSFORMERS = test_attach.test_a_method_that_transformers_has_gives_its_logits_at_short_and_long_lengths
+LOGITS_OF_TRANSFORMERS = (
+    test_stock_models.test_a_method_that_transformers_has_gives_its_logits_at_short_and_long_lengths
+)
 CASES = [pytest.param(name, one, id=f"{name} {i}") for name, some in CONTRACTS.items() for i, one in enumerate(some)]
 
 

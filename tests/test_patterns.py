@@ -3,6 +3,7 @@
 import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
+from placing import sampled
 
 from lcx_lightning.patterns.base import Band, limited
 from lcx_lightning.patterns.capped import Capped
@@ -26,12 +27,6 @@ def seen_and_rotated(bands, tokens=TOKENS, positions=None):
         distance = (band.query_at(p)[:, None] - band.key_at(p)[None, :]).float()
         held, rotated = held + visible, torch.where(visible, distance, rotated)
     return held, rotated
-
-
-def sampled(tokens, seed):
-    """Return increasing real positions, from 0 on, on average 1.5 apart and some less than 1."""
-    steps = 0.05 + 2.9 * torch.rand(tokens, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    return steps.cumsum(0) - steps[0]
 
 
 def expected(tokens, sees, rotated_distance):
