@@ -11,8 +11,6 @@ from hydra.utils import instantiate
 from lab import EVALUATION, TINY, TRAINING, arms_of, composed, folders, save_checkpoint, save_documents
 from omegaconf import OmegaConf
 
-from experiments import stages, worker
-from experiments.grid import load_data
 from lcx_lightning.attachment import attach
 from lcx_lightning.configs import build_method, complete, methods, read_method
 from lcx_lightning.data.source import LongContextData
@@ -115,17 +113,6 @@ def test_a_trainer_is_refused_before_anything_starts_on_a_machine_without_its_de
             arms_of(*line)
     else:
         assert len(arms_of(*line)) == 1
-
-
-def test_an_arm_is_evaluated_on_the_device_that_it_is_trained_on(tmp_path, monkeypatch):
-    (arm,) = arms_of("method=lm_infinite", *TINY, *folders(tmp_path))
-    assert stages.device(arm) == torch.device("cpu")
-    evaluated = []
-    monkeypatch.setattr(stages, "device", lambda _: torch.device("meta"))
-    monkeypatch.setattr(stages, "evaluate", lambda _arm, model, *_: evaluated.append(model.device.type) or 0.0)
-    monkeypatch.setattr(worker, "implementations", lambda *_: {})  # looks at numbers
-    worker.run_arm(arm, load_data(arm.config, {}), lambda *_: None)
-    assert evaluated == ["meta"]
 
 
 @pytest.mark.parametrize("name", choices("logger"))

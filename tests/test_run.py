@@ -12,6 +12,7 @@ from lab import (
     TINY,
     TRAINING,
     L,
+    arms_of,
     environment,
     folders,
     launch,
@@ -20,6 +21,9 @@ from lab import (
     save_checkpoint,
     save_documents,
 )
+
+from experiments import stages, worker
+from experiments.grid import load_data
 
 QUICKSTART = ["+exp=quickstart", *TINY, *TRAINING]
 FIGURES = {
@@ -256,3 +260,14 @@ def test_arms_whose_base_failed_are_reported_as_failed_with_the_reason(tmp_path)
     assert "its base failed: FileExistsError" in run.info["reason"]
     assert "index.html" in done.stdout
     assert "# to try what failed again" in done.stdout
+
+
+def test_an_arm_is_evaluated_on_the_device_that_it_is_trained_on(tmp_path, monkeypatch):
+    (arm,) = arms_of("method=lm_infinite", *TINY, *folders(tmp_path))
+    assert stages.device(arm) == torch.device("cpu")
+    evaluated = []
+    monkeypatch.setattr(stages, "device", lambda _: torch.device("meta"))
+    monkeypatch.setattr(stages, "evaluate", lambda _arm, model, *_: evaluated.append(model.device.type) or 0.0)
+    monkeypatch.setattr(worker, "implementations", lambda *_: {})  # looks at numbers
+    worker.run_arm(arm, load_data(arm.config, {}), lambda *_: None)
+    assert evaluated == ["meta"]
