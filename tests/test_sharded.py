@@ -18,6 +18,7 @@ LINES = {
     "cut": (("clex", "muon"), {"stop": STOP}),
     "left": (("clex", "muon"), {"stop": STOP}),
 }
+COMPARED = [line for line in LINES if line not in ("cut", "left", "bfloat16")]
 
 
 @pytest.fixture(scope="module")
@@ -43,14 +44,16 @@ def two(folder):
     return dict(zip([*LINES, "2 to 2", "1 to 2"], answers, strict=True))
 
 
-def one(folder, line):
-    (path, name, optimizer), options = asked(folder / "alone", line)
-    return train(path, name, optimizer, **options)
+@pytest.fixture(scope="module")
+def alone(folder):
+    """What one process makes of the lines."""
+    lines = {line: asked(folder / "1", line) for line in COMPARED}
+    return {line: train(*arguments, **options) for line, (arguments, options) in lines.items()}
 
 
-@pytest.mark.parametrize("line", [line for line in LINES if line not in ("cut", "left", "bfloat16")])
-def test_two_processes_have_the_losses_gradients_and_weights_of_one(folder, two, line):
-    ours, expected = two[line], one(folder, line)
+@pytest.mark.parametrize("line", COMPARED)
+def test_two_processes_have_the_losses_gradients_and_weights_of_one(alone, two, line):
+    ours, expected = two[line], alone[line]
     torch.testing.assert_close(ours["losses"], expected["losses"], rtol=0, atol=1e-6)
     moved = 1e-5 if LINES[line][0][1] == "sgd" else 1e-4
     assert ours["weights"].keys() == expected["weights"].keys()
@@ -68,17 +71,16 @@ def test_frequencies_are_those_of_float32_to_the_last_bit_under_mixed_precision(
     assert not torch.equal(two["bfloat16"]["losses"], two["adamw clex"]["losses"][:1])
 
 
-def test_a_training_that_was_cut_ends_the_same_on_as_many_processes_and_on_others(folder, two):
+def test_a_training_that_was_cut_ends_the_same_on_as_many_processes_and_on_others(alone, two):
     assert two["cut"] is None
     assert same(two["2 to 2"]["weights"], two["muon"]["weights"])
-    alone = one(folder, "muon")
     assert len(two["1 to 2"]["losses"]) == STEPS - STOP
-    torch.testing.assert_close(two["1 to 2"]["losses"], alone["losses"][STOP:], rtol=0, atol=1e-5)
+    torch.testing.assert_close(two["1 to 2"]["losses"], alone["muon"]["losses"][STOP:], rtol=0, atol=1e-5)
 
 
-def test_one_process_goes_on_from_the_checkpoint_of_two(folder, two):
+def test_one_process_goes_on_from_the_checkpoint_of_two(alone, folder, two):
     (path, name, optimizer), _ = asked(folder / "2", "left")
     assert torch.load(path / "last.ckpt", weights_only=True)["global_step"] == STOP
-    ours, alone = train(path, name, optimizer), one(folder, "muon")
+    ours = train(path, name, optimizer)
     assert len(ours["losses"]) == STEPS - STOP
-    torch.testing.assert_close(ours["losses"], alone["losses"][STOP:], rtol=0, atol=1e-5)
+    torch.testing.assert_close(ours["losses"], alone["muon"]["losses"][STOP:], rtol=0, atol=1e-5)
