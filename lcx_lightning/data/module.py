@@ -32,6 +32,10 @@ class LongContextDataModule(LightningDataModule):
             lambda step: self._own_rows(self._data.batch(step, self._seed, self._rows, self._length)), self._steps
         )
 
+    def documents(self, step: int) -> list[list[str]]:
+        """Return by row the names of the documents of a training batch, the rows of all ranks."""
+        return self._data.documents(step, self._seed, self._rows, self._length)
+
     def val_dataloader(self) -> StepLoader:
         """Return the validation batches, the same at every validation."""
         rows = self._rows * self._validation_steps
