@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from hydra.utils import instantiate
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import PretrainedConfig, PreTrainedModel
@@ -53,7 +53,7 @@ class Ledger(TorchDispatchMode):
         self._known: dict[int, weakref.ref] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        if func is torch.ops.aten._local_scalar_dense.default:
+        if func is torch.ops.aten._local_scalar_dense.default and isinstance(args[0], FakeTensor):
             return 1.0 if args[0].is_floating_point() else True
         out = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(out):
@@ -103,7 +103,8 @@ def training_footprint(
         weights = ledger.held
         optimizer = instantiate(recipe["optimizer"])(model.train())
         if checkpointing:
-            model.gradient_checkpointing_enable({"use_reentrant": False, "preserve_rng_state": False})
+            enable = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)
+            enable({"use_reentrant": False, "preserve_rng_state": False})  # renamed in transformers 5.18
         trained = [p for p in model.parameters() if p.requires_grad]
         gradients, states, activations = sum(p.nbytes for p in trained), 0, 0
         ids = torch.ones(rows, length, dtype=torch.int64)

@@ -93,7 +93,7 @@ class Forecast:
         """Yield what would make the training of a stage fit, in words, and the bytes of a device that it takes then."""
         config = self._arm.config
         recipe = config["model"]["recipe"] if name == "base" else config["training"]
-        for words, setting in _remedies(Setting(recipe["rows"], self.devices)):
+        for words, setting in _remedies(self._setting(recipe)):
             peak = self._memory(name, recipe, setting).peak
             if peak <= FULL * self._hardware.memory:
                 yield words, peak
@@ -102,7 +102,7 @@ class Forecast:
         length = self._length(recipe)
         tokens = recipe["steps"] * recipe["rows"] * length
         flops = STEP * recipe["steps"] * recipe["rows"] * self._forward(self._method(name), length)
-        memory = self._memory(name, recipe, Setting(recipe["rows"], self.devices))
+        memory = self._memory(name, recipe, self._setting(recipe))
         return self._stage(name, recipe["steps"], tokens, flops, memory, 0, self.devices)
 
     def _evaluated(self) -> Stage:
@@ -142,6 +142,10 @@ class Forecast:
         cost = None if seconds is None or price is None else seconds / 3600 * devices * price
         return Stage(name, steps, tokens, flops, memory, cache, seconds, cost)
 
+    def _setting(self, recipe: dict[str, Any]) -> Setting:
+        parts = self._trainer.get("accumulate_grad_batches", 1)
+        return Setting(recipe["rows"], self.devices, parts, self._arm.config.get("recompute", False))
+
     def _length(self, recipe: dict[str, Any]) -> int:
         return round(recipe["length_factor"] * self._arm.pretrain_length)
 
@@ -177,15 +181,17 @@ def sharded(whole: Footprint, devices: int, layers: int) -> Footprint:
 def _remedies(now: Setting) -> Iterator[tuple[str, Setting]]:
     """Yield changes that make a step smaller and leave its result as it is, those that cost least first."""
     again = replace(now, checkpointing=True)
-    yield "activation checkpointing", again
-    parts = 2
-    while parts <= now.rows // now.devices:
-        yield f"{parts} micro-batches", replace(now, micro_batches=parts)
-        yield f"{parts} micro-batches and activation checkpointing", replace(again, micro_batches=parts)
+    if not now.checkpointing:
+        yield "recompute=true", again
+    parts = 2 * now.micro_batches
+    while parts * now.devices <= now.rows:
+        said = f"trainer.accumulate_grad_batches={parts}"
+        yield said, replace(now, micro_batches=parts)
+        yield f"{said} recompute=true", replace(again, micro_batches=parts)
         parts *= 2
     devices = 2 * now.devices
-    while devices <= max(now.rows, 8 * now.devices):
-        yield f"{devices} devices and activation checkpointing", replace(again, devices=devices)
+    while devices * now.micro_batches <= now.rows:
+        yield f"trainer.devices={devices} recompute=true", replace(again, devices=devices)
         devices *= 2
 
 

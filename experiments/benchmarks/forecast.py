@@ -1,5 +1,6 @@
 """The forecast of memory against the peak that a fresh process measures, of the embedded model's stages."""
 
+import gc
 import tempfile
 from collections.abc import Callable
 
@@ -53,6 +54,7 @@ def stage_of(stage: str, line: list[str]) -> Callable[[], object]:
         run_stage(one, before, data)
     for one in {"base": [], "extend": ["base"], "evaluate": ["base", "extend"]}[stage]:
         run_stage(one, arm, data)
+    gc.collect()  # models and optimizers of the stages before: what they leave would not be taken again
     return lambda: run_stage(stage, arm, data)
 
 
