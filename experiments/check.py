@@ -16,7 +16,11 @@ from lcx_lightning.models import ModelSource, skeleton
 from lcx_lightning.training.schedule import warmup_stable_decay
 
 DEVICES = {"cpu": "cpu", "gpu": "cuda", "cuda": "cuda", "mps": "mps"}  # accelerator -> torch's name
-FINGERPRINT = ("with_run", "only")
+CHOICES = {
+    "fingerprint": ("with_run", "only"),
+    "forecast": ("none", "only"),
+    "nonfinite": ("stop", "skip"),
+}
 ABOVE_ZERO = ("jobs", "seeds", "checkpoint_seconds")
 
 
@@ -29,8 +33,9 @@ def check_settings(config: DictConfig) -> None:
         value = config[name]
         if not isinstance(value, int | float) or value <= 0:
             raise ValueError(f"{name} must be a number above 0, got {value!r}.")
-    if config.fingerprint not in FINGERPRINT:
-        raise ValueError(f"fingerprint must be {' or '.join(FINGERPRINT)}, got {config.fingerprint!r}.")
+    for name, choices in CHOICES.items():
+        if config[name] not in choices:
+            raise ValueError(f"{name} must be {' or '.join(choices)}, got {config[name]!r}.")
 
 
 def check_trainer(trainer: dict[str, Any]) -> None:

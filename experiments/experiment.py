@@ -3,6 +3,7 @@
 import os
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
@@ -13,6 +14,7 @@ from rich.markup import escape
 
 from experiments.arms import Arm
 from experiments.fingerprints import show_fingerprints
+from experiments.forecasts import show_forecasts
 from experiments.grid import build
 from experiments.report import report, screen
 from experiments.runfile import read_run, write_run
@@ -20,20 +22,22 @@ from experiments.schedule import Job, run_jobs
 from lcx_lightning.results import records
 from lcx_lightning.training import preemption
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 
 def run_experiment(config: DictConfig, command_line: list[str]) -> int:
     """Run the experiment and return the exit code: 0, 1 if an arm failed, 2 on bad input, 130 when interrupted.
 
     75 when the machine was asked for back by SIGTERM or SIGUSR1, and everything is saved: the same command goes on.
 
-    With `fingerprint=only` nothing is run or written: what every arm would do is printed.
+    With `fingerprint=only` or `forecast=only` nothing is run or written: what every arm would do, or need, is printed.
     """
     console = screen()
     command = shlex.join(["python", "-m", "experiments.run", *_config_dir(), *command_line])
     try:
         arms = build(config, command_line)
-        if config.fingerprint == "only":
-            show_fingerprints(arms, console)
+        if _shown(config, arms, console):
             return 0
         folder = claim(config, command, arms)
         _refuse_equals(arms)
@@ -69,6 +73,15 @@ def _interrupted(jobs: list[Job], command: str, console: Console, code: int) -> 
             write_run(job.arm, "interrupted")
     console.print(f"interrupted; nothing is lost. To go on: {escape(command)}", highlight=False, soft_wrap=True)
     return code
+
+
+def _shown(config: DictConfig, arms: list[Arm], console: "Console") -> bool:
+    """Print what was asked for in place of a run, and return whether anything was."""
+    shows = {"fingerprint": show_fingerprints, "forecast": show_forecasts}
+    asked = [show for name, show in shows.items() if config[name] == "only"]
+    for show in asked:
+        show(arms, console)
+    return bool(asked)
 
 
 def _config_dir() -> list[str]:

@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 
 from experiments import ranks
 from experiments.arms import Arm
+from experiments.hardware import peak_flops
 from lcx_lightning.attachment import attach, detach
 from lcx_lightning.attention.rope import AUTO
 from lcx_lightning.configs import build_method, read_method
@@ -32,6 +33,7 @@ from lcx_lightning.results import records
 from lcx_lightning.training.fit import Outcome, fit
 from lcx_lightning.training.module import LongContextModule
 from lcx_lightning.training.parts import whole
+from lcx_lightning.training.progress import Progress
 from lcx_lightning.training.schedule import warmup_stable_decay
 
 Report = Callable[[str, int, int, str], None]  # stage, done, in all, a few words
@@ -143,6 +145,11 @@ def seconds(folder: Path | None) -> float:
     return json.loads((folder / "stage.json").read_text())["seconds"] if folder else 0.0
 
 
+def throughput(folder: Path | None) -> dict[str, Any] | None:
+    """Return what the training of a cached stage took; None if there was none, or nobody measured."""
+    return json.loads((folder / "stage.json").read_text()).get("throughput") if folder else None
+
+
 def _train(
     arm: Arm,
     recipe: dict[str, Any],
@@ -174,15 +181,15 @@ def _train(
         gradient_clip_val=recipe["clip"],
         default_root_dir=work,
     )
-    tokens = recipe["rows"] * length
+    progress = Progress(report, rows=recipe["rows"], length=length, peak=peak_flops(device(arm)))
     return fit(
         module,
         batches,
         trainer,
-        tokens=tokens,
         folder=work,
         checkpoint_seconds=arm.config["checkpoint_seconds"],
-        report=report,
+        progress=progress,
+        skip_nonfinite=arm.config["nonfinite"] == "skip",
         logger=logger,
     )
 
@@ -207,7 +214,8 @@ def _once(folder: Path, make: Callable[[Path], None]) -> Path:
 
 
 def _describe(folder: Path, outcome: Outcome) -> None:
-    records.write_json(folder / "stage.json", {"seconds": outcome.seconds, "validation_loss": outcome.validation_loss})
+    told = {"seconds": outcome.seconds, "validation_loss": outcome.validation_loss, "throughput": outcome.throughput}
+    records.write_json(folder / "stage.json", told)
 
 
 def _identity(row: dict[str, Any]) -> tuple:

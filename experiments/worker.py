@@ -74,8 +74,10 @@ def run_arm(arm: Arm, data: Any, report: stages.Report) -> None:
         before = read_run(arm).get("seconds", {}).get("evaluate", 0.0)
         took = before + stages.evaluate(arm, model, data, report)
         seconds = {"extend": stages.seconds(extended), "evaluate": took}
+        throughput = stages.throughput(extended)
         if logger:
             logger.log_records(records.read_run(arm.folder).rows)
+            logger.log_throughput(throughput or {})
     finally:
         if logger:
             logger.finish()
@@ -87,7 +89,8 @@ def run_arm(arm: Arm, data: Any, report: stages.Report) -> None:
         attention=implementations(model, arm.lengths[-1]),
         seconds=seconds,
         device_seconds=sum(seconds.values()) * ranks.ranks(),
-        base={"key": arm.base_key, "seconds": stages.seconds(base)},
+        throughput=throughput,
+        base={"key": arm.base_key, "seconds": stages.seconds(base), "throughput": stages.throughput(base)},
         fingerprint_after_training=stages.trained_fingerprint(arm, model),
         parameters=sum(p.numel() for p in model.parameters()),
     )

@@ -176,10 +176,17 @@ def _native_window(config: PretrainedConfig) -> int | None:
     return config.sliding_window if getattr(config, "use_sliding_window", True) else None
 
 
+def layer_windows(config: PretrainedConfig) -> list[int | None]:
+    """Return the tokens that each layer sees natively, None for all."""
+    kinds = getattr(config, "layer_types", None) or []
+    if len(set(kinds)) > 1:
+        return [None if kind == "full_attention" else config.sliding_window for kind in kinds]
+    return [_native_window(config)] * config.num_hidden_layers
+
+
 def native_windows(config: PretrainedConfig) -> set[int | None]:
     """Return the tokens that layers of each kind see natively, None for all."""
-    kinds = set(getattr(config, "layer_types", None) or ())
-    return {None, config.sliding_window} if len(kinds) > 1 else {_native_window(config)}
+    return set(layer_windows(config))
 
 
 def _check_supported(config: PretrainedConfig) -> None:

@@ -43,7 +43,19 @@ def quiet():
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 
 
-def train(data, folder, *, name="pretrained", optimizer=None, report=lambda *told: None, steps=STEPS, seconds=1e-6):
+def train(
+    data,
+    folder,
+    *,
+    name="pretrained",
+    optimizer=None,
+    report=lambda *told: None,
+    steps=STEPS,
+    seconds=1e-6,
+    peak=None,
+    skip_nonfinite=False,
+    micro_batches=1,
+):
     """Train for six steps, with a checkpoint at every one."""
     module = LongContextModule(
         partial(load, name),
@@ -51,12 +63,21 @@ def train(data, folder, *, name="pretrained", optimizer=None, report=lambda *tol
         schedule=warmup_stable_decay(steps=steps, warmup=1, decay=0.5),
         seed=3,
     )
-    batches = LongContextDataModule(data, seed=3, rows=ROWS, length=LENGTH, steps=steps, validation_steps=2)
+    parts = steps * micro_batches
+    batches = LongContextDataModule(data, seed=3, rows=ROWS, length=LENGTH, steps=parts, validation_steps=2)
     trainer = partial(
         L.Trainer, accelerator="cpu", devices=1, max_steps=steps, gradient_clip_val=1.0, default_root_dir=folder
     )
+    progress = Progress(report, rows=micro_batches * ROWS, length=LENGTH, peak=peak)
     return fit(
-        module, batches, trainer, tokens=128, folder=folder, checkpoint_seconds=seconds, report=report, logger=False
+        module,
+        batches,
+        partial(trainer, accumulate_grad_batches=micro_batches),
+        folder=folder,
+        checkpoint_seconds=seconds,
+        progress=progress,
+        skip_nonfinite=skip_nonfinite,
+        logger=False,
     )
 
 

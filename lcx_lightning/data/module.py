@@ -37,6 +37,10 @@ class LongContextDataModule(LightningDataModule):
 
         return StepLoader(micro_batch, self._steps * self._micro_batches)
 
+    def documents(self, step: int) -> list[list[str]]:
+        """Return by row the names of the documents of a training batch, the rows of all ranks."""
+        return self._data.documents(step, self._seed, self._rows, self._length)
+
     def val_dataloader(self) -> StepLoader:
         """Return the validation micro-batches, the same at every validation."""
         rows = self._rows * self._validation_steps

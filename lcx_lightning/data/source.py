@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lcx_lightning.data.corpus import SPLITS, Corpus
 from lcx_lightning.data.loader import StepLoader
-from lcx_lightning.data.stream import TokenStream
+from lcx_lightning.data.stream import Slice, TokenStream
 from lcx_lightning.data.synthetic import ROWS, SHORTEST_ROW
 from lcx_lightning.data.tokens import Tokens
 from lcx_lightning.data.windows import Window, draw_windows
@@ -51,8 +51,18 @@ class LongContextData:
         self.check_length(length)
         rng = np.random.default_rng([seed, step, length])
         stream = self._stream("train")
-        ids = [self._row(stream, rng, length) for _ in range(rows)]
+        ids = [self._row(stream, rng, length)[0] for _ in range(rows)]
         return {"input_ids": torch.from_numpy(np.stack(ids))}
+
+    def documents(self, step: int, seed: int, rows: int, length: int) -> list[list[str]]:
+        """Return by row the names of the documents that `batch` takes for the same arguments.
+
+        Periodic rows overwrite what they were given: their document is named all the same.
+        """
+        rng = np.random.default_rng([seed, step, length])
+        stream = self._stream("train")
+        drawn = [self._row(stream, rng, length)[1] for _ in range(rows)]
+        return [[stream.names[part.document] for part in slices] for slices in drawn]
 
     def check_length(self, length: int) -> None:
         """Raise a ValueError if training rows of `length` tokens are too short for the mixture."""
@@ -105,15 +115,18 @@ class LongContextData:
             for split, n in lengths.items()
         }
 
-    def _row(self, stream: TokenStream, rng: np.random.Generator, length: int) -> Int[np.ndarray, " length"]:
-        """Return one training row of a random kind."""
+    def _row(
+        self, stream: TokenStream, rng: np.random.Generator, length: int
+    ) -> tuple[Int[np.ndarray, " length"], list[Slice]]:
+        """Return one training row of a random kind, and the slices of documents that it was made from."""
         place = np.searchsorted(np.cumsum(list(self.mixture.values())), rng.random(), side="right")
         kind = list(self.mixture)[min(int(place), len(self.mixture) - 1)]
         bos = self.tokens.bos
         separator = bos if kind == "corpus" else self.tokens.encode("\n")[-1]
-        row = stream.row(rng, length, separator)
+        slices = stream.draw(rng, length)
+        row = stream.laid(slices, length, separator)
         row[0] = bos
-        return ROWS[kind](row, rng, self.tokens)
+        return ROWS[kind](row, rng, self.tokens), slices
 
     def _stream(self, split: str, may_be_empty: bool = False) -> TokenStream:
         """Return the tokens of `split`, made at its first use."""

@@ -1,12 +1,21 @@
 """One split as a single array of tokens, so that a random slice of a random document costs microseconds."""
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int
 
 from lcx_lightning.data.corpus import Document
 from lcx_lightning.data.tokens import Tokens
+
+
+class Slice(NamedTuple):
+    """Tokens `start` to `start + size` of a document."""
+
+    document: int
+    start: int
+    size: int
 
 
 class TokenStream:
@@ -30,18 +39,29 @@ class TokenStream:
         return self._ids[first + start : first + end]
 
     def row(self, rng: np.random.Generator, length: int, separator: int) -> Int[np.ndarray, " length"]:
-        """Return `length` tokens: `separator`, a random slice of a random document, and again until the row is full.
+        """Return `length` tokens: `separator`, a random slice of a random document, and again until the row is full."""
+        return self.laid(self.draw(rng, length), length, separator)
+
+    def draw(self, rng: np.random.Generator, length: int) -> list[Slice]:
+        """Return the slices of a row of `length` tokens, each with a separator before it.
 
         Documents are drawn in proportion to their length. A slice is as long as the row has room for, so a row holds
         one document unless that is too short.
         """
-        row = np.full(length, separator, dtype=np.int64)
-        filled = 1
+        slices, filled = [], 1
         while filled < length:
             token = rng.integers(len(self._ids))
             index = int(np.searchsorted(self._ends, token, side="right"))
             size = min(int(self.lengths[index]), length - filled)
-            start = int(rng.integers(self.lengths[index] - size + 1))
+            slices.append(Slice(index, int(rng.integers(self.lengths[index] - size + 1)), size))
+            filled += size + 1
+        return slices
+
+    def laid(self, slices: list[Slice], length: int, separator: int) -> Int[np.ndarray, " length"]:
+        """Return the row of slices that were drawn for it."""
+        row = np.full(length, separator, dtype=np.int64)
+        filled = 1
+        for index, start, size in slices:
             row[filled : filled + size] = self.slice(index, start, start + size)
             filled += size + 1
         return row

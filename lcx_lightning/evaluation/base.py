@@ -1,9 +1,9 @@
 """The interface of an evaluation: a model and data in, rows of records out, in pieces that survive an interruption."""
 
 import abc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lcx_lightning.data.source import LongContextData
 
@@ -21,6 +21,15 @@ class Piece:
     compute: Callable[["PreTrainedModel"], list[Record]]
 
 
+class Reading(NamedTuple):
+    """Texts of one length that an evaluation reads."""
+
+    texts: int
+    tokens: int  # of each
+    rows: int  # texts read at once
+    chunk: int | None  # tokens read at once, into a cache; None: the whole text, without one
+
+
 class Evaluation(abc.ABC):
     """Score a model by one or more named protocols. All arms see the same tokens."""
 
@@ -35,6 +44,10 @@ class Evaluation(abc.ABC):
         Raises:
             ValueError: If the data cannot serve the evaluation.
         """
+
+    @abc.abstractmethod
+    def readings(self, lengths: Sequence[int]) -> list[Reading]:
+        """Return what is read for contexts of these lengths, in tokens, shortest first."""
 
 
 def run(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from lcx_lightning.data.source import LongContextData
 from lcx_lightning.data.windows import Window
-from lcx_lightning.evaluation.base import Evaluation, Piece, Record
+from lcx_lightning.evaluation.base import Evaluation, Piece, Reading, Record
 from lcx_lightning.evaluation.nll import token_nll
 
 if TYPE_CHECKING:
@@ -61,6 +61,9 @@ class GrowingContext(Evaluation):
             for batch in [max(1, self._batch_tokens // length)]
             for start in range(0, len(windows), batch)
         ]
+
+    def readings(self, lengths: Sequence[int]) -> list[Reading]:
+        return [Reading(self._windows, n, min(self._windows, max(1, self._batch_tokens // n)), None) for n in lengths]
 
     def _piece(self, data: LongContextData, windows: list[Window], length: int) -> Piece:
         rows = [self._row(data, window, length, protocol) for window in windows for protocol in self._scored(length)]

@@ -11,7 +11,7 @@ from torch import Tensor
 from lcx_lightning.cache.smallest import smallest_cache
 from lcx_lightning.data.source import LongContextData
 from lcx_lightning.data.windows import Window
-from lcx_lightning.evaluation.base import Evaluation, Piece, Record
+from lcx_lightning.evaluation.base import Evaluation, Piece, Reading, Record
 from lcx_lightning.evaluation.nll import token_losses
 
 if TYPE_CHECKING:
@@ -77,6 +77,9 @@ class Streaming(Evaluation):
             )
             for window in windows
         ]
+
+    def readings(self, lengths: Sequence[int]) -> list[Reading]:
+        return [Reading(self._windows, max(lengths), 1, self._chunk)]
 
     def _row(self, data: LongContextData, window: Window, start: int, end: int) -> Record:
         return {

@@ -63,6 +63,10 @@ class WandbRun:
         columns: list[Any] = sorted({column for row in rows for column in row})
         self.run.log({"records": wandb.Table(columns=columns, data=[[row.get(c) for c in columns] for row in rows])})
 
+    def log_throughput(self, throughput: dict[str, Any]) -> None:
+        """Add what training took to the summary."""
+        self.run.summary.update({f"throughput/{name}": value for name, value in throughput.items()})
+
     def finish(self) -> None:
         """End the run, so that the next arm starts one of its own."""
         self.run.finish()

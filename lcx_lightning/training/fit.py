@@ -9,8 +9,9 @@ import lightning as L
 
 from lcx_lightning.data.module import LongContextDataModule
 from lcx_lightning.training.checkpoint import Checkpoints, WholeCheckpoints
+from lcx_lightning.training.finite import FiniteSteps
 from lcx_lightning.training.module import LongContextModule
-from lcx_lightning.training.progress import Progress, Report
+from lcx_lightning.training.progress import Progress
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -23,6 +24,7 @@ class Outcome:
     model: "PreTrainedModel"
     seconds: float  # of training steps, wall clock, restarts included
     validation_loss: float  # nats per token
+    throughput: dict[str, Any]  # what training took, and the steps that were left out
 
 
 def fit(
@@ -30,10 +32,10 @@ def fit(
     data: LongContextDataModule,
     trainer: Callable[..., L.Trainer],
     *,
-    tokens: int,
     folder: Path,
     checkpoint_seconds: float,
-    report: Report,
+    progress: Progress,
+    skip_nonfinite: bool,
     logger: Any,
 ) -> Outcome:
     """Train for the trainer's `max_steps` and return the model in evaluation mode.
@@ -45,16 +47,19 @@ def fit(
         module: Model, loss and optimizer.
         data: Batches.
         trainer: Makes Lightning's Trainer, `max_steps` given; the rest of its arguments are added here.
-        tokens: Tokens of a step, for the throughput.
         folder: For checkpoints, of this stage alone.
         checkpoint_seconds: From one checkpoint to the next.
-        report: Receives the progress.
+        progress: Tells and measures it.
+        skip_nonfinite: Leave out steps whose loss or gradient is not finite, in place of ending with an error.
         logger: A Lightning logger, or False.
+
+    Raises:
+        NonFiniteError: If a step has a loss or a gradient that is not finite, and is not to be left out.
     """
-    progress = Progress(report, tokens)
+    finite = FiniteSteps(skip=skip_nonfinite, documents=data.documents)
     last = folder / "last.ckpt"
     loop = trainer(
-        callbacks=[progress, Checkpoints(last, checkpoint_seconds)],
+        callbacks=[progress, finite, Checkpoints(last, checkpoint_seconds)],
         plugins=[WholeCheckpoints()],
         logger=logger,
         num_sanity_val_steps=0,
@@ -68,4 +73,5 @@ def fit(
     assert module.model is not None
     if "validation/loss" not in loop.callback_metrics:  # the checkpoint was that of the last step
         loop.validate(module, datamodule=data, verbose=False)
-    return Outcome(module.model.eval(), progress.seconds, float(loop.callback_metrics["validation/loss"]))
+    throughput = progress.throughput(loop) | {"skipped_steps": finite.skipped}
+    return Outcome(module.model.eval(), progress.seconds, float(loop.callback_metrics["validation/loss"]), throughput)

@@ -1,10 +1,11 @@
 """LongContextModule: a Hugging Face model with a method attached, under Lightning's Trainer."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import lightning as L
 import numpy as np
+import torch
 from jaxtyping import Float, Int
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
@@ -16,6 +17,8 @@ from lcx_lightning.training.sharding import shard
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+    from lcx_lightning.method import Method
 
 
 class LongContextModule(L.LightningModule):
@@ -75,6 +78,15 @@ class LongContextModule(L.LightningModule):
         assert self.model is not None
         ids = batch["input_ids"]
         self.log("validation/loss", next_token_loss(self.model, ids), batch_size=len(ids), sync_dist=True)
+
+    def placement(self, step: int, length: int) -> tuple[int, float | None]:
+        """Return the draw of an optimizer step, and the factor that it gives rows of `length`, or None."""
+        assert self.model is not None
+        draw, method = draw_seed(self._seed, step), cast("Method", self.model.base_model.method)
+        if not method.positions.samples:
+            return draw, None
+        place = method.positions.place(torch.tensor([length]), method.scaling.spec.pretrain_length, draw)
+        return draw, float(place.factor[0])
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return the optimizer and its schedule, by optimizer step."""

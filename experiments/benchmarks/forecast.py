@@ -1,0 +1,80 @@
+"""The forecast of memory against the peak that a fresh process measures, of the embedded model's stages."""
+
+import gc
+import tempfile
+from collections.abc import Callable
+
+from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
+
+from experiments import stages
+from experiments.arms import Arm
+from experiments.benchmarks.measure import Comparison, Options, peak_bytes
+from experiments.forecast import Forecast
+from experiments.grid import build, load_data
+from experiments.hardware import hardware_of
+from experiments.quiet import quieten
+
+STEPS = 3  # the second is the first that has gradients and states of a step before it
+FEW = [f"model.recipe.steps={STEPS}", "model.recipe.schedule.warmup=1", "model.recipe.validation_steps=1"]
+FEW += [f"training.steps={STEPS}", "training.schedule.warmup=1", "training.validation_steps=1", "evaluation.windows=2"]
+QUICK = ["model.recipe.rows=2", "evaluation.multiples=[1,2]"]
+ARMS = {"base": ["pretrained"], "extend": ["pi", "clex", "lm_infinite"], "evaluate": ["pi", "lm_infinite"]}
+OFF = 1.15  # times too much or too little, at most
+
+
+def run(options: Options) -> list[Comparison]:
+    """Compare what the largest step or pass of a stage takes, libraries and data not counted, on CPU."""
+    found = []
+    for stage, methods in ARMS.items():
+        for method in methods:
+            line = [f"method={method}", "training=finetune", *FEW, *(QUICK if options.quick else [])]
+            arm = arm_of(line)
+            forecast = Forecast(arm, hardware_of(arm.config["hardware"], "cpu"))
+            told = next(one.peak for one in forecast.stages() if one.name == stage)
+            found.append(_compared(f"{stage}, {method}", told, peak_bytes(stage_of, stage, line)))
+    return found
+
+
+def _compared(what: str, forecast: float, measured: float) -> Comparison:
+    """How many times the larger of forecast and measured peak is the smaller."""
+    off = max(forecast / measured, measured / forecast)
+    names = (f"forecast of {what}", "measured peak")
+    return Comparison(*names, "MiB", forecast / 2**20, measured / 2**20, off, off, off, OFF, at_least=False)
+
+
+def stage_of(stage: str, line: list[str]) -> Callable[[], object]:
+    """Return a stage of an arm, to be run for the first time in a folder of its own, after one of another seed."""
+    quieten()
+    folder = tempfile.mkdtemp()
+    line = [*line, f"results_dir={folder}/results", f"cache_dir={folder}/cache"]
+    before, arm = arm_of([*line, "seed=1"]), arm_of(line)
+    data = load_data(arm.config, {})
+    for one in ("base", "extend", "evaluate"):
+        run_stage(one, before, data)
+    for one in {"base": [], "extend": ["base"], "evaluate": ["base", "extend"]}[stage]:
+        run_stage(one, arm, data)
+    gc.collect()  # models and optimizers of the stages before: what they leave would not be taken again
+    return lambda: run_stage(stage, arm, data)
+
+
+def run_stage(stage: str, arm: Arm, data: stages.LongContextData) -> None:
+    """Run one stage; those before it are cached."""
+
+    def report(*_: object) -> None:
+        return None
+
+    base = stages.base(arm, data, report)
+    if stage == "base":
+        return
+    extended = stages.extend(arm, base, data, report, False)
+    if stage == "evaluate":
+        model = stages.load_model(arm, base, OmegaConf.create(arm.config["method"]), extended).eval()
+        stages.evaluate(arm, model, data, report)
+
+
+def arm_of(line: list[str]) -> Arm:
+    """Return the arm of a command line."""
+    with initialize_config_module("experiments.configs", version_base="1.3"):
+        (arm,) = build(compose("run", line), line)
+    return arm

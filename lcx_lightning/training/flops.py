@@ -1,0 +1,57 @@
+"""Model FLOPs of a text: what matrices and the pairs that a pattern holds need (PaLM, arXiv:2204.02311, appendix B)."""
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from lcx_lightning.attention.layer import ends_at
+from lcx_lightning.models import layer_windows
+from lcx_lightning.patterns.base import Band, Pattern
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+STEP = 3  # forward and backward: every product has the gradients of its two factors, each of which costs as much
+
+
+def forward_flops(model: "PreTrainedModel", pattern: Pattern, tokens: int) -> int:
+    """Return the multiplications and additions of reading a text once; a step of training has 3 times as many.
+
+    2 for each token and parameter of a matrix; 4 head_dim for each head and pair that the pattern holds: queries times
+    keys, and weights times values. The paper counts n^2 pairs for n tokens, we those that are seen: n (n + 1) / 2 under
+    dense attention. As there, softmax, norms and what is computed twice are not counted; nor are rotation, the
+    solve of a learned scaling and what selected keys add.
+
+    Args:
+        model: With or without a method, on any device.
+        pattern: Of its attention.
+        tokens: Of the text.
+    """
+    config = model.config
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    windows = layer_windows(config)
+    pairs = {window: visible_pairs(pattern.bands(), tokens, window) for window in set(windows)}
+    attended = sum(pairs[window] for window in windows)
+    return 2 * matrix_parameters(model) * tokens + 4 * config.num_attention_heads * head_dim * attended
+
+
+def matrix_parameters(model: "PreTrainedModel") -> int:
+    """Return the parameters that every token is multiplied by: no look-up of embeddings, of experts the chosen ones."""
+    ends = (model.get_input_embeddings(), model.get_output_embeddings())
+    look_up, head = (None if module is None else module.weight for module in ends)
+    config = model.config
+    experts = getattr(config, "num_local_experts", None)
+    share = config.num_experts_per_tok / experts if experts else 1.0
+    total = 0
+    for name, parameter in model.named_parameters():
+        if ".method." in name or parameter.ndim < 2 or (parameter is look_up and parameter is not head):
+            continue
+        total += round(parameter.numel() * (share if parameter.ndim == 3 else 1.0))
+    return total
+
+
+def visible_pairs(bands: list[Band], tokens: int, window: int | None = None) -> int:
+    """Return how many pairs of query and key disjoint bands hold in a text, in a layer of that native window."""
+    query = torch.arange(tokens)
+    bands = bands if window is None else ends_at(bands, window)
+    return sum(int(band.keys_seen(query).sum()) for band in bands)
