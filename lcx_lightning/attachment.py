@@ -120,6 +120,7 @@ def detach(model: PreTrainedModel) -> PreTrainedModel:
     model.set_attn_implementation(stock.attention or "eager")
     del base.method, base.stock
     vars(base).pop("implementation", None)
+    vars(base).pop("context", None)
     vars(model).pop("generate", None)
     return model
 

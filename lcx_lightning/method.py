@@ -4,7 +4,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from lcx_lightning.attention.rope import Rope
+from lcx_lightning.attention.rope import Rope, places
+from lcx_lightning.attention.share import Share
 from lcx_lightning.patterns.base import Pattern
 from lcx_lightning.positions.base import PositionScheme
 from lcx_lightning.scaling.base import FrequencyScaling
@@ -35,6 +36,7 @@ class Method(nn.Module):
         to_come: int = 0,
         index: Int[Tensor, "rows keys"] | None = None,
         rotated: bool = False,
+        share: Share | None = None,
     ) -> Rope:
         """Return the positions of one forward pass.
 
@@ -46,6 +48,7 @@ class Method(nn.Module):
             to_come: Tokens that every row is still to be given: its factor is that of its length with them.
             index: Place of each key in its text, where a cache holds some of them only. None: no key is missing.
             rotated: Whether the keys come from a cache that holds them rotated to their places.
+            share: What this rank holds of the texts: queries, and the keys they see. None: all.
 
         Raises:
             ValueError: If the method is in training and samples positions, but was given no draw, or the context is
@@ -58,24 +61,31 @@ class Method(nn.Module):
             )
         spec = self.scaling.spec
         if index is None:
-            index = (valid.cumsum(dim=-1) - 1).clamp(min=0)
+            index = places(valid)
         lengths = index.amax(dim=-1) + 1
         self._check_reach(lengths + to_come)
         factor, positions = self._placed(index, lengths + to_come, draw)
         bands, query_index = self.pattern.bands(), index[:, -queries:]
         visible = torch.stack([band.keys_seen(query_index) for band in bands]).sum(dim=0)
-        return Rope(
+        logit_scale = self.temperature.logit_scale(visible, spec.pretrain_length)
+        if share is not None:
+            index, positions, valid = (x[:, share.slots] for x in (index, positions, valid))
+            logit_scale = None if logit_scale is None else logit_scale[:, share.own]
+            queries = share.own.stop - share.own.start
+        rope = Rope(
             index=index,
             positions=positions,
             valid=valid,
             queries=queries,
             inv_freq=self.scaling(factor.float()),
             feature_scale=spec.feature_scale * self.temperature.feature_scale(factor),
-            logit_scale=self.temperature.logit_scale(visible, spec.pretrain_length),
+            logit_scale=logit_scale,
             bands=bands,
             selection=self.pattern.selection(),
             rotated=rotated,
         )
+        rope.share = share
+        return rope
 
     def _placed(
         self, index: Int[Tensor, "rows keys"], lengths: Int[Tensor, " rows"], draw: int | None

@@ -13,6 +13,7 @@ from lcx_lightning.attention.layer import half_split, latest, unrotated, within
 from lcx_lightning.attention.rope import AUTO, Rope
 from lcx_lightning.cache.banded import BandedCache
 from lcx_lightning.cache.base import MethodCache
+from lcx_lightning.context_parallel import share_for
 from lcx_lightning.families import FAMILIES
 from lcx_lightning.method import Method
 
@@ -66,11 +67,20 @@ def insert_rope(base: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict
         valid, index = _valid(mask, slots, tokens.device), None
     to_come = max(vars(base).get("planned_length", 0) - slots, 0)
     rotated = isinstance(cache, MethodCache) and cache.rotation is not None
-    rope = method.rope(valid, queries, draw, to_come, index, rotated=rotated)
+    share = share_for(base, valid, cache)
+    rope = method.rope(valid, queries, draw, to_come, index, rotated=rotated, share=share)
     rope.implementation = vars(base).get("implementation", AUTO)
     if isinstance(cache, MethodCache):
         cache.begin(rope)
+    if share is not None:
+        args, kwargs = (), given | _own_tokens(given, share.own)
     return args, kwargs | {"rope": rope}
+
+
+def _own_tokens(given: dict[str, Any], own: slice) -> dict[str, Any]:
+    """Return the arguments of a pass over this rank's tokens of a text: the `Rope` knows their places and padding."""
+    tokens = {name: x[:, own] for name in ("input_ids", "inputs_embeds") if (x := given.get(name)) is not None}
+    return tokens | {"attention_mask": None, "position_ids": None}
 
 
 def _valid(mask: Tensor | None, slots: int, device: torch.device) -> Bool[Tensor, "rows slots"]:
@@ -115,6 +125,8 @@ def attention(
     """Attend as the method of this pass says, in the signature of transformers' attention functions."""
     rope = rope or module.__dict__.pop("rope")
     assert rope is not None
+    if rope.share is not None:
+        k, v = rope.share.keys_and_values(k.to(v.dtype), v)
     slots, keys = k.shape[2], rope.key_index.shape[1]
     held = keys if sliding_window is None else min(keys, sliding_window - 1 + q.shape[2])  # by a sliding cache
     if slots not in (keys, held):

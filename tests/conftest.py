@@ -14,6 +14,7 @@ from hydra.utils import instantiate  # noqa: E402
 from hypothesis import settings  # noqa: E402
 from omegaconf import OmegaConf  # noqa: E402
 from recorded import write_run  # noqa: E402
+from tiny import OWN, TINY  # noqa: E402
 from transformers import AutoConfig, AutoModelForCausalLM  # noqa: E402
 
 from lcx_lightning.attachment import attach  # noqa: E402
@@ -30,28 +31,6 @@ settings.register_profile("lcx", deadline=None, derandomize=True, database=None)
 settings.load_profile("lcx")
 
 SPEC = RopeSpec(dim=16, base=10_000.0, pretrain_length=32)
-TINY = {
-    "vocab_size": 64,
-    "hidden_size": 64,
-    "intermediate_size": 96,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 32,
-    "sliding_window": None,
-    "initializer_range": 0.1,  # at the usual 0.02 attention is nearly flat, and no logit would show a wrong rotation
-    "bos_token_id": None,
-    "eos_token_id": None,
-    "pad_token_id": 0,
-}
-OWN = {  # what shows the peculiarity of a family at this size
-    "cohere": {"logit_scale": 1.0},
-    "gemma": {"head_dim": 16},
-    "glm": {"head_dim": 16},
-    "mixtral": {"num_local_experts": 4},
-    "qwen3": {"head_dim": 16},
-    "smollm3": {"no_rope_layers": [1, 0]},
-}
 
 
 def _build(names, spec):

@@ -12,7 +12,7 @@ PACKAGE = ROOT / "lcx_lightning"
 LAYERS = [  # a module imports from its own part and from earlier layers only
     {"scaling", "positions", "temperature", "patterns", "results", "families", "head"},
     {"attention", "clex_checkpoint", "shards"},
-    {"cache", "method"},
+    {"cache", "context_parallel", "method"},
     {"configs", "generation", "data", "fingerprint", "passes", "probe"},
     {"models"},
     {"attachment"},
@@ -31,6 +31,7 @@ FOREIGN = {  # outside the standard library and the package itself
     "method": SMALL,
     "configs": {"omegaconf"},
     "fingerprint": SMALL,
+    "context_parallel": SMALL,
     "head": SMALL,
     "probe": SMALL,
 }

@@ -72,10 +72,11 @@ def implementation_of(rope: Rope) -> str:
     """Return the name of the implementation of a pass, a key of IMPLEMENTATIONS: the user's choice, or the fastest."""
     if rope.implementation != AUTO:
         return rope.implementation
-    if is_dense(rope.bands):
+    queries, keys, on_cpu = rope.query_index.shape[1], rope.key_index.shape[1], rope.key_index.device.type == "cpu"
+    masked = rope.share is not None and queries < keys  # long texts: a mask of all pairs would outgrow all else
+    if is_dense(rope.bands) and not (masked and on_cpu):
         return "dense"
-    many = rope.query_index.shape[1] > FEW
-    return "flash_bands" if many and rope.key_index.device.type == "cpu" else "blocks"
+    return "flash_bands" if queries > FEW and on_cpu else "blocks"
 
 
 def able(bands: list[Band], device: str | None) -> list[str]:

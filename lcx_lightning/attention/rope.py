@@ -1,6 +1,6 @@
 """Rotation, applied late: inside attention, to queries and to keys that were cached unrotated (arXiv:2104.09864)."""
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -8,6 +8,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from lcx_lightning.patterns.base import Band, Selection
+
+if TYPE_CHECKING:
+    from lcx_lightning.attention.share import Share
 
 AUTO = "auto"  # leaves the implementation of attention to the pass
 
@@ -24,7 +27,8 @@ class Rope:
 
     Every argument has the rows of the batch, or a single one that serves them all. A plain class, and no tuple or
     dataclass, on purpose: sharded training casts the floating tensors that it finds in those to bfloat16, which moves
-    a frequency by up to 0.4 percent. Who makes it may set `implementation`, the name of one of attention's.
+    a frequency by up to 0.4 percent. Who makes it may set `implementation`, the name of one of attention's, and
+    `share`, what this rank holds of texts that are split: layers then have keys and values of its own tokens only.
 
     Args:
         index: Place of each key in its text, in tokens: decides who sees whom.
@@ -67,6 +71,7 @@ class Rope:
         self.key_tables = [self.key_tables_of(band, plain) for band in self.bands]
         self.query_tables = [self.query_tables_of(band, plain_queries) for band in self.bands]
         self.implementation = AUTO
+        self.share: Share | None = None
 
     def read(self, band: Band) -> Band:
         """Return the band as it reads in this pass: on indices alone, if they are the positions."""
@@ -107,6 +112,11 @@ def turning(angle: Float[Tensor, "#rows tokens pairs"], scale: Float[Tensor, "#r
     """Return the tables of a rotation by `angle`, with the scale of the features."""
     scale = scale.double()[:, None, None]
     return Tables((angle.cos() * scale).float(), (angle.sin() * scale).float())
+
+
+def places(valid: Bool[Tensor, "rows tokens"]) -> Int[Tensor, "rows tokens"]:
+    """Return the place of each token in its text; padding repeats the place of the token before it."""
+    return (valid.cumsum(dim=-1) - 1).clamp(min=0)
 
 
 def _padding(valid: Bool[Tensor, "rows keys"]) -> tuple[int, int]:

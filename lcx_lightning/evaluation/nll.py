@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from lcx_lightning import head
+from lcx_lightning.context_parallel import of_all_ranks, own_targets
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
 @torch.inference_mode()
 def token_nll(model: "PreTrainedModel", ids: Int[Tensor, "rows tokens"]) -> Float[Tensor, "rows tokens-1"]:
     """Return the negative log-likelihood in nats of every token after the first, float32, in one pass."""
-    hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
-    return token_losses(model, hidden, ids[:, 1:])
+    targets, _ = own_targets(model, ids)
+    hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state[:, : targets.shape[1]]
+    return of_all_ranks(model, token_losses(model, hidden, targets), ids)
 
 
 def token_losses(

@@ -12,6 +12,7 @@ from torch.distributed.fsdp import register_fsdp_forward_method
 from torch.nn.functional import cross_entropy
 
 from lcx_lightning import head
+from lcx_lightning.context_parallel import own_targets
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -22,12 +23,14 @@ DIVIDED = "loss_in_chunks"  # name of the loss on a model in shards
 def next_token_loss(model: "PreTrainedModel", ids: Int[Tensor, "rows tokens"], **given: Any) -> Float[Tensor, ""]:
     """Return the mean negative log-likelihood of every token after the first, in nats, float32; `given` to the model.
 
-    Logits that fit are made at once by the model itself.
+    Logits that fit are made at once by the model itself. Where ranks share the texts, what comes back is of the tokens
+    of this one, so weighed that the mean over the ranks is that of the texts, and so with gradients.
     """
     chunk = max(1, head.LOGITS // model.config.vocab_size)
     if ids.numel() <= chunk:
+        targets, weight = own_targets(model, ids)
         logits = model(input_ids=ids, use_cache=False, **given).logits
-        return cross_entropy(logits[:, :-1].float().flatten(0, 1), ids[:, 1:].flatten())
+        return weight * cross_entropy(logits[:, : targets.shape[1]].float().flatten(0, 1), targets.flatten())
     return vars(model).get(DIVIDED, partial(_loss_in_chunks, model))(ids, chunk, given)
 
 
@@ -40,15 +43,16 @@ def divided_loss(model: "PreTrainedModel") -> None:
 def _loss_in_chunks(
     model: "PreTrainedModel", ids: Int[Tensor, "rows tokens"], chunk: int, given: dict[str, Any]
 ) -> Float[Tensor, ""]:
-    targets = ids[:, 1:].flatten()
-    hidden = model.base_model(input_ids=ids, use_cache=False, **given).last_hidden_state[:, :-1].flatten(0, 1)
+    targets, weight = own_targets(model, ids)
+    hidden = model.base_model(input_ids=ids, use_cache=False, **given).last_hidden_state
+    hidden, targets = hidden[:, : targets.shape[1]].flatten(0, 1), targets.flatten()
 
     def total(hidden: Tensor, targets: Tensor) -> Tensor:
         return cross_entropy(head.logits_of(model, hidden), targets, reduction="sum")
 
     module = model.get_output_embeddings()
     assert module is not None
-    return chunked_sum(total, hidden, targets, list(module.parameters()), chunk) / len(targets)
+    return weight * chunked_sum(total, hidden, targets, list(module.parameters()), chunk) / len(targets)
 
 
 def chunked_sum(
