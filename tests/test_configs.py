@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 
 from experiments import stages, worker
 from experiments.grid import load_data
+from experiments.hardware import hardware_of, table
 from lcx_lightning.attachment import attach
 from lcx_lightning.configs import build_method, complete, methods, read_method
 from lcx_lightning.data.source import LongContextData
@@ -55,7 +56,7 @@ def before():
 
 
 def test_every_group_is_known_to_these_tests():
-    assert GROUPS == ["data", "evaluation", "exp", "logger", "model", "trainer", "training"]
+    assert GROUPS == ["data", "evaluation", "exp", "hardware", "logger", "model", "trainer", "training"]
 
 
 @pytest.mark.parametrize("name", choices("model"))
@@ -126,6 +127,14 @@ def test_an_arm_is_evaluated_on_the_device_that_it_is_trained_on(tmp_path, monke
     monkeypatch.setattr(worker, "implementations", lambda *_: {})  # looks at numbers
     worker.run_arm(arm, load_data(arm.config, {}), lambda *_: None)
     assert evaluated == ["meta"]
+
+
+@pytest.mark.parametrize("name", choices("hardware"))
+def test_every_hardware_file_has_what_a_forecast_counts_with_and_reads_the_same_without_hydra(name):
+    config = OmegaConf.to_container(composed(f"hardware={name}").hardware)
+    assert config == table()[name]
+    assert hardware_of(config, "cpu").flops > 1e9
+    assert (config["peak"] is None) == (config["memory"] is None) == (name == "this")
 
 
 @pytest.mark.parametrize("name", choices("logger"))
