@@ -45,8 +45,8 @@ def run(options: Options) -> list[Comparison]:
     layers, steps = (1, 2) if options.quick else (LAYERS, STEPS)
     data = LongContextData(instantiate(config.data.corpus), ByteTokens(), {"corpus": 1.0})
     calls = {PLAIN: plain(llama(layers, HEADS, options.device), data, steps)}
-    for name, method in METHODS.items():
-        model = attach(llama(layers, HEADS, options.device), method, factor=4)
+    models = {name: attach(llama(layers, HEADS, options.device), m, factor=4) for name, m in METHODS.items()}
+    for name, model in models.items():
         calls[name] = partial(through_trainer, model, data, steps, NEVER, options.device)
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for turn in range(options.repeats + 1):
@@ -54,6 +54,7 @@ def run(options: Options) -> list[Comparison]:
             taken = call()["seconds"]
             if turn:
                 seconds[name].append(taken)
+    model = models["CLEX"]
     interval = f"{config.checkpoint_seconds} s of training"
     writing = f"a checkpoint of {sum(p.numel() for p in model.parameters()) / 1e6:.0f} million parameters and AdamW"
     measured = through_trainer(model, data, 2 + options.repeats, 1e-6, options.device)
