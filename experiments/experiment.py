@@ -60,6 +60,7 @@ def run_experiment(config: DictConfig, command_line: list[str]) -> int:
         console.print(escape(str(path)), highlight=False, soft_wrap=True)
     for job in failed:
         console.print(f"[red]failed:[/] {escape(f'{job.name}: {job.error}')}", highlight=False, soft_wrap=True)
+    _tell_skipped(arms, console)
     again = "to repeat over seeds, add seeds=3" if config.seeds == 1 else "to see it again"
     again = "to try what failed again" if failed else again
     console.print(escape(f"{command}   # {again}"), highlight=False, soft_wrap=True)
@@ -73,6 +74,18 @@ def _interrupted(jobs: list[Job], command: str, console: Console, code: int) -> 
             write_run(job.arm, "interrupted")
     console.print(f"interrupted; nothing is lost. To go on: {escape(command)}", highlight=False, soft_wrap=True)
     return code
+
+
+def _tell_skipped(arms: list[Arm], console: "Console") -> None:
+    """Say which arms, or bases of theirs, left out steps that were not finite."""
+    for arm in arms:
+        run = read_run(arm)
+        for name, found in (("base", run.get("base", {}).get("throughput")), ("extension", run.get("throughput"))):
+            if found and found["skipped_steps"]:
+                said = (
+                    f"{found['skipped_steps']} of {found['steps']} steps of the {name} of {arm.name}, seed {arm.seed}"
+                )
+                console.print(f"[yellow]left out, not finite:[/] {escape(said)}", highlight=False, soft_wrap=True)
 
 
 def _shown(config: DictConfig, arms: list[Arm], console: "Console") -> bool:

@@ -174,7 +174,8 @@ def _fill(model: PreTrainedModel) -> None:
     """Give every parameter and buffer memory, as far as it is counted; what is shared stays shared."""
     filled: dict[int, Tensor] = {}
     for module in model.modules():
-        for held in (module._parameters, module._buffers):
+        kinds: list[dict[str, Any]] = [module._parameters, module._buffers]
+        for held in kinds:
             for name, tensor in held.items():
                 if tensor is not None and id(tensor) not in filled:
                     empty = torch.empty(tensor.shape, dtype=tensor.dtype)

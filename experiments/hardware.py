@@ -43,7 +43,7 @@ def hardware_of(config: dict[str, Any], accelerator: str) -> Hardware:
 def peak_flops(device: torch.device) -> float | None:
     """Return the FLOP/s of a device at dense bfloat16, None if it is not known."""
     found = entry_of(torch.cuda.get_device_name(device)) if device.type == "cuda" else None
-    return found and found["peak"]
+    return found["peak"] if found else None
 
 
 def entry_of(name: str) -> dict[str, Any] | None:

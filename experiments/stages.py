@@ -181,7 +181,7 @@ def _train(
         gradient_clip_val=recipe["clip"],
         default_root_dir=work,
     )
-    progress = Progress(report, rows=recipe["rows"], length=length, peak=peak_flops(device(arm)))
+    progress = Progress(report, rows=recipe["rows"], length=length, peak=peak_flops)
     return fit(
         module,
         batches,

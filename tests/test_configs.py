@@ -11,6 +11,7 @@ from hydra.utils import instantiate
 from lab import EVALUATION, TINY, TRAINING, arms_of, composed, folders, save_checkpoint, save_documents
 from omegaconf import OmegaConf
 
+from experiments.hardware import hardware_of, table
 from lcx_lightning.attachment import attach
 from lcx_lightning.configs import build_method, complete, methods, read_method
 from lcx_lightning.data.source import LongContextData
@@ -53,7 +54,7 @@ def before():
 
 
 def test_every_group_is_known_to_these_tests():
-    assert GROUPS == ["data", "evaluation", "exp", "logger", "model", "trainer", "training"]
+    assert GROUPS == ["data", "evaluation", "exp", "hardware", "logger", "model", "trainer", "training"]
 
 
 @pytest.mark.parametrize("name", choices("model"))
@@ -119,6 +120,14 @@ def test_a_trainer_is_refused_before_anything_starts_on_a_machine_without_its_de
             arms_of(*line)
     else:
         assert len(arms_of(*line)) == 1
+
+
+@pytest.mark.parametrize("name", choices("hardware"))
+def test_every_hardware_file_has_what_a_forecast_counts_with_and_reads_the_same_without_hydra(name):
+    config = OmegaConf.to_container(composed(f"hardware={name}").hardware)
+    assert config == table()[name]
+    assert hardware_of(config, "cpu").flops > 1e9
+    assert (config["peak"] is None) == (config["memory"] is None) == (name == "this")
 
 
 @pytest.mark.parametrize("name", choices("logger"))

@@ -114,6 +114,9 @@ def test_run_files_say_what_was_run_and_on_what(grid):
         assert (info["fingerprint"] != info["fingerprint_after_training"]) == learned
         by = ("dense", "dense") if "lm_infinite" not in info["method"] else ("flash_bands", "blocks")
         assert info["config"]["attention"] == "auto"
+        assert (info["throughput"] is None) == (info["config"]["training"] is None)
+        assert (info["throughput"] or {"seconds": 0})["seconds"] == info["seconds"]["extend"]
+        assert info["base"]["throughput"]["tokens"] == 4 * 2 * L
         assert info["attention"] == dict(zip(("prefill", "decode"), by, strict=True))
     assert len({run.info["base"]["key"] for run in grid[0].values()}) == 1
 

@@ -39,7 +39,9 @@ def clock(monkeypatch):
 def test_training_is_measured_by_the_wall_clock_and_says_what_it_waited_for(data, tmp_path, clock):
     told = []
     peak = 1e6
-    found = train(data, tmp_path, seconds=3600, peak=peak, report=lambda *words: told.append(words)).throughput
+    found = train(
+        data, tmp_path, seconds=3600, peak=lambda device: peak, report=lambda *words: told.append(words)
+    ).throughput
     model = load()
     flops = STEP * forward_flops(model, model.base_model.method.pattern, LENGTH) / LENGTH
     speed = ROWS * LENGTH / (BATCH + COMPUTE)

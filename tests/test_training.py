@@ -52,7 +52,7 @@ def train(
     report=lambda *told: None,
     steps=STEPS,
     seconds=1e-6,
-    peak=None,
+    peak=lambda device: None,
     skip_nonfinite=False,
     micro_batches=1,
 ):

@@ -53,6 +53,14 @@ def test_the_configuration_is_the_resolved_one_under_one_key(logged):
     assert config["cfg"]["method"]["positions"]["factor"] == 2
 
 
+def test_the_summary_holds_what_training_took_as_the_run_file_does(logged):
+    run, entries, _ = logged
+    summary = {k.removeprefix("throughput/"): v for k, v in told(entries, "summary").items() if "throughput/" in k}
+    assert summary == run.info["throughput"]
+    assert summary["tokens"] == 10 * 2 * 128
+    assert told(entries, "summary")["train/tokens_per_second"] > 0
+
+
 def test_the_summary_holds_the_perplexities_of_the_records(logged):
     run, entries, _ = logged
     summary = {k: v for k, v in told(entries, "summary").items() if k.startswith("perplexity/")}

@@ -79,4 +79,4 @@ def _gradient_norm(optimizer: Optimizer) -> Tensor:
     """Return the norm of the gradients that this process holds: of its shards, where they are sharded."""
     gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
     held = [gradient.to_local() if isinstance(gradient, DTensor) else gradient for gradient in gradients]
-    return torch.stack([norm.float() for norm in torch._foreach_norm(held)]).norm()
+    return torch.stack([norm.float() for norm in torch._foreach_norm(held)]).norm()  # pyright: ignore[reportPrivateImportUsage]

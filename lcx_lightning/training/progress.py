@@ -22,11 +22,12 @@ class Progress(L.Callback):
         report: Receives steps done, steps in all, and throughput with the loss in words.
         rows: Of a step, over all devices and micro-batches.
         length: Of a row, tokens.
-        peak: FLOP/s of a device at dense bfloat16, None if it is not known: then there is no utilisation.
+        peak: FLOP/s of a device at dense bfloat16, None if they are not known: then there is no utilisation.
     """
 
-    def __init__(self, report: Report, *, rows: int, length: int, peak: float | None) -> None:
-        self._report, self._rows, self._length, self._peak = report, rows, length, peak
+    def __init__(self, report: Report, *, rows: int, length: int, peak: Callable[[torch.device], float | None]) -> None:
+        self._report, self._rows, self._length, self._peak_of = report, rows, length, peak
+        self._peak: float | None = None
         self._flops = 0  # of a step, over all devices
         self._seconds = {"training": 0.0, "data wait": 0.0, "checkpoints": 0.0}  # wall clock, in all sessions
         self._checkpoints = 0
@@ -39,9 +40,7 @@ class Progress(L.Callback):
         return self._seconds["training"]
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        assert isinstance(pl_module, LongContextModule)
-        model: Any = pl_module.model
-        self._flops = STEP * self._rows * forward_flops(model, model.base_model.method.pattern, self._length)
+        self._get_to_know(trainer)
         if pl_module.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(pl_module.device)
         self._since = self._told = self._ended = time.monotonic()
@@ -81,6 +80,7 @@ class Progress(L.Callback):
         Memory is the largest of this process on CPU, weights, data and libraries included, and what torch has had
         allocated at once on CUDA, in this session. `mfu` is None on a device whose peak is not known.
         """
+        self._get_to_know(trainer)  # where training was over before, it did not start
         rates = self._rates(trainer, trainer.global_step / max(self.seconds, 1e-9))
         return {
             "steps": trainer.global_step,
@@ -104,6 +104,12 @@ class Progress(L.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._seconds |= state_dict.get("spent", {}) | {"training": state_dict["seconds"]}
         self._checkpoints = state_dict.get("checkpoints", 0)
+
+    def _get_to_know(self, trainer: L.Trainer) -> None:
+        assert isinstance(trainer.lightning_module, LongContextModule)
+        model: Any = trainer.lightning_module.model
+        self._flops = STEP * self._rows * forward_flops(model, model.base_model.method.pattern, self._length)
+        self._peak = self._peak_of(trainer.strategy.root_device)
 
     def _rates(self, trainer: L.Trainer, steps_per_second: float) -> dict[str, float]:
         """Return tokens per second over all devices, and MFU where the peak is known."""
