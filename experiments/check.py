@@ -7,7 +7,9 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.arms import Arm
+from experiments.ranks import process_count
 from lcx_lightning.attachment import attach, check_attention
+from lcx_lightning.data.module import check_shares
 from lcx_lightning.data.source import LongContextData
 from lcx_lightning.method import Method
 from lcx_lightning.models import ModelSource, skeleton
@@ -33,6 +35,7 @@ def check_settings(config: DictConfig) -> None:
 
 def check_trainer(trainer: dict[str, Any]) -> None:
     """Raise a ValueError if this machine has not what the trainer needs."""
+    process_count(trainer)
     try:
         instantiate(trainer)(logger=False, enable_checkpointing=False, enable_progress_bar=False, max_steps=1)
     except MisconfigurationException as error:
@@ -52,11 +55,13 @@ def check_ignored(arms: list[Arm], command_line: list[str]) -> None:
 def check_training(arm: Arm, source: ModelSource, method: Method, data: LongContextData) -> None:
     """Raise a ValueError if base or extension could not be trained: model, method, optimizer, schedule and rows."""
     attention, trainer = arm.config["attention"], arm.config["trainer"]
+    micro_batches = trainer.get("accumulate_grad_batches", 1)
     check_attention(attention, method, source.config(), DEVICES.get(trainer["accelerator"]))
     model = attach(skeleton(source.config()), method, attention=attention)
     for stage, recipe in (("base", arm.config["model"]["recipe"]), ("extension", arm.config["training"])):
         if recipe:
             _check_recipe(f"{stage} of {arm.name}", recipe, arm.pretrain_length, data)
+            check_shares(recipe["rows"], process_count(trainer) * trainer.get("num_nodes", 1), micro_batches)
             instantiate(recipe["optimizer"])(model)
     reach = method.reach(arm.pretrain_length)
     if arm.train_length and reach is not None and arm.train_length > reach:

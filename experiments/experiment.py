@@ -8,6 +8,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
 from rich.markup import escape
 
 from experiments.arms import Arm
@@ -17,10 +18,13 @@ from experiments.report import report, screen
 from experiments.runfile import read_run, write_run
 from experiments.schedule import Job, run_jobs
 from lcx_lightning.results import records
+from lcx_lightning.training import preemption
 
 
 def run_experiment(config: DictConfig, command_line: list[str]) -> int:
     """Run the experiment and return the exit code: 0, 1 if an arm failed, 2 on bad input, 130 when interrupted.
+
+    75 when the machine was asked for back by SIGTERM or SIGUSR1, and everything is saved: the same command goes on.
 
     With `fingerprint=only` nothing is run or written: what every arm would do is printed.
     """
@@ -41,15 +45,13 @@ def run_experiment(config: DictConfig, command_line: list[str]) -> int:
     try:
         run_jobs(jobs, config.jobs, console)
     except KeyboardInterrupt:
-        for job in jobs:
-            if job.state == "interrupted" and not job.only_base:
-                write_run(job.arm, "interrupted")
-        console.print(f"interrupted; nothing is lost. To go on: {escape(command)}", highlight=False, soft_wrap=True)
-        return 130
+        return _interrupted(jobs, command, console, 130)
+    if any(job.state == "interrupted" for job in jobs):
+        return _interrupted(jobs, command, console, preemption.EXIT_CODE)
     failed = [job for job in jobs if job.state == "failed"]
     for job in failed:
         if not job.only_base and read_run(job.arm).get("state") != "failed":  # it never began, or was killed
-            write_run(job.arm, "failed", reason=job.error.splitlines()[0])
+            write_run(job.arm, "failed", reason=job.error.splitlines()[0], traceback=job.error)
     for path in report(folder, console):
         console.print(escape(str(path)), highlight=False, soft_wrap=True)
     for job in failed:
@@ -58,6 +60,15 @@ def run_experiment(config: DictConfig, command_line: list[str]) -> int:
     again = "to try what failed again" if failed else again
     console.print(escape(f"{command}   # {again}"), highlight=False, soft_wrap=True)
     return 1 if failed else 0
+
+
+def _interrupted(jobs: list[Job], command: str, console: Console, code: int) -> int:
+    """Write down which arms were cut short, say how to go on, and return the exit code."""
+    for job in jobs:
+        if job.state == "interrupted" and not job.only_base:
+            write_run(job.arm, "interrupted")
+    console.print(f"interrupted; nothing is lost. To go on: {escape(command)}", highlight=False, soft_wrap=True)
+    return code
 
 
 def _config_dir() -> list[str]:

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import queue
+import signal
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 
@@ -19,6 +20,10 @@ from rich.progress import (
 )
 
 from experiments.arms import Arm
+from experiments.ranks import process_count, seat
+from lcx_lightning.training import preemption
+
+FAILED = 1  # exit code of a process that has said why
 
 
 @dataclass(eq=False)
@@ -29,16 +34,20 @@ class Job:
     arm: Arm
     only_base: bool
     needs: "Job | None" = None
-    state: str = "waiting"  # waiting, running, finished, failed
+    state: str = "waiting"  # waiting, running, finished, failed, interrupted
     error: str = ""
-    process: BaseProcess | None = field(default=None, repr=False)
+    processes: list[BaseProcess] = field(default_factory=list, repr=False)  # by rank on this machine
     task: TaskID | None = None
 
 
 def run_jobs(jobs: list[Job], at_once: int, console: Console) -> None:
-    """Run all jobs, `at_once` at a time, and set their states. A job that fails stops those that need it, no others."""
+    """Run all jobs, `at_once` processes at a time or one job, and set their states.
+
+    A job that fails stops those that need it, no others. When the machine is asked for back, running jobs save and end.
+    """
+    preemption.listen()
     context = multiprocessing.get_context("forkserver")
-    events = context.Queue()
+    events, given_back = context.Queue(), False
     with _display(console) as display:
         whole = display.add_task("[bold]all", total=len(jobs), words="")
         try:
@@ -47,10 +56,12 @@ def run_jobs(jobs: list[Job], at_once: int, console: Console) -> None:
                 _drain(jobs, events, display)
                 _collect(jobs, events, display)
                 display.update(whole, completed=sum(job.state in ("finished", "failed") for job in jobs))
+                if preemption.asked() and not given_back:
+                    _give_back(jobs)
+                    given_back = True
         finally:
             for job in jobs:
-                if job.process is not None and job.process.is_alive():
-                    job.process.kill()
+                if _end(job):
                     job.state = "interrupted"
 
 
@@ -72,17 +83,22 @@ def _start_ready(jobs: list[Job], at_once: int, context, events, display: Progre
     for job in jobs:
         if job.state == "waiting" and job.needs is not None and job.needs.state == "failed":
             job.state, job.error = "failed", f"its base failed: {job.needs.error}"
-    running = sum(job.state == "running" for job in jobs)
+    running = [job for job in jobs if job.state == "running"]
     ready = [j for j in jobs if j.state == "waiting" and (j.needs is None or j.needs.state == "finished")]
     cores = os.cpu_count() or 1
-    for job in ready[: max(0, at_once - running)]:
-        threads = max(1, cores // min(at_once, running + len(ready)))
+    for job in ready:
+        trainer = job.arm.config["trainer"]
+        count = process_count(trainer)
+        if running and sum(len(other.processes) for other in running) + count > at_once:
+            break
+        threads = max(1, cores // max(count, min(at_once, len(running) + len(ready))))
         job.task = display.add_task(job.name, total=None, words="starting")
-        worker = "experiments.worker"
-        process = context.Process(target=_work, args=(worker, jobs.index(job), job.arm, job.only_base, threads, events))
-        process.start()
-        job.process = process
+        given = ("experiments.worker", jobs.index(job), job.arm, job.only_base, threads, events, seat(trainer))
+        job.processes = [context.Process(target=_work, args=(*given, local)) for local in range(count)]
+        for process in job.processes:
+            process.start()
         job.state = "running"
+        running.append(job)
 
 
 def _work(module: str, *arguments: object) -> None:
@@ -101,7 +117,7 @@ def _drain(jobs: list[Job], events, display: Progress) -> None:
         number, stage, done, total, words = event
         job = jobs[number]
         if stage == "failed":
-            job.error = words
+            job.error = job.error or words
         elif job.task is not None and job.state == "running":
             display.update(job.task, description=f"{job.name} · {stage}", completed=done, total=total, words=words)
         try:
@@ -112,15 +128,41 @@ def _drain(jobs: list[Job], events, display: Progress) -> None:
 
 def _collect(jobs: list[Job], events, display: Progress) -> None:
     for job in jobs:
-        if job.state != "running" or job.process is None or job.process.is_alive():
+        codes = [process.exitcode for process in job.processes]
+        if job.state != "running" or (None in codes and not any(codes)):
             continue
         _drain(jobs, events, display)
-        code = job.process.exitcode
-        job.state = "finished" if code == 0 else "failed"
-        if code and not job.error:
-            job.error = f"its process ended with exit code {code}" + (" (killed: out of memory?)" if code == -9 else "")
+        _end(job)  # those that would wait for one that is gone
+        broken = sorted((code, local) for local, code in enumerate(codes) if code)  # killed ones first
+        job.state = "failed" if broken else "finished"
+        if broken and preemption.asked() and broken[0][0] != FAILED:
+            job.state, job.error = "interrupted", "preempted"
+        elif broken and (broken[0][0] < 0 or not job.error):
+            code, local = broken[0]
+            which = f"process {local} of {len(codes)}" if len(codes) > 1 else "its process"
+            job.error = f"{which} ended with exit code {code}" + (" (killed: out of memory?)" if code == -9 else "")
         if job.task is not None:
             display.remove_task(job.task)
-        mark = "[green]done[/]" if code == 0 else "[red]failed[/]"
-        said = job.name + (f": {job.error.splitlines()[0]}" if code else "")
+        mark = "[red]failed[/]" if job.state == "failed" else f"[green]{job.state.replace('finished', 'done')}[/]"
+        said = job.name + (f": {job.error.splitlines()[0]}" if broken else "")
         display.console.print(f"{mark} {escape(said)}", highlight=False)
+
+
+def _give_back(jobs: list[Job]) -> None:
+    """Ask running jobs to save and to end, and start no others."""
+    for job in jobs:
+        if job.state == "waiting":
+            job.state = "interrupted"
+        for process in job.processes:
+            if process.is_alive() and process.pid is not None:
+                os.kill(process.pid, signal.SIGUSR1)
+
+
+def _end(job: Job) -> bool:
+    """Kill the processes of a job that still run, and return whether there were any."""
+    alive = [process for process in job.processes if process.is_alive()]
+    for process in alive:
+        process.kill()
+    for process in alive:
+        process.join()
+    return bool(alive)

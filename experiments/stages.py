@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from transformers import PreTrainedModel
 
+from experiments import ranks
 from experiments.arms import Arm
 from lcx_lightning.attachment import attach, detach
 from lcx_lightning.attention.rope import AUTO
@@ -29,6 +31,7 @@ from lcx_lightning.models import rope_spec
 from lcx_lightning.results import records
 from lcx_lightning.training.fit import Outcome, fit
 from lcx_lightning.training.module import LongContextModule
+from lcx_lightning.training.parts import whole
 from lcx_lightning.training.schedule import warmup_stable_decay
 
 Report = Callable[[str, int, int, str], None]  # stage, done, in all, a few words
@@ -42,8 +45,12 @@ def base(arm: Arm, data: LongContextData, report: Report) -> Path | None:
     def make(work: Path) -> None:
         load = partial(load_model, arm, None, read_method("pretrained"))
         outcome = _train(arm, arm.config["model"]["recipe"], load, data, work, partial(report, "base"), False)
-        detach(outcome.model).save_pretrained(work / "out")
-        _describe(work / "out", outcome)
+        weights = whole(outcome.model.state_dict())
+        if ranks.rank() == 0:
+            model = load()
+            model.load_state_dict(weights)
+            detach(model).save_pretrained(work / "out")
+            _describe(work / "out", outcome)
 
     return _once(arm.cache("base", arm.base_key), make)
 
@@ -55,21 +62,26 @@ def extend(arm: Arm, base_folder: Path | None, data: LongContextData, report: Re
 
     def make(work: Path) -> None:
         method, attention = OmegaConf.create(arm.config["method"]), arm.config["attention"]
-        load = partial(load_model, arm, base_folder, method, attention=attention)
+        load = partial(load_model, arm, base_folder, method, attention=attention, together=ranks.ranks())
         outcome = _train(arm, arm.config["training"], load, data, work, partial(report, "extend"), logger)
-        (work / "out").mkdir(exist_ok=True)
-        torch.save(outcome.model.state_dict(), work / "out" / "model.pt")
-        _describe(work / "out", outcome)
+        weights = whole(outcome.model.state_dict())
+        if ranks.rank() == 0:
+            (work / "out").mkdir(exist_ok=True)
+            torch.save(weights, work / "out" / "model.pt")
+            _describe(work / "out", outcome)
 
     return _once(arm.cache("extend", arm.extend_key), make)
 
 
 def evaluate(arm: Arm, model: PreTrainedModel, data: LongContextData, report: Report) -> float:
-    """Append the rows that are missing to the arm's records, and return the seconds that took."""
+    """Append the rows that are missing to the arm's records, and return the seconds that took.
+
+    Of several processes each computes pieces of its own, and the first appends those of all, in order.
+    """
     evaluation = instantiate(arm.config["evaluation"])
     path = arm.folder / "records.jsonl"
     known = records.read(path) if path.exists() else []
-    done = {_identity(row) for row in known}
+    done = ranks.told({_identity(row) for row in known})
     head = {
         "run": arm.run,
         "experiment": arm.config["experiment"],
@@ -81,19 +93,33 @@ def evaluate(arm: Arm, model: PreTrainedModel, data: LongContextData, report: Re
     }
     pieces = evaluation.pieces(data, arm.pretrain_length, arm.lengths[-1])
     start = time.monotonic()
-    rows = run(pieces, model, lambda row: _identity(head | row) in done, lambda i, n: report("evaluate", i, n, ""))
-    for piece in rows:
-        records.append(path, [head | row for row in piece])
+    share = ranks.rank(), ranks.ranks()
+
+    def known_row(row: dict[str, Any]) -> bool:
+        return _identity(head | row) in done
+
+    for own in run(pieces, model, known_row, lambda i, n: report("evaluate", i, n, ""), share):
+        rows = [head | row for piece in ranks.gathered(own) for row in piece]
+        if ranks.rank() == 0:
+            records.append(path, rows)
     return time.monotonic() - start
 
 
 def load_model(
-    arm: Arm, base_folder: Path | None, method: Any, extended: Path | None = None, attention: str = AUTO
+    arm: Arm,
+    base_folder: Path | None,
+    method: Any,
+    extended: Path | None = None,
+    attention: str = AUTO,
+    together: int = 1,
 ) -> PreTrainedModel:
-    """Return the model with a method attached: the base, or the base with the weights of `extended`."""
+    """Return the model with a method attached: the base, or the base with the weights of `extended`.
+
+    If it is to be shared by `together` processes that call this together, it may have no weights yet.
+    """
     torch.manual_seed(arm.seed)
     source = instantiate(arm.config["model"]["source"])
-    model = source.load(base_folder)
+    model = source.load(base_folder, together)
     attach(model, build_method(method, rope_spec(model.config)), attention=attention)
     if extended is not None:
         model.load_state_dict(torch.load(extended / "model.pt", weights_only=True))
@@ -132,6 +158,7 @@ def _train(
         optimizer=instantiate(recipe["optimizer"]),
         schedule=warmup_stable_decay(steps=steps, **recipe["schedule"]),
         seed=arm.seed,
+        recompute=arm.config["recompute"],
     )
     batches = LongContextDataModule(
         data,
@@ -161,15 +188,21 @@ def _train(
 
 
 def _once(folder: Path, make: Callable[[Path], None]) -> Path:
-    """Return `folder`, made whole or not at all; of several processes one makes it and the others wait."""
+    """Return `folder`, made whole or not at all; of several runs one makes it and the others wait.
+
+    All processes of an arm take part in making it: the first decides whether, and puts it in its place.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_suffix(".lock")):
-        if not folder.exists():
+    first = ranks.rank() == 0
+    with FileLock(folder.with_suffix(".lock")) if first else nullcontext():
+        if not ranks.told(folder.exists()):
             work = folder.with_suffix(".work")
             work.mkdir(exist_ok=True)
             make(work)
-            os.replace(work / "out", folder)
-            shutil.rmtree(work)
+            if first:
+                os.replace(work / "out", folder)
+                shutil.rmtree(work)
+        ranks.told(None)  # it is there when this returns
     return folder
 
 

@@ -14,31 +14,42 @@ from hydra.utils import instantiate
 from lightning.pytorch.loggers import WandbLogger
 from omegaconf import OmegaConf
 
-from experiments import stages
+from experiments import ranks, stages
 from experiments.arms import Arm
 from experiments.grid import load_data
 from experiments.quiet import quieten
 from experiments.runfile import read_run, write_run
 from lcx_lightning.attachment import implementations
 from lcx_lightning.results import records
+from lcx_lightning.training import preemption
 
 
-def work(number: int, arm: Arm, only_base: bool, threads: int, events: Queue) -> None:
+def work(
+    number: int, arm: Arm, only_base: bool, threads: int, events: Queue, place: dict[str, str], local_rank: int
+) -> None:
     """Run the stages of an arm, or its base alone, and send (number, stage, done, in all, words) on the way.
 
-    A failure is written into run.json, sent as stage `failed`, and ends the process with exit code 1.
+    A failure is written into run.json, sent as stage `failed`, and ends the process with exit code 1. Of several
+    processes of an arm the first sends and writes; what fails there, the one that started them writes.
     """
     _follow_parent()
+    preemption.listen()
     quieten()
     torch.set_num_threads(threads)
 
     def report(stage: str, done: int, total: int, words: str) -> None:
-        events.put((number, stage, done, total, words))
+        if stage == "evaluate" and preemption.asked():  # every row is on disk; training saves by itself
+            raise preemption.PreemptedError("preempted in evaluation")
+        if ranks.rank() == 0 or stage == "failed":
+            events.put((number, stage, done, total, words))
 
     try:
+        ranks.join(arm.config["trainer"], place, local_rank)
         (stages.base if only_base else run_arm)(arm, load_data(arm.config, {}), report)
+    except preemption.PreemptedError as error:
+        raise SystemExit(preemption.EXIT_CODE) from error
     except BaseException as error:
-        if not only_base:
+        if not only_base and place["WORLD_SIZE"] == "1":
             write_run(arm, "failed", reason=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
         report("failed", 0, 1, f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
         events.close()
@@ -48,10 +59,12 @@ def work(number: int, arm: Arm, only_base: bool, threads: int, events: Queue) ->
 
 def run_arm(arm: Arm, data: Any, report: stages.Report) -> None:
     """Run base, extend and evaluate, and keep run.json true on the way."""
-    write_run(arm, "running")
+    first = ranks.rank() == 0
+    if first:
+        write_run(arm, "running")
     base = stages.base(arm, data, report)
     logger = None
-    if arm.config["logger"]:  # partial: what is handed to instantiate itself would be instantiated, the method too
+    if first and arm.config["logger"]:  # partial: instantiate would instantiate what it is handed, the method too
         logger = instantiate(arm.config["logger"], _partial_=True)(run=arm.run, cfg=arm.config)
     try:
         extended = stages.extend(arm, base, data, report, WandbLogger(experiment=logger.run) if logger else False)
@@ -66,12 +79,14 @@ def run_arm(arm: Arm, data: Any, report: stages.Report) -> None:
     finally:
         if logger:
             logger.finish()
+    if not first:
+        return
     write_run(
         arm,
         "finished",
         attention=implementations(model, arm.lengths[-1]),
         seconds=seconds,
-        device_seconds=sum(seconds.values()) * arm.config["trainer"]["devices"],
+        device_seconds=sum(seconds.values()) * ranks.ranks(),
         base={"key": arm.base_key, "seconds": stages.seconds(base)},
         fingerprint_after_training=stages.trained_fingerprint(arm, model),
         parameters=sum(p.numel() for p in model.parameters()),

@@ -14,6 +14,7 @@ from lcx_lightning.clex_checkpoint import separate_clex
 from lcx_lightning.data.tokens import ByteTokens, HubTokens, Tokens
 from lcx_lightning.families import family_of
 from lcx_lightning.scaling.base import RopeSpec
+from lcx_lightning.shards import load_in_parts
 
 STATIC_SCALINGS = ("linear", "llama3", "yarn")  # of checkpoints that carry one: frequencies that no length changes
 
@@ -30,8 +31,11 @@ class ModelSource(abc.ABC):
         """Return the model's tokenizer."""
 
     @abc.abstractmethod
-    def load(self, folder: Path | None) -> PreTrainedModel:
-        """Return the model: the pretrained base in `folder`, or the checkpoint itself if there is none."""
+    def load(self, folder: Path | None, ranks: int = 1) -> PreTrainedModel:
+        """Return the model: the pretrained base in `folder`, or the checkpoint itself if there is none.
+
+        If `ranks` processes that are to share it call this together, each may read its part alone: see `shards`.
+        """
 
 
 class EmbeddedModel(ModelSource):
@@ -50,7 +54,7 @@ class EmbeddedModel(ModelSource):
     def tokens(self) -> Tokens:
         return ByteTokens()
 
-    def load(self, folder: Path | None) -> PreTrainedModel:
+    def load(self, folder: Path | None, ranks: int = 1) -> PreTrainedModel:
         if folder is None:
             return AutoModelForCausalLM.from_config(self.config())
         return AutoModelForCausalLM.from_pretrained(folder)
@@ -79,12 +83,13 @@ class HubModel(ModelSource):
     def tokens(self) -> Tokens:
         return HubTokens(self.name, self.revision)
 
-    def load(self, folder: Path | None) -> PreTrainedModel:
-        if folder is not None:
-            return AutoModelForCausalLM.from_pretrained(folder, dtype=self.dtype)
-        return AutoModelForCausalLM.from_pretrained(
-            self.name, config=self.config(), revision=self.revision, dtype=self.dtype
-        )
+    def load(self, folder: Path | None, ranks: int = 1) -> PreTrainedModel:
+        config = self.config()
+        given = {"config": config, "revision": self.revision} if folder is None else {}
+        name = folder or self.name
+        if ranks == 1 or hasattr(config, "clex"):  # whose own field is read beside the model
+            return AutoModelForCausalLM.from_pretrained(name, dtype=self.dtype, **given)
+        return load_in_parts(name, ranks, dtype=self.dtype, **given)
 
 
 def skeleton(config: PretrainedConfig) -> PreTrainedModel:

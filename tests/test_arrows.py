@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "lcx_lightning"
 LAYERS = [  # a module imports from its own part and from earlier layers only
     {"scaling", "positions", "temperature", "patterns", "results", "families", "head"},
-    {"attention", "clex_checkpoint"},
+    {"attention", "clex_checkpoint", "shards"},
     {"cache", "context_parallel", "method"},
     {"configs", "generation", "data", "fingerprint", "passes", "probe"},
     {"models"},
@@ -45,6 +45,7 @@ ONLY = {  # library -> parts or modules of the package that may import it
         "families",
         "generation",
         "models",
+        "shards",
     },
     "lightning": {"data", "training"},
     "hydra": set(),

@@ -34,7 +34,7 @@ class Recorder(lightning.LightningModule):
 
 
 def fit(data: LongContextData, folder: Path, max_steps: int, accumulate: int, ckpt_path: Path | None) -> Recorder:
-    """Return the model after training to `max_steps` optimizer steps of a run of 12 batches."""
+    """Return the model after training to `max_steps` steps of a run of 12."""
     model = Recorder()
     trainer = lightning.Trainer(
         accelerator="cpu",
@@ -61,13 +61,13 @@ resuming = pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and
 @resuming
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_a_resumed_run_sees_exactly_the_batches_of_an_uninterrupted_one(data, tmp_path, accumulate):
-    steps = 12 // accumulate
-    whole = fit(data, tmp_path / "whole", steps, accumulate, None)
-    assert whole.seen == [data.batch(i, seed=5, rows=2, length=64)["input_ids"].tolist() for i in range(12)]
-    for stop in (1, steps // 2, steps - 1):
+    whole = fit(data, tmp_path / "whole", 12, accumulate, None)
+    steps = [data.batch(i, seed=5, rows=2, length=64)["input_ids"] for i in range(12)]
+    assert whole.seen == [rows.tolist() for step in steps for rows in step.split(2 // accumulate)]
+    for stop in (1, 6, 11):
         folder = tmp_path / f"stopped-{stop}"
         first = fit(data, folder, stop, accumulate, None)
-        second = fit(data, folder, steps, accumulate, folder / f"step={stop}.ckpt")
+        second = fit(data, folder, 12, accumulate, folder / f"step={stop}.ckpt")
         assert first.seen + second.seen == whole.seen
 
 
@@ -90,7 +90,7 @@ def test_validation_rows_are_the_same_every_time_and_of_the_validation_split(dat
 
 def test_ranks_share_the_rows_of_a_global_batch(data, tmp_path):
     class Rank:
-        world_size = 2
+        world_size, accumulate_grad_batches = 2, 1
 
         def __init__(self, rank: int) -> None:
             self.global_rank = rank
@@ -124,3 +124,10 @@ def test_the_train_loader_hands_out_the_batches_of_its_steps(data):
     assert [b["input_ids"].tolist() for b in loader] == [
         data.batch(i, 1, 2, 64)["input_ids"].tolist() for i in range(3)
     ]
+
+
+@resuming
+def test_a_checkpoint_that_counts_other_micro_batches_is_refused_with_what_to_do(data, tmp_path):
+    fit(data, tmp_path, 3, 2, None)
+    with pytest.raises(ValueError, match="Go on with accumulate_grad_batches=2"):
+        fit(data, tmp_path, 12, 1, tmp_path / "step=2.ckpt")

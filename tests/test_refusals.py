@@ -167,6 +167,20 @@ def test_settings_that_cannot_run_are_refused_before_anything_is_trained(refuse,
     assert needed in refuse(given)
 
 
+@pytest.mark.parametrize(
+    ("given", "needed"),
+    [
+        ([], "add trainer.devices=VALUE"),
+        (["trainer.devices=0"], "trainer.devices must be a number of devices, 1 or more, got 0"),
+        (["trainer.devices=auto"], "trainer.devices must be a number of devices, 1 or more, got 'auto'"),
+        (["trainer.devices=4"], "2 rows were given to 4 ranks with 1 micro-batches each"),
+        (["trainer.devices=1", "trainer.accumulate_grad_batches=3"], "1 ranks with 3 micro-batches each"),
+    ],
+)
+def test_processes_that_cannot_share_a_batch_are_refused_before_anything_starts(refuse, given, needed):
+    assert needed in refuse("trainer=fsdp", "trainer.accelerator=cpu", "trainer.precision=32-true", *given)
+
+
 def test_an_implementation_of_attention_that_cannot_run_an_arm_is_refused_with_those_that_can(refuse):
     said = refuse("attention=dense", "arms=['method=pretrained,lm_infinite']")
     assert "Lambda cannot be attended by dense" in said

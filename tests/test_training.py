@@ -135,15 +135,27 @@ def test_a_kill_in_the_middle_of_writing_leaves_the_checkpoint_before(tmp_path, 
     path, checkpoints = tmp_path / "last.ckpt", WholeCheckpoints()
     checkpoints.save_checkpoint({"step": 1}, path)
 
-    def torn(self, checkpoint, path, storage_options=None):
-        with open(path, "wb") as file:
-            file.write(b"half")
-        raise KilledError
+    def torn(error, saved, file):
+        file.write(b"half")
+        raise error
 
-    monkeypatch.setattr(WholeCheckpoints.__bases__[0], "save_checkpoint", torn)
+    monkeypatch.setattr(torch, "save", partial(torn, KilledError))
     with pytest.raises(KilledError):
         checkpoints.save_checkpoint({"step": 2}, path)
     assert torch.load(path, weights_only=True) == {"step": 1}
+    monkeypatch.setattr(torch, "save", partial(torn, OSError(28, "No space left on device")))
+    with pytest.raises(OSError, match=r"the one before is kept: .*last.ckpt. .*No space left"):
+        checkpoints.save_checkpoint({"step": 2}, path)
+    assert list(tmp_path.iterdir()) == [path]
+    assert torch.load(path, weights_only=True) == {"step": 1}
+
+
+def test_a_checkpoint_that_was_damaged_is_refused_with_its_name(data, tmp_path):
+    train(data, tmp_path)
+    path = tmp_path / "last.ckpt"
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(ValueError, match=r"last.ckpt is no whole checkpoint.*Delete it"):
+        train(data, tmp_path)
 
 
 def test_checkpoints_are_as_far_apart_as_asked(data, tmp_path):

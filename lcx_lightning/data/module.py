@@ -10,6 +10,8 @@ from lcx_lightning.data.source import LongContextData
 class LongContextDataModule(LightningDataModule):
     """Batches for `Trainer.fit`. Each rank makes the global batch and keeps its own rows: ranks change nothing.
 
+    Nor do micro-batches (`accumulate_grad_batches` of the Trainer): they share the rows of a step.
+
     Args:
         data: The source of the rows.
         seed: Of all rows, training and validation.
@@ -27,23 +29,59 @@ class LongContextDataModule(LightningDataModule):
         self._steps, self._validation_steps = steps, validation_steps
 
     def train_dataloader(self) -> StepLoader:
-        """Return the training batches, resumable at any step."""
-        return StepLoader(
-            lambda step: self._own_rows(self._data.batch(step, self._seed, self._rows, self._length)), self._steps
-        )
+        """Return the training micro-batches, resumable at any step."""
+
+        def micro_batch(number: int) -> Batch:
+            step, micro = divmod(number, self._micro_batches)
+            return self._own_rows(self._data.batch(step, self._seed, self._rows, self._length), micro)
+
+        return StepLoader(micro_batch, self._steps * self._micro_batches)
 
     def val_dataloader(self) -> StepLoader:
-        """Return the validation batches, the same at every validation."""
+        """Return the validation micro-batches, the same at every validation."""
         rows = self._rows * self._validation_steps
         batches = self._data.validation_batch(rows, self._length, self._seed)["input_ids"].split(self._rows)
-        return StepLoader(lambda step: self._own_rows({"input_ids": batches[step]}), self._validation_steps)
 
-    def _own_rows(self, batch: dict[str, torch.Tensor]) -> Batch:
-        """Return this rank's rows of a global batch."""
-        rank, ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        if self._rows % ranks:
+        def micro_batch(number: int) -> Batch:
+            step, micro = divmod(number, self._micro_batches)
+            return self._own_rows({"input_ids": batches[step]}, micro)
+
+        return StepLoader(micro_batch, self._validation_steps * self._micro_batches)
+
+    def state_dict(self) -> dict[str, int]:
+        """Return what a checkpoint counts batches in."""
+        return {"micro_batches": self._micro_batches}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Raise a ValueError if a checkpoint counts other batches."""
+        if state_dict["micro_batches"] != self._micro_batches:
             raise ValueError(
-                f"The rows of a batch need to be shared equally; {self._rows} rows were given to {ranks} ranks. "
-                f"Take a multiple of {ranks} rows."
+                f"The checkpoint is of a run with {state_dict['micro_batches']} micro-batches a step, this one has "
+                f"{self._micro_batches}. Go on with accumulate_grad_batches={state_dict['micro_batches']}."
             )
-        return {name: ids[rank::ranks] for name, ids in batch.items()}
+
+    @property
+    def _micro_batches(self) -> int:
+        """Micro-batches of a step."""
+        return self.trainer.accumulate_grad_batches if self.trainer else 1
+
+    def _own_rows(self, batch: dict[str, torch.Tensor], micro: int) -> Batch:
+        """Return this rank's rows of one micro-batch of a global batch."""
+        rank, ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        shares = check_shares(self._rows, ranks, self._micro_batches)
+        return {name: ids[micro * ranks + rank :: shares] for name, ids in batch.items()}
+
+
+def check_shares(rows: int, ranks: int, micro_batches: int) -> int:
+    """Return the number of shares of a global batch, one for each rank and micro-batch.
+
+    Raises:
+        ValueError: If the rows cannot be shared equally.
+    """
+    shares = ranks * micro_batches
+    if rows % shares:
+        raise ValueError(
+            f"The rows of a batch need to be shared equally; {rows} rows were given to {ranks} ranks with "
+            f"{micro_batches} micro-batches each. Take a multiple of {shares} rows, or fewer ranks or micro-batches."
+        )
+    return shares

@@ -42,10 +42,21 @@ def run(
     model: "PreTrainedModel",
     done: Callable[[Record], bool],
     report: Callable[[int, int], None],
+    share: tuple[int, int] = (0, 1),
 ) -> Iterator[list[Record]]:
-    """Yield the computed rows of every piece that has rows which are not `done`; report pieces done and in all."""
-    for number, piece in enumerate(pieces):
-        report(number, len(pieces))
-        if not all(done(row) for row in piece.rows):
-            yield [row for row in piece.compute(model) if not done(row)]
+    """Yield the computed rows of every piece that has rows which are not `done`; report pieces done and in all.
+
+    Args:
+        pieces: What there is to compute.
+        model: On its device.
+        done: Whether a row is known.
+        report: Receives the progress.
+        share: Rank of this process, and how many share the pieces. All yield equally often, at last maybe nothing.
+    """
+    rank, ranks = share
+    left = [piece for piece in pieces if not all(done(row) for row in piece.rows)]
+    for begin in range(0, len(left), ranks):
+        report(len(pieces) - len(left) + begin, len(pieces))
+        own = left[begin + rank : begin + rank + 1]
+        yield [row for piece in own for row in piece.compute(model) if not done(row)]
     report(len(pieces), len(pieces))

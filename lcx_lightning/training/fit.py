@@ -2,15 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lightning as L
-from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lcx_lightning.data.module import LongContextDataModule
-from lcx_lightning.training.checkpoint import WholeCheckpoints
+from lcx_lightning.training.checkpoint import Checkpoints, WholeCheckpoints
 from lcx_lightning.training.module import LongContextModule
 from lcx_lightning.training.progress import Progress, Report
 
@@ -40,7 +38,8 @@ def fit(
 ) -> Outcome:
     """Train for the trainer's `max_steps` and return the model in evaluation mode.
 
-    If there is a checkpoint in `folder`, training goes on from it.
+    If there is a checkpoint in `folder`, training goes on from it. Of several processes all call this; the model is in
+    parts then. `PreemptedError` is raised when the machine was asked for back, and a checkpoint saved.
 
     Args:
         module: Model, loss and optimizer.
@@ -53,23 +52,18 @@ def fit(
         logger: A Lightning logger, or False.
     """
     progress = Progress(report, tokens)
-    checkpoint = ModelCheckpoint(
-        dirpath=folder,
-        filename="last",
-        train_time_interval=timedelta(seconds=checkpoint_seconds),
-        enable_version_counter=False,
-    )
+    last = folder / "last.ckpt"
     loop = trainer(
-        callbacks=[progress, checkpoint],
+        callbacks=[progress, Checkpoints(last, checkpoint_seconds)],
         plugins=[WholeCheckpoints()],
         logger=logger,
         num_sanity_val_steps=0,
         log_every_n_steps=10,
         use_distributed_sampler=False,
+        enable_checkpointing=False,  # of its own
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    last = folder / "last.ckpt"
     loop.fit(module, datamodule=data, ckpt_path=last if last.exists() else None, weights_only=True)
     assert module.model is not None
     if "validation/loss" not in loop.callback_metrics:  # the checkpoint was that of the last step

@@ -1,12 +1,14 @@
 """Next-token loss that never holds the logits of a long batch at once, as Liger Kernel (arXiv:2410.10989)."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.distributed.fsdp import register_fsdp_forward_method
 from torch.nn.functional import cross_entropy
 
 from lcx_lightning import head
@@ -15,6 +17,8 @@ from lcx_lightning.context_parallel import own_targets
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+DIVIDED = "loss_in_chunks"  # name of the loss on a model in shards
+
 
 def next_token_loss(model: "PreTrainedModel", ids: Int[Tensor, "rows tokens"], **given: Any) -> Float[Tensor, ""]:
     """Return the mean negative log-likelihood of every token after the first, in nats, float32; `given` to the model.
@@ -22,10 +26,24 @@ def next_token_loss(model: "PreTrainedModel", ids: Int[Tensor, "rows tokens"], *
     Logits that fit are made at once by the model itself. Where ranks share the texts, what comes back is of the tokens
     of this one, so weighed that the mean over the ranks is that of the texts, and so with gradients.
     """
-    (targets, weight), chunk = own_targets(model, ids), max(1, head.LOGITS // model.config.vocab_size)
+    chunk = max(1, head.LOGITS // model.config.vocab_size)
     if ids.numel() <= chunk:
+        targets, weight = own_targets(model, ids)
         logits = model(input_ids=ids, use_cache=False, **given).logits
         return weight * cross_entropy(logits[:, : targets.shape[1]].float().flatten(0, 1), targets.flatten())
+    return vars(model).get(DIVIDED, partial(_loss_in_chunks, model))(ids, chunk, given)
+
+
+def divided_loss(model: "PreTrainedModel") -> None:
+    """Let FSDP make the parameters of `model` whole around its loss in chunks, as it does around its forward pass."""
+    setattr(model, DIVIDED, partial(_loss_in_chunks, model))
+    register_fsdp_forward_method(model, DIVIDED)
+
+
+def _loss_in_chunks(
+    model: "PreTrainedModel", ids: Int[Tensor, "rows tokens"], chunk: int, given: dict[str, Any]
+) -> Float[Tensor, ""]:
+    targets, weight = own_targets(model, ids)
     hidden = model.base_model(input_ids=ids, use_cache=False, **given).last_hidden_state
     hidden, targets = hidden[:, : targets.shape[1]].flatten(0, 1), targets.flatten()
 

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from lcx_lightning.training.loss import next_token_loss
+from lcx_lightning.training.sharding import shard
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -25,6 +26,7 @@ class LongContextModule(L.LightningModule):
         optimizer: Returns the optimizer of a model.
         schedule: Factor of the learning rates by optimizer step.
         seed: With the optimizer step, it decides the placement of sampled positions.
+        recompute: Whether layers compute their activations again in the backward pass, to keep fewer of them.
     """
 
     def __init__(
@@ -34,15 +36,23 @@ class LongContextModule(L.LightningModule):
         optimizer: Callable[["PreTrainedModel"], Optimizer],
         schedule: Callable[[int], float],
         seed: int,
+        recompute: bool = False,
     ) -> None:
         super().__init__()
         self._load, self._optimizer, self._schedule, self._seed = load, optimizer, schedule, seed
+        self._recompute = recompute
         self.model: PreTrainedModel | None = None
 
     def configure_model(self) -> None:
-        """Load the model, unless a fit before has done so."""
-        if self.model is None:
-            self.model = self._load()
+        """Load the model, and divide it if there is a mesh of processes, unless a fit before has done so."""
+        if self.model is not None:
+            return
+        self.model = self._load()
+        if self._recompute:  # renamed in transformers 5.18
+            enable = getattr(self.model, "activation_checkpointing_enable", self.model.gradient_checkpointing_enable)
+            enable({"use_reentrant": False})
+        if self.device_mesh is not None:
+            shard(self.model, self.device_mesh["data_parallel"])
 
     def forward(self, input_ids: Int[Tensor, "rows tokens"], **kwargs: Any) -> Float[Tensor, "rows tokens vocabulary"]:
         """Return the logits."""
@@ -50,10 +60,14 @@ class LongContextModule(L.LightningModule):
         return self.model(input_ids=input_ids, use_cache=False, **kwargs).logits
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        """Return the mean loss in nats per token; one placement of positions serves all micro-batches of a step."""
+        """Return the mean loss of the rows of this rank in nats per token.
+
+        One placement of positions serves all ranks and micro-batches of a step. They hold equally many tokens, so that
+        the mean of their gradients is that of all tokens.
+        """
         assert self.model is not None
         loss = next_token_loss(self.model, batch["input_ids"], draw=draw_seed(self._seed, self.global_step))
-        self.log("train/loss", loss)
+        self.log("train/loss", loss, sync_dist=True)
         return loss
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:

@@ -4,8 +4,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.optim import AdamW, Muon, Optimizer
+
+from lcx_lightning.training.parts import load_parts, part_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -43,7 +47,37 @@ def adamw(
     groups = parameter_groups(model)
     own = [{"params": groups["method"], "lr": method_lr, "weight_decay": 0.0}] if groups["method"] else []
     params = groups["matrices"] + groups["rest"]
-    return AdamW([{"params": params}, *own], lr=lr, betas=(betas[0], betas[1]), weight_decay=weight_decay)
+    optimizer = AdamW([{"params": params}, *own], lr=lr, betas=(betas[0], betas[1]), weight_decay=weight_decay)
+    optimizer.register_load_state_dict_pre_hook(load_parts)
+    return optimizer
+
+
+class DividedMuon(Muon):
+    """Muon for matrices in parts: every process makes the whole update of a matrix, and keeps its part.
+
+    An update is orthogonal as a whole, not in parts. The state is that of Muon, in parts.
+    """
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> None:
+        """Update all matrices; without weight decay."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                state = self.state[parameter]
+                momentum = state.setdefault("momentum_buffer", torch.zeros_like(parameter.grad))
+                momentum.lerp_(parameter.grad, 1 - group["momentum"])
+                update = parameter.grad.lerp(momentum, group["momentum"]).full_tensor()
+                parameter.add_(part_of(_orthogonal_step(update, group["lr"]), parameter))
+
+
+def _orthogonal_step(update: Float[Tensor, "rows columns"], lr: float) -> Float[Tensor, "rows columns"]:
+    """Return what a step of Muon with this update, momentum in it, adds to a matrix."""
+    step = nn.Parameter(torch.zeros_like(update))
+    step.grad = update
+    Muon([step], lr=lr, weight_decay=0.0, momentum=0.0, nesterov=False).step()
+    return step.detach()
 
 
 class MuonAdamW(Optimizer):
@@ -62,8 +96,11 @@ class MuonAdamW(Optimizer):
     ) -> None:
         groups = parameter_groups(model)
         own = [{"params": groups["method"], "lr": method_lr}] if groups["method"] else []
-        self.muon = Muon(groups["matrices"], lr=matrix_lr, weight_decay=0.0)
+        divided = any(isinstance(p, DTensor) for p in groups["matrices"])
+        self.muon = (DividedMuon if divided else Muon)(groups["matrices"], lr=matrix_lr, weight_decay=0.0)
         self.adamw = AdamW([{"params": groups["rest"]}, *own], lr=lr, betas=(betas[0], betas[1]), weight_decay=0.0)
+        for part in (self.muon, self.adamw):
+            part.register_load_state_dict_pre_hook(load_parts)
         super().__init__(self._groups(), {})
 
     def _groups(self) -> list[dict[str, Any]]:

@@ -1,0 +1,42 @@
+"""Checkpoints that several processes read together: each holds its part of every parameter, and never the whole."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.tensor import DTensor
+from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers.distributed import DistributedConfig
+
+PARTS = "parts"  # attribute of a model on the meta device
+
+
+def load_in_parts(name: str | Path, ranks: int, **given: Any) -> PreTrainedModel:
+    """Return a model without weights, on the meta device, with this process's parts of them beside it.
+
+    All `ranks` processes call this. The library divides a model in its own way, of which only the parts are kept.
+    """
+    read = AutoModelForCausalLM.from_pretrained(name, distributed_config=DistributedConfig(fsdp_size=ranks), **given)
+    config = copy.deepcopy(read.config)
+    config.distributed_config = None
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, dtype=read.dtype)
+    for path, buffer in read.named_buffers():
+        owner, _, leaf = path.rpartition(".")
+        setattr(model.get_submodule(owner), leaf, buffer)
+    vars(model)[PARTS] = dict(read.named_parameters(remove_duplicate=False))
+    return model
+
+
+def take_parts(model: PreTrainedModel, mesh: DeviceMesh) -> None:
+    """Give a model that was divided over a mesh the parts that were read with it, if it was."""
+    parts: dict[str, DTensor] = vars(model).pop(PARTS, {})
+    own = {
+        name: DTensor.from_local(p.detach().to_local(), mesh, p.placements, shape=p.shape, stride=p.stride())
+        for name, p in parts.items()
+    }
+    if own:
+        model.load_state_dict(own, strict=False, assign=True)  # the method has its weights
+        model.tie_weights()
