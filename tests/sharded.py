@@ -65,7 +65,17 @@ def documents():
 
 
 def train(
-    folder, name, optimizer, *, steps=STEPS, micro=1, chunked=False, recompute=False, precision="32-true", stop=None
+    folder,
+    name,
+    optimizer,
+    *,
+    steps=STEPS,
+    micro=1,
+    chunked=False,
+    recompute=False,
+    precision="32-true",
+    stop=None,
+    context=1,
 ):
     """Train and return losses, frequencies and weights; stop before a step, a checkpoint at every one, for None."""
     ranks = int(os.environ.get("WORLD_SIZE", "1")) if "LOCAL_RANK" in os.environ else 1
@@ -79,12 +89,13 @@ def train(
         recompute=recompute,
     )
     module.stop = stop
-    batches = LongContextDataModule(documents(), seed=3, rows=ROWS, length=LENGTH, steps=steps, validation_steps=1)
+    sizes = {"rows": ROWS, "length": LENGTH, "steps": steps, "validation_steps": 1}
+    batches = LongContextDataModule(documents(), seed=3, **sizes, context=context if ranks > 1 else 1)
     trainer = partial(
         L.Trainer,
         accelerator="cpu",
         devices=ranks,
-        strategy=Sharded() if ranks > 1 else "auto",
+        strategy=Sharded(context) if ranks > 1 else "auto",
         accumulate_grad_batches=micro,
         precision=precision,
         max_steps=steps,

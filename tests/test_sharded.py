@@ -12,6 +12,7 @@ STOP = 2  # steps done when a training is cut
 LINES = {
     **{f"gradient {name}": ((name, "sgd"), {"steps": 1, "micro": 2}) for name in METHODS},
     **{f"adamw {name}": ((name, "adamw"), {}) for name in METHODS},
+    "context": (("clex_lm_infinite", "adamw"), {"micro": 2, "context": 2}),
     "chunks": (("clex", "sgd"), {"steps": 1, "chunked": True, "recompute": True}),
     "muon": (("clex", "muon"), {}),
     "bfloat16": (("clex", "adamw"), {"steps": 1, "precision": "bf16-mixed"}),
