@@ -7,13 +7,15 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.arms import Arm
-from experiments.ranks import process_count
+from experiments.ranks import context, process_count
 from lcx_lightning.attachment import attach, check_attention
+from lcx_lightning.context_parallel import check_split
 from lcx_lightning.data.module import check_shares
 from lcx_lightning.data.source import LongContextData
 from lcx_lightning.method import Method
 from lcx_lightning.models import ModelSource, skeleton
 from lcx_lightning.training.schedule import warmup_stable_decay
+from lcx_lightning.training.sharding import rows_at_once
 
 DEVICES = {"cpu": "cpu", "gpu": "cuda", "cuda": "cuda", "mps": "mps"}  # accelerator -> torch's name
 CHOICES = {
@@ -60,13 +62,15 @@ def check_ignored(arms: list[Arm], command_line: list[str]) -> None:
 def check_training(arm: Arm, source: ModelSource, method: Method, data: LongContextData) -> None:
     """Raise a ValueError if base or extension could not be trained: model, method, optimizer, schedule and rows."""
     attention, trainer = arm.config["attention"], arm.config["trainer"]
-    micro_batches = trainer.get("accumulate_grad_batches", 1)
+    micro_batches, together = trainer.get("accumulate_grad_batches", 1), context(trainer)
+    at_once = rows_at_once(process_count(trainer) * trainer.get("num_nodes", 1), together)
     check_attention(attention, method, source.config(), DEVICES.get(trainer["accelerator"]))
     model = attach(skeleton(source.config()), method, attention=attention)
     for stage, recipe in (("base", arm.config["model"]["recipe"]), ("extension", arm.config["training"])):
         if recipe:
             _check_recipe(f"{stage} of {arm.name}", recipe, arm.pretrain_length, data)
-            check_shares(recipe["rows"], process_count(trainer) * trainer.get("num_nodes", 1), micro_batches)
+            check_shares(recipe["rows"], at_once, micro_batches)
+            check_split(method.pattern, round(recipe["length_factor"] * arm.pretrain_length), together)
             instantiate(recipe["optimizer"])(model)
     reach = method.reach(arm.pretrain_length)
     if arm.train_length and reach is not None and arm.train_length > reach:

@@ -24,6 +24,11 @@ def process_count(trainer: dict[str, Any]) -> int:
     return devices
 
 
+def context(trainer: dict[str, Any]) -> int:
+    """Return the number of processes that share every row in training."""
+    return trainer.get("strategy", {}).get("context", 1)
+
+
 def seat(trainer: dict[str, Any]) -> dict[str, str]:
     """Return the environment in which all processes of an arm on this machine find each other.
 

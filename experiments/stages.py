@@ -174,6 +174,7 @@ def _train(
         length=length,
         steps=steps,
         validation_steps=recipe["validation_steps"],
+        context=ranks.context(arm.config["trainer"]),
     )
     trainer = partial(
         instantiate(arm.config["trainer"]),

@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, distributed
 
 from lcx_lightning.attention.share import Share, share_of
+from lcx_lightning.patterns.base import Pattern
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
@@ -33,15 +34,27 @@ def split_texts(model: Any, mesh: "DeviceMesh") -> Any:
         raise ValueError("The model has no method, so its texts cannot be split: attach one first.")
     if mesh.ndim != 1:
         raise ValueError(f"Texts are split over a mesh of one dimension, and this one has {mesh.ndim}: name one of it.")
-    pattern = base.method.pattern
-    if mesh.size() > 1 and pattern.selection() is not None:
+    check_split(base.method.pattern, None, mesh.size())
+    if mesh.size() > 1:
+        vars(base)["context"], vars(model)["generate"] = mesh, _refuse_to_generate
+    return model
+
+
+def check_split(pattern: Pattern, tokens: int | None, ranks: int) -> None:
+    """Raise a ValueError if texts cannot be split over `ranks` ranks under a pattern.
+
+    Args:
+        pattern: What queries see.
+        tokens: Of a text, None if that is not known yet.
+        ranks: One splits nothing.
+    """
+    if ranks > 1 and pattern.selection() is not None:
         raise ValueError(
             f"{type(pattern).__name__} cannot be split over ranks: the last query chooses among all keys of its text. "
             "Use a pattern of bands alone, as lm_infinite, or one rank."
         )
-    if mesh.size() > 1:
-        vars(base)["context"], vars(model)["generate"] = mesh, _refuse_to_generate
-    return model
+    if ranks > 1 and tokens is not None:
+        share_of(tokens, 0, ranks)
 
 
 def _refuse_to_generate(*_: object, **__: object) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
-from transformers.distributed import DistributedConfig
+from transformers.distributed.configuration_utils import DistributedConfig
 
 PARTS = "parts"  # attribute of a model on the meta device
 
@@ -26,15 +26,15 @@ def load_in_parts(name: str | Path, ranks: int, **given: Any) -> PreTrainedModel
     for path, buffer in read.named_buffers():
         owner, _, leaf = path.rpartition(".")
         setattr(model.get_submodule(owner), leaf, buffer)
-    vars(model)[PARTS] = dict(read.named_parameters(remove_duplicate=False))
+    vars(model)[PARTS] = {path: parameter.detach() for path, parameter in read.named_parameters(remove_duplicate=False)}
     return model
 
 
 def take_parts(model: PreTrainedModel, mesh: DeviceMesh) -> None:
     """Give a model that was divided over a mesh the parts that were read with it, if it was."""
-    parts: dict[str, DTensor] = vars(model).pop(PARTS, {})
+    parts: dict[str, DTensor] = vars(model).pop(PARTS, {})  # of parameters, detached
     own = {
-        name: DTensor.from_local(p.detach().to_local(), mesh, p.placements, shape=p.shape, stride=p.stride())
+        name: DTensor.from_local(p.to_local(), mesh, p.placements, shape=p.shape, stride=p.stride())
         for name, p in parts.items()
     }
     if own:

@@ -13,22 +13,26 @@ import torch
 import torch.distributed as dist
 from books import CORPUS_ONLY, Books
 from learning import RATES, load
+from torch.distributed.device_mesh import init_device_mesh
 from torch.optim import SGD, AdamW
 
 from lcx_lightning import head
+from lcx_lightning.attachment import attach
 from lcx_lightning.data.corpus import SPLITS
 from lcx_lightning.data.module import LongContextDataModule
 from lcx_lightning.data.source import LongContextData
 from lcx_lightning.data.tokens import ByteTokens
+from lcx_lightning.models import HubModel
 from lcx_lightning.training.fit import fit
+from lcx_lightning.training.loss import next_token_loss
 from lcx_lightning.training.module import LongContextModule
 from lcx_lightning.training.optimizer import MuonAdamW
 from lcx_lightning.training.parts import whole
 from lcx_lightning.training.schedule import warmup_stable_decay
-from lcx_lightning.training.sharding import Sharded
+from lcx_lightning.training.sharding import Sharded, shard
 
 STEPS, ROWS, LENGTH = 4, 4, 64
-TIMEOUT = 120  # seconds, of all trainings of one launch
+TIMEOUT = 240  # seconds, of all trainings of one launch
 OPTIMIZERS = {
     "sgd": lambda model: SGD(model.parameters(), lr=1.0),
     "adamw": lambda model: AdamW(model.parameters(), lr=0.003),
@@ -65,7 +69,17 @@ def documents():
 
 
 def train(
-    folder, name, optimizer, *, steps=STEPS, micro=1, chunked=False, recompute=False, precision="32-true", stop=None
+    folder,
+    name,
+    optimizer,
+    *,
+    steps=STEPS,
+    micro=1,
+    chunked=False,
+    recompute=False,
+    precision="32-true",
+    stop=None,
+    context=1,
 ):
     """Train and return losses, frequencies and weights; stop before a step, a checkpoint at every one, for None."""
     ranks = int(os.environ.get("WORLD_SIZE", "1")) if "LOCAL_RANK" in os.environ else 1
@@ -79,12 +93,13 @@ def train(
         recompute=recompute,
     )
     module.stop = stop
-    batches = LongContextDataModule(documents(), seed=3, rows=ROWS, length=LENGTH, steps=steps, validation_steps=1)
+    sizes = {"rows": ROWS, "length": LENGTH, "steps": steps, "validation_steps": 1}
+    batches = LongContextDataModule(documents(), seed=3, **sizes, context=context if ranks > 1 else 1)
     trainer = partial(
         L.Trainer,
         accelerator="cpu",
         devices=ranks,
-        strategy=Sharded() if ranks > 1 else "auto",
+        strategy=Sharded(context) if ranks > 1 else "auto",
         accumulate_grad_batches=micro,
         precision=precision,
         max_steps=steps,
@@ -109,35 +124,50 @@ def train(
     }
 
 
-def two_processes(trainings, folder):
-    """Run `train` with each of the arguments in two processes, one after the other, and return what rank 0 returned."""
+def first_step(folder, ranks):
+    """Return weights and gradients of a checkpoint with CLEX, whole, and what was on no device at first."""
+    rank = int(os.environ["LOCAL_RANK"]) if ranks > 1 else 0
+    source = HubModel(name=str(folder), revision="main", dtype="float32", own_scaling=True)
+    torch.manual_seed(0)
+    model = attach(source.load(None, ranks), "clex", factor=4).train()
+    unread = [name for name, parameter in model.named_parameters() if parameter.is_meta]
+    if ranks > 1:
+        shard(model, init_device_mesh("cpu", (ranks,)))
+    ids = torch.randint(1, 60, (2, 100), generator=torch.Generator().manual_seed(0))
+    next_token_loss(model, ids[rank::ranks], draw=1).backward()
+    gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
+    return {"weights": whole(model.state_dict()), "gradients": whole(gradients), "unread": unread}
+
+
+def two_processes(jobs, folder):
+    """Call every function of `jobs` with its arguments and options in two processes; return what rank 0 returned."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(one.getsockname()[1]), "WORLD_SIZE": "2"}
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["sharded"])
+    context.set_forkserver_preload(["lightning", "lcx_lightning.training.fit", "experiments.grid"])  # once for both
     answers = folder / "answers.pt"
-    started = [context.Process(target=_train_all, args=(rank, place, trainings, answers)) for rank in range(2)]
+    started = [context.Process(target=_do_all, args=(rank, place, jobs, answers)) for rank in range(2)]
     for process in started:
         process.start()
     wait([process.sentinel for process in started], timeout=TIMEOUT)  # the first that ends may leave the other waiting
     for process in started:
-        process.join(timeout=5)
+        process.join(timeout=30)
         process.kill()
         process.join()
     assert [process.exitcode for process in started] == [0, 0]
     return torch.load(answers, weights_only=False)
 
 
-def _train_all(rank, place, trainings, answers):
+def _do_all(rank, place, jobs, answers):
     warnings.simplefilter("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     torch.set_num_threads(1)
     os.environ["LOCAL_RANK"] = str(rank)
     made = []
-    for arguments, options in trainings:
+    for function, arguments, options in jobs:
         os.environ |= place  # Lightning takes them away at the end of each
-        made.append(train(*arguments, **options))
+        made.append(function(*arguments, **options))
     if rank == 0:
         torch.save(made, answers)
     dist.barrier()

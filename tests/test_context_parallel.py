@@ -12,8 +12,9 @@ from torch.distributed.device_mesh import init_device_mesh
 
 from lcx_lightning.attachment import detach
 from lcx_lightning.attention import share
-from lcx_lightning.context_parallel import split_texts
+from lcx_lightning.context_parallel import check_split, split_texts
 from lcx_lightning.training.loss import next_token_loss
+from lcx_lightning.training.sharding import rows_at_once
 
 TOKEN = 2 * 2 * 2 * 16 * 4  # bytes of keys and values of a slot in a layer: rows, groups, both, features, float32
 
@@ -133,3 +134,20 @@ def test_a_model_without_a_method_and_a_mesh_of_two_dimensions_are_refused(group
         split_texts(model, init_device_mesh("cpu", (1, 1)))
     with pytest.raises(ValueError, match="attach one first"):
         split_texts(detach(model), init_device_mesh("cpu", (1,)))
+
+
+def test_processes_that_cannot_share_rows_so_are_refused():
+    assert rows_at_once(8, 2) == 4
+    for context in (0, 3, 16):
+        with pytest.raises(ValueError, match=f"8 processes cannot share rows by {context}"):
+            rows_at_once(8, context)
+
+
+def test_texts_are_refused_before_training_where_the_pattern_or_their_length_forbids(build, spec):
+    choosing, plain = build("lm_infinite_top_k", spec).pattern, build("lm_infinite", spec).pattern
+    check_split(choosing, 100, 1)
+    check_split(plain, 100, 50)
+    with pytest.raises(ValueError, match="LambdaTopK cannot be split over ranks"):
+        check_split(choosing, 100, 2)
+    with pytest.raises(ValueError, match="over 51 ranks from 102 tokens on"):
+        check_split(plain, 100, 51)

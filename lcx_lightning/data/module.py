@@ -19,14 +19,23 @@ class LongContextDataModule(LightningDataModule):
         length: Tokens of a row.
         steps: Training batches.
         validation_steps: Validation batches, of the same shape.
+        context: Ranks that follow each other and share every row.
     """
 
     def __init__(
-        self, data: LongContextData, *, seed: int, rows: int, length: int, steps: int, validation_steps: int
+        self,
+        data: LongContextData,
+        *,
+        seed: int,
+        rows: int,
+        length: int,
+        steps: int,
+        validation_steps: int,
+        context: int = 1,
     ) -> None:
         super().__init__()
         self._data, self._seed, self._rows, self._length = data, seed, rows, length
-        self._steps, self._validation_steps = steps, validation_steps
+        self._steps, self._validation_steps, self._context = steps, validation_steps, context
 
     def train_dataloader(self) -> StepLoader:
         """Return the training micro-batches, resumable at any step."""
@@ -72,6 +81,7 @@ class LongContextDataModule(LightningDataModule):
     def _own_rows(self, batch: dict[str, torch.Tensor], micro: int) -> Batch:
         """Return this rank's rows of one micro-batch of a global batch."""
         rank, ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        rank, ranks = rank // self._context, ranks // self._context
         shares = check_shares(self._rows, ranks, self._micro_batches)
         return {name: ids[micro * ranks + rank :: shares] for name, ids in batch.items()}
 

@@ -9,9 +9,11 @@ import torch
 from jaxtyping import Float, Int
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
+from torch.distributed.device_mesh import init_device_mesh
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from lcx_lightning.context_parallel import split_texts
 from lcx_lightning.training.loss import next_token_loss
 from lcx_lightning.training.sharding import shard
 
@@ -55,7 +57,8 @@ class LongContextModule(L.LightningModule):
             enable = getattr(self.model, "activation_checkpointing_enable", self.model.gradient_checkpointing_enable)
             enable({"use_reentrant": False})
         if self.device_mesh is not None:
-            shard(self.model, self.device_mesh["data_parallel"])
+            split_texts(self.model, self.device_mesh["tensor_parallel"])
+            shard(self.model, init_device_mesh(self.device_mesh.device_type, (self.device_mesh.size(),)))
 
     def forward(self, input_ids: Int[Tensor, "rows tokens"], **kwargs: Any) -> Float[Tensor, "rows tokens vocabulary"]:
         """Return the logits."""

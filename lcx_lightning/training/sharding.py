@@ -18,21 +18,28 @@ if TYPE_CHECKING:
 
 
 class Sharded(ModelParallelStrategy):
-    """All processes in one mesh, one alone too.
+    """All processes in one mesh, one alone too, of which every `context` that follow each other share their rows.
 
     A checkpoint is one file that does not tell how many processes wrote it: rank 0 gathers the state in main memory,
     tensor by tensor, and every process reads its part of the file. Any number of processes goes on from it.
+
+    Args:
+        context: Processes that share every row, for texts beyond the memory of one device (`context_parallel`).
+
+    Raises:
+        ValueError: In `setup_environment`, if the processes cannot be shared out so.
     """
 
-    def __init__(self) -> None:
-        super().__init__(tensor_parallel_size=1, save_distributed_checkpoint=False)
+    def __init__(self, context: int = 1) -> None:
+        super().__init__(tensor_parallel_size=context, save_distributed_checkpoint=False)
+        self.context = context
 
     @property
     def lightning_restore_optimizer(self) -> bool:
         return True
 
     def setup_environment(self) -> None:
-        self._data_parallel_size = self.num_nodes * self.num_processes
+        self._data_parallel_size = rows_at_once(self.num_nodes * self.num_processes, self.context)
         super().setup_environment()
 
     def lightning_module_state_dict(self) -> dict[str, Any]:
@@ -54,6 +61,20 @@ class Sharded(ModelParallelStrategy):
     def load_optimizer_state_dict(self, checkpoint: Mapping[str, Any]) -> None:
         for optimizer, state in zip(self.optimizers, checkpoint["optimizer_states"], strict=True):
             optimizer.load_state_dict(state)
+
+
+def rows_at_once(processes: int, context: int) -> int:
+    """Return how many groups of `context` processes there are, each of which shares its rows.
+
+    Raises:
+        ValueError: If that is no whole number.
+    """
+    if context < 1 or processes % context:
+        raise ValueError(
+            f"{processes} processes cannot share rows by {context}: take a number of processes that trainer.strategy."
+            "context divides, or context=1."
+        )
+    return processes // context
 
 
 def shard(model: "PreTrainedModel", mesh: DeviceMesh) -> None:
