@@ -97,7 +97,7 @@ def test_every_evaluation_file_builds_an_evaluation(name):
 def trainer(name):
     """Return the overrides that choose a trainer, with a single device where it leaves the number open."""
     chosen = f"trainer={name}"
-    return [chosen, *(f"trainer.{key}=1" for key in OmegaConf.missing_keys(composed(chosen).trainer))]
+    return [chosen, *(f"{key}=1" for key in OmegaConf.missing_keys(composed(chosen).trainer))]
 
 
 @pytest.mark.parametrize("name", choices("trainer"))
