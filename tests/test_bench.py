@@ -97,15 +97,15 @@ def test_a_benchmark_prints_its_ratios_and_keeps_them(monkeypatch, tmp_path, cap
 
 def test_the_markdown_of_benchmarks_says_what_was_reached_and_where_it_was_measured():
     fast = Comparison("ours", "theirs", "s", 1.0, 6.0, 6.0, 5.5, 6.5, 5.0, at_least=True)
-    large = Comparison("our memory", "theirs", "MiB", 2.0, 1.0, 2.0, 2.0, 2.0, 0.25, at_least=False)
+    large = Comparison("our memory", "theirs", "MiB", 2468.0, 1234.5, 2.0, 2.0, 2.0, 0.25, at_least=False)
     on = {"cpu": "a processor", "threads": 2, "gpu": None, "torch": "2.13"}
     kept = {"benchmark": "attention", "machine": on, "comparisons": [fast.as_row(), large.as_row()]}
     lines = markdown_table([kept]).splitlines()
     assert lines[2:] == [
         "| `attention` | ours | theirs | 1 s / 6 s | 6 [5.5, 6.5] | >= 5 | reached |",
-        "| `attention` | our memory | theirs | 2 MiB / 1 MiB | 2 | <= 0.25 | missed |",
+        "| `attention` | our memory | theirs | 2,468 MiB / 1,234 MiB | 2 | <= 0.25 | missed |",
         "",
-        "Measured on a processor, 2 threads, torch 2.13.",
+        "* `attention`: a processor, 2 threads, torch 2.13",
     ]
 
 
