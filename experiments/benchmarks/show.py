@@ -42,11 +42,13 @@ def markdown_table(benchmarks: list[dict[str, Any]]) -> str:
     for benchmark in benchmarks:
         for row in benchmark["comparisons"]:
             spread = f" [{row['low']:.3g}, {row['high']:.3g}]" if row["low"] != row["high"] else ""
-            values = " / ".join(f"{row[name]:.3g} {row['unit']}" for name in ("value", "other"))
+            values = " / ".join(f"{_digits(row[name])} {row['unit']}" for name in ("value", "other"))
             cells = (row["what"], row["against"], values, f"{row['ratio']:.3g}{spread}", goal_of(row), _verdict(row))
             rows.append(f"| `{benchmark['benchmark']}` | {' | '.join(cells)} |")
-    machines = {_machine(benchmark["machine"]): None for benchmark in benchmarks}
-    return "\n".join([*rows, "", *(f"Measured on {machine}." for machine in machines)])
+    machines: dict[str, list[str]] = {}
+    for benchmark in benchmarks:
+        machines.setdefault(_machine(benchmark["machine"]), []).append(f"`{benchmark['benchmark']}`")
+    return "\n".join([*rows, "", *(f"* {', '.join(names)}: {machine}" for machine, names in machines.items())])
 
 
 def ratio_figure(benchmark: dict[str, Any]) -> "altair.LayerChart":
@@ -82,6 +84,10 @@ def ratio_figure(benchmark: dict[str, Any]) -> "altair.LayerChart":
 def goal_of(row: dict[str, Any]) -> str:
     """Return the goal of a ratio: ">= 5"."""
     return f"{'>=' if row['at_least'] else '<='} {row['goal']:g}"
+
+
+def _digits(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def _verdict(row: dict[str, Any]) -> str:
