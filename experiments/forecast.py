@@ -17,6 +17,7 @@ from lcx_lightning.attention.dense import is_dense
 from lcx_lightning.attention.rope import AUTO
 from lcx_lightning.configs import build_method, read_method
 from lcx_lightning.evaluation.base import Reading
+from lcx_lightning.evaluation.several import Several
 from lcx_lightning.method import Method
 from lcx_lightning.models import rope_spec, skeleton
 from lcx_lightning.training.flops import STEP, forward_flops
@@ -107,7 +108,8 @@ class Forecast:
 
     def _evaluated(self) -> Stage:
         method, arm = self._method(), self._arm
-        readings: list[Reading] = instantiate(arm.config["evaluation"]).readings(arm.lengths)
+        evaluation = Several(instantiate(arm.config["evaluation"]))
+        readings = evaluation.readings(arm.pretrain_length, method.reach(arm.pretrain_length))
         tokens = sum(r.texts * r.tokens for r in readings)
         flops = sum(r.texts * self._forward(method, r.tokens) for r in readings)
         found = [(self._read(method, r), _cache_bytes(self._config, method, r)) for r in _largest(readings)]

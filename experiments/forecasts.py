@@ -77,7 +77,7 @@ def _advice(stage: Stage, forecast: Forecast, hardware: Hardware) -> str:
     """Return what a stage needs, what there is, and what would fit."""
     needed = f"{stage.name} needs {size(stage.peak)} of the {size(hardware.memory)} of {hardware.name}."
     if stage.name == "evaluate":
-        return f"{needed} Read fewer rows at once (evaluation.batch_tokens), or shorter texts (evaluation.multiples)."
+        return f"{needed} Read fewer rows at once, or shorter texts (see evaluation in the configuration)."
     found = [f"{words} ({size(peak)})" for words, peak in islice(forecast.fitting(stage.name), REMEDIES)]
     if not found:
         return f"{needed} Nothing that was tried would fit: take shorter rows, or hardware of more memory."

@@ -15,6 +15,7 @@ from experiments.check import check_ignored, check_settings, check_trainer, chec
 from lcx_lightning.clex_checkpoint import with_own_clex
 from lcx_lightning.configs import build_method, complete, read_method
 from lcx_lightning.data.source import LongContextData
+from lcx_lightning.evaluation.several import Several
 from lcx_lightning.fingerprint import alike, digest, fingerprint
 from lcx_lightning.models import rope_spec
 
@@ -121,7 +122,7 @@ def _build(
     train_length = plain["training"] and round(plain["training"]["length_factor"] * spec.pretrain_length)
     arm = Arm(name, methods, order, plain, data.corpus.identity(), spec.pretrain_length, train_length)
     method = build_method(DictConfig(plain["method"]), spec)
-    evaluation = instantiate(plain["evaluation"])
+    evaluation = Several(instantiate(plain["evaluation"]))
     reach = method.reach(spec.pretrain_length)
     wanted = evaluation.lengths(spec.pretrain_length)
     arm.lengths = [n for n in wanted if reach is None or n <= reach]

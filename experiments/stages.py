@@ -26,6 +26,7 @@ from lcx_lightning.configs import build_method, read_method
 from lcx_lightning.data.module import LongContextDataModule
 from lcx_lightning.data.source import LongContextData
 from lcx_lightning.evaluation.base import run
+from lcx_lightning.evaluation.several import Several
 from lcx_lightning.fingerprint import digest, fingerprint
 from lcx_lightning.method import Method
 from lcx_lightning.models import rope_spec
@@ -80,7 +81,7 @@ def evaluate(arm: Arm, model: PreTrainedModel, data: LongContextData, report: Re
 
     Of several processes each computes pieces of its own, and the first appends those of all, in order.
     """
-    evaluation = instantiate(arm.config["evaluation"])
+    evaluation = Several(instantiate(arm.config["evaluation"]))
     path = arm.folder / "records.jsonl"
     known = records.read(path) if path.exists() else []
     done = ranks.told({_identity(row) for row in known})

@@ -23,7 +23,11 @@ SIZES = {
     "num_key_value_heads": 2,
     "max_position_embeddings": L,
 }
-EVALUATION = ["evaluation.last=16", "evaluation.windows=2", "evaluation.multiples=[1,2]"]
+EVALUATION = [
+    "evaluation.growing_context.last=16",
+    "evaluation.growing_context.windows=2",
+    "evaluation.growing_context.multiples=[1,2]",
+]
 BASE = ["model.recipe.steps=4", "model.recipe.rows=2", "model.recipe.validation_steps=1"]
 TINY = [
     *(f"model.source.architecture.{name}={size}" for name, size in SIZES.items()),

@@ -28,6 +28,7 @@ from lcx_lightning.training.loss import next_token_loss
 from lcx_lightning.training.module import LongContextModule
 from lcx_lightning.training.optimizer import MuonAdamW
 from lcx_lightning.training.parts import whole
+from lcx_lightning.training.progress import Progress
 from lcx_lightning.training.schedule import warmup_stable_decay
 from lcx_lightning.training.sharding import Sharded, shard
 
@@ -106,10 +107,10 @@ def train(
         gradient_clip_val=1.0,
         default_root_dir=folder,
     )
-    report = lambda *told: None  # noqa: E731
-    settings = {"tokens": 1, "folder": folder, "checkpoint_seconds": 1e-6, "report": report, "logger": False}
+    progress = Progress(lambda *told: None, rows=ROWS, length=LENGTH, peak=lambda device: None)
+    settings = {"folder": folder, "checkpoint_seconds": 1e-6, "progress": progress, "skip_nonfinite": False}
     try:
-        outcome = fit(module, batches, trainer, **settings)
+        outcome = fit(module, batches, trainer, **settings, logger=False)
     except StoppedError:
         return None
     losses = torch.stack(module.losses).reshape(-1, micro).mean(dim=1)

@@ -16,6 +16,8 @@ from lcx_lightning.attachment import attach
 from lcx_lightning.configs import build_method, complete, methods, read_method
 from lcx_lightning.data.source import LongContextData
 from lcx_lightning.evaluation.base import Evaluation
+from lcx_lightning.evaluation.several import Several
+from lcx_lightning.evaluation.streaming import Streaming
 from lcx_lightning.models import ModelSource, rope_spec, skeleton
 
 ROOT = Path(__file__).parents[1]
@@ -89,9 +91,28 @@ def test_every_training_file_builds_an_optimizer_for_every_parameter_that_learns
 
 @pytest.mark.parametrize("name", choices("evaluation"))
 def test_every_evaluation_file_builds_an_evaluation(name):
-    evaluation = instantiate(composed(f"evaluation={name}").evaluation)
-    assert isinstance(evaluation, Evaluation)
-    assert evaluation.lengths(64) == sorted(evaluation.lengths(64))
+    chosen = instantiate(composed(f"evaluation={name}").evaluation)
+    assert list(chosen) == [name]
+    assert isinstance(chosen[name], Evaluation)
+    assert chosen[name].lengths(64) == sorted(chosen[name].lengths(64))
+
+
+def test_a_list_of_evaluations_is_one_after_the_other(data):
+    chosen = instantiate(
+        composed("evaluation=[streaming,growing_context]", "evaluation.streaming.multiples=[1,3]").evaluation
+    )
+    both, short = Several(chosen), chosen["streaming"].lengths(64)
+    assert both.lengths(64) == sorted({*short, *chosen["growing_context"].lengths(64)})
+    small = Several(
+        {"one": Streaming(multiples=[1], windows=1, split="test", seed=0, chunk=32), "left out": {"windows": 3}}
+    )
+    assert [piece.rows[0]["evaluation"] for piece in small.pieces(data, 64, None)] == ["streaming"]
+    assert small.readings(64, None) == [(1, 64, 1, 32)]
+
+
+def test_an_arm_without_an_evaluation_is_refused():
+    with pytest.raises(ValueError, match="choose one with evaluation=NAME"):
+        Several({"left out": {"windows": 3}})
 
 
 def trainer(name):
@@ -208,7 +229,12 @@ def test_a_list_of_methods_stands_beside_single_ones_in_the_arms_of_a_grid(tmp_p
 
 def test_an_arm_is_evaluated_as_far_as_positions_and_pattern_both_reach(tmp_path):
     """L = 64 and a window of 16: (64 - 16) * 2 + 16 = 112 and (64 - 16) * 5 + 16 = 256 tokens."""
-    sizes = ["evaluation.multiples=[1,2,4,8]", *TINY[: -len(EVALUATION)], *EVALUATION[:2], *folders(tmp_path)]
+    sizes = [
+        "evaluation.growing_context.multiples=[1,2,4,8]",
+        *TINY[: -len(EVALUATION)],
+        *EVALUATION[:2],
+        *folders(tmp_path),
+    ]
     for method, settings, lengths, reach in (
         ("self_extend", ["method.pattern.group=2"], [64], 112),
         ("self_extend", ["factor=4"], [64, 128, 256], 256),
@@ -242,7 +268,14 @@ def test_training_values_on_the_command_line_reach_the_arms_that_train_and_no_ot
 
 @pytest.mark.parametrize(
     "change",
-    ["evaluation.last=8", "evaluation.multiples=[1]", "method=yarn", "factor=4", "seed=1", "attention=flash_bands"],
+    [
+        "evaluation.growing_context.last=8",
+        "evaluation.growing_context.multiples=[1]",
+        "method=yarn",
+        "factor=4",
+        "seed=1",
+        "attention=flash_bands",
+    ],
 )
 def test_the_run_id_changes_with_what_its_numbers_depend_on(change, before):
     (after,) = arms_of(*PI, change)

@@ -149,10 +149,10 @@ def test_texts_that_an_evaluation_says_it_reads_are_those_that_its_pieces_read(d
     growing = GrowingContext(**common, last=16, batch_tokens=200)
     pieces = growing.pieces(data, 64, None)
     whole = [row["n"] + 1 for piece in pieces for row in piece.rows if row["protocol"] == "whole_window"]
-    assert sum(whole) == sum(r.texts * r.tokens for r in growing.readings([64, 128]))
+    assert sum(whole) == sum(r.texts * r.tokens for r in growing.readings(64, None))
     at_once = {piece.rows[0]["context_length"]: len(piece.rows) // 2 for piece in reversed(pieces)}
-    assert at_once == {r.tokens: r.rows for r in growing.readings([64, 128])}
-    (stream,) = Streaming(**common, chunk=32).readings([64, 128])
+    assert at_once == {r.tokens: r.rows for r in growing.readings(64, None)}
+    (stream,) = Streaming(**common, chunk=32).readings(64, None)
     assert stream == (3, 128, 1, 32)
 
 

@@ -14,7 +14,12 @@ LINE = [
     *(f"model.source.architecture.{name}={size}" for name, size in SIZES.items()),
     *("model.recipe.steps=60", "model.recipe.rows=4", "model.recipe.validation_steps=1"),
     *("training.steps=60", "training.rows=4", "training.validation_steps=1", "training.optimizer.matrix_lr=0.0003"),
-    *("evaluation.last=16", "evaluation.windows=3", "evaluation.multiples=[1,2]", "evaluation.batch_tokens=64"),
+    *(
+        "evaluation.growing_context.last=16",
+        "evaluation.growing_context.windows=3",
+        "evaluation.growing_context.multiples=[1,2]",
+        "evaluation.growing_context.batch_tokens=64",
+    ),
 ]
 TWO = ["trainer=fsdp", "trainer.accelerator=cpu", "trainer.precision=32-true", "trainer.devices=2"]
 

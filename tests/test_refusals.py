@@ -92,7 +92,7 @@ def test_a_value_that_only_the_user_knows_is_asked_for(refuse, given, needed):
 
 
 def test_a_length_that_no_document_reaches_is_answered_with_how_long_they_are(refuse):
-    said = refuse("evaluation.multiples=[1,100000]")
+    said = refuse("evaluation.growing_context.multiples=[1,100000]")
     assert "6,400,000 tokens" in said
     assert "The longest is" in said
     assert "Ask for a shorter length" in said
@@ -125,7 +125,7 @@ def test_training_beyond_the_largest_factor_is_refused(refuse, method):
 
 
 def test_an_evaluation_that_no_length_of_fits_is_refused(refuse):
-    said = refuse("method=clex", "factor=1", "evaluation.multiples=[2,4]")
+    said = refuse("method=clex", "factor=1", "evaluation.growing_context.multiples=[2,4]")
     assert "clex reaches 64 tokens, but the shortest evaluated length is 128: raise factor" in said
 
 
@@ -134,13 +134,15 @@ def test_a_method_that_changes_nothing_is_refused_alone(refuse):
 
 
 def test_a_window_no_shorter_than_every_length_is_refused(refuse):
-    said = refuse("method=lm_infinite", "evaluation.multiples=[1]")
+    said = refuse("method=lm_infinite", "evaluation.growing_context.multiples=[1]")
     assert "lm_infinite would not change the model" in said
     assert "a window no shorter than every length" in said
 
 
 def test_a_learned_method_within_the_pretraining_length_is_refused_without_training(refuse):
-    assert "clex would not change the model" in refuse("method=clex", "factor=4", "evaluation.multiples=[1]")
+    assert "clex would not change the model" in refuse(
+        "method=clex", "factor=4", "evaluation.growing_context.multiples=[1]"
+    )
 
 
 @pytest.mark.parametrize(
@@ -153,8 +155,8 @@ def test_a_learned_method_within_the_pretraining_length_is_refused_without_train
         ("model.recipe.steps=0", "base of pretrained needs steps, rows and validation_steps of at least 1, got 0"),
         ("model.recipe.optimizer.lr=-1", "Invalid learning rate: -1"),
         ("model.source.architecture.max_position_embeddings=32", "Copy, retrieval and periodic rows need 64 tokens"),
-        ("evaluation.windows=0", "windows >= 1"),
-        ("evaluation.last=64", "must hold the 64 tokens that are scored"),
+        ("evaluation.growing_context.windows=0", "windows >= 1"),
+        ("evaluation.growing_context.last=64", "must hold the 64 tokens that are scored"),
         ("training.steps=3", "training.steps=3 would change nothing: no arm is trained. Add training=finetune"),
         ("seeds=0", "seeds must be a number above 0, got 0"),
         ("jobs=none", "jobs must be a number above 0, got 'none'"),

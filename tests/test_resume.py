@@ -12,7 +12,12 @@ LINE = [
     *(f"model.source.architecture.{name}={size}" for name, size in SIZES.items()),
     *("model.recipe.steps=300", "model.recipe.rows=2", "model.recipe.validation_steps=1"),
     *("training.steps=150", "training.rows=2", "training.validation_steps=1", "checkpoint_seconds=0.05"),
-    *("evaluation.last=16", "evaluation.windows=16", "evaluation.multiples=[1,2,4,8]", "evaluation.batch_tokens=64"),
+    *(
+        "evaluation.growing_context.last=16",
+        "evaluation.growing_context.windows=16",
+        "evaluation.growing_context.multiples=[1,2,4,8]",
+        "evaluation.growing_context.batch_tokens=64",
+    ),
 ]
 
 

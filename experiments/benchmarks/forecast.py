@@ -17,8 +17,13 @@ from experiments.quiet import quieten
 
 STEPS = 3  # the second is the first that has gradients and states of a step before it
 FEW = [f"model.recipe.steps={STEPS}", "model.recipe.schedule.warmup=1", "model.recipe.validation_steps=1"]
-FEW += [f"training.steps={STEPS}", "training.schedule.warmup=1", "training.validation_steps=1", "evaluation.windows=2"]
-QUICK = ["model.recipe.rows=2", "evaluation.multiples=[1,2]"]
+FEW += [
+    f"training.steps={STEPS}",
+    "training.schedule.warmup=1",
+    "training.validation_steps=1",
+    "evaluation.growing_context.windows=2",
+]
+QUICK = ["model.recipe.rows=2", "evaluation.growing_context.multiples=[1,2]"]
 ARMS = {"base": ["pretrained"], "extend": ["pi", "clex", "lm_infinite"], "evaluate": ["pi", "lm_infinite"]}
 OFF = 1.15  # times too much or too little, at most
 

@@ -1,7 +1,7 @@
 """The interface of an evaluation: a model and data in, rows of records out, in pieces that survive an interruption."""
 
 import abc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -46,8 +46,12 @@ class Evaluation(abc.ABC):
         """
 
     @abc.abstractmethod
-    def readings(self, lengths: Sequence[int]) -> list[Reading]:
-        """Return what is read for contexts of these lengths, in tokens, shortest first."""
+    def readings(self, pretrain_length: int, reach: int | None) -> list[Reading]:
+        """Return what the pieces read."""
+
+    def served(self, pretrain_length: int, reach: int | None) -> list[int]:
+        """Return the context lengths that are no longer than `reach`, shortest first."""
+        return [length for length in self.lengths(pretrain_length) if reach is None or length <= reach]
 
 
 def run(

@@ -56,14 +56,16 @@ class GrowingContext(Evaluation):
         windows = data.evaluation_windows(self._split, lengths[-1], self._windows, self._seed)
         return [
             self._piece(data, windows[start : start + batch], length)
-            for length in lengths
-            if reach is None or length <= reach
+            for length in self.served(pretrain_length, reach)
             for batch in [max(1, self._batch_tokens // length)]
             for start in range(0, len(windows), batch)
         ]
 
-    def readings(self, lengths: Sequence[int]) -> list[Reading]:
-        return [Reading(self._windows, n, min(self._windows, max(1, self._batch_tokens // n)), None) for n in lengths]
+    def readings(self, pretrain_length: int, reach: int | None) -> list[Reading]:
+        return [
+            Reading(self._windows, n, min(self._windows, max(1, self._batch_tokens // n)), None)
+            for n in self.served(pretrain_length, reach)
+        ]
 
     def _piece(self, data: LongContextData, windows: list[Window], length: int) -> Piece:
         rows = [self._row(data, window, length, protocol) for window in windows for protocol in self._scored(length)]

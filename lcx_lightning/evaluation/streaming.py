@@ -67,19 +67,19 @@ class Streaming(Evaluation):
         return [round(m * pretrain_length) for m in self._multiples]
 
     def pieces(self, data: LongContextData, pretrain_length: int, reach: int | None) -> list[Piece]:
-        lengths = self.lengths(pretrain_length)
-        served = [length for length in lengths if reach is None or length <= reach]
-        windows = data.evaluation_windows(self._split, lengths[-1], self._windows, self._seed) if served else []
+        longest, served = self.lengths(pretrain_length)[-1], self.served(pretrain_length, reach)
+        windows = data.evaluation_windows(self._split, longest, self._windows, self._seed) if served else []
         return [
             Piece(
                 [self._row(data, window, start, end) for start, end in _segments(served)],
-                partial(self._compute, data=data, window=window, served=served, longest=lengths[-1]),
+                partial(self._compute, data=data, window=window, served=served, longest=longest),
             )
             for window in windows
         ]
 
-    def readings(self, lengths: Sequence[int]) -> list[Reading]:
-        return [Reading(self._windows, max(lengths), 1, self._chunk)]
+    def readings(self, pretrain_length: int, reach: int | None) -> list[Reading]:
+        served = self.served(pretrain_length, reach)
+        return [Reading(self._windows, served[-1], 1, self._chunk)] if served else []
 
     def _row(self, data: LongContextData, window: Window, start: int, end: int) -> Record:
         return {
