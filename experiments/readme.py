@@ -85,10 +85,10 @@ def main() -> int:
     _rewrite(README, "benchmarks", benchmarks_table())
     for folder in [folder for folder in folders if folder.name != "bench"]:
         from lcx_lightning.results.records import read_experiment
-        from lcx_lightning.results.table import markdown_table
+        from lcx_lightning.results.table import length_table, markdown_table
 
         experiment = read_experiment(folder)
-        table = markdown_table(experiment, experiment.measures()[0])
+        table = markdown_table(length_table(experiment, experiment.measures()[0]))
         for document in (README, *sorted(DOCS.glob("*.md"))):
             if f"<!-- {folder.name} -->" in document.read_text():
                 _rewrite(document, folder.name, table)

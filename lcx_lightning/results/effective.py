@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from lcx_lightning.results.metrics import Measure, metric
 from lcx_lightning.results.records import Experiment
-from lcx_lightning.results.statistics import Estimate, arm_rows, paired, score
+from lcx_lightning.results.statistics import Estimate, arm_rows, paired, score, unpaired
 
 TOLERANCE = 0.05  # of the arm's own perplexity, or score, at the pretraining length
 
@@ -41,8 +41,8 @@ def effective_contexts(
 ) -> dict[str, EffectiveContext]:
     """Effective context by arm, of those that were evaluated at the pretraining length and beyond.
 
-    An arm is compared with itself at L, document by document: perplexity may be `tolerance` higher, a score that much
-    lower. Intervals are those of the paired comparison, over seeds or over documents. Of a metric that is neither
+    An arm is compared with itself at L, document by document where the lengths share them: perplexity may be
+    `tolerance` higher, a score that much lower. Intervals are those of the comparison, over seeds or over documents. Of a metric that is neither
     better high nor low there are none.
     """
     if not metric(measure.metric).better:
@@ -59,13 +59,19 @@ def _of_arm(experiment: Experiment, arm: str, measure: Measure, tolerance: float
     beyond = sorted({row["context_length"] for row in rows if start and row["context_length"] > start})
     if start is None or not at_start or not beyond:
         return None
-    losses = [_losses(paired([row for row in rows if row["context_length"] == n], at_start), measure) for n in beyond]
+    losses = [_losses(_change([r for r in rows if r["context_length"] == n], at_start), measure) for n in beyond]
     margin = tolerance if metric(measure.metric).logarithmic else tolerance * score(at_start)
     certain, length, possible = (
         _last(start, [n for n, loss in zip(beyond, losses, strict=True) if loss[end] > margin], beyond)
         for end in ("most", "estimate", "least")
     )
     return EffectiveContext(length, certain, max(length, possible), beyond[-1])
+
+
+def _change(rows: list[dict], at_start: list[dict]) -> Estimate:
+    """The comparison with L: document by document, or as a whole where those of the lengths are others."""
+    shared = {row["document"] for row in rows} & {row["document"] for row in at_start}
+    return (paired if shared else unpaired)(rows, at_start)
 
 
 def _losses(change: Estimate, measure: Measure) -> dict[str, float]:
