@@ -42,8 +42,8 @@ def effective_contexts(
     """Effective context by arm, of those that were evaluated at the pretraining length and beyond.
 
     An arm is compared with itself at L, document by document where the lengths share them: perplexity may be
-    `tolerance` higher, a score that much lower. Intervals are those of the comparison, over seeds or over documents. Of a metric that is neither
-    better high nor low there are none.
+    `tolerance` higher, a score that much lower. Intervals are those of the comparison, over seeds or over documents. Of
+    a metric that is neither better high nor low there are none.
     """
     if not metric(measure.metric).better:
         return {}
