@@ -4,7 +4,7 @@ import math
 import statistics
 from dataclasses import dataclass
 
-from lcx_lightning.results.effective import TOLERANCE, effective_contexts
+from lcx_lightning.results.effective import RULER_SCORE, TOLERANCE, effective_contexts, is_full_ruler
 from lcx_lightning.results.metrics import Measure, Metric, metric
 from lcx_lightning.results.records import Experiment, Run
 from lcx_lightning.results.statistics import Estimate, arm_rows, estimates
@@ -222,6 +222,9 @@ def _counts_note(experiment: Experiment, measure: Measure) -> str:
 def _effective_note(experiment: Experiment, measure: Measure) -> str:
     if not effective_contexts(experiment, measure):
         return ""
+    every = [row for arm in experiment.arms() for row in arm_rows(experiment, arm, measure)]
+    if is_full_ruler(every, measure):
+        return f"holds to: the longest context up to which the score over all tasks is {RULER_SCORE} or more (RULER)."
     worse = "higher" if metric(measure.metric).better == "lower" else "lower"
     return (
         f"holds to: the longest context, of those evaluated, up to which {metric(measure.metric).title} is at most "
