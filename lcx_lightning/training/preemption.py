@@ -26,5 +26,10 @@ def asked() -> bool:
     return _asked.is_set()
 
 
+def ask() -> None:
+    """Do what a signal does."""
+    _asked.set()
+
+
 def _note(_signal: int, _frame: FrameType | None) -> None:
     _asked.set()
