@@ -1,7 +1,5 @@
 """Jobs whose processes are on several machines: each starts and watches its own, the first says which and when."""
 
-import os
-import signal
 import time
 from typing import Any
 
@@ -52,7 +50,7 @@ class Together:
     def events(self) -> list[Event]:
         """Return what the processes of this machine have told; failures only with what was said elsewhere."""
         if any(self._nodes.heard(node).get("asked") for node in self._nodes.others) and not preemption.asked():
-            os.kill(os.getpid(), signal.SIGUSR1)
+            preemption.ask()
         told = self._here.events()
         if self._team is None:
             return told
