@@ -11,6 +11,7 @@ from typing import Any
 import torch.distributed as dist
 
 from experiments import torchrun
+from lcx_lightning.training import preemption
 
 MEETING = 600  # seconds in which all commands must have been started
 SILENCE = 30  # seconds after which a command that says nothing is lost
@@ -67,6 +68,7 @@ class Nodes:
     """
 
     def __init__(self, where: Meeting, command: list[str]) -> None:
+        preemption.listen()
         self.where = where
         self.others = [node for node in range(where.count) if node != where.node]
         opens = where.node == 0 and not where.kept
@@ -108,8 +110,12 @@ class Nodes:
             return f"nothing was heard of node {node} for {SILENCE} s"
         return ""
 
+    def asked(self) -> bool:
+        """Return whether another machine was asked for back."""
+        return any(self.heard(node).get("asked") for node in self.others)
+
     def gather(self, command: list[str]) -> None:
-        """Wait for all others to be ready.
+        """Wait for all others to be ready, or for one to be asked for back.
 
         Raises:
             ValueError: If one does not come, runs something else, or cannot run this.
@@ -124,6 +130,8 @@ class Nodes:
                         f"All machines need the same command, but node {node} runs {self.heard(node)['command']}, "
                         f"this one {command}."
                     )
+            if preemption.asked() or self.asked():
+                return
             if time.monotonic() > until:
                 raise ValueError(f"Node {absent[0]} was not there within {MEETING} s: start the command on it.")
             time.sleep(TURN)

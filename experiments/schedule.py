@@ -81,13 +81,13 @@ def run_jobs(jobs: list[Job], launch: Launch, console: Console) -> None:
         whole = display.add_task("[bold]all", total=len(jobs), words="")
         try:
             while any(job.state in ("waiting", "running") for job in jobs):
+                if not given_back and (preemption.asked() or any(job.state == "interrupted" for job in jobs)):
+                    _give_back(jobs)
+                    given_back = True
                 _start_ready(jobs, launch, display)
                 _drain(jobs, launch.events(), display)
                 _collect(jobs, launch, display)
                 display.update(whole, completed=sum(job.state in ("finished", "failed") for job in jobs))
-                if not given_back and (preemption.asked() or any(job.state == "interrupted" for job in jobs)):
-                    _give_back(jobs)
-                    given_back = True
         finally:
             for job in jobs:
                 if job.state == "running" and job.team is not None and job.team.end():

@@ -20,7 +20,7 @@ from lcx_lightning.training import preemption
 CLUSTERS = ("slurm", "local")
 SIGNAL = signal.SIGUSR2  # by which submitit says that time is over
 POLL = 0.5  # seconds
-WITHOUT_WORD = 2  # exit code that stands for a job that left no result
+FAILED, WITHOUT_WORD = 1, 2  # exit codes that stand for an error, and for a job that left no result
 
 
 class Slurm:
@@ -130,17 +130,16 @@ class SubmittedTeam:
         return running
 
     def _code(self, task: Any) -> int | None:
-        if not (task.paths.result_pickle.exists() or task.done()):
+        told = task.paths.result_pickle.exists()
+        if not task.done() and not (told and self._job.num_tasks > 1):  # others may wait for one that has failed
             return None
-        error = self._job.exception() if self._job.done() else None
-        if task.paths.result_pickle.exists():
-            error = None if task._get_outcome_and_result()[0] == "success" else error or "its task failed"
-            code = 1
+        if not told:
+            code, error = WITHOUT_WORD, str(task.exception())
         else:
-            code = WITHOUT_WORD
-        if error is None:
-            return 0
-        self._errors.append(str(error))
+            outcome, error = task._get_outcome_and_result()
+            code = 0 if outcome == "success" else FAILED
+        if code:
+            self._errors.append(error)
         return code
 
 

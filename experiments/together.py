@@ -49,7 +49,7 @@ class Together:
 
     def events(self) -> list[Event]:
         """Return what the processes of this machine have told; failures only with what was said elsewhere."""
-        if any(self._nodes.heard(node).get("asked") for node in self._nodes.others) and not preemption.asked():
+        if self._nodes.asked():
             preemption.ask()
         told = self._here.events()
         if self._team is None:
@@ -114,7 +114,6 @@ class SharedTeam:
 
 def follow(nodes: Nodes, here: Here, console: Console) -> int:
     """Start what the first machine starts, until it ends, and return the exit code that it ends with."""
-    preemption.listen()
     last = 0
     while True:
         if preemption.asked():
