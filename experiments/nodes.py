@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import torch.distributed as dist
+from torch.distributed import PrefixStore, TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from experiments import torchrun
 from lcx_lightning.training import preemption
@@ -74,11 +75,11 @@ class Nodes:
         opens = where.node == 0 and not where.kept
         wait = timedelta(seconds=MEETING)
         try:
-            store = dist.TCPStore(where.address, where.port, is_master=opens, timeout=wait, wait_for_workers=False)
+            store = TCPStore(where.address, where.port, is_master=opens, timeout=wait, wait_for_workers=False)
         except dist.DistError as error:
             todo = "choose another MASTER_PORT" if opens else "start the command with NODE_RANK=0 there"
             raise ValueError(f"The machines cannot meet at {where.address}:{where.port}, {todo}. {error}") from error
-        self._store = dist.PrefixStore(where.name, store)
+        self._store = PrefixStore(where.name, store)
         self._said: dict[str, Any] = {"command": command}
         self._heard: dict[int, dict[str, Any]] = {}
         self._seen: dict[int, float] = {}
@@ -154,7 +155,7 @@ class Nodes:
             while not last:
                 last = self._closing.wait(TURN)
                 turn += 1
-                self._store.set(str(self.where.node), pickle.dumps(self._said | {"turn": turn}))
+                self._store.set(str(self.where.node), pickle.dumps(self._said | {"turn": turn}).hex())
                 for node in self.others:
                     self._listen_to(node)
         except dist.DistError as error:
@@ -163,6 +164,6 @@ class Nodes:
     def _listen_to(self, node: int) -> None:
         if not self._store.check([str(node)]):
             return
-        told = pickle.loads(self._store.get(str(node)))
+        told = pickle.loads(bytes.fromhex(self._store.get(str(node)).decode()))
         if told["turn"] != self.heard(node).get("turn"):
             self._heard[node], self._seen[node] = told, time.monotonic()

@@ -10,7 +10,8 @@ import lightning as L
 import torch
 import torch.distributed as dist
 from hydra.utils import instantiate
-from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from torch.distributed import PrefixStore, TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 T = TypeVar("T")
 PATIENCE = timedelta(days=30)  # for what another run is making; a process that dies is noticed at once by the runner
@@ -69,10 +70,10 @@ def join(trainer: dict[str, Any], place: Place, local_rank: int) -> None:
         torch.cuda.set_device(local_rank)
         backend = "cpu:gloo,cuda:nccl"
     opens = not place.name and here == 0
-    store = dist.TCPStore(
+    store = TCPStore(
         place.address, place.port, is_master=opens, timeout=PATIENCE, wait_for_workers=False, multi_tenant=True
     )
-    named = dist.PrefixStore(place.name or "job", store)
+    named = PrefixStore(place.name or "job", store)
     dist.init_process_group(backend, store=named, rank=here, world_size=place.ranks, timeout=PATIENCE)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lightning as L
-from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 
 from lcx_lightning.data.module import LongContextDataModule
 from lcx_lightning.training.checkpoint import Checkpoints, WholeCheckpoints
