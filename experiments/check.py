@@ -7,7 +7,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.arms import Arm
-from experiments.ranks import context, process_count
+from experiments.ranks import bare_trainer, context, process_count
 from lcx_lightning.attachment import attach, check_attention
 from lcx_lightning.context_parallel import check_split
 from lcx_lightning.data.module import check_shares
@@ -44,7 +44,7 @@ def check_trainer(trainer: dict[str, Any]) -> None:
     """Raise a ValueError if this machine has not what the trainer needs."""
     process_count(trainer)
     try:
-        instantiate(trainer)(logger=False, enable_checkpointing=False, enable_progress_bar=False, max_steps=1)
+        bare_trainer(trainer)
     except MisconfigurationException as error:
         raise ValueError(
             f"This machine cannot run accelerator={trainer['accelerator']} with devices={trainer['devices']}: {error} "

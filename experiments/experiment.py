@@ -3,27 +3,35 @@
 import os
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
-from omegaconf import DictConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.markup import escape
 
+from experiments import torchrun
 from experiments.arms import Arm
 from experiments.fingerprints import show_fingerprints
 from experiments.forecasts import show_forecasts
 from experiments.grid import build
+from experiments.nodes import Nodes, meeting
+from experiments.processes import Here
 from experiments.report import report, screen
 from experiments.runfile import read_run, write_run
-from experiments.schedule import Job, run_jobs
+from experiments.schedule import FAILED, Job, run_jobs
+from experiments.together import Together, follow
 from lcx_lightning.results import records
 from lcx_lightning.training import preemption
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+BAD_INPUT = (ValueError, OSError, HydraException, OmegaConfBaseException)
+SHOWS = {"fingerprint": show_fingerprints, "forecast": show_forecasts}
 
 
 def run_experiment(config: DictConfig, command_line: list[str]) -> int:
@@ -32,22 +40,55 @@ def run_experiment(config: DictConfig, command_line: list[str]) -> int:
     75 when the machine was asked for back by SIGTERM or SIGUSR1, and everything is saved: the same command goes on.
 
     With `fingerprint=only` or `forecast=only` nothing is run or written: what every arm would do, or need, is printed.
+
+    Of a run on several machines the first command does all this; the others run its jobs, and end with its exit code.
     """
     console = screen()
-    command = shlex.join(["python", "-m", "experiments.run", *_config_dir(), *command_line])
+    nodes = None
     try:
-        arms = build(config, command_line)
+        line = list(command_line)
+        for name, value in torchrun.settings(config).items():
+            line.append(f"++trainer.{name}={value}")
+            OmegaConf.update(config, f"trainer.{name}", value, force_add=True)
+        launch = instantiate(config.launch)
+        if where := None if launch.elsewhere else meeting(config.trainer):
+            if _only_shows(config) and where.node > 0:
+                return 0
+            nodes = None if _only_shows(config) else Nodes(where, line)
+    except BAD_INPUT as error:
+        return _refused(error, console)
+    words = [*torchrun.command(), "-m", "experiments.run", *_config_dir(), *command_line]
+    if nodes is None:
+        return _run(config, line, shlex.join(words), launch, None, console)
+    code = FAILED
+    try:
+        if nodes.first:
+            code = _run(config, line, shlex.join(words), launch, nodes, console)
+        else:
+            code = _run_along(config, line, launch, nodes, console)
+    finally:
+        nodes.close(code)
+    return code
+
+
+def _run(
+    config: DictConfig, line: list[str], command: str, launch: Any, nodes: Nodes | None, console: "Console"
+) -> int:
+    """Run what is missing, report, and return the exit code. `line`: overrides; `command`: to be typed again."""
+    try:
+        arms = build(config, line, here=not launch.elsewhere)
         if _shown(config, arms, console):
             return 0
         folder = claim(config, command, arms)
         _refuse_equals(arms)
-    except (ValueError, OSError, HydraException, OmegaConfBaseException) as error:
-        error = error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
-        console.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
-        return 2
+        if nodes is not None:
+            nodes.gather(line)
+            launch = Together(launch, nodes)
+    except BAD_INPUT as error:
+        return _refused(error, console)
     jobs = plan(arms)
     try:
-        run_jobs(jobs, config.jobs, console)
+        run_jobs(jobs, launch, console)
     except KeyboardInterrupt:
         return _interrupted(jobs, command, console, 130)
     if any(job.state == "interrupted" for job in jobs):
@@ -65,6 +106,26 @@ def run_experiment(config: DictConfig, command_line: list[str]) -> int:
     again = "to try what failed again" if failed else again
     console.print(escape(f"{command}   # {again}"), highlight=False, soft_wrap=True)
     return 1 if failed else 0
+
+
+def _run_along(config: DictConfig, line: list[str], launch: Here, nodes: Nodes, console: "Console") -> int:
+    """Run the processes of this machine as the first machine says; here nothing is written or reported."""
+    try:
+        build(config, line)  # as a check: this machine may lack what that one has
+    except BAD_INPUT as error:
+        nodes.say(refused=str(error))
+        return _refused(error, console)
+    nodes.say(ready=True)
+    try:
+        return follow(nodes, launch, console)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _refused(error: BaseException, console: "Console") -> int:
+    error = error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
+    console.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+    return 2
 
 
 def _interrupted(jobs: list[Job], command: str, console: Console, code: int) -> int:
@@ -90,11 +151,14 @@ def _tell_skipped(arms: list[Arm], console: "Console") -> None:
 
 def _shown(config: DictConfig, arms: list[Arm], console: "Console") -> bool:
     """Print what was asked for in place of a run, and return whether anything was."""
-    shows = {"fingerprint": show_fingerprints, "forecast": show_forecasts}
-    asked = [show for name, show in shows.items() if config[name] == "only"]
+    asked = [show for name, show in SHOWS.items() if config[name] == "only"]
     for show in asked:
         show(arms, console)
     return bool(asked)
+
+
+def _only_shows(config: DictConfig) -> bool:
+    return any(config[name] == "only" for name in SHOWS)
 
 
 def _config_dir() -> list[str]:

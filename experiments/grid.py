@@ -87,8 +87,13 @@ def arm_name(methods: list[str], own: dict[str, str], rivals: list[dict[str, str
     return " ".join(["+".join(methods), *(line[line.rfind(".", 0, line.find("=")) + 1 :] for _, line in apart)])
 
 
-def build(config: DictConfig, command_line: list[str]) -> list[Arm]:
+def build(config: DictConfig, command_line: list[str], here: bool = True) -> list[Arm]:
     """Return the arms of the grid, one per seed, each built once, so that nothing starts that cannot end.
+
+    Args:
+        config: As composed from the command line.
+        command_line: Its overrides.
+        here: Whether the arms are to run on this machine, which must have what their trainers need.
 
     Raises:
         ValueError: If any arm cannot be built, its model is not supported, or its data do not reach its lengths.
@@ -99,6 +104,8 @@ def build(config: DictConfig, command_line: list[str]) -> list[Arm]:
     for order, (name, methods, composed) in enumerate(expand(config, command_line)):
         for seed in range(config.seed, config.seed + config.seeds):
             arms.append(_build(name, methods, order, composed, seed, datas))
+            if here and config.forecast == "none":  # a forecast is of any hardware
+                check_trainer(arms[-1].config["trainer"])
     check_ignored(arms, command_line)
     return arms
 
@@ -133,8 +140,6 @@ def _build(
         )
     evaluation.pieces(data, spec.pretrain_length, reach)
     check_training(arm, source, method, data)
-    if plain["forecast"] == "none":  # a forecast is of any hardware
-        check_trainer(plain["trainer"])
     sights = fingerprint(method, arm.lengths, train_length)
     untouched = build_method(read_method(BASELINE), spec)
     arm.fingerprint = digest(sights)

@@ -2,11 +2,17 @@
 
 import multiprocessing
 import os
-from multiprocessing import forkserver
+import signal
+from multiprocessing import forkserver, resource_tracker
+
+from lcx_lightning.training import preemption
 
 
 def start_launcher() -> None:
     """Start it, and return at once."""
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # threads that spin for long are tenfold slower on a busy machine
     multiprocessing.set_forkserver_preload(["experiments.worker"])
-    forkserver.ensure_running()
+    resource_tracker.ensure_running()
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, preemption.SIGNALS)  # a scheduler tells every process that there is
+    forkserver.ensure_running()  # it starts with them held back, and so do the jobs, until they listen
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)

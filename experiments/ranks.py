@@ -2,11 +2,16 @@
 
 import os
 import socket
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
 
+import lightning as L
 import torch
 import torch.distributed as dist
+from hydra.utils import instantiate
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from torch.distributed import PrefixStore, TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 T = TypeVar("T")
 PATIENCE = timedelta(days=30)  # for what another run is making; a process that dies is noticed at once by the runner
@@ -29,34 +34,47 @@ def context(trainer: dict[str, Any]) -> int:
     return trainer.get("strategy", {}).get("context", 1)
 
 
-def seat(trainer: dict[str, Any]) -> dict[str, str]:
-    """Return the environment in which all processes of an arm on this machine find each other.
-
-    On several machines NODE_RANK, MASTER_ADDR and MASTER_PORT are those of the environment, one command on each.
-    """
-    ranks = process_count(trainer) * trainer.get("num_nodes", 1)
-    found = {name: os.environ[name] for name in ("NODE_RANK", "MASTER_ADDR", "MASTER_PORT") if name in os.environ}
-    return {"NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": _free_port(), "WORLD_SIZE": str(ranks)} | found
+def bare_trainer(trainer: dict[str, Any]) -> L.Trainer:
+    """Return a trainer that trains nothing, to see what this machine has for it."""
+    plain = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "max_steps": 1}
+    return instantiate(trainer)(plugins=[LightningEnvironment()], **plain)
 
 
-def _free_port() -> str:
+@dataclass(frozen=True)
+class Place:
+    """Where the processes of a job find each other."""
+
+    ranks: int
+    address: str = "127.0.0.1"
+    port: int = 0
+    node: int = 0  # this machine among those of the job
+    name: str = ""  # of the job, in a store that the runner keeps; empty: the first process opens one of its own
+
+
+def seat(trainer: dict[str, Any]) -> Place:
+    """Return the place of a job that has this machine to itself."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
-        return str(one.getsockname()[1])
+        return Place(process_count(trainer), port=one.getsockname()[1])
 
 
-def join(trainer: dict[str, Any], place: dict[str, str], local_rank: int) -> None:
-    """Make this process one of those of an arm; where there is one alone, Lightning does what is needed."""
-    os.environ |= place | {"LOCAL_RANK": str(local_rank)}
-    ranks = int(place["WORLD_SIZE"])
-    if ranks == 1:
+def join(trainer: dict[str, Any], place: Place, local_rank: int) -> None:
+    """Make this process one of those of a job; where there is one alone, Lightning does what is needed."""
+    os.environ |= {"NODE_RANK": str(place.node), "LOCAL_RANK": str(local_rank), "WORLD_SIZE": str(place.ranks)}
+    os.environ |= {"MASTER_ADDR": place.address, "MASTER_PORT": str(place.port)}
+    if place.ranks == 1:
         return
-    here = int(place["NODE_RANK"]) * process_count(trainer) + local_rank
+    here = place.node * process_count(trainer) + local_rank
     backend = "gloo"
     if trainer["accelerator"] in ("gpu", "cuda"):
         torch.cuda.set_device(local_rank)
         backend = "cpu:gloo,cuda:nccl"
-    dist.init_process_group(backend, rank=here, world_size=ranks, timeout=PATIENCE)
+    opens = not place.name and here == 0
+    store = TCPStore(
+        place.address, place.port, is_master=opens, timeout=PATIENCE, wait_for_workers=False, multi_tenant=True
+    )
+    named = PrefixStore(place.name or "job", store)
+    dist.init_process_group(backend, store=named, rank=here, world_size=place.ranks, timeout=PATIENCE)
 
 
 def rank() -> int:

@@ -7,6 +7,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 
+from experiments.torchrun import leads
 from lcx_lightning.configs import methods
 
 
@@ -34,6 +35,8 @@ def refused(error: HydraException) -> int:
 
 
 if __name__ == "__main__":
+    if not leads():
+        sys.exit()  # the first process of a machine starts the others of an arm itself
     OmegaConf.register_new_resolver("methods", lambda: ", ".join(methods()), replace=True)  # --help sees no searchpath
     try:
         main()

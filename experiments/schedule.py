@@ -1,11 +1,7 @@
-"""Jobs side by side, each in a fresh process, with their progress on one screen."""
+"""Jobs side by side, each in fresh processes, with their progress on one screen."""
 
-import multiprocessing
-import os
-import queue
-import signal
 from dataclasses import dataclass, field
-from multiprocessing.process import BaseProcess
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.markup import escape
@@ -20,10 +16,44 @@ from rich.progress import (
 )
 
 from experiments.arms import Arm
-from experiments.ranks import process_count, seat
+from experiments.processes import Event
 from lcx_lightning.training import preemption
 
 FAILED = 1  # exit code of a process that has said why
+
+
+class Team(Protocol):
+    """The processes of a running job."""
+
+    def codes(self) -> dict[str, int | None]:
+        """Return the exit code of every process by what it is called; None: it runs."""
+        ...
+
+    def give_back(self) -> None:
+        """Ask those that run to save and to end."""
+        ...
+
+    def end(self) -> bool:
+        """Kill those that still run, and return whether there were any."""
+        ...
+
+
+class Launch(Protocol):
+    """A way to start jobs."""
+
+    elsewhere: bool  # what a job needs is not looked for on this machine
+
+    def room(self, trainer: dict[str, Any], running: list[Any]) -> bool:
+        """Return whether another job may start beside those that run."""
+        ...
+
+    def start(self, number: int, name: str, arm: Arm, only_base: bool, beside: int) -> Team:
+        """Start a job; `beside` others share the cores."""
+        ...
+
+    def events(self) -> list[Event]:
+        """Return what jobs have told since the last call, after waiting a little for it."""
+        ...
 
 
 @dataclass(eq=False)
@@ -36,32 +66,31 @@ class Job:
     needs: "Job | None" = None
     state: str = "waiting"  # waiting, running, finished, failed, interrupted
     error: str = ""
-    processes: list[BaseProcess] = field(default_factory=list, repr=False)  # by rank on this machine
+    team: Team | None = field(default=None, repr=False)
     task: TaskID | None = None
 
 
-def run_jobs(jobs: list[Job], at_once: int, console: Console) -> None:
-    """Run all jobs, `at_once` processes at a time or one job, and set their states.
+def run_jobs(jobs: list[Job], launch: Launch, console: Console) -> None:
+    """Run all jobs, as many at a time as there is room for, and set their states.
 
     A job that fails stops those that need it, no others. When the machine is asked for back, running jobs save and end.
     """
     preemption.listen()
-    context = multiprocessing.get_context("forkserver")
-    events, given_back = context.Queue(), False
+    given_back = False
     with _display(console) as display:
         whole = display.add_task("[bold]all", total=len(jobs), words="")
         try:
             while any(job.state in ("waiting", "running") for job in jobs):
-                _start_ready(jobs, at_once, context, events, display)
-                _drain(jobs, events, display)
-                _collect(jobs, events, display)
-                display.update(whole, completed=sum(job.state in ("finished", "failed") for job in jobs))
-                if preemption.asked() and not given_back:
+                if not given_back and (preemption.asked() or any(job.state == "interrupted" for job in jobs)):
                     _give_back(jobs)
                     given_back = True
+                _start_ready(jobs, launch, display)
+                _drain(jobs, launch.events(), display)
+                _collect(jobs, launch, display)
+                display.update(whole, completed=sum(job.state in ("finished", "failed") for job in jobs))
         finally:
             for job in jobs:
-                if _end(job):
+                if job.state == "running" and job.team is not None and job.team.end():
                     job.state = "interrupted"
 
 
@@ -79,68 +108,46 @@ def _display(console: Console) -> Progress:
     )
 
 
-def _start_ready(jobs: list[Job], at_once: int, context, events, display: Progress) -> None:
+def _start_ready(jobs: list[Job], launch: Launch, display: Progress) -> None:
     for job in jobs:
         if job.state == "waiting" and job.needs is not None and job.needs.state == "failed":
             job.state, job.error = "failed", f"its base failed: {job.needs.error}"
-    running = [job for job in jobs if job.state == "running"]
+    running = [job.team for job in jobs if job.state == "running"]
     ready = [j for j in jobs if j.state == "waiting" and (j.needs is None or j.needs.state == "finished")]
-    cores = os.cpu_count() or 1
+    beside = len(running) + len(ready) - 1
     for job in ready:
-        trainer = job.arm.config["trainer"]
-        count = process_count(trainer)
-        if running and sum(len(other.processes) for other in running) + count > at_once:
+        if not launch.room(job.arm.config["trainer"], running):
             break
-        threads = max(1, cores // max(count, min(at_once, len(running) + len(ready))))
         job.task = display.add_task(job.name, total=None, words="starting")
-        given = ("experiments.worker", jobs.index(job), job.arm, job.only_base, threads, events, seat(trainer))
-        job.processes = [context.Process(target=_work, args=(*given, local)) for local in range(count)]
-        for process in job.processes:
-            process.start()
+        job.team = launch.start(jobs.index(job), job.name, job.arm, job.only_base, beside)
         job.state = "running"
-        running.append(job)
+        running.append(job.team)
 
 
-def _work(module: str, *arguments: object) -> None:
-    """Import the heavy worker in the child alone; the parent that shows progress needs none of it."""
-    import importlib
-
-    importlib.import_module(module).work(*arguments)
-
-
-def _drain(jobs: list[Job], events, display: Progress) -> None:
-    try:
-        event = events.get(timeout=0.2)
-    except queue.Empty:
-        return
-    while event is not None:
-        number, stage, done, total, words = event
+def _drain(jobs: list[Job], events: list[Event], display: Progress) -> None:
+    for number, stage, done, total, words in events:
         job = jobs[number]
         if stage == "failed":
             job.error = job.error or words
         elif job.task is not None and job.state == "running":
             display.update(job.task, description=f"{job.name} · {stage}", completed=done, total=total, words=words)
-        try:
-            event = events.get_nowait()
-        except queue.Empty:
-            event = None
 
 
-def _collect(jobs: list[Job], events, display: Progress) -> None:
+def _collect(jobs: list[Job], launch: Launch, display: Progress) -> None:
     for job in jobs:
-        codes = [process.exitcode for process in job.processes]
-        if job.state != "running" or (None in codes and not any(codes)):
+        if job.state != "running" or job.team is None:
             continue
-        _drain(jobs, events, display)
-        _end(job)  # those that would wait for one that is gone
-        broken = sorted((code, local) for local, code in enumerate(codes) if code)  # killed ones first
+        codes = job.team.codes()
+        if None in codes.values() and not any(codes.values()):
+            continue
+        _drain(jobs, launch.events(), display)
+        job.team.end()  # those that would wait for one that is gone
+        broken = sorted((code, name) for name, code in codes.items() if code)  # killed ones first
         job.state = "failed" if broken else "finished"
-        if broken and preemption.asked() and broken[0][0] != FAILED:
+        if broken and (preemption.EXIT_CODE in codes.values() or (preemption.asked() and broken[0][0] != FAILED)):
             job.state, job.error = "interrupted", "preempted"
         elif broken and (broken[0][0] < 0 or not job.error):
-            code, local = broken[0]
-            which = f"process {local} of {len(codes)}" if len(codes) > 1 else "its process"
-            job.error = f"{which} ended with exit code {code}" + (" (killed: out of memory?)" if code == -9 else "")
+            job.error = ended(*broken[0])
         if job.task is not None:
             display.remove_task(job.task)
         mark = "[red]failed[/]" if job.state == "failed" else f"[green]{job.state.replace('finished', 'done')}[/]"
@@ -148,21 +155,15 @@ def _collect(jobs: list[Job], events, display: Progress) -> None:
         display.console.print(f"{mark} {escape(said)}", highlight=False)
 
 
+def ended(code: int, name: str) -> str:
+    """Return how a process ended that has not said why."""
+    return f"{name} ended with exit code {code}" + (" (killed: out of memory?)" if code == -9 else "")
+
+
 def _give_back(jobs: list[Job]) -> None:
     """Ask running jobs to save and to end, and start no others."""
     for job in jobs:
         if job.state == "waiting":
             job.state = "interrupted"
-        for process in job.processes:
-            if process.is_alive() and process.pid is not None:
-                os.kill(process.pid, signal.SIGUSR1)
-
-
-def _end(job: Job) -> bool:
-    """Kill the processes of a job that still run, and return whether there were any."""
-    alive = [process for process in job.processes if process.is_alive()]
-    for process in alive:
-        process.kill()
-    for process in alive:
-        process.join()
-    return bool(alive)
+        elif job.state == "running" and job.team is not None:
+            job.team.give_back()

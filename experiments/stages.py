@@ -131,8 +131,7 @@ def load_model(
 
 def device(arm: Arm) -> torch.device:
     """Return the device that the arm's trainer trains on, where it is evaluated too."""
-    trainer = instantiate(arm.config["trainer"])(logger=False, enable_checkpointing=False, enable_progress_bar=False)
-    return trainer.strategy.root_device
+    return ranks.bare_trainer(arm.config["trainer"]).strategy.root_device
 
 
 def trained_fingerprint(arm: Arm, model: PreTrainedModel) -> str:

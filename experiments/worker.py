@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import traceback
+from collections.abc import Callable
 from multiprocessing.connection import wait
 from multiprocessing.queues import Queue
 from typing import Any
@@ -18,21 +19,34 @@ from experiments import ranks, stages
 from experiments.arms import Arm
 from experiments.grid import load_data
 from experiments.quiet import quieten
+from experiments.ranks import Place
 from experiments.runfile import read_run, write_run
 from lcx_lightning.attachment import implementations
 from lcx_lightning.results import records
 from lcx_lightning.training import preemption
 
+Tell = Callable[[str, int, int, str], None]  # stage, done, in all, a few words
 
-def work(
-    number: int, arm: Arm, only_base: bool, threads: int, events: Queue, place: dict[str, str], local_rank: int
-) -> None:
-    """Run the stages of an arm, or its base alone, and send (number, stage, done, in all, words) on the way.
 
-    A failure is written into run.json, sent as stage `failed`, and ends the process with exit code 1. Of several
-    processes of an arm the first sends and writes; what fails there, the one that started them writes.
-    """
+def work(number: int, arm: Arm, only_base: bool, threads: int, events: Queue, place: Place, local_rank: int) -> None:
+    """Run a job in a process of this machine, and send (number, stage, done, in all, words) on the way."""
     _follow_parent()
+
+    def tell(stage: str, done: int, total: int, words: str) -> None:
+        events.put((number, stage, done, total, words))
+        if stage == "failed":  # the last word
+            events.close()
+            events.join_thread()
+
+    run_job(arm, only_base, threads, tell, place, local_rank)
+
+
+def run_job(arm: Arm, only_base: bool, threads: int, tell: Tell, place: Place, local_rank: int) -> None:
+    """Run the stages of an arm, or its base alone, and tell how far it is.
+
+    A failure is written into run.json, told as stage `failed`, and ends the process with exit code 1. Of several
+    processes of an arm the first tells and writes; what fails there, the one that started them writes.
+    """
     preemption.listen()
     quieten()
     torch.set_num_threads(threads)
@@ -40,8 +54,8 @@ def work(
     def report(stage: str, done: int, total: int, words: str) -> None:
         if stage == "evaluate" and preemption.asked():  # every row is on disk; training saves by itself
             raise preemption.PreemptedError("preempted in evaluation")
-        if ranks.rank() == 0 or stage == "failed":
-            events.put((number, stage, done, total, words))
+        if ranks.rank() == 0:
+            tell(stage, done, total, words)
 
     try:
         ranks.join(arm.config["trainer"], place, local_rank)
@@ -49,11 +63,9 @@ def work(
     except preemption.PreemptedError as error:
         raise SystemExit(preemption.EXIT_CODE) from error
     except BaseException as error:
-        if not only_base and place["WORLD_SIZE"] == "1":
+        if not only_base and place.ranks == 1:
             write_run(arm, "failed", reason=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
-        report("failed", 0, 1, f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
-        events.close()
-        events.join_thread()
+        tell("failed", 0, 1, f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
         raise SystemExit(1) from error
 
 

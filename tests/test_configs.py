@@ -56,7 +56,7 @@ def before():
 
 
 def test_every_group_is_known_to_these_tests():
-    assert GROUPS == ["data", "evaluation", "exp", "hardware", "logger", "model", "trainer", "training"]
+    assert GROUPS == ["data", "evaluation", "exp", "hardware", "launch", "logger", "model", "trainer", "training"]
 
 
 @pytest.mark.parametrize("name", choices("model"))

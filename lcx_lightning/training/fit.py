@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lightning as L
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 
 from lcx_lightning.data.module import LongContextDataModule
 from lcx_lightning.training.checkpoint import Checkpoints, WholeCheckpoints
@@ -60,7 +61,7 @@ def fit(
     last = folder / "last.ckpt"
     loop = trainer(
         callbacks=[progress, finite, Checkpoints(last, checkpoint_seconds)],
-        plugins=[WholeCheckpoints()],
+        plugins=[WholeCheckpoints(), LightningEnvironment()],  # whatever else Slurm or torchrun have set
         logger=logger,
         num_sanity_val_steps=0,
         log_every_n_steps=10,

@@ -15,15 +15,21 @@ class PreemptedError(Exception):
 
 
 def listen() -> None:
-    """Note the signals from now on, in place of what they did."""
+    """Note the signals from now on, in place of what they did, and those that were held back."""
     if threading.current_thread() is threading.main_thread():
         for number in SIGNALS:
             signal.signal(number, _note)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
 def asked() -> bool:
     """Return whether a signal has come."""
     return _asked.is_set()
+
+
+def ask() -> None:
+    """Do what a signal does."""
+    _asked.set()
 
 
 def _note(_signal: int, _frame: FrameType | None) -> None:
