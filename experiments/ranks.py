@@ -29,6 +29,11 @@ def context(trainer: dict[str, Any]) -> int:
     return trainer.get("strategy", {}).get("context", 1)
 
 
+def evaluates_in_shards(trainer: dict[str, Any]) -> bool:
+    """Return whether the processes of this arm share one model in evaluation, and so all read the same texts."""
+    return ranks() > 1 and trainer.get("strategy", {}).get("shard_evaluation", False)
+
+
 def seat(trainer: dict[str, Any]) -> dict[str, str]:
     """Return the environment in which all processes of an arm on this machine find each other.
 
