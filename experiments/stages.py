@@ -134,7 +134,7 @@ def load_model(
 
 
 def model_to_evaluate(arm: Arm, base_folder: Path | None, extended: Path | None) -> PreTrainedModel:
-    """Return the model of an arm on its device: the base, with what was learned in `extended` if there is such a folder.
+    """Return the model of an arm on its device: the base, with what was learned in `extended` if there is such a one.
 
     Where the processes of the arm evaluate in shards, all call this, and none holds the whole model.
     """

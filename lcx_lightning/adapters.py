@@ -57,11 +57,11 @@ def add_adapters(
 
 def merge_adapters(model: "PreTrainedModel") -> "PreTrainedModel":
     """Add the adapters to the weights they stand beside, take them out, and return `model`, which all learns again."""
-    for name, module in list(model.named_modules()):
-        if _is_adapted(module):
-            module.merge()
-            owner, _, leaf = name.rpartition(".")
-            setattr(model.get_submodule(owner), leaf, module.get_base_layer())
+    adapted: list[tuple[str, Any]] = [(name, m) for name, m in model.named_modules() if _is_adapted(m)]
+    for name, module in adapted:
+        module.merge()
+        owner, _, leaf = name.rpartition(".")
+        setattr(model.get_submodule(owner), leaf, module.get_base_layer())
     vars(model).pop("peft_config", None)
     for name, parameter in model.named_parameters():
         if ".method." not in name:
@@ -112,7 +112,8 @@ def _in_full(model: "PreTrainedModel", parts: Sequence[str]) -> list[nn.Paramete
     embeddings = [*model.get_input_embeddings().parameters()] if "embeddings" in parts else []
     norms = [p for m in model.modules() if "norm" in type(m).__name__.lower() for p in m.parameters(recurse=False)]
     found = embeddings + (norms if "norms" in parts else [])
-    if any(p.dtype != torch.float32 for p in found):
+    skeleton = model.device.type == "meta" and PARTS not in vars(model)  # whose dtype need not be that of the weights
+    if not skeleton and any(p.dtype != torch.float32 for p in found):
         raise ValueError(
             f"Parts that are trained in full must be float32, and this model is {model.dtype}: set "
             "model.source.dtype=float32, or in_full=[]."
@@ -123,9 +124,8 @@ def _in_full(model: "PreTrainedModel", parts: Sequence[str]) -> list[nn.Paramete
 def _draw(model: "PreTrainedModel", seed: int) -> None:
     """Make the adapters: where the weights are, or in main memory if those are not read yet."""
     generator = torch.Generator().manual_seed(seed)
-    for module in model.modules():
-        if not _is_adapted(module):
-            continue
+    adapted: list[Any] = [module for module in model.modules() if _is_adapted(module)]
+    for module in adapted:
         a, b = module.lora_A[NAME], module.lora_B[NAME]
         device = torch.device("cpu") if PARTS in vars(model) else module.get_base_layer().weight.device
         drawn = nn.init.kaiming_uniform_(torch.empty(a.weight.shape), a=math.sqrt(5), generator=generator)

@@ -106,6 +106,7 @@ def test_adapters_that_cannot_be_are_refused_and_the_model_is_left_as_it_was(ext
 def test_parts_trained_in_full_must_be_float32_and_adapters_are(extended):
     with pytest.raises(ValueError, match=r"model.source.dtype=float32"):
         adapted(extended("pi").bfloat16(), in_full=["norms"])
+    adapted(extended("pi").bfloat16().to("meta"), in_full=["norms"])  # which may be read as float32
     model = adapted(extended("pi").bfloat16())
     assert {p.dtype for p in model.parameters() if p.requires_grad} == {torch.float32}
     assert model(IDS).logits.dtype == torch.bfloat16
