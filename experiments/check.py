@@ -8,13 +8,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiments.arms import Arm
 from experiments.ranks import bare_trainer, context, process_count
+from experiments.recipe import schedule_of
+from lcx_lightning.adapters import add_adapters
 from lcx_lightning.attachment import attach, check_attention
 from lcx_lightning.context_parallel import check_split
 from lcx_lightning.data.module import check_shares
 from lcx_lightning.data.source import LongContextData
 from lcx_lightning.method import Method
 from lcx_lightning.models import ModelSource, skeleton
-from lcx_lightning.training.schedule import warmup_stable_decay
 from lcx_lightning.training.sharding import rows_at_once
 
 DEVICES = {"cpu": "cpu", "gpu": "cuda", "cuda": "cuda", "mps": "mps"}  # accelerator -> torch's name
@@ -54,7 +55,7 @@ def check_trainer(trainer: dict[str, Any]) -> None:
 
 def check_ignored(arms: list[Arm], command_line: list[str]) -> None:
     """Raise a ValueError if the command line sets values of training, and no arm is trained."""
-    ignored = [line for line in command_line if line.startswith("training.")]
+    ignored = [line for line in command_line if line.lstrip("+").startswith(("training.", "training/"))]
     if ignored and not any(arm.config["training"] for arm in arms):
         raise ValueError(f"{' '.join(ignored)} would change nothing: no arm is trained. Add training=finetune.")
 
@@ -71,6 +72,8 @@ def check_training(arm: Arm, source: ModelSource, method: Method, data: LongCont
             _check_recipe(f"{stage} of {arm.name}", recipe, arm.pretrain_length, data)
             check_shares(recipe["rows"], at_once, micro_batches)
             check_split(method.pattern, round(recipe["length_factor"] * arm.pretrain_length), together)
+            if recipe.get("lora"):
+                add_adapters(model, **recipe["lora"], seed=arm.seed)
             instantiate(recipe["optimizer"])(model)
     reach = method.reach(arm.pretrain_length)
     if arm.train_length and reach is not None and arm.train_length > reach:
@@ -84,5 +87,5 @@ def _check_recipe(name: str, recipe: dict[str, Any], pretrain_length: int, data:
     least = min(recipe["steps"], recipe["rows"], recipe["validation_steps"])
     if least < 1:
         raise ValueError(f"The {name} needs steps, rows and validation_steps of at least 1, got {least}.")
-    warmup_stable_decay(steps=recipe["steps"], **recipe["schedule"])
+    schedule_of(recipe)
     data.check_length(round(recipe["length_factor"] * pretrain_length))

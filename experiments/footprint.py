@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_leaves
 from transformers import PretrainedConfig, PreTrainedModel
 
 from lcx_lightning import head
+from lcx_lightning.adapters import add_adapters
 from lcx_lightning.attachment import attach
 from lcx_lightning.attention.rope import Rope, Tables
 from lcx_lightning.evaluation.nll import token_nll
@@ -122,7 +123,7 @@ def training_footprint(
         return Footprint(weights, gradients, states, activations, _logits(config, rows * length), ledger.peak)
 
     rope = _rope(method.train(), length, draw=0)
-    return _of_all_layers(config, method, rope, attention, steps)
+    return _of_all_layers(config, method, rope, attention, steps, recipe.get("lora"))
 
 
 def evaluation_footprint(
@@ -146,11 +147,12 @@ def _of_all_layers(
     rope: Rope,
     attention: str,
     measure: Callable[[PreTrainedModel, Ledger], Footprint],
+    lora: dict[str, Any] | None = None,
 ) -> Footprint:
     """Return the footprint of a deep model from those of two shallow ones, since every layer adds the same."""
     if config.num_hidden_layers <= MORE:
-        return _measured(config, method, rope, attention, measure)
-    few, more = (_measured(_with_layers(config, n), method, rope, attention, measure) for n in (FEW, MORE))
+        return _measured(config, method, rope, attention, measure, lora)
+    few, more = (_measured(_with_layers(config, n), method, rope, attention, measure, lora) for n in (FEW, MORE))
     return more.beyond(few, (config.num_hidden_layers - MORE) / (MORE - FEW))
 
 
@@ -160,8 +162,11 @@ def _measured(
     rope: Rope,
     attention: str,
     measure: Callable[[PreTrainedModel, Ledger], Footprint],
+    lora: dict[str, Any] | None,
 ) -> Footprint:
     model = attach(skeleton(config), copy.deepcopy(method), attention=attention)
+    if lora:
+        add_adapters(model, **lora, seed=0)
     learns = any(p.requires_grad for p in method.parameters()) and method.training
     with FakeTensorMode(), Ledger() as ledger:
         _fill(model)

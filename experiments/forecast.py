@@ -8,11 +8,13 @@ from typing import Any
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
-from transformers import PretrainedConfig
+from transformers import PretrainedConfig, PreTrainedModel
 
 from experiments.arms import Arm
 from experiments.footprint import Footprint, evaluation_footprint, training_footprint
 from experiments.hardware import Hardware
+from lcx_lightning.adapters import adapter_parameters, add_adapters
+from lcx_lightning.attachment import attach
 from lcx_lightning.attention.dense import is_dense
 from lcx_lightning.attention.rope import AUTO
 from lcx_lightning.configs import build_method, read_method
@@ -20,7 +22,7 @@ from lcx_lightning.evaluation.base import Reading
 from lcx_lightning.evaluation.several import Several
 from lcx_lightning.method import Method
 from lcx_lightning.models import rope_spec, skeleton
-from lcx_lightning.training.flops import STEP, forward_flops
+from lcx_lightning.training.flops import forward_flops, step_flops
 
 FULL = 0.95  # share of the memory of a device that can be used: the rest is of drivers and fragments
 
@@ -80,6 +82,11 @@ class Forecast:
         return model, sum(p.numel() for p in self._method().parameters() if p.requires_grad)
 
     @property
+    def adapters(self) -> int:
+        """Parameters of the adapters."""
+        return adapter_parameters(self._skeleton("extend", self._arm.config["training"] or {}))
+
+    @property
     def devices(self) -> int:
         """Devices that train, over all nodes."""
         return int(self._trainer["devices"]) * int(self._trainer.get("num_nodes", 1))
@@ -102,7 +109,8 @@ class Forecast:
     def _trained(self, name: str, recipe: dict[str, Any]) -> Stage:
         length = self._length(recipe)
         tokens = recipe["steps"] * recipe["rows"] * length
-        flops = STEP * recipe["steps"] * recipe["rows"] * self._forward(self._method(name), length)
+        of_row = step_flops(self._skeleton(name, recipe), self._method(name).pattern, length)
+        flops = recipe["steps"] * recipe["rows"] * of_row
         memory = self._memory(name, recipe, self._setting(recipe))
         return self._stage(name, recipe["steps"], tokens, flops, memory, 0, self.devices)
 
@@ -114,6 +122,8 @@ class Forecast:
         flops = sum(r.texts * self._forward(method, r.tokens) for r in readings)
         found = [(self._read(method, r), _cache_bytes(self._config, method, r)) for r in _largest(readings)]
         memory, cache = max(found, key=lambda one: one[0].peak + one[1])
+        if self._trainer.get("strategy", {}).get("shard_evaluation", False):
+            memory = layers_sharded(memory, self.devices, self._config)
         return self._stage("evaluate", sum(r.texts for r in readings), tokens, flops, memory, cache, 1)
 
     def _read(self, method: Method, reading: Reading) -> Footprint:
@@ -151,6 +161,10 @@ class Forecast:
     def _length(self, recipe: dict[str, Any]) -> int:
         return round(recipe["length_factor"] * self._arm.pretrain_length)
 
+    def _skeleton(self, stage: str, recipe: dict[str, Any]) -> PreTrainedModel:
+        model, lora = attach(skeleton(self._config), self._method(stage)), recipe.get("lora")
+        return add_adapters(model, **lora, seed=0) if lora else model
+
     def _forward(self, method: Method, length: int) -> int:
         return forward_flops(skeleton(self._config), method.pattern, length)
 
@@ -178,6 +192,17 @@ def sharded(whole: Footprint, devices: int, layers: int) -> Footprint:
     parts = {name: getattr(whole, name) / devices for name in ("weights", "gradients", "optimizer")}
     held = sum(getattr(whole, name) - part for name, part in parts.items())
     return replace(whole, **parts, peak=whole.peak - held + gathered)
+
+
+def layers_sharded(whole: Footprint, devices: int, config: PretrainedConfig) -> Footprint:
+    """Return what one of several devices holds in evaluation: its share of the layers, one layer gathered, the rest."""
+    if devices == 1:
+        return whole
+    model = skeleton(config)
+    layers = sum(p.numel() for p in model.base_model.get_submodule("layers").parameters())
+    held = whole.weights * layers / sum(p.numel() for p in model.parameters())
+    weights = whole.weights - held + held / devices
+    return replace(whole, weights=weights, peak=whole.peak - whole.weights + weights + held / config.num_hidden_layers)
 
 
 def _remedies(now: Setting) -> Iterator[tuple[str, Setting]]:

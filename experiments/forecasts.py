@@ -22,6 +22,7 @@ def show_forecasts(arms: list[Arm], console: "Console") -> None:
         forecast = Forecast(arm, hardware)
         model, learned = forecast.parameters
         own = f" and {learned:,} of the method" if learned else ""
+        own += f" and {forecast.adapters:,} of adapters" if forecast.adapters else ""
         console.rule(f"{arm.name}   {model:,} parameters{own}", align="left", style="bold")
         stages = forecast.stages()
         console.print(stage_table(stages))
@@ -77,7 +78,10 @@ def _advice(stage: Stage, forecast: Forecast, hardware: Hardware) -> str:
     """Return what a stage needs, what there is, and what would fit."""
     needed = f"{stage.name} needs {size(stage.peak)} of the {size(hardware.memory)} of {hardware.name}."
     if stage.name == "evaluate":
-        return f"{needed} Read fewer rows at once, or shorter texts (see evaluation in the configuration)."
+        return (
+            f"{needed} Read fewer rows at once, or shorter texts (see evaluation in the configuration), or divide the "
+            "model: trainer=fsdp trainer.strategy.shard_evaluation=true."
+        )
     found = [f"{words} ({size(peak)})" for words, peak in islice(forecast.fitting(stage.name), REMEDIES)]
     if not found:
         return f"{needed} Nothing that was tried would fit: take shorter rows, or hardware of more memory."

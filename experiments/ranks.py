@@ -40,6 +40,11 @@ def bare_trainer(trainer: dict[str, Any]) -> L.Trainer:
     return instantiate(trainer)(plugins=[LightningEnvironment()], **plain)
 
 
+def evaluates_in_shards(trainer: dict[str, Any]) -> bool:
+    """Return whether the processes of this arm share one model in evaluation, and so all read the same texts."""
+    return ranks() > 1 and trainer.get("strategy", {}).get("shard_evaluation", False)
+
+
 @dataclass(frozen=True)
 class Place:
     """Where the processes of a job find each other."""

@@ -15,11 +15,14 @@ import torch
 from filelock import FileLock
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from torch.distributed.device_mesh import init_device_mesh
 from transformers import PreTrainedModel
 
 from experiments import ranks
 from experiments.arms import Arm
 from experiments.hardware import peak_flops
+from experiments.recipe import schedule_of
+from lcx_lightning.adapters import add_adapters
 from lcx_lightning.attachment import attach, detach
 from lcx_lightning.attention.rope import AUTO
 from lcx_lightning.configs import build_method, read_method
@@ -33,9 +36,9 @@ from lcx_lightning.models import rope_spec
 from lcx_lightning.results import records
 from lcx_lightning.training.fit import Outcome, fit
 from lcx_lightning.training.module import LongContextModule
-from lcx_lightning.training.parts import whole
+from lcx_lightning.training.parts import learned, load_learned, whole
 from lcx_lightning.training.progress import Progress
-from lcx_lightning.training.schedule import warmup_stable_decay
+from lcx_lightning.training.sharding import shard_layers
 
 Report = Callable[[str, int, int, str], None]  # stage, done, in all, a few words
 
@@ -65,9 +68,10 @@ def extend(arm: Arm, base_folder: Path | None, data: LongContextData, report: Re
 
     def make(work: Path) -> None:
         method, attention = OmegaConf.create(arm.config["method"]), arm.config["attention"]
-        load = partial(load_model, arm, base_folder, method, attention=attention, together=ranks.ranks())
+        lora = arm.config["training"].get("lora")
+        load = partial(load_model, arm, base_folder, method, attention=attention, together=ranks.ranks(), lora=lora)
         outcome = _train(arm, arm.config["training"], load, data, work, partial(report, "extend"), logger)
-        weights = whole(outcome.model.state_dict())
+        weights = whole(learned(outcome.model))  # of adapters and the method alone, if the base is frozen
         if ranks.rank() == 0:
             (work / "out").mkdir(exist_ok=True)
             torch.save(weights, work / "out" / "model.pt")
@@ -79,7 +83,8 @@ def extend(arm: Arm, base_folder: Path | None, data: LongContextData, report: Re
 def evaluate(arm: Arm, model: PreTrainedModel, data: LongContextData, report: Report) -> float:
     """Append the rows that are missing to the arm's records, and return the seconds that took.
 
-    Of several processes each computes pieces of its own, and the first appends those of all, in order.
+    Of several processes each computes pieces of its own, and the first appends those of all, in order. Where they share
+    one model, all compute the same.
     """
     evaluation = Several(instantiate(arm.config["evaluation"]))
     path = arm.folder / "records.jsonl"
@@ -96,13 +101,14 @@ def evaluate(arm: Arm, model: PreTrainedModel, data: LongContextData, report: Re
     }
     pieces = evaluation.pieces(data, arm.pretrain_length, arm.lengths[-1])
     start = time.monotonic()
-    share = ranks.rank(), ranks.ranks()
+    together = ranks.evaluates_in_shards(arm.config["trainer"])
+    share = (0, 1) if together else (ranks.rank(), ranks.ranks())
 
     def known_row(row: dict[str, Any]) -> bool:
         return _identity(head | row) in done
 
     for own in run(pieces, model, known_row, lambda i, n: report("evaluate", i, n, ""), share):
-        rows = [head | row for piece in ranks.gathered(own) for row in piece]
+        rows = [head | row for piece in ([own] if together else ranks.gathered(own)) for row in piece]
         if ranks.rank() == 0:
             records.append(path, rows)
     return time.monotonic() - start
@@ -112,11 +118,11 @@ def load_model(
     arm: Arm,
     base_folder: Path | None,
     method: Any,
-    extended: Path | None = None,
     attention: str = AUTO,
     together: int = 1,
+    lora: dict[str, Any] | None = None,
 ) -> PreTrainedModel:
-    """Return the model with a method attached: the base, or the base with the weights of `extended`.
+    """Return the base with a method attached, and with new adapters if there is `lora`.
 
     If it is to be shared by `together` processes that call this together, it may have no weights yet.
     """
@@ -124,9 +130,23 @@ def load_model(
     source = instantiate(arm.config["model"]["source"])
     model = source.load(base_folder, together)
     attach(model, build_method(method, rope_spec(model.config)), attention=attention)
+    return add_adapters(model, **lora, seed=arm.seed) if lora else model
+
+
+def model_to_evaluate(arm: Arm, base_folder: Path | None, extended: Path | None) -> PreTrainedModel:
+    """Return the model of an arm on its device: the base, with what was learned in `extended` if there is such a one.
+
+    Where the processes of the arm evaluate in shards, all call this, and none holds the whole model.
+    """
+    method, attention = OmegaConf.create(arm.config["method"]), arm.config["attention"]
+    lora, together = (arm.config["training"] or {}).get("lora"), ranks.evaluates_in_shards(arm.config["trainer"])
+    many, where = ranks.ranks() if together else 1, device(arm)
+    model = load_model(arm, base_folder, method, attention=attention, together=many, lora=lora)
+    if together:
+        shard_layers(model, init_device_mesh(where.type, (many,)))
     if extended is not None:
-        model.load_state_dict(torch.load(extended / "model.pt", weights_only=True))
-    return model
+        load_learned(model, torch.load(extended / "model.pt", mmap=True, weights_only=True))
+    return model.eval().to(where)  # pyright: ignore[reportArgumentType]
 
 
 def device(arm: Arm) -> torch.device:
@@ -150,6 +170,11 @@ def throughput(folder: Path | None) -> dict[str, Any] | None:
     return json.loads((folder / "stage.json").read_text()).get("throughput") if folder else None
 
 
+def trained_parameters(folder: Path | None) -> int | None:
+    """Return how many parameters a cached stage has trained: 0 if there was none; None if nobody counted."""
+    return json.loads((folder / "stage.json").read_text()).get("trained_parameters") if folder else 0
+
+
 def _train(
     arm: Arm,
     recipe: dict[str, Any],
@@ -163,7 +188,7 @@ def _train(
     module = LongContextModule(
         load,
         optimizer=instantiate(recipe["optimizer"]),
-        schedule=warmup_stable_decay(steps=steps, **recipe["schedule"]),
+        schedule=schedule_of(recipe),
         seed=arm.seed,
         recompute=arm.config["recompute"],
     )
@@ -215,7 +240,12 @@ def _once(folder: Path, make: Callable[[Path], None]) -> Path:
 
 
 def _describe(folder: Path, outcome: Outcome) -> None:
-    told = {"seconds": outcome.seconds, "validation_loss": outcome.validation_loss, "throughput": outcome.throughput}
+    told = {
+        "seconds": outcome.seconds,
+        "validation_loss": outcome.validation_loss,
+        "throughput": outcome.throughput,
+        "trained_parameters": sum(p.numel() for p in outcome.model.parameters() if p.requires_grad),
+    }
     records.write_json(folder / "stage.json", told)
 
 

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from hydra.utils import instantiate
 from lightning.pytorch.loggers import WandbLogger
-from omegaconf import OmegaConf
 
 from experiments import ranks, stages
 from experiments.arms import Arm
@@ -80,9 +79,7 @@ def run_arm(arm: Arm, data: Any, report: stages.Report) -> None:
         logger = instantiate(arm.config["logger"], _partial_=True)(run=arm.run, cfg=arm.config)
     try:
         extended = stages.extend(arm, base, data, report, WandbLogger(experiment=logger.run) if logger else False)
-        method, attention = OmegaConf.create(arm.config["method"]), arm.config["attention"]
-        model: Any = stages.load_model(arm, base, method, extended, attention).eval()
-        model = model.to(stages.device(arm))
+        model = stages.model_to_evaluate(arm, base, extended)
         before = read_run(arm).get("seconds", {}).get("evaluate", 0.0)
         took = before + stages.evaluate(arm, model, data, report)
         seconds = {"extend": stages.seconds(extended), "evaluate": took}
@@ -105,6 +102,7 @@ def run_arm(arm: Arm, data: Any, report: stages.Report) -> None:
         base={"key": arm.base_key, "seconds": stages.seconds(base), "throughput": stages.throughput(base)},
         fingerprint_after_training=stages.trained_fingerprint(arm, model),
         parameters=sum(p.numel() for p in model.parameters()),
+        trained_parameters=stages.trained_parameters(extended),
     )
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
@@ -31,12 +32,19 @@ def load_in_parts(name: str | Path, ranks: int, **given: Any) -> PreTrainedModel
 
 
 def take_parts(model: PreTrainedModel, mesh: DeviceMesh) -> None:
-    """Give a model that was divided over a mesh the parts that were read with it, if it was."""
+    """Give a model that was divided over a mesh the parts that were read with it, if it was.
+
+    What is not divided in it is made whole, on every process. All of them call this.
+    """
     parts: dict[str, DTensor] = vars(model).pop(PARTS, {})  # of parameters, detached
-    own = {
-        name: DTensor.from_local(p.to_local(), mesh, p.placements, shape=p.shape, stride=p.stride())
-        for name, p in parts.items()
-    }
+    held = model.state_dict()
+
+    def part(name: str, p: DTensor) -> Tensor:
+        if not isinstance(held[name], DTensor):
+            return p.full_tensor()
+        return DTensor.from_local(p.to_local(), mesh, p.placements, shape=p.shape, stride=p.stride())
+
+    own = {name: part(name, p) for name, p in parts.items()}
     if own:
         model.load_state_dict(own, strict=False, assign=True)  # the method has its weights
         model.tie_weights()

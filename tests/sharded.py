@@ -17,22 +17,25 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.optim import SGD, AdamW
 
 from lcx_lightning import head
+from lcx_lightning.adapters import add_adapters
 from lcx_lightning.attachment import attach
 from lcx_lightning.data.corpus import SPLITS
 from lcx_lightning.data.module import LongContextDataModule
 from lcx_lightning.data.source import LongContextData
 from lcx_lightning.data.tokens import ByteTokens
+from lcx_lightning.evaluation.nll import token_nll
 from lcx_lightning.models import HubModel
 from lcx_lightning.training.fit import fit
 from lcx_lightning.training.loss import next_token_loss
 from lcx_lightning.training.module import LongContextModule
 from lcx_lightning.training.optimizer import MuonAdamW
-from lcx_lightning.training.parts import whole
+from lcx_lightning.training.parts import load_learned, whole
 from lcx_lightning.training.progress import Progress
 from lcx_lightning.training.schedule import warmup_stable_decay
-from lcx_lightning.training.sharding import Sharded, shard
+from lcx_lightning.training.sharding import Sharded, shard, shard_layers
 
 STEPS, ROWS, LENGTH = 4, 4, 64
+LORA = {"rank": 2, "alpha": 4, "targets": "linear", "in_full": ["embeddings", "norms"]}
 TIMEOUT = 240  # seconds, of all trainings of one launch
 OPTIMIZERS = {
     "sgd": lambda model: SGD(model.parameters(), lr=1.0),
@@ -69,6 +72,11 @@ def documents():
     return LongContextData(Books(**texts), ByteTokens(), CORPUS_ONLY)
 
 
+def _load(name, lora):
+    model = load(name)
+    return add_adapters(model, **lora, seed=3) if lora else model
+
+
 def train(
     folder,
     name,
@@ -81,13 +89,14 @@ def train(
     precision="32-true",
     stop=None,
     context=1,
+    lora=None,
 ):
     """Train and return losses, frequencies and weights; stop before a step, a checkpoint at every one, for None."""
     ranks = int(os.environ.get("WORLD_SIZE", "1")) if "LOCAL_RANK" in os.environ else 1
     torch.manual_seed(0)
     head.LOGITS = 7 * 257 if chunked else 2**25
     module = Watched(
-        partial(load, name),
+        partial(_load, name, lora),
         optimizer=OPTIMIZERS[optimizer],
         schedule=warmup_stable_decay(steps=4, warmup=0, decay=0.0),
         seed=3,
@@ -125,12 +134,32 @@ def train(
     }
 
 
-def first_step(folder, ranks):
-    """Return weights and gradients of a checkpoint with CLEX, whole, and what was on no device at first."""
-    rank = int(os.environ["LOCAL_RANK"]) if ranks > 1 else 0
+def read(folder, ranks, lora=None):
+    """Return a checkpoint with CLEX, in parts if there are several ranks."""
     source = HubModel(name=str(folder), revision="main", dtype="float32", own_scaling=True)
     torch.manual_seed(0)
-    model = attach(source.load(None, ranks), "clex", factor=4).train()
+    model = attach(source.load(None, ranks), "clex", factor=4)
+    return add_adapters(model, **lora, seed=3) if lora else model
+
+
+def evaluated(folder, learned, ranks):
+    """Return losses and a generation of a checkpoint that has `learned`, and the share of its layers that is here."""
+    model = read(folder, ranks, LORA).eval()
+    if ranks > 1:
+        shard_layers(model, init_device_mesh("cpu", (ranks,)))
+    load_learned(model, torch.load(learned, mmap=True, weights_only=True))
+    ids = torch.randint(1, 60, (2, 100), generator=torch.Generator().manual_seed(0))
+    losses = [token_nll(model, ids) for _ in range(2)]
+    made = model.generate(ids[:, :9], max_new_tokens=4, min_new_tokens=4, do_sample=False)
+    layers = list(model.base_model.layers.parameters())
+    here = sum((p.to_local() if ranks > 1 else p).numel() for p in layers) / sum(p.numel() for p in layers)
+    return {"losses": losses, "generated": made, "here": here}
+
+
+def first_step(folder, ranks, lora=None):
+    """Return weights and gradients of a checkpoint with CLEX, whole, and what was on no device at first."""
+    rank = int(os.environ["LOCAL_RANK"]) if ranks > 1 else 0
+    model = read(folder, ranks, lora).train()
     unread = [name for name, parameter in model.named_parameters() if parameter.is_meta]
     if ranks > 1:
         shard(model, init_device_mesh("cpu", (ranks,)))

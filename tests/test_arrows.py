@@ -12,7 +12,7 @@ PACKAGE = ROOT / "lcx_lightning"
 LAYERS = [  # a module imports from its own part and from earlier layers only
     {"scaling", "positions", "temperature", "patterns", "results", "families", "head"},
     {"attention", "clex_checkpoint", "shards"},
-    {"cache", "context_parallel", "method"},
+    {"adapters", "cache", "context_parallel", "method"},
     {"configs", "generation", "data", "fingerprint", "passes", "probe"},
     {"models"},
     {"attachment"},
@@ -29,6 +29,7 @@ FOREIGN = {  # outside the standard library and the package itself
     "patterns": SMALL,
     "attention": SMALL,
     "method": SMALL,
+    "adapters": SMALL | {"peft"},
     "configs": {"omegaconf"},
     "fingerprint": SMALL,
     "context_parallel": SMALL,
@@ -49,6 +50,7 @@ ONLY = {  # library -> parts or modules of the package that may import it
     },
     "lightning": {"data", "training"},
     "hydra": set(),
+    "peft": {"adapters"},
     "torchdiffeq": {"scaling/clex"},
 }
 

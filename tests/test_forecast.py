@@ -5,17 +5,18 @@ from dataclasses import astuple
 
 import pytest
 import torch
+from hydra.utils import instantiate
 from lab import TINY, TRAINING, arms_of, folders, launch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from experiments import footprint
 from experiments.footprint import Footprint, Ledger, evaluation_footprint, training_footprint
-from experiments.forecast import Forecast, Setting, sharded
+from experiments.forecast import Forecast, Setting, layers_sharded, sharded
 from experiments.forecasts import size
 from experiments.hardware import Hardware
 from lcx_lightning.evaluation.growing_context import GrowingContext
 from lcx_lightning.evaluation.streaming import Streaming
-from lcx_lightning.models import rope_spec
+from lcx_lightning.models import rope_spec, skeleton
 from lcx_lightning.training.loss import next_token_loss
 
 ADAMW = {
@@ -134,6 +135,18 @@ def test_time_is_flops_over_what_the_hardware_keeps_up_and_cost_is_time_by_price
     assert extend.tokens == 2 * 2 * 64
     assert evaluate.tokens == 2 * (64 + 128)
     assert all(stage.cost is None for stage in Forecast(arm, Hardware("x", None, 2**40, 7.2, "")).stages())
+
+
+def test_evaluation_in_shards_takes_a_share_of_the_layers_and_one_of_them_whole(arm):
+    config = instantiate(arm.config["model"]["source"]).config()
+    config.num_hidden_layers = 4
+    model = skeleton(config)
+    layers, every = (sum(p.nbytes for p in part.parameters()) for part in (model.base_model.layers, model))
+    whole = Footprint(every, 0, 0, 0, 0, every + 1000)
+    found = layers_sharded(whole, 2, config)
+    assert found.weights == pytest.approx(every - layers / 2)
+    assert found.peak == pytest.approx(every - layers / 2 + layers / 4 + 1000)
+    assert layers_sharded(whole, 1, config) == whole
 
 
 def test_what_is_said_to_fit_takes_less_than_there_is(arm):

@@ -1,15 +1,22 @@
 """The optimizer, which parameter learns at which rate, and the schedule of the rates."""
 
+import math
+
 import pytest
 import torch
 from hydra.utils import instantiate
 from lab import composed
 from learning import RATES, SOURCE, load, same
-from torch.optim import AdamW, Muon
+from torch.optim import SGD, AdamW, Muon
+from torch.optim.lr_scheduler import LinearLR
+from transformers import get_cosine_schedule_with_warmup
 
+from experiments.recipe import schedule_of
 from lcx_lightning.models import EmbeddedModel
 from lcx_lightning.training.optimizer import MuonAdamW, adamw, parameter_groups
 from lcx_lightning.training.schedule import warmup_stable_decay
+
+COSINE = "lcx_lightning.training.schedule.warmup_cosine"
 
 
 def grads(model, step):
@@ -120,10 +127,48 @@ def test_a_schedule_that_does_not_fit_is_refused(warmup, decay):
         warmup_stable_decay(steps=10, warmup=warmup, decay=decay)
 
 
-@pytest.mark.parametrize("name", ["finetune", "papers"])
+def test_position_interpolation_warms_up_from_a_tenth_of_its_rate():
+    """As torch's own linear schedule, from 0.1 over 20 steps (arXiv:2306.15595, section 3.1)."""
+    optimizer = SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    expected, factor = LinearLR(optimizer, 0.1, total_iters=20), schedule_of(composed("training=papers").training)
+    for step in range(1000):
+        assert factor(step) == pytest.approx(expected.get_last_lr()[0])
+        optimizer.step()
+        expected.step()
+
+
+def test_the_cosine_of_clex_is_that_of_transformers():
+    recipe = composed("training=papers_clex").training
+    optimizer = SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    expected = get_cosine_schedule_with_warmup(optimizer, math.ceil(0.03 * recipe.steps), recipe.steps)
+    factor = schedule_of(recipe)
+    for step in range(recipe.steps):
+        assert factor(step) == pytest.approx(expected.get_last_lr()[0])
+        optimizer.step()
+        expected.step()
+
+
+def test_yarn_trains_as_position_interpolation_but_for_steps_and_the_start():
+    ours, pi = (composed(f"training={name}").training for name in ("papers_yarn", "papers"))
+    assert {key for key in ours if ours[key] != pi[key]} == {"steps", "schedule"}
+    factor = schedule_of(ours)
+    assert [factor(step) for step in (0, 9, 20, 399)] == pytest.approx([1 / 21, 10 / 21, 1, 1])
+
+
+@pytest.mark.parametrize(
+    ("schedule", "said"),
+    [({"warmup": 1, "decay": 0.0, "start": 1.5}, "from 0 to 1, got start=1.5")]
+    + [({"_target_": COSINE, "warmup_share": share}, "rises over a share of the run") for share in (-0.1, 1.1)],
+)
+def test_shares_beyond_0_and_1_are_refused(schedule, said):
+    with pytest.raises(ValueError, match=said):
+        schedule_of({"steps": 10, "schedule": schedule})
+
+
+@pytest.mark.parametrize("name", ["finetune", "papers", "papers_yarn"])
 def test_the_schedules_of_the_config_files_fit_their_steps(name):
     recipe = composed(f"training={name}").training
-    factor = warmup_stable_decay(steps=recipe.steps, **recipe.schedule)
+    factor = schedule_of(recipe)
     assert max(map(factor, range(recipe.steps))) == 1
     assert all(factor(step) > 0 for step in range(recipe.steps))
     assert instantiate(recipe.optimizer)

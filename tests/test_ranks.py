@@ -22,6 +22,7 @@ LINE = [
     ),
 ]
 TWO = ["trainer=fsdp", "trainer.accelerator=cpu", "trainer.precision=32-true", "trainer.devices=2"]
+TWO += ["trainer.strategy.shard_evaluation=true"]
 
 
 def started(root, *more):

@@ -4,7 +4,9 @@ import pytest
 import torch
 from lab import save_checkpoint
 from learning import load, same
-from sharded import STEPS, first_step, train, two_processes
+from sharded import LORA, STEPS, evaluated, first_step, read, train, two_processes
+
+from lcx_lightning.training.parts import learned
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
 
@@ -17,6 +19,7 @@ LINES = {
     "context": (("clex_lm_infinite", "adamw"), {"micro": 2, "context": 2}),
     "chunks": (("clex", "sgd"), {"steps": 1, "chunked": True, "recompute": True}),
     "muon": (("clex", "muon"), {}),
+    "lora": (("clex", "adamw"), {"lora": LORA, "recompute": True}),
     "bfloat16": (("clex", "adamw"), {"steps": 1, "precision": "bf16-mixed"}),
     "cut": (("clex", "muon"), {"stop": STOP}),
     "left": (("clex", "muon"), {"stop": STOP}),
@@ -43,15 +46,29 @@ def checkpoints(folder):
 
 
 @pytest.fixture(scope="module")
-def two(folder, checkpoints):
+def learnings(folder, checkpoints):
+    """Files of what models with adapters on these checkpoints may have learned."""
+    files = {}
+    for family, checkpoint in checkpoints.items():
+        torch.manual_seed(1)
+        files[family] = folder / f"{family}.pt"
+        state = learned(read(checkpoint, 1, LORA))
+        torch.save({name: x + 0.1 * torch.randn(x.shape) for name, x in state.items()}, files[family])
+    return files
+
+
+@pytest.fixture(scope="module")
+def two(folder, checkpoints, learnings):
     """What two processes made of every line, of those that two and one had cut, and of checkpoints."""
     goes_on = (asked(folder / "2", "cut")[0], {})
     from_one = (asked(folder / "1", "cut")[0], {})
     train(*from_one[0], stop=STOP)
     lines = [*(asked(folder / "2", line) for line in LINES), goes_on, from_one]
-    loads = [(first_step, (checkpoint, 2), {}) for checkpoint in checkpoints.values()]
-    answers = two_processes([*((train, *line) for line in lines), *loads], folder)
-    return dict(zip([*LINES, "2 to 2", "1 to 2", *checkpoints], answers, strict=True))
+    loads = [(first_step, (checkpoint, 2, lora), {}) for lora in (None, LORA) for checkpoint in checkpoints.values()]
+    reads = [(evaluated, (checkpoint, learnings[family], 2), {}) for family, checkpoint in checkpoints.items()]
+    answers = two_processes([*((train, *line) for line in lines), *loads, *reads], folder)
+    kinds = [f"{family}{kind}" for kind in ("", " lora", " evaluated") for family in checkpoints]
+    return dict(zip([*LINES, "2 to 2", "1 to 2", *kinds], answers, strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -98,11 +115,25 @@ def test_one_process_goes_on_from_the_checkpoint_of_two(alone, folder, two):
     torch.testing.assert_close(ours["losses"], alone["muon"]["losses"][STOP:], rtol=0, atol=1e-3)
 
 
+@pytest.mark.parametrize("lora", [None, LORA], ids=["", "lora"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_checkpoint_that_two_processes_read_in_parts_is_the_one_that_one_reads(checkpoints, two, family):
-    ours, expected = two[family], first_step(checkpoints[family], 1)
+def test_a_checkpoint_that_two_processes_read_in_parts_is_the_one_that_one_reads(checkpoints, two, family, lora):
+    ours, expected = two[f"{family} lora" if lora else family], first_step(checkpoints[family], 1, lora)
     assert not expected["unread"]
-    assert set(ours["unread"]) == {name for name in expected["gradients"] if ".method." not in name}
+    made_here = (".method.", ".lora_A.", ".lora_B.")
+    assert set(ours["unread"]) == {n for n in expected["gradients"] if not any(part in n for part in made_here)}
     assert same(ours["weights"], expected["weights"])
     for name, gradient in ours["gradients"].items():
-        torch.testing.assert_close(gradient, expected["gradients"][name], rtol=0, atol=1e-6, msg=name)
+        assert (gradient is None) == (expected["gradients"][name] is None)
+        if gradient is not None:
+            torch.testing.assert_close(gradient, expected["gradients"][name], rtol=0, atol=1e-6, msg=name)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_two_processes_that_share_a_model_evaluate_it_as_one_does(checkpoints, learnings, two, family):
+    ours, expected = two[f"{family} evaluated"], evaluated(checkpoints[family], learnings[family], 1)
+    for mine, other in zip(ours["losses"], expected["losses"], strict=True):
+        torch.testing.assert_close(mine, other, rtol=0, atol=1e-5)
+    assert torch.equal(ours["generated"], expected["generated"])
+    assert ours["here"] == pytest.approx(0.5, abs=0.02)
+    assert expected["here"] == 1

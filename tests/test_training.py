@@ -18,6 +18,7 @@ from lcx_lightning.data.tokens import ByteTokens
 from lcx_lightning.method import Method
 from lcx_lightning.training.checkpoint import WholeCheckpoints
 from lcx_lightning.training.fit import fit
+from lcx_lightning.training.loss import next_token_loss
 from lcx_lightning.training.module import LongContextModule, draw_seed
 from lcx_lightning.training.optimizer import MuonAdamW
 from lcx_lightning.training.progress import Progress
@@ -204,6 +205,18 @@ def test_the_method_learns_at_its_own_rate(data, tmp_path):
     still = train(data, tmp_path, name="clex", optimizer=partial(MuonAdamW, **RATES | {"method_lr": 0.0}), steps=3)
     assert same(still.model.base_model.method.state_dict(), load("clex").base_model.method.state_dict())
     assert not same(still.model.state_dict(), load("clex").state_dict())
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_layers_run_again_in_the_backward_pass_if_asked_also_of_a_model_that_was_read(recompute):
+    module = LongContextModule(
+        lambda: load("pi").eval(), optimizer=SGD, schedule=lambda step: 1.0, seed=0, recompute=recompute
+    )
+    module.configure_model()
+    calls = []
+    module.model.base_model.layers[0].mlp.register_forward_pre_hook(lambda *_: calls.append(1))
+    next_token_loss(module.model, torch.ones(1, 8, dtype=torch.int64)).backward()
+    assert len(calls) == 1 + recompute
 
 
 def test_draws_are_equal_for_equal_seed_and_step_and_differ_otherwise():

@@ -5,7 +5,6 @@ import tempfile
 from collections.abc import Callable
 
 from hydra import compose, initialize_config_module
-from omegaconf import OmegaConf
 
 from experiments import stages
 from experiments.arms import Arm
@@ -74,7 +73,7 @@ def run_stage(stage: str, arm: Arm, data: stages.LongContextData) -> None:
         return
     extended = stages.extend(arm, base, data, report, False)
     if stage == "evaluate":
-        model = stages.load_model(arm, base, OmegaConf.create(arm.config["method"]), extended).eval()
+        model = stages.model_to_evaluate(arm, base, extended)
         stages.evaluate(arm, model, data, report)
 
 

@@ -35,8 +35,18 @@ def forward_flops(model: "PreTrainedModel", pattern: Pattern, tokens: int) -> in
     return 2 * matrix_parameters(model) * tokens + 4 * config.num_attention_heads * head_dim * attended
 
 
-def matrix_parameters(model: "PreTrainedModel") -> int:
-    """Return the parameters that every token is multiplied by: no look-up of embeddings, of experts the chosen ones."""
+def step_flops(model: "PreTrainedModel", pattern: Pattern, tokens: int) -> int:
+    """Return the FLOPs of a step of training on a text, as `forward_flops`: frozen matrices have no gradient."""
+    return STEP * forward_flops(model, pattern, tokens) - 2 * tokens * matrix_parameters(model, frozen=True)
+
+
+def matrix_parameters(model: "PreTrainedModel", *, frozen: bool = False) -> int:
+    """Return the parameters that every token is multiplied by: no look-up of embeddings, of experts the chosen ones.
+
+    Args:
+        model: Of any kind.
+        frozen: Whether to count only those that do not learn.
+    """
     ends = (model.get_input_embeddings(), model.get_output_embeddings())
     look_up, head = (None if module is None else module.weight for module in ends)
     config = model.config
@@ -45,6 +55,8 @@ def matrix_parameters(model: "PreTrainedModel") -> int:
     total = 0
     for name, parameter in model.named_parameters():
         if ".method." in name or parameter.ndim < 2 or (parameter is look_up and parameter is not head):
+            continue
+        if frozen and parameter.requires_grad:
             continue
         total += round(parameter.numel() * (share if parameter.ndim == 3 else 1.0))
     return total

@@ -1,6 +1,6 @@
 """LongContextModule: a Hugging Face model with a method attached, under Lightning's Trainer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import lightning as L
@@ -8,13 +8,14 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from lcx_lightning.context_parallel import split_texts
 from lcx_lightning.training.loss import next_token_loss
+from lcx_lightning.training.parts import frozen
 from lcx_lightning.training.sharding import shard
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class LongContextModule(L.LightningModule):
         """Load the model, and divide it if there is a mesh of processes, unless a fit before has done so."""
         if self.model is not None:
             return
-        self.model = self._load()
+        self.model = _to_train(self._load())
         if self._recompute:  # renamed in transformers 5.18
             enable = getattr(self.model, "activation_checkpointing_enable", self.model.gradient_checkpointing_enable)
             enable({"use_reentrant": False})
@@ -82,6 +83,17 @@ class LongContextModule(L.LightningModule):
         ids = batch["input_ids"]
         self.log("validation/loss", next_token_loss(self.model, ids), batch_size=len(ids), sync_dist=True)
 
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Return what a checkpoint needs: frozen weights are loaded with the model."""
+        known = frozen(self)
+        return {name: x for name, x in super().state_dict(*args, **kwargs).items() if name not in known}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Load what `state_dict` returned; frozen weights stay."""
+        known = frozen(self)
+        kept = {name: x for name, x in super().state_dict().items() if name in known}
+        return super().load_state_dict(kept | dict(state_dict), strict, assign)
+
     def placement(self, step: int, length: int) -> tuple[int, float | None]:
         """Return the draw of an optimizer step, and the factor that it gives rows of `length`, or None."""
         assert self.model is not None
@@ -99,6 +111,18 @@ class LongContextModule(L.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": LambdaLR(optimizer, self._schedule), "interval": "step"},
         }
+
+
+def _to_train(model: "PreTrainedModel") -> "PreTrainedModel":
+    """Return the model in training mode, without which it recomputes nothing; its dropout, if it has any, stays off.
+
+    What dropout draws would hang on how many processes train, and be others after an interruption.
+    """
+    model.train()
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.eval()
+    return model
 
 
 def draw_seed(seed: int, step: int) -> int:

@@ -1,9 +1,10 @@
-"""States whose tensors are divided among processes: made whole, and taken apart again."""
+"""States of models and optimizers: divided among processes, made whole, and without what training leaves alone."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 from torch.utils._pytree import tree_map
@@ -45,3 +46,26 @@ def load_parts(optimizer: Optimizer, state_dict: dict[str, Any]) -> dict[str, An
         for index, moments in state_dict["state"].items()
     }
     return state_dict | {"state": state}
+
+
+def frozen(model: nn.Module) -> set[str]:
+    """Return the names of the weights that training leaves as they are; those of the method are none of them."""
+    named = model.named_parameters(remove_duplicate=False)
+    return {name for name, parameter in named if not parameter.requires_grad and ".method." not in name}
+
+
+def learned(model: nn.Module) -> dict[str, Any]:
+    """Return the state of a model without its frozen weights: those are the base's, which is kept already."""
+    known = frozen(model)
+    return {name: x for name, x in model.state_dict().items() if name not in known}
+
+
+def load_learned(model: nn.Module, saved: Mapping[str, Tensor]) -> None:
+    """Give a model what another one like it has learned; in parts, if it is divided.
+
+    Raises:
+        RuntimeError: If that is not what this model learns.
+    """
+    held = model.state_dict()
+    kept = {name: held[name] for name in frozen(model)}
+    model.load_state_dict(kept | {name: part_of(x, held.get(name)) for name, x in saved.items()})

@@ -9,7 +9,7 @@ from typing import Any
 import lightning as L
 import torch
 
-from lcx_lightning.training.flops import STEP, forward_flops
+from lcx_lightning.training.flops import step_flops
 from lcx_lightning.training.module import LongContextModule
 
 Report = Callable[[int, int, str], None]  # steps done, steps in all, a few words
@@ -108,7 +108,7 @@ class Progress(L.Callback):
     def _get_to_know(self, trainer: L.Trainer) -> None:
         assert isinstance(trainer.lightning_module, LongContextModule)
         model: Any = trainer.lightning_module.model
-        self._flops = STEP * self._rows * forward_flops(model, model.base_model.method.pattern, self._length)
+        self._flops = self._rows * step_flops(model, model.base_model.method.pattern, self._length)
         self._peak = self._peak_of(trainer.strategy.root_device)
 
     def _rates(self, trainer: L.Trainer, steps_per_second: float) -> dict[str, float]:

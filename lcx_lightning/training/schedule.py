@@ -1,28 +1,58 @@
-"""The learning-rate schedule: linear warm-up, constant, linear decay to zero (arXiv:2410.05192)."""
+"""Learning-rate schedules: warm-up, then constant and a linear decay to zero (arXiv:2410.05192), or a cosine."""
 
+import math
 from collections.abc import Callable
 
 
-def warmup_stable_decay(*, steps: int, warmup: int, decay: float) -> Callable[[int], float]:
+def warmup_stable_decay(*, steps: int, warmup: int, decay: float, start: float | None = None) -> Callable[[int], float]:
     """Return the factor of the learning rate by optimizer step.
 
     Args:
         steps: Optimizer steps of the run.
-        warmup: Steps of the rise from 0.
+        warmup: Steps of the linear rise.
         decay: Share of the run, at its end, over which the factor falls to 0. 0 keeps it constant.
+        start: Factor of the first step. None: 1 / (warmup + 1), so that the step before it would have had 0.
 
     Raises:
-        ValueError: If not 0 <= decay <= 1, or warm-up and decay do not fit into the run.
+        ValueError: If not 0 <= decay <= 1 and 0 <= start <= 1, or warm-up and decay do not fit into the run.
     """
     falling = round(decay * steps)
     if not 0 <= decay <= 1 or warmup < 0 or warmup + falling > steps:
         raise ValueError(
             f"A schedule of {steps} steps has room for warm-up and decay within it, got {warmup=} steps and {decay=}."
         )
+    if start is not None and not 0 <= start <= 1:
+        raise ValueError(f"A schedule starts at a share of the learning rate from 0 to 1, got {start=}.")
 
     def factor(step: int) -> float:
         rise = (step + 1) / (warmup + 1)
+        if start is not None and step < warmup:
+            rise = start + (1 - start) * step / warmup
         fall = (steps - step) / (falling + 1)
         return max(0.0, min(1.0, rise, fall))
+
+    return factor
+
+
+def warmup_cosine(*, steps: int, warmup_share: float) -> Callable[[int], float]:
+    """Return the factor of the learning rate by optimizer step: a linear rise from 0, then half a cosine down to 0.
+
+    That is the cosine schedule of transformers, with which CLEX is trained: its first step has the factor 0.
+
+    Args:
+        steps: Optimizer steps of the run.
+        warmup_share: Share of them in the rise, rounded up to whole steps.
+
+    Raises:
+        ValueError: If not 0 <= warmup_share <= 1.
+    """
+    if not 0 <= warmup_share <= 1:
+        raise ValueError(f"A schedule rises over a share of the run from 0 to 1, got {warmup_share=}.")
+    warmup = math.ceil(warmup_share * steps)
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return step / warmup
+        return (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, steps - warmup)))) / 2
 
     return factor

@@ -25,14 +25,15 @@ class Sharded(ModelParallelStrategy):
 
     Args:
         context: Processes that share every row, for texts beyond the memory of one device (`context_parallel`).
+        shard_evaluation: Whether a model that is evaluated after training is divided too (`shard_layers`).
 
     Raises:
         ValueError: In `setup_environment`, if the processes cannot be shared out so.
     """
 
-    def __init__(self, context: int = 1) -> None:
+    def __init__(self, context: int = 1, shard_evaluation: bool = False) -> None:
         super().__init__(tensor_parallel_size=context, save_distributed_checkpoint=False)
-        self.context = context
+        self.context, self.shard_evaluation = context, shard_evaluation
 
     @property
     def lightning_restore_optimizer(self) -> bool:
@@ -88,3 +89,19 @@ def shard(model: "PreTrainedModel", mesh: DeviceMesh) -> None:
         fully_shard(module, mesh=mesh)
     take_parts(model, mesh)
     divided_loss(model)
+
+
+def shard_layers(model: "PreTrainedModel", mesh: DeviceMesh) -> None:
+    """Divide the layers of a model that is evaluated among the processes of a mesh, each gathered while it computes.
+
+    Embeddings, head and method stay whole, so that an evaluation may ask for hidden states, logits, caches and
+    generations as of any model. Every process must make the same passes at the same time.
+    """
+    divided = [
+        fully_shard(layer, mesh=mesh, reshard_after_forward=True)
+        for layer in model.base_model.get_submodule("layers").children()
+    ]
+    take_parts(model, mesh)
+    for layer in divided:  # what is gathered into is made now: made in inference mode, it could not be used outside
+        layer.unshard()
+        layer.reshard()
