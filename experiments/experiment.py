@@ -2,6 +2,7 @@
 
 import os
 import shlex
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,11 +42,11 @@ def run_experiment(config: DictConfig, command_line: list[str]) -> int:
             return 0
         folder = claim(config, command, arms)
         _refuse_equals(arms)
+        jobs = plan(arms)
     except (ValueError, OSError, HydraException, OmegaConfBaseException) as error:
         error = error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
         console.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         return 2
-    jobs = plan(arms)
     try:
         run_jobs(jobs, config.jobs, console)
     except KeyboardInterrupt:
@@ -53,13 +54,12 @@ def run_experiment(config: DictConfig, command_line: list[str]) -> int:
     if any(job.state == "interrupted" for job in jobs):
         return _interrupted(jobs, command, console, preemption.EXIT_CODE)
     failed = [job for job in jobs if job.state == "failed"]
+    written = _write_down(failed, folder, console)
     for job in failed:
-        if not job.only_base and read_run(job.arm).get("state") != "failed":  # it never began, or was killed
-            write_run(job.arm, "failed", reason=job.error.splitlines()[0], traceback=job.error)
-    for path in report(folder, console):
-        console.print(escape(str(path)), highlight=False, soft_wrap=True)
-    for job in failed:
-        console.print(f"[red]failed:[/] {escape(f'{job.name}: {job.error}')}", highlight=False, soft_wrap=True)
+        said = job.error.split("\nTraceback ")[0]  # run.json has the rest
+        console.print(f"[red]failed:[/] {escape(f'{job.name}: {said}')}", highlight=False, soft_wrap=True)
+    if not written:
+        return 1
     _tell_skipped(arms, console)
     again = "to repeat over seeds, add seeds=3" if config.seeds == 1 else "to see it again"
     again = "to try what failed again" if failed else again
@@ -67,11 +67,26 @@ def run_experiment(config: DictConfig, command_line: list[str]) -> int:
     return 1 if failed else 0
 
 
+def _write_down(failed: list[Job], folder: Path, console: Console) -> bool:
+    """Write what failed into run.json, and the report, and return whether that could be done; say why not."""
+    try:
+        for job in failed:
+            if not job.only_base and read_run(job.arm).get("state") != "failed":  # it never began, or was killed
+                write_run(job.arm, "failed", reason=job.error.split("\nTraceback ")[0], traceback=job.error)
+        for path in report(folder, console):
+            console.print(escape(str(path)), highlight=False, soft_wrap=True)
+    except (OSError, ValueError) as error:  # a full disk, a file of records that was damaged
+        console.print(f"[red]error:[/] no report was made: {escape(str(error))}", highlight=False, soft_wrap=True)
+        return False
+    return True
+
+
 def _interrupted(jobs: list[Job], command: str, console: Console, code: int) -> int:
     """Write down which arms were cut short, say how to go on, and return the exit code."""
     for job in jobs:
         if job.state == "interrupted" and not job.only_base:
-            write_run(job.arm, "interrupted")
+            with suppress(OSError):  # of a full disk: a run that goes on says so anew
+                write_run(job.arm, "interrupted")
     console.print(f"interrupted; nothing is lost. To go on: {escape(command)}", highlight=False, soft_wrap=True)
     return code
 

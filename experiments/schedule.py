@@ -45,20 +45,18 @@ def run_jobs(jobs: list[Job], at_once: int, console: Console) -> None:
 
     A job that fails stops those that need it, no others. When the machine is asked for back, running jobs save and end.
     """
-    preemption.listen()
     context = multiprocessing.get_context("forkserver")
-    events, given_back = context.Queue(), False
+    events = context.Queue()
     with _display(console) as display:
         whole = display.add_task("[bold]all", total=len(jobs), words="")
         try:
             while any(job.state in ("waiting", "running") for job in jobs):
+                if preemption.asked():  # again and again: a process that has just started does not listen yet
+                    _give_back(jobs)
                 _start_ready(jobs, at_once, context, events, display)
                 _drain(jobs, events, display)
                 _collect(jobs, events, display)
                 display.update(whole, completed=sum(job.state in ("finished", "failed") for job in jobs))
-                if preemption.asked() and not given_back:
-                    _give_back(jobs)
-                    given_back = True
         finally:
             for job in jobs:
                 if _end(job):

@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import traceback
+from contextlib import suppress
 from multiprocessing.connection import wait
 from multiprocessing.queues import Queue
 from typing import Any
@@ -49,11 +50,13 @@ def work(
     except preemption.PreemptedError as error:
         raise SystemExit(preemption.EXIT_CODE) from error
     except BaseException as error:
-        if not only_base and place["WORLD_SIZE"] == "1":
-            write_run(arm, "failed", reason=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
-        report("failed", 0, 1, f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
+        said, where = f"{type(error).__name__}: {error}", traceback.format_exc()
+        report("failed", 0, 1, f"{said}\n{where}")
         events.close()
         events.join_thread()
+        if not only_base and place["WORLD_SIZE"] == "1":
+            with suppress(OSError):  # the disk may be what has failed
+                write_run(arm, "failed", reason=said, traceback=where)
         raise SystemExit(1) from error
 
 
