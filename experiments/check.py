@@ -1,5 +1,6 @@
 """What must hold before anything is trained: settings that can run, and training that can begin and end."""
 
+import os
 from typing import Any
 
 from hydra.utils import instantiate
@@ -42,8 +43,13 @@ def check_settings(config: DictConfig) -> None:
 
 
 def check_trainer(trainer: dict[str, Any]) -> None:
-    """Raise a ValueError if this machine has not what the trainer needs."""
-    process_count(trainer)
+    """Raise a ValueError if this machine has not what the trainer needs: on a CPU, a core for each process."""
+    processes, cores = process_count(trainer), os.cpu_count() or 1
+    if trainer["accelerator"] == "cpu" and processes > cores:  # they would only wait for each other
+        raise ValueError(
+            f"trainer.devices={processes} processes need as many cores, and this machine has {cores}: take "
+            f"trainer.devices={cores} or fewer. What a run computes does not depend on it."
+        )
     try:
         bare_trainer(trainer)
     except MisconfigurationException as error:

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,9 +85,9 @@ def _run(
         if nodes is not None:
             nodes.gather(line)
             launch = Together(launch, nodes)
+        jobs = plan(arms)
     except BAD_INPUT as error:
         return _refused(error, console)
-    jobs = plan(arms)
     try:
         run_jobs(jobs, launch, console)
     except KeyboardInterrupt:
@@ -94,18 +95,31 @@ def _run(
     if any(job.state == "interrupted" for job in jobs):
         return _interrupted(jobs, command, console, preemption.EXIT_CODE)
     failed = [job for job in jobs if job.state == "failed"]
+    written = _write_down(failed, folder, console)
     for job in failed:
-        if not job.only_base and read_run(job.arm).get("state") != "failed":  # it never began, or was killed
-            write_run(job.arm, "failed", reason=job.error.splitlines()[0], traceback=job.error)
-    for path in report(folder, console):
-        console.print(escape(str(path)), highlight=False, soft_wrap=True)
-    for job in failed:
-        console.print(f"[red]failed:[/] {escape(f'{job.name}: {job.error}')}", highlight=False, soft_wrap=True)
+        said = job.error.split("\nTraceback ")[0]  # run.json has the rest
+        console.print(f"[red]failed:[/] {escape(f'{job.name}: {said}')}", highlight=False, soft_wrap=True)
+    if not written:
+        return 1
     _tell_skipped(arms, console)
     again = "to repeat over seeds, add seeds=3" if config.seeds == 1 else "to see it again"
     again = "to try what failed again" if failed else again
     console.print(escape(f"{command}   # {again}"), highlight=False, soft_wrap=True)
     return 1 if failed else 0
+
+
+def _write_down(failed: list[Job], folder: Path, console: Console) -> bool:
+    """Write what failed into run.json, and the report, and return whether that could be done; say why not."""
+    try:
+        for job in failed:
+            if not job.only_base and read_run(job.arm).get("state") != "failed":  # it never began, or was killed
+                write_run(job.arm, "failed", reason=job.error.split("\nTraceback ")[0], traceback=job.error)
+        for path in report(folder, console):
+            console.print(escape(str(path)), highlight=False, soft_wrap=True)
+    except (OSError, ValueError) as error:  # a full disk, a file of records that was damaged
+        console.print(f"[red]error:[/] no report was made: {escape(str(error))}", highlight=False, soft_wrap=True)
+        return False
+    return True
 
 
 def _run_along(config: DictConfig, line: list[str], launch: Here, nodes: Nodes, console: "Console") -> int:
@@ -132,7 +146,8 @@ def _interrupted(jobs: list[Job], command: str, console: Console, code: int) -> 
     """Write down which arms were cut short, say how to go on, and return the exit code."""
     for job in jobs:
         if job.state == "interrupted" and not job.only_base:
-            write_run(job.arm, "interrupted")
+            with suppress(OSError):  # of a full disk: a run that goes on says so anew
+                write_run(job.arm, "interrupted")
     console.print(f"interrupted; nothing is lost. To go on: {escape(command)}", highlight=False, soft_wrap=True)
     return code
 

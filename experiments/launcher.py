@@ -9,7 +9,11 @@ from lcx_lightning.training import preemption
 
 
 def start_launcher() -> None:
-    """Start it, and return at once."""
+    """Start it, and return at once.
+
+    The signals of preemption, which may reach every process of a group, do not end it: through it the runner knows the
+    jobs that it has forked, which save and end when they hear of it.
+    """
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # threads that spin for long are tenfold slower on a busy machine
     multiprocessing.set_forkserver_preload(["experiments.worker"])
     resource_tracker.ensure_running()

@@ -15,7 +15,9 @@ from lcx_lightning.configs import methods
 def main(config: DictConfig) -> None:
     """Compose, run what is not done, report. Exit code 1 if an arm failed, 2 on bad input, 130 when interrupted."""
     from experiments.launcher import start_launcher
+    from lcx_lightning.training import preemption
 
+    preemption.listen()
     start_launcher()  # imports what the arms need while this process imports what it needs
     from experiments.experiment import run_experiment  # heavy: not for --help
     from experiments.quiet import quieten

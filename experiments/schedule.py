@@ -75,7 +75,6 @@ def run_jobs(jobs: list[Job], launch: Launch, console: Console) -> None:
 
     A job that fails stops those that need it, no others. When the machine is asked for back, running jobs save and end.
     """
-    preemption.listen()
     given_back = False
     with _display(console) as display:
         whole = display.add_task("[bold]all", total=len(jobs), words="")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock
+from filelock import AcquireReturnProxy, FileLock, Timeout
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch.distributed.device_mesh import init_device_mesh
@@ -22,6 +22,7 @@ from experiments import ranks
 from experiments.arms import Arm
 from experiments.hardware import peak_flops
 from experiments.recipe import schedule_of
+from experiments.seal import check_seal, keeping, seal
 from lcx_lightning.adapters import add_adapters
 from lcx_lightning.attachment import attach, detach
 from lcx_lightning.attention.rope import AUTO
@@ -34,6 +35,8 @@ from lcx_lightning.fingerprint import digest, fingerprint
 from lcx_lightning.method import Method
 from lcx_lightning.models import rope_spec
 from lcx_lightning.results import records
+from lcx_lightning.training import preemption
+from lcx_lightning.training.checkpoint import Owner
 from lcx_lightning.training.fit import Outcome, fit
 from lcx_lightning.training.module import LongContextModule
 from lcx_lightning.training.parts import learned, load_learned, whole
@@ -50,13 +53,16 @@ def base(arm: Arm, data: LongContextData, report: Report) -> Path | None:
 
     def make(work: Path) -> None:
         load = partial(load_model, arm, None, read_method("pretrained"))
-        outcome = _train(arm, arm.config["model"]["recipe"], load, data, work, partial(report, "base"), False)
+        recipe, owner = arm.config["model"]["recipe"], Owner(work, arm.base_key, f"the base, seed {arm.seed}")
+        outcome = _train(arm, recipe, owner, load, data, partial(report, "base"), False)
         weights = whole(outcome.model.state_dict())
         if ranks.rank() == 0:
             model = load()
             model.load_state_dict(weights)
-            detach(model).save_pretrained(work / "out")
-            _describe(work / "out", outcome)
+            detach(model)
+            with keeping(work):
+                model.save_pretrained(work / "out")
+                _describe(work / "out", arm.base_key, outcome)
 
     return _once(arm.cache("base", arm.base_key), make)
 
@@ -66,18 +72,22 @@ def extend(arm: Arm, base_folder: Path | None, data: LongContextData, report: Re
     if arm.extend_key is None:
         return None
 
+    key = arm.extend_key
+
     def make(work: Path) -> None:
         method, attention = OmegaConf.create(arm.config["method"]), arm.config["attention"]
-        lora = arm.config["training"].get("lora")
-        load = partial(load_model, arm, base_folder, method, attention=attention, together=ranks.ranks(), lora=lora)
-        outcome = _train(arm, arm.config["training"], load, data, work, partial(report, "extend"), logger)
+        recipe, owner = arm.config["training"], Owner(work, key, f"{arm.name}, seed {arm.seed}")
+        more = {"attention": attention, "together": ranks.ranks(), "lora": recipe.get("lora")}
+        load = partial(load_model, arm, base_folder, method, **more)
+        outcome = _train(arm, recipe, owner, load, data, partial(report, "extend"), logger)
         weights = whole(learned(outcome.model))  # of adapters and the method alone, if the base is frozen
         if ranks.rank() == 0:
-            (work / "out").mkdir(exist_ok=True)
-            torch.save(weights, work / "out" / "model.pt")
-            _describe(work / "out", outcome)
+            with keeping(work):
+                (work / "out").mkdir(exist_ok=True)
+                torch.save(weights, work / "out" / "model.pt")
+                _describe(work / "out", key, outcome)
 
-    return _once(arm.cache("extend", arm.extend_key), make)
+    return _once(arm.cache("extend", key), make)
 
 
 def evaluate(arm: Arm, model: PreTrainedModel, data: LongContextData, report: Report) -> float:
@@ -178,9 +188,9 @@ def trained_parameters(folder: Path | None) -> int | None:
 def _train(
     arm: Arm,
     recipe: dict[str, Any],
+    owner: Owner,
     load: Callable[[], PreTrainedModel],
     data: LongContextData,
-    work: Path,
     report: Callable[[int, int, str], None],
     logger: Any,
 ) -> Outcome:
@@ -205,14 +215,14 @@ def _train(
         instantiate(arm.config["trainer"]),
         max_steps=steps,
         gradient_clip_val=recipe["clip"],
-        default_root_dir=work,
+        default_root_dir=owner.folder,
     )
     progress = Progress(report, rows=recipe["rows"], length=length, peak=peak_flops)
     return fit(
         module,
         batches,
         trainer,
-        folder=work,
+        owner=owner,
         checkpoint_seconds=arm.config["checkpoint_seconds"],
         progress=progress,
         skip_nonfinite=arm.config["nonfinite"] == "skip",
@@ -223,12 +233,16 @@ def _train(
 def _once(folder: Path, make: Callable[[Path], None]) -> Path:
     """Return `folder`, made whole or not at all; of several runs one makes it and the others wait.
 
-    All processes of an arm take part in making it: the first decides whether, and puts it in its place.
+    All processes of an arm take part in making it: the first decides whether, and puts it in its place. One that was
+    made before is checked.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     first = ranks.rank() == 0
-    with FileLock(folder.with_suffix(".lock")) if first else nullcontext():
-        if not ranks.told(folder.exists()):
+    with _locked(folder.with_suffix(".lock")) if first else nullcontext():
+        there = folder.exists()
+        if there and first:
+            check_seal(folder, folder.name)
+        if not ranks.told(there):
             work = folder.with_suffix(".work")
             work.mkdir(exist_ok=True)
             make(work)
@@ -239,14 +253,24 @@ def _once(folder: Path, make: Callable[[Path], None]) -> Path:
     return folder
 
 
-def _describe(folder: Path, outcome: Outcome) -> None:
+def _locked(path: Path) -> AcquireReturnProxy:
+    """Return a lock that is held; `PreemptedError` if the machine is asked for back while another run holds it."""
+    while True:
+        try:
+            return FileLock(path).acquire(timeout=1)
+        except Timeout as error:
+            if preemption.asked():
+                raise preemption.PreemptedError("preempted while another run makes this stage") from error
+
+
+def _describe(folder: Path, key: str, outcome: Outcome) -> None:
     told = {
         "seconds": outcome.seconds,
         "validation_loss": outcome.validation_loss,
         "throughput": outcome.throughput,
         "trained_parameters": sum(p.numel() for p in outcome.model.parameters() if p.requires_grad),
     }
-    records.write_json(folder / "stage.json", told)
+    seal(folder, key, **told)
 
 
 def _identity(row: dict[str, Any]) -> tuple:

@@ -6,6 +6,7 @@ import signal
 import threading
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import wait
 from multiprocessing.queues import Queue
 from typing import Any
@@ -62,9 +63,11 @@ def run_job(arm: Arm, only_base: bool, threads: int, tell: Tell, place: Place, l
     except preemption.PreemptedError as error:
         raise SystemExit(preemption.EXIT_CODE) from error
     except BaseException as error:
+        said, where = f"{type(error).__name__}: {error}", traceback.format_exc()
+        tell("failed", 0, 1, f"{said}\n{where}")
         if not only_base and place.ranks == 1:
-            write_run(arm, "failed", reason=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
-        tell("failed", 0, 1, f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
+            with suppress(OSError):  # the disk may be what has failed
+                write_run(arm, "failed", reason=said, traceback=where)
         raise SystemExit(1) from error
 
 

@@ -14,8 +14,11 @@ import torch.distributed as dist
 from books import CORPUS_ONLY, Books
 from learning import RATES, load
 from torch.distributed.device_mesh import init_device_mesh
-from torch.optim import SGD, AdamW
+from torch.distributed.tensor import DTensor
+from torch.nn.utils import get_total_norm
+from torch.optim import SGD
 
+from experiments.ranks import gathered
 from lcx_lightning import head
 from lcx_lightning.adapters import add_adapters
 from lcx_lightning.attachment import attach
@@ -25,10 +28,11 @@ from lcx_lightning.data.source import LongContextData
 from lcx_lightning.data.tokens import ByteTokens
 from lcx_lightning.evaluation.nll import token_nll
 from lcx_lightning.models import HubModel
+from lcx_lightning.training.checkpoint import Owner
 from lcx_lightning.training.fit import fit
 from lcx_lightning.training.loss import next_token_loss
 from lcx_lightning.training.module import LongContextModule
-from lcx_lightning.training.optimizer import MuonAdamW
+from lcx_lightning.training.optimizer import MuonAdamW, adamw
 from lcx_lightning.training.parts import load_learned, whole
 from lcx_lightning.training.progress import Progress
 from lcx_lightning.training.schedule import warmup_stable_decay
@@ -36,10 +40,11 @@ from lcx_lightning.training.sharding import Sharded, shard, shard_layers
 
 STEPS, ROWS, LENGTH = 4, 4, 64
 LORA = {"rank": 2, "alpha": 4, "targets": "linear", "in_full": ["embeddings", "norms"]}
-TIMEOUT = 240  # seconds, of all trainings of one launch
+TIMEOUT = 3600  # seconds: only a deadlock takes so long, however busy the machine is
+CLIP = 1.0
 OPTIMIZERS = {
     "sgd": lambda model: SGD(model.parameters(), lr=1.0),
-    "adamw": lambda model: AdamW(model.parameters(), lr=0.003),
+    "adamw": partial(adamw, lr=0.003, method_lr=0.003, betas=(0.9, 0.999), weight_decay=0.01),
     "muon": partial(MuonAdamW, **RATES),
 }
 
@@ -49,22 +54,37 @@ class StoppedError(Exception):
 
 
 class Watched(LongContextModule):
-    """A module that notes its losses and frequencies, and may stop before a step."""
+    """A module that notes its batches, losses, gradient norms and frequencies, and may stop before a step."""
 
     stop = None
 
     def configure_model(self):
         super().configure_model()
-        self.losses, self.frequencies = [], []
+        self.batches, self.losses, self.norms, self.frequencies = [], [], [], []
         scaling = self.model.base_model.method.scaling
         scaling.register_forward_hook(lambda module, given, out: self.frequencies.append((given[0], out.detach())))
 
     def training_step(self, batch, batch_idx):
         if self.global_step == self.stop:
             raise StoppedError
+        self.batches.append(batch["input_ids"])
         loss = super().training_step(batch, batch_idx)
         self.losses.append(loss.detach())
         return loss
+
+    def on_before_optimizer_step(self, optimizer):
+        self.norms.append(float(full(get_total_norm([p.grad for p in self.parameters() if p.grad is not None]))))
+
+
+def full(x):
+    return x.full_tensor() if isinstance(x, DTensor) else x
+
+
+def global_batches(held, micro):
+    """Return the batch of every step, made of the micro-batches of it that every rank had."""
+    steps = range(0, len(held[0]), micro)
+    shares = ([own[step + part] for part in range(micro) for own in held] for step in steps)
+    return [torch.stack(pieces, dim=1).flatten(0, 1) for pieces in shares]
 
 
 def documents():
@@ -91,7 +111,7 @@ def train(
     context=1,
     lora=None,
 ):
-    """Train and return losses, frequencies and weights; stop before a step, a checkpoint at every one, for None."""
+    """Train and return what was noted, and the weights if no step was stopped at; a checkpoint at every step."""
     ranks = int(os.environ.get("WORLD_SIZE", "1")) if "LOCAL_RANK" in os.environ else 1
     torch.manual_seed(0)
     head.LOGITS = 7 * 257 if chunked else 2**25
@@ -113,20 +133,24 @@ def train(
         accumulate_grad_batches=micro,
         precision=precision,
         max_steps=steps,
-        gradient_clip_val=1.0,
+        gradient_clip_val=CLIP,
         default_root_dir=folder,
     )
     progress = Progress(lambda *told: None, rows=ROWS, length=LENGTH, peak=lambda device: None)
-    settings = {"folder": folder, "checkpoint_seconds": 1e-6, "progress": progress, "skip_nonfinite": False}
+    settings = {"owner": Owner(folder, name, name), "checkpoint_seconds": 1e-6, "progress": progress}
     try:
-        outcome = fit(module, batches, trainer, **settings, logger=False)
+        outcome = fit(module, batches, trainer, **settings, skip_nonfinite=False, logger=False)
     except StoppedError:
-        return None
+        return {"batches": global_batches(gathered(module.batches), micro)}
     losses = torch.stack(module.losses).reshape(-1, micro).mean(dim=1)
     if ranks > 1:
         dist.all_reduce(losses, op=dist.ReduceOp.SUM)
     weights = whole(outcome.model.state_dict())
+    learned = {name: full(p.detach()) for name, p in module.model.base_model.method.named_parameters()}
     return {
+        "batches": global_batches(gathered(module.batches)[:: context if ranks > 1 else 1], micro),
+        "norms": module.norms,
+        "held": gathered((learned, module.frequencies)),
         "losses": losses / ranks,
         "validation": outcome.validation_loss,
         "weights": weights,
@@ -180,9 +204,10 @@ def two_processes(jobs, folder):
     started = [context.Process(target=_do_all, args=(rank, place, jobs, answers)) for rank in range(2)]
     for process in started:
         process.start()
-    wait([process.sentinel for process in started], timeout=TIMEOUT)  # the first that ends may leave the other waiting
+    wait([process.sentinel for process in started], timeout=TIMEOUT)
+    broken = any(process.exitcode for process in started)  # the other would wait for it
     for process in started:
-        process.join(timeout=30)
+        process.join(timeout=0 if broken else TIMEOUT)
         process.kill()
         process.join()
     assert [process.exitcode for process in started] == [0, 0]

@@ -10,6 +10,7 @@ from lab import TINY, TRAINING, folders, launch, save_checkpoint, save_documents
 
 from lcx_lightning.configs import methods
 from lcx_lightning.results import records
+from lcx_lightning.training import preemption
 
 
 def test_a_refusal_is_the_exit_code_of_the_process(tmp_path):
@@ -28,6 +29,7 @@ def refuse(tmp_path, monkeypatch, capfd):
         if "model=hub" in line:
             line = [word for word in line if not word.startswith(("model.source.architecture", "model.recipe"))]
         monkeypatch.setattr(sys, "argv", ["experiments.run", *line])
+        monkeypatch.setattr(preemption, "listen", lambda: None)  # pytest's own process
         try:
             with pytest.raises(SystemExit) as stop:
                 runpy.run_module("experiments.run", run_name="__main__")
@@ -175,6 +177,7 @@ def test_settings_that_cannot_run_are_refused_before_anything_is_trained(refuse,
     ("given", "needed"),
     [
         ([], "add trainer.devices=VALUE"),
+        (["trainer.devices=4096", "model.recipe.rows=4096"], "4096 processes need as many cores"),
         (["trainer.devices=0"], "trainer.devices must be a number of devices, 1 or more, got 0"),
         (["trainer.devices=auto"], "trainer.devices must be a number of devices, 1 or more, got 'auto'"),
         (["trainer.devices=4"], "2 rows were given to 4 ranks with 1 micro-batches each"),

@@ -1,17 +1,17 @@
-"""A run that is killed while it trains its base, extends and evaluates ends with the records of an undisturbed one."""
+"""A run that is stopped while it trains its base, extends and evaluates ends with the records of an undisturbed one."""
 
-import os
+import random
 import signal
-import subprocess
 
 import pytest
-from lab import ROOT, SIZES, command, environment, folders, launch, numbers, runs
+from lab import SIZES, folders, launch, numbers, runs
+from stopped import await_, await_checkpoints, end, freeze_in_checkpoint, rows, start
 
 LINE = [
     *("method=clex_blocks", "training=finetune", "factor=8", "train_factor=2"),
     *(f"model.source.architecture.{name}={size}" for name, size in SIZES.items()),
-    *("model.recipe.steps=300", "model.recipe.rows=2", "model.recipe.validation_steps=1"),
-    *("training.steps=150", "training.rows=2", "training.validation_steps=1", "checkpoint_seconds=0.05"),
+    *("model.recipe.steps=150", "model.recipe.rows=2", "model.recipe.validation_steps=1"),
+    *("training.steps=60", "training.rows=2", "training.validation_steps=1"),
     *(
         "evaluation.growing_context.last=16",
         "evaluation.growing_context.windows=16",
@@ -19,21 +19,7 @@ LINE = [
         "evaluation.growing_context.batch_tokens=64",
     ),
 ]
-
-
-def kill_once(root, there):
-    """Run the command in `root`, kill all its processes as soon as `there()` holds, and return its exit code."""
-    line = command(*LINE, *folders(root))
-    process = subprocess.Popen(
-        line, cwd=ROOT, env=environment(), start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    while not there():
-        try:
-            return process.wait(timeout=0.01)
-        except subprocess.TimeoutExpired:
-            continue
-    os.killpg(process.pid, signal.SIGKILL)
-    return process.wait()
+OFTEN = "checkpoint_seconds=0.001"  # after every step
 
 
 @pytest.fixture(scope="module")
@@ -45,30 +31,37 @@ def undisturbed(tmp_path_factory):
     return run
 
 
-def test_a_run_killed_in_every_stage_ends_with_the_records_of_an_undisturbed_one(undisturbed, tmp_path):
-    cache, results = tmp_path / "cache", tmp_path / "results" / "run"
+def test_a_run_stopped_in_every_stage_ends_with_the_records_of_an_undisturbed_one(undisturbed, tmp_path):
+    cache, results, line = tmp_path / "cache", tmp_path / "results" / "run", [*LINE, *folders(tmp_path)]
+    steps = random.Random(7).randrange(2, 100)
 
-    def rows():
-        return sum(path.read_bytes().count(b"\n") for path in results.glob("*/records.jsonl"))
+    process = start(tmp_path, *line, OFTEN)
+    await_checkpoints(process, tmp_path, "base", steps)
+    assert end(process, signal.SIGKILL, tmp_path)[0] == -signal.SIGKILL
+    assert not list((cache / "base").glob("*/stage.json"))
 
-    def in_training(stage):
-        return lambda: bool(list((cache / stage).glob("*.work/last.ckpt")))
+    process = start(tmp_path, *line, OFTEN)
+    work = freeze_in_checkpoint(process, tmp_path, "extend")
+    assert end(process, signal.SIGKILL, tmp_path)[0] == -signal.SIGKILL
+    assert {path.name for path in work.iterdir()} >= {"last.ckpt", "last.ckpt.part"}
+    assert rows(tmp_path) == 0
 
-    for stage in ("base", "extend"):
-        assert kill_once(tmp_path, in_training(stage)) == -signal.SIGKILL
-        assert not list((cache / stage).glob("*/stage.json"))
-        assert rows() == 0
-    assert kill_once(tmp_path, lambda: rows() > 0) == -signal.SIGKILL
-    assert 0 < rows() < len(undisturbed.rows)
-    (killed,) = runs(results).values()
-    assert killed.info["state"] == "running"
+    for number, code in ((signal.SIGUSR1, 75), (signal.SIGKILL, -signal.SIGKILL)):
+        before = rows(tmp_path)
+        process = start(tmp_path, *line)
+        await_(process, tmp_path, lambda before=before: rows(tmp_path) > before)
+        ended, said = end(process, number, tmp_path)
+        assert ended == code, said
+        assert before < rows(tmp_path) < len(undisturbed.rows)
+        (stopped,) = runs(results).values()
+        assert stopped.info["state"] == ("interrupted" if code == 75 else "running")
 
-    done = launch(*LINE, *folders(tmp_path))
+    done = launch(*line)
     assert done.returncode == 0, done.stdout + done.stderr
     (run,) = runs(results).values()
     assert run.info["state"] == "finished"
     assert run.info["run"] == undisturbed.info["run"]
     assert run.info["fingerprint_after_training"] == undisturbed.info["fingerprint_after_training"]
     assert numbers(run) == numbers(undisturbed)
-    assert rows() == len(run.rows)  # none was written twice
+    assert rows(tmp_path) == len(run.rows)  # none was written twice
     assert not list(cache.glob("*/*.work"))

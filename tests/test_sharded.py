@@ -4,14 +4,19 @@ import pytest
 import torch
 from lab import save_checkpoint
 from learning import load, same
-from sharded import LORA, STEPS, evaluated, first_step, read, train, two_processes
+from sharded import CLIP, LENGTH, LORA, ROWS, STEPS, documents, evaluated, first_step, read, train, two_processes
 
 from lcx_lightning.training.parts import learned
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
 
 METHODS = ["pi", "clex", "lm_infinite", "clex_lm_infinite"]
-FAMILIES = {"llama": {}, "qwen2": {"tie_word_embeddings": True}}
+FAMILIES = {
+    "llama": {},
+    "qwen2": {"tie_word_embeddings": True},
+    "gpt_neox": {"rotary_pct": 0.5},
+    "stablelm": {"partial_rotary_factor": 0.5},
+}
 STOP = 2  # steps done when a training is cut
 LINES = {
     **{f"gradient {name}": ((name, "sgd"), {"steps": 1, "micro": 2}) for name in METHODS},
@@ -22,9 +27,10 @@ LINES = {
     "lora": (("clex", "adamw"), {"lora": LORA, "recompute": True}),
     "bfloat16": (("clex", "adamw"), {"steps": 1, "precision": "bf16-mixed"}),
     "cut": (("clex", "muon"), {"stop": STOP}),
-    "left": (("clex", "muon"), {"stop": STOP}),
 }
-COMPARED = [line for line in LINES if line not in ("cut", "left", "bfloat16")]
+CHAIN = ("2", "2 to 1", "2 to 1 to 2")  # one training, cut after 1 step and after 3
+COMPARED = [line for line in LINES if line not in ("cut", "bfloat16")]
+LEARNED = [line for line in LINES if "clex" in LINES[line][0][0] and line != "cut"]
 
 
 @pytest.fixture(scope="module")
@@ -59,16 +65,17 @@ def learnings(folder, checkpoints):
 
 @pytest.fixture(scope="module")
 def two(folder, checkpoints, learnings):
-    """What two processes made of every line, of those that two and one had cut, and of checkpoints."""
-    goes_on = (asked(folder / "2", "cut")[0], {})
-    from_one = (asked(folder / "1", "cut")[0], {})
-    train(*from_one[0], stop=STOP)
-    lines = [*(asked(folder / "2", line) for line in LINES), goes_on, from_one]
+    """What two processes made of every line, of one that was cut, of one by two, one and two, and of checkpoints."""
+    lines = [(train, *asked(folder / "2", line)) for line in LINES]
+    goes_on = (train, asked(folder / "2", "cut")[0], {})
+    (folder / "chain").mkdir()
+    chain = (folder / "chain", "clex", "adamw")
     loads = [(first_step, (checkpoint, 2, lora), {}) for lora in (None, LORA) for checkpoint in checkpoints.values()]
     reads = [(evaluated, (checkpoint, learnings[family], 2), {}) for family, checkpoint in checkpoints.items()]
-    answers = two_processes([*((train, *line) for line in lines), *loads, *reads], folder)
     kinds = [f"{family}{kind}" for kind in ("", " lora", " evaluated") for family in checkpoints]
-    return dict(zip([*LINES, "2 to 2", "1 to 2", *kinds], answers, strict=True))
+    answers = two_processes([*lines, goes_on, *loads, *reads, (train, chain, {"stop": 1})], folder)
+    answers += [train(*chain, stop=3), *two_processes([(train, chain, {})], folder)]
+    return dict(zip([*LINES, "2 to 2", *kinds, *CHAIN], answers, strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +95,8 @@ def test_two_processes_have_the_losses_gradients_and_weights_of_one(alone, two, 
         torch.testing.assert_close(weight, expected["weights"][name], rtol=0, atol=moved, msg=f"{line}: {name}")
     assert ours["validation"] == pytest.approx(expected["validation"], abs=1e-4)
     assert not same(ours["weights"], load(LINES[line][0][0]).state_dict())
+    assert min(expected["norms"]) > CLIP  # of the gradients that were clipped
+    assert ours["norms"] == pytest.approx(expected["norms"], rel=1e-3)
 
 
 def test_frequencies_are_those_of_float32_to_the_last_bit_under_mixed_precision(two):
@@ -98,21 +107,41 @@ def test_frequencies_are_those_of_float32_to_the_last_bit_under_mixed_precision(
     assert not torch.equal(two["bfloat16"]["losses"], two["adamw clex"]["losses"][:1])
 
 
-def test_a_training_that_was_cut_ends_the_same_on_as_many_processes_and_on_others(alone, two):
-    assert two["cut"] is None
+def test_a_training_that_was_cut_ends_the_same_on_as_many_processes_to_the_last_bit(two):
+    assert len(two["cut"]["batches"]) == STOP
+    assert len(two["2 to 2"]["batches"]) == STEPS - STOP
     assert same(two["2 to 2"]["weights"], two["muon"]["weights"])
-    assert len(two["1 to 2"]["losses"]) == STEPS - STOP
-    torch.testing.assert_close(
-        two["1 to 2"]["losses"], alone["muon"]["losses"][STOP:], rtol=0, atol=1e-3
-    )  # Muon rounds in bfloat16
+    assert two["2 to 2"]["validation"] == two["muon"]["validation"]
 
 
-def test_one_process_goes_on_from_the_checkpoint_of_two(alone, folder, two):
-    (path, name, optimizer), _ = asked(folder / "2", "left")
-    assert torch.load(path / "last.ckpt", weights_only=True)["global_step"] == STOP
-    ours = train(path, name, optimizer)
-    assert len(ours["losses"]) == STEPS - STOP
-    torch.testing.assert_close(ours["losses"], alone["muon"]["losses"][STOP:], rtol=0, atol=1e-3)
+def test_a_training_goes_on_by_one_process_and_by_two_again_with_the_batches_that_are_left(alone, two):
+    whole, parts = alone["adamw clex"], [two[part] for part in CHAIN]
+    assert [len(part["batches"]) for part in parts] == [1, 2, 1]
+    batches = [batch for part in parts for batch in part["batches"]]
+    assert all(map(torch.equal, batches, whole["batches"]))
+    torch.testing.assert_close(parts[-1]["losses"], whole["losses"][3:], rtol=0, atol=1e-6)
+    for name, weight in parts[-1]["weights"].items():
+        torch.testing.assert_close(weight, whole["weights"][name], rtol=0, atol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("line", COMPARED)
+def test_the_batches_of_two_processes_are_together_those_of_one(alone, two, line):
+    data = documents()
+    expected = [data.batch(step, 3, ROWS, LENGTH)["input_ids"] for step in range(len(alone[line]["batches"]))]
+    for found in (two[line]["batches"], alone[line]["batches"]):
+        assert len(found) == len(expected) > 0
+        assert all(map(torch.equal, found, expected))
+
+
+@pytest.mark.parametrize("line", LEARNED)
+def test_what_clex_has_learned_is_the_same_on_both_processes_to_the_last_bit(two, line):
+    (first, frequencies), (second, others) = two[line]["held"]
+    assert first
+    assert same(first, second)
+    assert len(frequencies) == len(others) > 1
+    for ours, theirs in zip(frequencies, others, strict=True):
+        assert all(map(torch.equal, ours, theirs))
+    assert not same(first, dict(load("clex").base_model.method.named_parameters()))
 
 
 @pytest.mark.parametrize("lora", [None, LORA], ids=["", "lora"])

@@ -21,6 +21,7 @@ from lcx_lightning.attachment import attach
 from lcx_lightning.data.module import LongContextDataModule
 from lcx_lightning.data.source import LongContextData
 from lcx_lightning.data.tokens import ByteTokens
+from lcx_lightning.training.checkpoint import Owner
 from lcx_lightning.training.fit import fit
 from lcx_lightning.training.module import LongContextModule
 from lcx_lightning.training.optimizer import adamw
@@ -108,7 +109,7 @@ def through_trainer(
             module,
             batches,
             trainer,
-            folder=Path(folder),
+            owner=Owner(Path(folder), "throughput", "this benchmark"),
             checkpoint_seconds=checkpoint_seconds,
             progress=Progress(lambda *_: None, rows=ROWS, length=LENGTH, peak=lambda _: None),
             skip_nonfinite=False,

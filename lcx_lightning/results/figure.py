@@ -52,7 +52,7 @@ def length_figure(experiment: Experiment, measure: Measure) -> "altair.LayerChar
     return styled(alt.LayerChart(layer=[frame, *layers], width=WIDTH, height=HEIGHT, title=title))
 
 
-def save(chart: "altair.LayerChart", folder: Path | str, name: str) -> list[Path]:
+def save(chart: "altair.TopLevelMixin", folder: Path | str, name: str) -> list[Path]:
     """Write name.svg and name.png (two pixels per point) into the folder, without a browser or a network."""
     import vl_convert
 

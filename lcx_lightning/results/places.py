@@ -16,7 +16,7 @@ COLOURS = ["#8c2d04", "#f7f4ef", "#08519c"]  # nothing, half, everything: they d
 SUCCESS = 0.2  # rate that every nearer distance must reach, too (arXiv:2306.15595, section 3.3)
 
 
-def depth_figure(experiment: Experiment, measure: Measure) -> "altair.Chart | None":
+def depth_figure(experiment: Experiment, measure: Measure) -> "altair.FacetChart | None":
     """The mean score of each arm by context length and depth of what is asked for; None where rows have no depth."""
     import altair as alt  # 0.4 s that `import lcx_lightning.results` should not cost
 

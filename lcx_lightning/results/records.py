@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,15 +67,27 @@ class Experiment:
 def append(path: Path | str, rows: Iterable[dict]) -> None:
     """Write each row as one line at the end of the file, on disk when this returns.
 
-    A line without an end, left by a kill, is cut off first: its number is evaluated again by the run that resumes.
+    A line without an end, left by a kill or a full disk, is cut off first: its number is evaluated again by the run
+    that resumes.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _cut_torn_line(path)
-    with path.open("ab") as file:
-        file.write("".join(json.dumps(row) + "\n" for row in rows).encode())
-        file.flush()
-        os.fsync(file.fileno())
+    text = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    with _kept(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _cut_torn_line(path)
+        with path.open("ab") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+@contextmanager
+def _kept(path: Path) -> Iterator[None]:
+    """Name the file in an OSError, such as that of a full disk, and say that nothing of it is lost."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(f"{path} could not be written to, and what it held is kept: {error}") from error
 
 
 def _cut_torn_line(path: Path) -> None:
@@ -110,17 +123,18 @@ def _parse(line: bytes, path: Path | str, number: int) -> dict:
 def write_json(path: Path | str, value: object) -> None:
     """Write the file as a whole or not at all: a reader sees the old text or the new one, also after a kill."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(value, indent=2) + "\n"
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with _kept(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("w") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def read_json(path: Path | str) -> dict:

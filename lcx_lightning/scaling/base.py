@@ -26,6 +26,19 @@ class RopeSpec:
         exponent = torch.arange(0, self.dim, 2, dtype=torch.float32) / self.dim
         return self.base**-exponent
 
+    def ntk_exponent(self, device: torch.device | None = None) -> Float[Tensor, " pairs"]:
+        """Return i / (d - 2), i = 0, 2, 4 ... for d rotated features: 0 of the fastest pair, 1 of the slowest.
+
+        Raises:
+            ValueError: If there is one pair, which would be both.
+        """
+        if self.dim < 4:
+            raise ValueError(
+                f"NTK-aware scaling, and CLEX on it, need 4 rotated features a head, this model has {self.dim}: choose "
+                "another method, such as pi or yarn."
+            )
+        return torch.arange(0, self.dim, 2, dtype=torch.float32, device=device) / (self.dim - 2)
+
 
 class FrequencyScaling(nn.Module, abc.ABC):
     """Frequencies as a function of the scale factor s = length / pretraining length.

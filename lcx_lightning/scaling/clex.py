@@ -39,7 +39,7 @@ class CLEX(FrequencyScaling):
         trainable: False freezes the field at its start, the drift alone.
 
     Raises:
-        ValueError: If a number is not positive or the solver is not one of those.
+        ValueError: If a number is not positive, the solver is not one of those, or the model rotates a single pair.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class CLEX(FrequencyScaling):
         trainable: bool,
     ) -> None:
         super().__init__(spec)
+        spec.ntk_exponent()  # refuses now
         pairs, hidden = spec.dim // 2, round(width * spec.dim)
         if hidden < 1 or steps < 1 or alpha_slope <= 0 or (input_base is not None and input_base <= 0):
             raise ValueError(
@@ -127,7 +128,7 @@ class CLEX(FrequencyScaling):
 
     def _log_slowdown(self, log_alpha: Float[Tensor, "*rows 1"]) -> Float[Tensor, "*rows pairs"]:
         """Return -i / (d - 2) * ln(alpha)."""
-        return -self._even(log_alpha.device) / (self.spec.dim - 2) * log_alpha
+        return -self.spec.ntk_exponent(log_alpha.device) * log_alpha
 
     def _even(self, device: torch.device) -> Float[Tensor, " pairs"]:
         return torch.arange(0, self.spec.dim, 2, device=device, dtype=torch.float32)

@@ -2,14 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lightning as L
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 
 from lcx_lightning.data.module import LongContextDataModule
-from lcx_lightning.training.checkpoint import Checkpoints, WholeCheckpoints
+from lcx_lightning.training.checkpoint import Checkpoints, Owner, WholeCheckpoints
 from lcx_lightning.training.finite import FiniteSteps
 from lcx_lightning.training.module import LongContextModule
 from lcx_lightning.training.progress import Progress
@@ -33,7 +32,7 @@ def fit(
     data: LongContextDataModule,
     trainer: Callable[..., L.Trainer],
     *,
-    folder: Path,
+    owner: Owner,
     checkpoint_seconds: float,
     progress: Progress,
     skip_nonfinite: bool,
@@ -41,27 +40,29 @@ def fit(
 ) -> Outcome:
     """Train for the trainer's `max_steps` and return the model in evaluation mode.
 
-    If there is a checkpoint in `folder`, training goes on from it. Of several processes all call this; the model is in
+    If there is a checkpoint of `owner`, training goes on from it. Of several processes all call this; the model is in
     parts then. `PreemptedError` is raised when the machine was asked for back, and a checkpoint saved.
 
     Args:
         module: Model, loss and optimizer.
         data: Batches.
         trainer: Makes Lightning's Trainer, `max_steps` given; the rest of its arguments are added here.
-        folder: For checkpoints, of this stage alone.
-        checkpoint_seconds: From one checkpoint to the next.
+        owner: Where checkpoints of this training are, and what they are known by.
+        checkpoint_seconds: Of training from one checkpoint to the next.
         progress: Tells and measures it.
         skip_nonfinite: Leave out steps whose loss or gradient is not finite, in place of ending with an error.
         logger: A Lightning logger, or False.
 
     Raises:
+        ValueError: If the checkpoint is damaged or another training's.
+        OSError: If a checkpoint cannot be written.
         NonFiniteError: If a step has a loss or a gradient that is not finite, and is not to be left out.
     """
     finite = FiniteSteps(skip=skip_nonfinite, documents=data.documents)
-    last = folder / "last.ckpt"
+    last = owner.folder / "last.ckpt"
     loop = trainer(
         callbacks=[progress, finite, Checkpoints(last, checkpoint_seconds)],
-        plugins=[WholeCheckpoints(), LightningEnvironment()],  # whatever else Slurm or torchrun have set
+        plugins=[WholeCheckpoints(owner), LightningEnvironment()],  # whatever else Slurm or torchrun have set
         logger=logger,
         num_sanity_val_steps=0,
         log_every_n_steps=10,
