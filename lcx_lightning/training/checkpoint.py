@@ -49,9 +49,8 @@ class WholeCheckpoints(TorchCheckpointIO):
         except (OSError, RuntimeError) as error:  # RuntimeError: of torch's writer, for the same reasons
             part.unlink(missing_ok=True)
             kept = f"the one before is kept: {path}" if Path(path).exists() else "there is none before it"
-            why = (
-                error.__context__ if isinstance(error.__context__, OSError) else error
-            )  # torch closes, and fails again
+            before = error.__context__  # torch's writer closes, and fails again
+            why = before if isinstance(before, OSError) else error
             raise OSError(f"No checkpoint could be written to {path}, {kept}. {why}") from error
         os.replace(part, path)
 
@@ -118,7 +117,15 @@ class Checkpoints(L.Callback):
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         preemption.listen()
 
-    def on_validation_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+    def on_validation_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
         if trainer.strategy.broadcast(preemption.asked()):
             self._give_back(trainer)
 
