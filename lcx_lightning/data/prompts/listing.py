@@ -9,6 +9,8 @@ from lcx_lightning.data.prompts.base import Prompt
 from lcx_lightning.data.prompts.frame import Line, behind, check_fits, line, opened, page, size
 from lcx_lightning.data.tokens import Tokens
 
+FIRST_GUESS = 64  # entries
+
 
 @dataclass(frozen=True)
 class Wording:
@@ -19,12 +21,26 @@ class Wording:
     answer: str  # {words} stands for them
 
 
-def most_that_fit(fits: Callable[[int], bool], most: int) -> int:
-    """Return the largest number from 0 to `most` that fits, by bisection; 0 if none does."""
-    low, high = 0, most
+def most_that_fit(tokens_of: Callable[[int], int], budget: int, most: int) -> int:
+    """Return the largest number from 0 to `most` that has no more tokens than the budget.
+
+    Tokens grow nearly evenly with the number, so every guess goes by those of the last: a long list is made few times.
+
+    Args:
+        tokens_of: Gives the tokens of a number. Those of 0 are in the budget.
+        budget: Tokens.
+        most: The largest number.
+    """
+    low, high, at_low, guess = 0, most, tokens_of(0), FIRST_GUESS
     while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle - 1)
+        middle = min(max(guess, low + 1), high)
+        found = tokens_of(middle)
+        each = max((found - at_low) / (middle - low), 0.5)
+        if found <= budget:
+            low, at_low = middle, found
+        else:
+            high = middle - 1
+        guess = low + int((budget - at_low) / each)
     return low
 
 
@@ -65,7 +81,7 @@ def longest_list(
         f"question, {room} of the answer"
     )
     check_fits(size(least) + room, length, what)
-    number = most_that_fit(lambda n: size(lines(n)) + room <= length, length)
+    number = most_that_fit(lambda n: size(lines(n)), length - room, length)
     found = lines(number)
     blank: list[Line] = [[]] * (length - room - size(found))
     said = wording.answer.format(words=answer or " ".join(wanted))

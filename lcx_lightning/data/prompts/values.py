@@ -60,7 +60,7 @@ class Values:
         ((self._name, self._count),) = kind.items() if len(kind) == 1 else [("", 0)]
         if self._name not in KINDS or self._count < 1:
             raise ValueError(
-                f"A kind of values is one of {', '.join(KINDS)} with a number, as {{digits: 5}}; {dict(kind)} was given."
+                f"A kind of values is one of {', '.join(KINDS)} with a number, as {{digits: 5}}; got {dict(kind)}."
             )
 
     def __str__(self) -> str:

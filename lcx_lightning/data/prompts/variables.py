@@ -1,4 +1,4 @@
-"""Variable tracking: which variables hold a value that was handed on from one to the next? (RULER, arXiv:2404.06654.)"""
+"""Variable tracking: which variables hold a value that is handed on from one to the next? (RULER, arXiv:2404.06654.)"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
