@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from lcx_lightning.data.prompts.base import Place
 from lcx_lightning.data.prompts.frame import line, page, size
 from lcx_lightning.data.prompts.hay import CorpusText, Repeated
+from lcx_lightning.data.prompts.listing import most_that_fit
 from lcx_lightning.data.prompts.needles import Needles, listed
 from lcx_lightning.data.prompts.values import KINDS, Values
 from lcx_lightning.data.tokens import ByteTokens, HubTokens
@@ -161,6 +162,15 @@ def test_prompts_are_byte_identical_in_another_process(bytes_data):
     another = environment(PYTHONHASHSEED="7", PYTHONPATH=str(ROOT))
     done = subprocess.run(started, cwd=ROOT, env=another, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == digest(bytes_data, FILES)
+
+
+@pytest.mark.parametrize("growth", [lambda n: 7 * n, lambda n: n * n, lambda n: 50 + 3 * n + n % 2, lambda n: n // 3])
+def test_the_longest_list_that_fits_is_found_and_few_are_made(growth):
+    made = []
+    for budget in (50, 51, 400, 999, 10**7):
+        longest = max(n for n in range(2001) if growth(n) <= budget)
+        assert most_that_fit(lambda n: made.append(n) or growth(n), budget, 2000) == longest
+    assert len(made) < 5 * 25
 
 
 def test_values_are_of_their_kind_and_differ():
