@@ -239,7 +239,7 @@ def test_every_arm_is_asked_the_same_whatever_it_reaches_and_whatever_was_drawn_
     assert len(set(whole.values())) == len(whole) == 2 * 3 * 2
     assert passkey().pieces(data, LENGTH, 63) == []
     trials = trials_of(passkey().pieces(data, LENGTH, None))
-    assert len({passkey()._prompt(data, trial).wanted for trial in trials}) == len(trials)  # other values at every place
+    assert len({passkey()._prompt(data, trial).wanted for trial in trials}) == len(trials)  # at every place another
 
 
 @pytest.mark.parametrize("name", ["passkey", "passkey_pi", "ruler"])
