@@ -36,8 +36,8 @@ class CommonWords(Task):
         room: int,
     ) -> None:
         self._wording, self._word, self._common = Wording(**wording), Values(word), common
-        self._times, self._example, self.room = dict(times), dict(example), room
-        self.asks, self.split = f"{common} words", None
+        self._times, self._example, self._room = dict(times), dict(example), room
+        self.room, self.asks, self.split = room, f"{common} words", None
 
     def prompt(self, data: LongContextData, length: int, place: Place, rng: np.random.Generator) -> Prompt:
         if place != Place():
@@ -56,7 +56,7 @@ class CommonWords(Task):
             entries,
             wanted,
             length=length,
-            room=self.room,
+            room=self._room,
             before=before,
             answer=numbered(wanted),
         )

@@ -31,8 +31,8 @@ class FrequentWords(Task):
         self, *, wording: Mapping[str, str], word: Mapping[str, int], tokens_per_word: int, alpha: float, room: int
     ) -> None:
         self._wording, self._word, self._alpha = Wording(**wording), Values(word), alpha
-        self._tokens_per_word, self.room = tokens_per_word, room
-        self.asks, self.split = f"{ASKED} words", None
+        self._tokens_per_word, self._room = tokens_per_word, room
+        self.room, self.asks, self.split = room, f"{ASKED} words", None
 
     def prompt(self, data: LongContextData, length: int, place: Place, rng: np.random.Generator) -> Prompt:
         if place != Place():
@@ -41,7 +41,7 @@ class FrequentWords(Task):
         words = ["...", *self._word.draw(rng, number - 1, set())]
         entries = partial(self._text, words, int(rng.integers(2**62)))
         asked = words[1 : ASKED + 1]
-        return longest_list(data.tokens, self._wording, entries, asked, length=length, room=self.room)
+        return longest_list(data.tokens, self._wording, entries, asked, length=length, room=self._room)
 
     def _text(self, words: list[str], seed: int, more: int) -> str:
         """Return the text in an order of that seed, of `more` words than the fewest that tell the asked ones apart."""

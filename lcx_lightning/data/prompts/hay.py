@@ -31,10 +31,10 @@ class CorpusText(Hay):
     """
 
     def __init__(self, *, split: str) -> None:
-        self.split = split
+        self.split = self._split = split
 
     def text(self, data: LongContextData, tokens: int, rng: np.random.Generator) -> Int[np.ndarray, " tokens"]:
-        return data.text(self.split, tokens, rng)
+        return data.text(self._split, tokens, rng)
 
 
 class Repeated(Hay):

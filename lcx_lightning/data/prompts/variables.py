@@ -52,8 +52,8 @@ class VariableTracking(Task):
         room: int,
     ) -> None:
         self._wording, self._name, self._value = Wording(**wording), Values(name), Values(value)
-        self._chains, self._hops, self._example, self.room = chains, hops, example, room
-        self.asks, self.split = f"{hops + 1} variables", None
+        self._chains, self._hops, self._example, self._room = chains, hops, example, room
+        self.room, self.asks, self.split = room, f"{hops + 1} variables", None
 
     def prompt(self, data: LongContextData, length: int, place: Place, rng: np.random.Generator) -> Prompt:
         if place != Place():
@@ -65,8 +65,8 @@ class VariableTracking(Task):
             ahead=opened(tokens, example + self._wording.opening),
             needles=[line(tokens, text) for text in assignments],
             question=line(tokens, question),
-            tokens=length - self.room,
-            answer=self.room,
+            tokens=length - self._room,
+            answer=self._room,
         )
         noise = repeat(line(tokens, self._wording.noise))
         lines = among_lines(layout, noise, lambda free: self._places(rng, free))
