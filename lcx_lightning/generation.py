@@ -1,5 +1,7 @@
 """Generation at one scale factor, that of the longest length, and with the smallest cache that serves the pattern."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor
@@ -18,16 +20,23 @@ def generate_at_one_factor(
 
     The cache is the smallest one that serves, unless another is asked for, or tokens are to be taken back.
     """
-    base = model.base_model
     settings = _settings(model.generation_config, generation_config, kwargs)
     planned = _planned_length(inputs, settings)
     if settings.get("use_cache", True) and all(settings.get(name, False) is False for name in CHOSEN + ASSISTED):
         kwargs["past_key_values"] = smallest_cache(model, held=planned > 0)
+    with one_factor(model, planned):
+        stock = type(model).generate  # pyright: ignore[reportAttributeAccessIssue]
+        return stock(model, inputs, generation_config, *args, **kwargs)
+
+
+@contextmanager
+def one_factor(model: PreTrainedModel, planned: int) -> Iterator[None]:
+    """Give every pass of the model the scale factor of a text of `planned` tokens, for as long as this lasts."""
+    base = model.base_model
     before = vars(base).get("planned_length")  # a model that assists itself generates within its generation
     vars(base)["planned_length"] = planned
     try:
-        stock = type(model).generate  # pyright: ignore[reportAttributeAccessIssue]
-        return stock(model, inputs, generation_config, *args, **kwargs)
+        yield
     finally:
         vars(base).pop("planned_length")
         vars(base).update({} if before is None else {"planned_length": before})

@@ -107,6 +107,10 @@ class LongContextData:
             row[1:] = self._stream(window.split).slice(window.index, window.end - length + 1, window.end)
         return torch.from_numpy(ids)
 
+    def text(self, split: str, tokens: int, rng: np.random.Generator) -> Int[np.ndarray, " tokens"]:
+        """Return a slice of a document of `split`, and of others where that ends, with a line feed between them."""
+        return self._stream(split).row(rng, tokens + 1, self.tokens.encode("\n")[-1])[1:]
+
     def report(self) -> dict[str, dict[str, int]]:
         """Return by split the number of documents and of tokens, and the longest document's length in tokens."""
         lengths = {split: self._stream(split, may_be_empty=True).lengths for split in SPLITS}
