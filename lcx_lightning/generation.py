@@ -1,5 +1,7 @@
 """Generation at one scale factor, that of the longest length, and with the smallest cache that serves the pattern."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor
@@ -18,19 +20,26 @@ def generate_at_one_factor(
 
     The cache is the smallest one that serves, unless another is asked for, or tokens are to be taken back.
     """
-    base = model.base_model
     settings = _settings(model.generation_config, generation_config, kwargs)
     planned = _planned_length(inputs, settings)
     if settings.get("use_cache", True) and all(settings.get(name, False) is False for name in CHOSEN + ASSISTED):
         kwargs["past_key_values"] = smallest_cache(model, held=planned > 0)
-    before = vars(base).get("planned_length")  # a model that assists itself generates within its generation
-    vars(base)["planned_length"] = planned
-    try:
+    with planned_length(model, planned):
         stock = type(model).generate  # pyright: ignore[reportAttributeAccessIssue]
         return stock(model, inputs, generation_config, *args, **kwargs)
+
+
+@contextmanager
+def planned_length(model: PreTrainedModel, tokens: int) -> Iterator[None]:
+    """Give every pass inside the scale factor of a context that will have so many tokens; 0: of its own length."""
+    held = vars(model.base_model)
+    before = held.get("planned_length")  # a model that assists itself generates within its generation
+    held["planned_length"] = tokens
+    try:
+        yield
     finally:
-        vars(base).pop("planned_length")
-        vars(base).update({} if before is None else {"planned_length": before})
+        held.pop("planned_length")
+        held.update({} if before is None else {"planned_length": before})
 
 
 def _settings(of_model: Any, of_call: Any, keywords: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from lcx_lightning.data.loader import StepLoader
 from lcx_lightning.data.stream import Slice, TokenStream
 from lcx_lightning.data.synthetic import ROWS, SHORTEST_ROW
 from lcx_lightning.data.tokens import Tokens
-from lcx_lightning.data.windows import Window, draw_windows
+from lcx_lightning.data.windows import Window, draw_joined, draw_windows
 
 
 class LongContextData:
@@ -106,6 +106,21 @@ class LongContextData:
                 )
             row[1:] = self._stream(window.split).slice(window.index, window.end - length + 1, window.end)
         return torch.from_numpy(ids)
+
+    def joined_documents(self, split: str, length: int, seed: int) -> list[Window]:
+        """Return whole documents in a random order that one after the other have `length` tokens, BOS included.
+
+        Each is taken once; the last one is cut where the length is reached.
+
+        Raises:
+            ValueError: If the documents of the split together are too short.
+        """
+        return draw_joined(self._stream(split, may_be_empty=True), split, length, seed)
+
+    def joined_ids(self, documents: Sequence[Window]) -> Int[Tensor, " tokens"]:
+        """Return BOS and the documents one after the other."""
+        parts = [self._stream(one.split).slice(one.index, 0, one.end) for one in documents]
+        return torch.from_numpy(np.concatenate([np.array([self.tokens.bos], dtype=np.int32), *parts]))
 
     def report(self) -> dict[str, dict[str, int]]:
         """Return by split the number of documents and of tokens, and the longest document's length in tokens."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-IDENTITY = ("run", "evaluation", "protocol", "dataset", "document", "window", "context_length", "metric")
+IDENTITY = ("run", "evaluation", "protocol", "dataset", "document", "window", "context_length", "metric", "position")
 
 
 @dataclass(frozen=True)
