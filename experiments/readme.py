@@ -88,7 +88,7 @@ def main() -> int:
         from lcx_lightning.results.table import markdown_table
 
         experiment = read_experiment(folder)
-        table = markdown_table(experiment, experiment.protocols()[0])
+        table = markdown_table(experiment, experiment.measures()[0])
         for document in (README, *sorted(DOCS.glob("*.md"))):
             if f"<!-- {folder.name} -->" in document.read_text():
                 _rewrite(document, folder.name, table)
