@@ -14,23 +14,27 @@ if TYPE_CHECKING:
 
 def report(folder: Path, console: "Console") -> list[Path]:
     """Print the tables and what to look for; write figures and page into the folder and return their paths."""
-    from lcx_lightning.results.figure import length_figure, save
+    from lcx_lightning.results.figure import save
     from lcx_lightning.results.page import write_page
     from lcx_lightning.results.records import read_experiment
     from lcx_lightning.results.table import terminal_table
+    from lcx_lightning.results.views import figures_of, tables_of
 
     experiment = read_experiment(folder)
     paths = []
-    figures: dict[Measure, str] = {}
+    figures: dict[Measure, list[str]] = {}
     for measure, name in figure_names(experiment.measures()).items():
-        console.print(terminal_table(experiment, measure))
+        for table in tables_of(experiment, measure):
+            console.print(terminal_table(table))
         try:
-            svg, png = save(length_figure(experiment, measure), folder, name)
+            charts = figures_of(experiment, measure)
         except ValueError as error:  # every arm diverged: the table says so
             console.print(f"No figure: {error}", markup=False)
             continue
-        paths += [svg, png]
-        figures[measure] = svg.read_text()
+        for end, chart in charts.items():
+            svg, png = save(chart, folder, name + end)
+            paths += [svg, png]
+            figures.setdefault(measure, []).append(svg.read_text())
     for sentence in experiment.meta.get("look_for") or ():
         console.print(f"- {sentence}", markup=False, highlight=False)
     return [*paths, write_page(experiment, folder, figures)]
@@ -53,9 +57,11 @@ def markdown(folder: Path) -> str:
     """The tables of all measures in Markdown."""
     from lcx_lightning.results.records import read_experiment
     from lcx_lightning.results.table import markdown_table
+    from lcx_lightning.results.views import tables_of
 
     experiment = read_experiment(folder)
-    return "\n".join(markdown_table(experiment, measure) for measure in experiment.measures())
+    tables = [table for measure in experiment.measures() for table in tables_of(experiment, measure)]
+    return "\n".join(markdown_table(table) for table in tables)
 
 
 def main(arguments: list[str] | None = None) -> int:

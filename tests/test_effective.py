@@ -58,6 +58,24 @@ def test_one_document_has_no_sure_end_but_an_estimate(tmp_path):
     assert (found.length, found.certain, found.possible) == (2 * L, L, 2 * L)
 
 
+@pytest.mark.parametrize(("tasks", "expected"), [(13, "2L"), (12, "4L")])
+def test_the_whole_of_ruler_is_judged_by_its_own_threshold_and_a_part_of_it_by_itself(tmp_path, tasks, expected):
+    write_run(tmp_path, "arm", rows=False)
+    shared = {"run": "arm-0", "arm": "arm", "protocol": "ruler", "metric": "accuracy", "n": 1}
+    for times, value in ((1, 0.87), (2, 0.86), (4, 0.85), (8, 0.7)):
+        rows = [
+            make_row(**shared, context_length=times * L, document=f"{t}", task=f"{t}", value=value)
+            for t in range(tasks)
+        ]
+        records.append(tmp_path / "arm-0" / "records.jsonl", rows)
+    measure = Measure("ruler", "accuracy")
+    assert effective_contexts(records.read_experiment(tmp_path), measure)["arm"].text(L) == expected
+    weak = [row | {"value": row["value"] - 0.1} for row in records.read(tmp_path / "arm-0" / "records.jsonl")]
+    records.append(tmp_path / "arm-0" / "records.jsonl", weak)
+    text = effective_contexts(records.read_experiment(tmp_path), measure)["arm"].text(L)
+    assert text == ("<1L" if tasks == 13 else "4L")
+
+
 def test_what_is_neither_better_high_nor_low_or_was_measured_at_one_length_holds_to_nothing(tmp_path):
     assert contexts(tmp_path / "entropy", [1.0, 1.0], metric="attention_entropy") is None
     assert contexts(tmp_path / "one", [1.0]) is None

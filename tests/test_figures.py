@@ -74,8 +74,8 @@ def test_a_figure_of_shares_has_an_axis_of_percent(tmp_path):
     drawing = figure.length_figure(experiment, measure).to_dict()
     assert drawing["layer"][0]["encoding"]["y"]["title"] == "accuracy (%) (higher is better)"
     assert drawing["layer"][0]["encoding"]["y"]["scale"]["type"] == "linear"
-    assert "50.0" in shown(table.terminal_table(experiment, measure))
-    assert "4 examples" in shown(table.terminal_table(experiment, measure))
+    assert "50.0" in shown(table.terminal_table(table.length_table(experiment, measure)))
+    assert "4 examples" in shown(table.terminal_table(table.length_table(experiment, measure)))
 
 
 def test_a_figure_without_numbers_is_refused(tmp_path):

@@ -101,5 +101,5 @@ def test_the_report_of_arms_that_all_failed_says_so(tmp_path):
 def test_markdown_is_printed_and_nothing_is_written(folder, capsys):
     before = set(folder.iterdir())
     assert main([str(folder), "--markdown"]) == 0
-    assert capsys.readouterr().out == table.markdown_table(records.read_experiment(folder), LAST_K)
+    assert capsys.readouterr().out == table.markdown_table(table.length_table(records.read_experiment(folder), LAST_K))
     assert set(folder.iterdir()) == before

@@ -109,6 +109,17 @@ def test_a_paired_ratio_over_seeds_is_scipys_interval_of_the_paired_t_test():
         statistics.paired(a, [make_row(seed=9)])
 
 
+def test_documents_that_are_not_shared_are_drawn_apart():
+    generator = np.random.default_rng(3)
+    a = [make_row(document=f"a{i}", metric="f1", value=x, n=1) for i, x in enumerate(generator.uniform(0.4, 0.8, 50))]
+    b = [make_row(document=f"b{i}", metric="f1", value=x, n=1) for i, x in enumerate(generator.uniform(0.2, 0.6, 40))]
+    means = [np.array([row["value"] for row in rows]) for rows in (a, b)]
+    error = 100 * math.hypot(*(scipy.stats.sem(values) for values in means))
+    found = statistics.unpaired(a, b)
+    assert found.value == pytest.approx(100 * (means[0].mean() - means[1].mean()))
+    assert (found.high - found.low) / (2 * 1.96 * error) == pytest.approx(1, abs=0.1)
+
+
 def test_an_unfinished_run_is_not_averaged_with_finished_ones(folder):
     write_run(folder, "pi", seed=2, nll=50.0, order=1, train_length=512, state="interrupted", reason="Ctrl-C")
     found = statistics.estimates(records.read_experiment(folder), LAST_K)
@@ -121,7 +132,7 @@ def test_a_model_that_diverged_has_an_infinite_perplexity_and_no_place_in_the_fi
     write_run(folder, "boom", seed=1, order=9, nll=1e6)
     write_run(folder, "nothing", order=10, nll=math.nan)
     experiment = records.read_experiment(folder)
-    text = shown(table.terminal_table(experiment, LAST_K))
+    text = shown(table.terminal_table(table.length_table(experiment, LAST_K)))
     assert "inf" in text
     assert "nan" in text
     assert "boom" not in figure.length_figure(experiment, LAST_K).to_json()

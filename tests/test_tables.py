@@ -41,7 +41,7 @@ def test_an_interval_too_lopsided_for_a_half_width_is_given_itself(folder):
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_terminal_shows_arms_marks_and_reasons(experiment, width):
-    text = shown(table.terminal_table(experiment, LAST_K), width)
+    text = shown(table.terminal_table(table.length_table(experiment, LAST_K)), width)
     words = (
         "clex_blocks",
         "ntk",
@@ -58,7 +58,7 @@ def test_the_terminal_shows_arms_marks_and_reasons(experiment, width):
 
 def test_the_markdown_table_is_as_wide_as_its_header_and_escapes(folder):
     write_run(folder, "a|b <i>", order=5)
-    text = table.markdown_table(records.read_experiment(folder), LAST_K)
+    text = table.markdown_table(table.length_table(records.read_experiment(folder), LAST_K))
     lines = [line for line in text.splitlines() if line.startswith("|")]
     assert len({line.replace("\\|", "").count("|") for line in lines}) == 1
     assert "**3.06 ±0.39\\***" in text
@@ -69,10 +69,13 @@ def test_the_markdown_table_is_as_wide_as_its_header_and_escapes(folder):
 def test_numbers_of_an_unfinished_arm_stand_in_parentheses_with_the_reason(folder):
     write_run(folder, "yarn", order=5, state="failed", reason="ValueError: [bold] no memory")
     experiment = records.read_experiment(folder)
-    for text in (shown(table.terminal_table(experiment, LAST_K)), table.markdown_table(experiment, LAST_K)):
+    for text in (
+        shown(table.terminal_table(table.length_table(experiment, LAST_K))),
+        table.markdown_table(table.length_table(experiment, LAST_K)),
+    ):
         assert "(2.75)" in text  # exp(1.01)
         assert "no memory" in " ".join(text.split())
-    assert "yarn (failed)" in table.markdown_table(experiment, LAST_K)
+    assert "yarn (failed)" in table.markdown_table(table.length_table(experiment, LAST_K))
 
 
 @pytest.mark.parametrize(

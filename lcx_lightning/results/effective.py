@@ -5,14 +5,15 @@ from dataclasses import dataclass
 
 from lcx_lightning.results.metrics import Measure, metric
 from lcx_lightning.results.records import Experiment
-from lcx_lightning.results.statistics import Estimate, arm_rows, paired, score
+from lcx_lightning.results.statistics import Estimate, arm_rows, paired, score, unpaired
 
 TOLERANCE = 0.05  # of the arm's own perplexity, or score, at the pretraining length
+FULL_RULER, RULER_SCORE = 13, 85.6  # tasks, and the score of Llama-2-7B at 4k over all of them (arXiv:2404.06654)
 
 
 @dataclass(frozen=True)
 class EffectiveContext:
-    """Tokens, among the lengths that were evaluated, from the pretraining length on.
+    """Tokens, among the lengths that were evaluated, from the pretraining length on; 0 if L is not good enough itself.
 
     Attributes:
         length: The longest at which the estimate is within the tolerance, and at all lengths before it.
@@ -32,6 +33,8 @@ class EffectiveContext:
         return ends[0] if ends[1] == ends[2] else f"{ends[0]} [{ends[1]}, {ends[2]}]"
 
     def _text(self, length: int, unit: int | None) -> str:
+        if not length:
+            return "<1L"
         found = f"{length / unit:.3g}L" if unit else f"{length:,}"
         return f"≥{found}" if length == self.longest else found
 
@@ -41,14 +44,19 @@ def effective_contexts(
 ) -> dict[str, EffectiveContext]:
     """Effective context by arm, of those that were evaluated at the pretraining length and beyond.
 
-    An arm is compared with itself at L, document by document: perplexity may be `tolerance` higher, a score that much
-    lower. Intervals are those of the paired comparison, over seeds or over documents. Of a metric that is neither
-    better high nor low there are none.
+    An arm is compared with itself at L, document by document where the lengths share them: perplexity may be
+    `tolerance` higher, a score that much lower. Intervals are those of the comparison, over seeds or over documents. Of
+    a metric that is neither better high nor low there are none.
     """
     if not metric(measure.metric).better:
         return {}
     found = {arm: _of_arm(experiment, arm, measure, tolerance) for arm in experiment.arms()}
     return {arm: effective for arm, effective in found.items() if effective}
+
+
+def is_full_ruler(rows: list[dict], measure: Measure) -> bool:
+    """Whether the rows are of all of RULER's tasks: then its own rule holds, a score above that of Llama-2-7B at 4k."""
+    return measure == ("ruler", "accuracy") and len({row.get("task") for row in rows}) >= FULL_RULER
 
 
 def _of_arm(experiment: Experiment, arm: str, measure: Measure, tolerance: float) -> EffectiveContext | None:
@@ -59,13 +67,22 @@ def _of_arm(experiment: Experiment, arm: str, measure: Measure, tolerance: float
     beyond = sorted({row["context_length"] for row in rows if start and row["context_length"] > start})
     if start is None or not at_start or not beyond:
         return None
-    losses = [_losses(paired([row for row in rows if row["context_length"] == n], at_start), measure) for n in beyond]
+    losses = [_losses(_change([r for r in rows if r["context_length"] == n], at_start), measure) for n in beyond]
     margin = tolerance if metric(measure.metric).logarithmic else tolerance * score(at_start)
+    if is_full_ruler(rows, measure):
+        margin = score(at_start) - RULER_SCORE
+    first = start if margin >= 0 else 0
     certain, length, possible = (
-        _last(start, [n for n, loss in zip(beyond, losses, strict=True) if loss[end] > margin], beyond)
+        _last(first, [n for n, loss in zip(beyond, losses, strict=True) if loss[end] > margin], beyond)
         for end in ("most", "estimate", "least")
     )
     return EffectiveContext(length, certain, max(length, possible), beyond[-1])
+
+
+def _change(rows: list[dict], at_start: list[dict]) -> Estimate:
+    """The comparison with L: document by document, or as a whole where those of the lengths are others."""
+    shared = {row["document"] for row in rows} & {row["document"] for row in at_start}
+    return (paired if shared else unpaired)(rows, at_start)
 
 
 def _losses(change: Estimate, measure: Measure) -> dict[str, float]:
@@ -80,4 +97,4 @@ def _losses(change: Estimate, measure: Measure) -> dict[str, float]:
 
 def _last(start: int, failed: list[int], beyond: list[int]) -> int:
     """The last length before the first that failed."""
-    return max([start, *(n for n in beyond if not failed or n < failed[0])])
+    return max([start, *(n for n in beyond if start and (not failed or n < failed[0]))])

@@ -161,7 +161,7 @@ def _length_axis(alt, experiment: Experiment, measure: Measure):
 def _title(alt, experiment: Experiment, measure: Measure, found: dict[tuple[str, int], Estimate]):
     question = experiment.meta.get("question") or experiment.name
     n_seeds = {estimate.n_seeds for estimate in found.values()}
-    band = f"t interval over {max(n_seeds)} seeds" if max(n_seeds) > 1 else "bootstrap over documents"
+    band = f"t interval over {max(n_seeds)} seeds" if max(n_seeds) > 1 else "interval over documents"
     band += ", over documents where there is one seed" if len(n_seeds) > 1 and 1 in n_seeds else ""
     said = described(measure)
     notes = [f"{said[0].upper()}{said[1:]}."]

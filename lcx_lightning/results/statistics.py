@@ -84,15 +84,27 @@ def paired(rows_a: Iterable[dict], rows_b: Iterable[dict]) -> Estimate:
             f"{sorted(a)} and {other} of seeds {sorted(b)} share none. Evaluate both arms with the same seeds and data."
         )
     a, b = ({seed: {key: x[seed][key] for key in keys} for seed, keys in common.items()} for x in (a, b))
-    differences = [_mean(a[seed]) - _mean(b[seed]) for seed in common]
-    seed = next(iter(common))
-    if len(common) > 1:
+    return _difference(name, a, b, draw_of_b=0)
+
+
+def unpaired(rows_a: Iterable[dict], rows_b: Iterable[dict]) -> Estimate:
+    """As `paired`, of rows that share seeds and no documents: those of one seed are drawn apart."""
+    (name, a), (_, b) = _sums(rows_a), _sums(rows_b)
+    common = sorted(a.keys() & b.keys())
+    return _difference(name, {seed: a[seed] for seed in common}, {seed: b[seed] for seed in common}, draw_of_b=1)
+
+
+def _difference(name: str, a: dict[int, dict], b: dict[int, dict], draw_of_b: int) -> Estimate:
+    """a minus b, of the same seeds; with `draw_of_b` 0 the same documents are drawn of both."""
+    differences = [_mean(a[seed]) - _mean(b[seed]) for seed in a]
+    seed = next(iter(a))
+    if len(a) > 1:
         low, high = _t_interval(differences)
-    elif len(common[seed]) == 1:
+    elif min(len(a[seed]), len(b[seed])) == 1:
         low = high = math.nan
     else:
         with np.errstate(invalid="ignore"):
-            low, high = _quantiles(_resampled(_arrays(a[seed])) - _resampled(_arrays(b[seed])))
+            low, high = _quantiles(_resampled(_arrays(a[seed])) - _resampled(_arrays(b[seed]), draw_of_b))
     return _estimate(metric(name).shown, float(np.mean(differences)), low, high, list(a.values()))
 
 
@@ -144,10 +156,10 @@ def _arrays(documents: dict[tuple, tuple[float, int]]) -> np.ndarray:
     return np.array([documents[key] for key in sorted(documents, key=str)], dtype=np.float64).T
 
 
-def _resampled(sums: np.ndarray) -> np.ndarray:
-    """Means of RESAMPLES draws of the documents with replacement; the same draws for the same number."""
+def _resampled(sums: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Means of RESAMPLES draws of the documents with replacement; the same draws for the same number and seed."""
     n_documents = sums.shape[1]
-    generator = np.random.default_rng(0)
+    generator = np.random.default_rng(seed)
     counts = generator.multinomial(n_documents, np.full(n_documents, 1 / n_documents), size=RESAMPLES)
     with np.errstate(invalid="ignore"):  # a model that diverged has infinite NLL, and its interval is nan
         return (counts @ sums[0]) / (counts @ sums[1])

@@ -4,7 +4,7 @@ import math
 import statistics
 from dataclasses import dataclass
 
-from lcx_lightning.results.effective import TOLERANCE, effective_contexts
+from lcx_lightning.results.effective import RULER_SCORE, TOLERANCE, effective_contexts, is_full_ruler
 from lcx_lightning.results.metrics import Measure, Metric, metric
 from lcx_lightning.results.records import Experiment, Run
 from lcx_lightning.results.statistics import Estimate, arm_rows, estimates
@@ -50,7 +50,7 @@ def length_table(experiment: Experiment, measure: Measure) -> Table:
         holds = [Cell(effective[arm].text(unit) if arm in effective else NOT_EVALUATED)] if effective else []
         rows.append([Cell(arm_label(runs)), *cells, *holds, *times, Cell(fingerprint_text(runs))])
     holds = ["holds to"] if effective else []
-    header = ["arm", *(_length_header(experiment, n) for n in columns), *holds, "train", "eval", "hash"]
+    header = ["arm", *(length_header(experiment, n) for n in columns), *holds, "train", "eval", "hash"]
     title = f"{experiment.name}: {described(measure)}"
     return Table(title, header, rows, _notes(experiment, measure, found))
 
@@ -60,13 +60,12 @@ def described(measure: Measure) -> str:
     return f"{metric(measure.metric).title} of {PROTOCOLS.get(measure.protocol, measure.protocol)}"
 
 
-def terminal_table(experiment: Experiment, measure: Measure):
+def terminal_table(table: Table):
     """The table as a rich.table.Table."""
     from rich import box
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    table = length_table(experiment, measure)
     rich = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left", caption_justify="left")
     rich.title = Text(table.title, style="bold")
     rich.caption = Text("\n".join(table.notes))
@@ -81,9 +80,8 @@ def terminal_table(experiment: Experiment, measure: Measure):
     return rich
 
 
-def markdown_table(experiment: Experiment, measure: Measure) -> str:
+def markdown_table(table: Table) -> str:
     """The table in GitHub's Markdown, the notes below it as a list."""
-    table = length_table(experiment, measure)
     lines = [[_markdown(name) for name in table.header], ["---"] + ["---:"] * (len(table.header) - 1)]
     for row in table.rows:
         lines.append([f"**{_markdown(_starred(cell))}**" if cell.marked else _markdown(cell.text) for cell in row])
@@ -139,7 +137,8 @@ def seconds_text(seconds: float) -> str:
     return f"{seconds / 60:.1f} min" if seconds < 3570 else f"{seconds / 3600:.1f} h"
 
 
-def _length_header(experiment: Experiment, length: int) -> str:
+def length_header(experiment: Experiment, length: int) -> str:
+    """A length with its multiple of L, where the arms share one."""
     pretrained = pretrain_length(experiment)
     return f"{length} ({length / pretrained:.3g}L)" if pretrained else str(length)
 
@@ -223,6 +222,9 @@ def _counts_note(experiment: Experiment, measure: Measure) -> str:
 def _effective_note(experiment: Experiment, measure: Measure) -> str:
     if not effective_contexts(experiment, measure):
         return ""
+    every = [row for arm in experiment.arms() for row in arm_rows(experiment, arm, measure)]
+    if is_full_ruler(every, measure):
+        return f"holds to: the longest context up to which the score over all tasks is {RULER_SCORE} or more (RULER)."
     worse = "higher" if metric(measure.metric).better == "lower" else "lower"
     return (
         f"holds to: the longest context, of those evaluated, up to which {metric(measure.metric).title} is at most "
