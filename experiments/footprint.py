@@ -20,7 +20,7 @@ from lcx_lightning import head
 from lcx_lightning.adapters import add_adapters
 from lcx_lightning.attachment import attach
 from lcx_lightning.attention.rope import Rope, Tables
-from lcx_lightning.evaluation.nll import token_nll
+from lcx_lightning.evaluation import nll
 from lcx_lightning.method import Method
 from lcx_lightning.models import skeleton
 from lcx_lightning.training.loss import next_token_loss
@@ -120,7 +120,9 @@ def training_footprint(
             optimizer.step()
             del loss
             states = ledger.held - weights - gradients - ids.nbytes
-        return Footprint(weights, gradients, states, activations, _logits(config, rows * length), ledger.peak)
+        return Footprint(
+            weights, gradients, states, activations, _logits(config, rows * length, head.LOGITS), ledger.peak
+        )
 
     rope = _rope(method.train(), length, draw=0)
     return _of_all_layers(config, method, rope, attention, steps, recipe.get("lora"))
@@ -134,8 +136,8 @@ def evaluation_footprint(
     def passes(model: PreTrainedModel, ledger: Ledger) -> Footprint:
         weights = ledger.held
         with torch.no_grad():  # in inference mode composite operations would come uncounted
-            inspect.unwrap(token_nll)(model.eval(), torch.ones(rows, length, dtype=torch.int64))
-        return Footprint(weights, 0, 0, 0, _logits(config, rows * length), ledger.peak)
+            inspect.unwrap(nll.token_nll)(model.eval(), torch.ones(rows, length, dtype=torch.int64))
+        return Footprint(weights, 0, 0, 0, _logits(config, rows * length, nll.LOGITS), ledger.peak)
 
     rope = _rope(method.eval(), length, draw=None)
     return _of_all_layers(config, method, rope, attention, passes)
@@ -227,6 +229,6 @@ def _autocast(precision: str) -> AbstractContextManager[object]:
     return torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed")
 
 
-def _logits(config: PretrainedConfig, tokens: int) -> int:
-    """Return the bytes of the logits that the loss holds at once, float32."""
-    return 4 * min(tokens * config.vocab_size, max(head.LOGITS, config.vocab_size))
+def _logits(config: PretrainedConfig, tokens: int, most: int) -> int:
+    """Return the bytes of the logits that are held at once, `most` of them or one token's, float32."""
+    return 4 * min(tokens * config.vocab_size, max(most, config.vocab_size))

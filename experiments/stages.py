@@ -29,7 +29,7 @@ from lcx_lightning.attention.rope import AUTO
 from lcx_lightning.configs import build_method, read_method
 from lcx_lightning.data.module import LongContextDataModule
 from lcx_lightning.data.source import LongContextData
-from lcx_lightning.evaluation.base import run
+from lcx_lightning.evaluation.base import run, starting_again
 from lcx_lightning.evaluation.several import Several
 from lcx_lightning.fingerprint import digest, fingerprint
 from lcx_lightning.method import Method
@@ -117,7 +117,9 @@ def evaluate(arm: Arm, model: PreTrainedModel, data: LongContextData, report: Re
     def known_row(row: dict[str, Any]) -> bool:
         return _identity(head | row) in done
 
-    for own in run(pieces, model, known_row, lambda i, n: report("evaluate", i, n, ""), share):
+    again = starting_again(pieces, known_row)
+    words = f"{again} cut short: from the beginning again" if again else ""
+    for own in run(pieces, model, known_row, lambda i, n: report("evaluate", i, n, words), share):
         rows = [head | row for piece in ([own] if together else ranks.gathered(own)) for row in piece]
         if ranks.rank() == 0:
             records.append(path, rows)

@@ -117,17 +117,26 @@ def _sight(method: Method, length: int, draw: int | None) -> dict[str, Any]:
     rope = _rope(method, length, draw)
     logit_scale = rope.logit_scale  # of ones is none
     probe = _probe(length)
-    distances = _rotated_distances(rope, probe)
+    at_probe, seen, total = zip(*(_distances_of(rope, query, probe) for query in probe), strict=True)
     return {
         "inv_freq": _numbers(rope.inv_freq),
         "feature_scale": _numbers(rope.feature_scale),
         "logit_scale": [] if logit_scale is None or (logit_scale == 1).all() else _numbers(logit_scale[:, probe]),
         "positions": _numbers(rope.key_pos[:, probe]),
-        "distances": _numbers(distances[:, probe]),
-        "keys seen": _numbers((distances >= 0).sum(dim=1)),
-        "sum of distances": _numbers(distances.clamp(min=0).sum(dim=1)),
+        "distances": _numbers(torch.stack(at_probe)),
+        "keys seen": _numbers(torch.stack(seen)),
+        "sum of distances": _numbers(torch.stack(total)),
         "selection": _selection(rope, probe),
     }
+
+
+def _distances_of(rope: Rope, query: Tensor, probe: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the rotated distances of one query: to probed keys, how many keys it sees, and the sum over these.
+
+    One at a time: of a stream of millions of tokens all of them would not fit in memory.
+    """
+    distances = _rotated_distances(rope, query[None])[0]
+    return distances[probe], (distances >= 0).sum(), distances.clamp(min=0).sum()
 
 
 def _probe(length: int) -> Tensor:

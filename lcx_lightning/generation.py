@@ -32,14 +32,14 @@ def generate_at_one_factor(
 @contextmanager
 def one_factor(model: PreTrainedModel, planned: int) -> Iterator[None]:
     """Give every pass of the model the scale factor of a text of `planned` tokens, for as long as this lasts."""
-    base = model.base_model
-    before = vars(base).get("planned_length")  # a model that assists itself generates within its generation
-    vars(base)["planned_length"] = planned
+    held = vars(model.base_model)
+    before = held.get("planned_length")  # a model that assists itself generates within its generation
+    held["planned_length"] = planned
     try:
         yield
     finally:
-        vars(base).pop("planned_length")
-        vars(base).update({} if before is None else {"planned_length": before})
+        held.pop("planned_length")
+        held.update({} if before is None else {"planned_length": before})
 
 
 def _settings(of_model: Any, of_call: Any, keywords: dict[str, Any]) -> dict[str, Any]:

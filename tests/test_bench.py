@@ -14,7 +14,7 @@ import torch
 from transformers import DynamicCache, StaticCache
 
 from experiments import bench, benchmarks
-from experiments.benchmarks import attention, decode, measure
+from experiments.benchmarks import attention, decode, measure, sliding
 from experiments.benchmarks.measure import Comparison, Options, costs, faster, grows, interleaved, peak_bytes, smaller
 from experiments.benchmarks.show import markdown_table
 
@@ -159,3 +159,11 @@ def test_the_dense_rivals_of_decoding_have_the_caches_that_they_are_named_for(mo
     decode.dense(16, "cpu", None)()
     assert [type(cache) for cache in made] == [DynamicCache, StaticCache]
     assert {int(cache.get_seq_length()) for cache in made} == {16}
+
+
+def test_sliding_windows_and_the_obvious_loop_score_the_same(monkeypatch):
+    for name, value in (("HEADS", 2), ("VOCABULARY", 100), ("WINDOW", 64), ("STRIDE", 16)):
+        monkeypatch.setattr(sliding, name, value)
+    ours, obvious = sliding.ours(112, "cpu", "sdpa")(), sliding.obvious(112, "cpu", "eager")()
+    assert ours.shape == obvious.shape == (4,)
+    torch.testing.assert_close(ours, obvious, atol=1e-5, rtol=0)

@@ -7,11 +7,11 @@ import torch
 from books import CORPUS_ONLY, Books
 from hydra.utils import instantiate
 from lab import composed
-from torch.nn.functional import log_softmax
+from scoring import Letters, all_rows, by_hand
 
-from lcx_lightning import head
 from lcx_lightning.data.corpus import SPLITS
 from lcx_lightning.data.source import LongContextData
+from lcx_lightning.evaluation import nll
 from lcx_lightning.evaluation.base import run
 from lcx_lightning.evaluation.growing_context import GrowingContext
 from lcx_lightning.evaluation.nll import token_nll
@@ -21,18 +21,6 @@ from lcx_lightning.results import records
 
 LENGTH = 32  # tokens, pretraining length
 LAST = 5
-
-
-class Letters:
-    """A tokenizer of 60 letters."""
-
-    vocab_size, bos = 64, 63
-
-    def encode(self, text):
-        return [ord(c) - ord("A") for c in text]
-
-    def decode(self, ids):
-        return "".join(chr(i + ord("A")) for i in ids)
 
 
 @pytest.fixture(scope="module")
@@ -50,23 +38,10 @@ def evaluation(**changes):
     return GrowingContext(**settings | changes)
 
 
-def all_rows(pieces, model, done=lambda row: False):
-    return [row for rows in run(pieces, model, done, lambda done, total: None) for row in rows]
-
-
-def by_hand(model, ids):
-    """Return -log p of every token after the first, from all logits at once in float64."""
-    with torch.no_grad():
-        logs = log_softmax(model(input_ids=ids, use_cache=False).logits.double(), dim=-1)
-    return torch.stack([-logs[r, i, ids[r, i + 1]] for r in range(len(ids)) for i in range(ids.shape[1] - 1)]).view(
-        len(ids), -1
-    )
-
-
 @pytest.mark.parametrize("logits", [2**25, 64 * 2 * 7, 1])
 def test_token_losses_are_those_of_all_logits_in_chunks_too(tiny, monkeypatch, logits):
     model, ids = tiny(), torch.randint(0, 64, (2, 40), generator=torch.Generator().manual_seed(0))
-    monkeypatch.setattr(head, "LOGITS", logits)
+    monkeypatch.setattr(nll, "LOGITS", logits)
     losses = token_nll(model, ids)
     assert losses.dtype == torch.float32
     torch.testing.assert_close(losses.double(), by_hand(model, ids), rtol=0, atol=1e-5)
@@ -116,7 +91,7 @@ def test_every_length_ends_with_the_same_tokens(data):
 def test_every_arm_sees_the_same_windows_whatever_it_reaches(data):
     def seen(reach):
         rows = [r for p in evaluation().pieces(data, LENGTH, reach) for r in p.rows]
-        return {tuple(r[name] for name in records.IDENTITY if name != "run") for r in rows}
+        return {tuple(r.get(name) for name in records.IDENTITY if name != "run") for r in rows}
 
     assert {row for row in seen(None) if row[5] <= 64} == seen(64) == seen(95)
     assert seen(96) == seen(None)

@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 
 import torch
 
+from lcx_lightning.evaluation import memory
+
 Name = TypeVar("Name")
 FREED_AT_ONCE = {"MALLOC_MMAP_THRESHOLD_": str(2**16), "MALLOC_TRIM_THRESHOLD_": str(2**16)}  # bytes
 
@@ -172,21 +174,4 @@ def _compare(what: str, against: str, seconds: dict[str, list[float]], goal: flo
 
 def _peak_of(prepare: Callable[..., Callable[[], object]], arguments: tuple, device: str, threads: int) -> int:
     torch.set_num_threads(threads)
-    call = prepare(*arguments)
-    if torch.device(device).type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        call()
-        return torch.cuda.max_memory_allocated(device) - before
-    # not ru_maxrss: a child inherits the one of its parent. 5 sets the high-water mark to what is resident now
-    Path("/proc/self/clear_refs").write_text("5")
-    before = _resident("VmRSS")
-    call()
-    return _resident("VmHWM") - before
-
-
-def _resident(field: str) -> int:
-    """Bytes that a field of this process's status says."""
-    found = re.search(rf"{field}:\s*(\d+) kB", Path("/proc/self/status").read_text())
-    assert found is not None
-    return int(found[1]) * 1024
+    return memory.peak_bytes(prepare(*arguments), torch.device(device))

@@ -14,7 +14,9 @@ WINDOW, SINK_TOKENS = 512, 10
 CHUNK = 1024  # tokens of a pass over a prompt or a stream
 
 
-def llama(layers: int, heads: int, device: str) -> PreTrainedModel:
+def llama(
+    layers: int, heads: int, device: str, *, vocabulary: int = VOCABULARY, attention: str = "sdpa"
+) -> PreTrainedModel:
     """Return a Llama with random weights and heads of 64."""
     torch.manual_seed(0)
     config = LlamaConfig(
@@ -22,10 +24,10 @@ def llama(layers: int, heads: int, device: str) -> PreTrainedModel:
         intermediate_size=2 * heads * DIM + 3 * heads * DIM // 4,
         num_hidden_layers=layers,
         num_attention_heads=heads,
-        vocab_size=VOCABULARY,
+        vocab_size=vocabulary,
         max_position_embeddings=4096,
     )
-    model = LlamaForCausalLM._from_config(config, attn_implementation="sdpa").eval()
+    model = LlamaForCausalLM._from_config(config, attn_implementation=attention).eval()
     return model.to(device)  # pyright: ignore[reportArgumentType]
 
 

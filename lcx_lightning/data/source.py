@@ -13,7 +13,7 @@ from lcx_lightning.data.loader import StepLoader
 from lcx_lightning.data.stream import Slice, TokenStream
 from lcx_lightning.data.synthetic import ROWS, SHORTEST_ROW
 from lcx_lightning.data.tokens import Tokens
-from lcx_lightning.data.windows import Window, draw_windows
+from lcx_lightning.data.windows import Window, draw_joined, draw_windows
 
 
 class LongContextData:
@@ -110,6 +110,21 @@ class LongContextData:
     def text(self, split: str, tokens: int, rng: np.random.Generator) -> Int[np.ndarray, " tokens"]:
         """Return a slice of a document of `split`, and of others where that ends, with a line feed between them."""
         return self._stream(split).row(rng, tokens + 1, self.tokens.encode("\n")[-1])[1:]
+
+    def joined_documents(self, split: str, length: int, seed: int) -> list[Window]:
+        """Return whole documents in a random order that one after the other have `length` tokens, BOS included.
+
+        Each is taken once; the last one is cut where the length is reached.
+
+        Raises:
+            ValueError: If the documents of the split together are too short.
+        """
+        return draw_joined(self._stream(split, may_be_empty=True), split, length, seed)
+
+    def joined_ids(self, documents: Sequence[Window]) -> Int[Tensor, " tokens"]:
+        """Return BOS and the documents one after the other."""
+        parts = [self._stream(one.split).slice(one.index, 0, one.end) for one in documents]
+        return torch.from_numpy(np.concatenate([np.array([self.tokens.bos], dtype=np.int32), *parts]))
 
     def report(self) -> dict[str, dict[str, int]]:
         """Return by split the number of documents and of tokens, and the longest document's length in tokens."""

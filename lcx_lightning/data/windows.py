@@ -50,6 +50,28 @@ def draw_windows(stream: TokenStream, split: str, longest: int, count: int, seed
     return windows[:count]
 
 
+def draw_joined(stream: TokenStream, split: str, length: int, seed: int) -> list[Window]:
+    """Return documents in a random order, each once, that together have `length` - 1 tokens; the last one is cut.
+
+    Raises:
+        ValueError: If all together hold fewer; it says how many.
+    """
+    held = int(stream.lengths.sum())
+    if held < length - 1:
+        raise ValueError(
+            f"A stream of {length:,} tokens (BOS included) was asked of the {split} split, whose {len(stream.names)} "
+            f"documents hold {held:,} tokens together. Ask for a shorter stream, or choose a larger corpus."
+        )
+    documents, left = [], length - 1
+    for index in np.random.default_rng([seed, length]).permutation(np.flatnonzero(stream.lengths)):
+        end = min(int(stream.lengths[index]), left)
+        documents.append(Window(split, stream.names[index], int(index), end))
+        left -= end
+        if not left:
+            break
+    return documents
+
+
 def _ends(length: int, size: int, rng: np.random.Generator) -> list[int]:
     """Return the ends of the windows of `size` tokens that stand side by side from a random start, shuffled."""
     count = length // size

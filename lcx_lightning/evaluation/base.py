@@ -1,8 +1,9 @@
 """The interface of an evaluation: a model and data in, rows of records out, in pieces that survive an interruption."""
 
 import abc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lcx_lightning.data.source import LongContextData
@@ -15,10 +16,25 @@ Record = dict[str, Any]  # evaluation, protocol, dataset, document, window, cont
 
 @dataclass(frozen=True)
 class Piece:
-    """Rows that one batch yields: without `value` until they are computed."""
+    """Rows that one batch yields: without `value` until they are computed.
+
+    A gradual piece takes long, and its rows come out one by one in their order; if it is cut short, those that are
+    known stay, but it is computed from its beginning.
+    """
 
     rows: list[Record]
-    compute: Callable[["PreTrainedModel"], list[Record]]
+    compute: Callable[["PreTrainedModel"], Iterable[Record]]
+    gradual: bool = False
+
+    @property
+    def parts(self) -> int:
+        """Parts in which its rows come out."""
+        return len(self.rows) if self.gradual else 1
+
+    def computed(self, model: "PreTrainedModel") -> Iterator[list[Record]]:
+        """Yield the rows of each part as soon as it is computed."""
+        rows = self.compute(model)
+        yield from ([row] for row in rows) if self.gradual else [list(rows)]
 
 
 class Reading(NamedTuple):
@@ -61,7 +77,7 @@ def run(
     report: Callable[[int, int], None],
     share: tuple[int, int] = (0, 1),
 ) -> Iterator[list[Record]]:
-    """Yield the computed rows of every piece that has rows which are not `done`; report pieces done and in all.
+    """Yield the computed rows of every piece that has rows which are not `done`; report parts done and in all.
 
     Args:
         pieces: What there is to compute.
@@ -72,8 +88,19 @@ def run(
     """
     rank, ranks = share
     left = [piece for piece in pieces if not all(done(row) for row in piece.rows)]
+    total = sum(piece.parts for piece in pieces)
+    known = total - sum(piece.parts for piece in left)
     for begin in range(0, len(left), ranks):
-        report(len(pieces) - len(left) + begin, len(pieces))
-        own = left[begin + rank : begin + rank + 1]
-        yield [row for piece in own for row in piece.compute(model) if not done(row)]
-    report(len(pieces), len(pieces))
+        together = left[begin : begin + ranks]
+        own = chain.from_iterable(piece.computed(model) for piece in together[rank : rank + 1])
+        for part in range(max(piece.parts for piece in together)):
+            report(known + sum(min(part, piece.parts) for piece in together), total)
+            yield [row for row in next(own, []) if not done(row)]
+        known += sum(piece.parts for piece in together)
+    report(total, total)
+
+
+def starting_again(pieces: list[Piece], done: Callable[[Record], bool]) -> int:
+    """Return the number of gradual pieces that were cut short, and are computed from their beginning."""
+    known = [[done(row) for row in piece.rows] for piece in pieces if piece.gradual]
+    return sum(any(rows) and not all(rows) for rows in known)

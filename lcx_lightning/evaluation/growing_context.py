@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from lcx_lightning.data.source import LongContextData
 from lcx_lightning.data.windows import Window
 from lcx_lightning.evaluation.base import Evaluation, Piece, Reading, Record
-from lcx_lightning.evaluation.nll import token_nll
+from lcx_lightning.evaluation.nll import nll_row, token_nll
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -76,16 +76,7 @@ class GrowingContext(Evaluation):
         return {"last_k": self._last, "whole_window": length - 1}
 
     def _row(self, data: LongContextData, window: Window, length: int, protocol: str) -> Record:
-        return {
-            "evaluation": "growing_context",
-            "protocol": protocol,
-            "dataset": f"{data.corpus.name}/{self._split}",
-            "document": window.document,
-            "window": window.end,
-            "context_length": length,
-            "metric": "nll",
-            "n": self._scored(length)[protocol],
-        }
+        return nll_row("growing_context", protocol, data, window, length, self._scored(length)[protocol])
 
     def _compute(
         self, model: "PreTrainedModel", data: LongContextData, windows: list[Window], length: int

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,7 +13,7 @@ from lcx_lightning.cache.smallest import smallest_cache
 from lcx_lightning.data.source import LongContextData
 from lcx_lightning.data.windows import Window
 from lcx_lightning.evaluation.base import Evaluation, Piece, Reading, Record
-from lcx_lightning.evaluation.nll import token_losses
+from lcx_lightning.evaluation.nll import nll_row, token_losses
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -41,7 +42,8 @@ class Streaming(Evaluation):
     """One stream of each window, protocol `streaming`: the loss by depth, of the tokens from one length to the next.
 
     The stream is BOS and the window's text; nothing is read twice. The row of a length has the tokens after the length
-    before it: does the loss stay where it was, however deep into the stream?
+    before it: does the loss stay where it was, however deep into the stream? Rows come out while a stream is read; one
+    that is cut short is read again from its beginning, since its keys are gone.
 
     Args:
         multiples: Depths in units of the pretraining length L.
@@ -70,41 +72,46 @@ class Streaming(Evaluation):
         longest, served = self.lengths(pretrain_length)[-1], self.served(pretrain_length, reach)
         windows = data.evaluation_windows(self._split, longest, self._windows, self._seed) if served else []
         return [
-            Piece(
-                [self._row(data, window, start, end) for start, end in _segments(served)],
-                partial(self._compute, data=data, window=window, served=served, longest=longest),
-            )
+            Piece(rows, partial(self._compute, data=data, window=window, rows=rows, longest=longest), gradual=True)
             for window in windows
+            for rows in [stream_rows(data, window, served, "streaming")]
         ]
 
     def readings(self, pretrain_length: int, reach: int | None) -> list[Reading]:
         served = self.served(pretrain_length, reach)
         return [Reading(self._windows, served[-1], 1, self._chunk)] if served else []
 
-    def _row(self, data: LongContextData, window: Window, start: int, end: int) -> Record:
-        return {
-            "evaluation": "streaming",
-            "protocol": "streaming",
-            "dataset": f"{data.corpus.name}/{self._split}",
-            "document": window.document,
-            "window": window.end,
-            "context_length": end,
-            "metric": "nll",
-            "n": end - start,
-        }
-
     def _compute(
-        self, model: "PreTrainedModel", data: LongContextData, window: Window, served: list[int], longest: int
-    ) -> list[Record]:
-        ids = data.window_ids([window], longest)[:, : served[-1]]
-        chunks = (chunk.to(model.device) for chunk in ids.split(self._chunk, dim=1))
-        nll = torch.cat([losses.double().cpu() for losses in stream_nll(model, chunks)], dim=1)[0]
-        return [
-            self._row(data, window, start, end) | {"value": float(nll[start - 1 : end - 1].sum())}
-            for start, end in _segments(served)
-        ]
+        self, model: "PreTrainedModel", data: LongContextData, window: Window, rows: list[Record], longest: int
+    ) -> Iterator[Record]:
+        ids = data.window_ids([window], longest)[0, : rows[-1]["context_length"]]
+        return with_losses(model, ids, self._chunk, rows)
 
 
-def _segments(lengths: list[int]) -> list[tuple[int, int]]:
-    """Return the tokens of each row, first and end; the very first token is predicted by none."""
-    return list(zip([1, *lengths[:-1]], lengths, strict=True))
+def stream_rows(data: LongContextData, window: Window, lengths: Sequence[int], name: str) -> list[Record]:
+    """Return the rows of a stream by depth, without values: each of the tokens after the length before its own."""
+    pairs = pairwise([1, *lengths])  # the very first token is predicted by none
+    return [nll_row(name, name, data, window, end, end - start) for start, end in pairs]
+
+
+def with_losses(
+    model: "PreTrainedModel", ids: Int[Tensor, " tokens"], chunk: int, rows: list[Record]
+) -> Iterator[Record]:
+    """Yield the rows of a stream with their values, each as soon as the stream has been read so far.
+
+    Args:
+        model: On its device.
+        ids: Of the stream, BOS first.
+        chunk: Tokens of a pass.
+        rows: As of `stream_rows`, to the stream's end.
+    """
+    chunks = (part[None].long().to(model.device) for part in ids.split(chunk))
+    losses = (part[0].cpu().double() for part in stream_nll(model, chunks))
+    waiting = next(losses)
+    for row in rows:
+        total, left = 0.0, row["n"]
+        while left > len(waiting):
+            total, left = total + float(waiting.sum()), left - len(waiting)
+            waiting = next(losses)
+        yield row | {"value": total + float(waiting[:left].sum())}
+        waiting = waiting[left:]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lcx_lightning.results.metrics import Measure
 
-IDENTITY = ("run", "evaluation", "protocol", "dataset", "document", "window", "context_length", "metric")
+IDENTITY = ("run", "evaluation", "protocol", "dataset", "document", "window", "context_length", "metric", "position")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,134 @@
+"""Cost by length: seconds and memory of reading a prompt and of decoding after it, with the cache that serves."""
+
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from lcx_lightning import head
+from lcx_lightning.cache.smallest import smallest_cache
+from lcx_lightning.data.source import LongContextData
+from lcx_lightning.evaluation import memory
+from lcx_lightning.evaluation.base import Evaluation, Piece, Reading, Record
+from lcx_lightning.generation import one_factor
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class Cost(Evaluation):
+    """A prompt and new tokens after it, one text, greedily, as `generate` would: protocol `prompt_and_new_tokens`.
+
+    `prefill_seconds`: to read the prompt, all but the new tokens of the context, and choose the first new one.
+    `decode_seconds`: to read a new token and choose the next one. `prefill_tokens_per_second` and
+    `decode_tokens_per_second`: of each repeat, summed as the seconds are. `peak_bytes`: the most that one more such
+    generation takes above what was held. The first ones warm up and do not count. Times are of a machine that does
+    nothing else: run with jobs=1.
+
+    Args:
+        multiples: Contexts, prompt and new tokens, in units of the pretraining length L.
+        new_tokens: Decoded one by one.
+        warmup: Generations that do not count.
+        repeats: Generations that do.
+        split: Of the corpus.
+        seed: Of the text.
+
+    Raises:
+        ValueError: If there are no multiples or no repeats, or nothing is decoded.
+    """
+
+    def __init__(
+        self, *, multiples: Sequence[float], new_tokens: int, warmup: int, repeats: int, split: str, seed: int
+    ) -> None:
+        if not multiples or min(multiples) <= 0 or new_tokens < 1 or repeats < 1 or warmup < 0:
+            raise ValueError(
+                "Cost needs multiples of the pretraining length, new_tokens >= 1, warmup >= 0 and repeats >= 1, "
+                f"got multiples={list(multiples)}, {new_tokens=}, {warmup=}, {repeats=}."
+            )
+        self._multiples, self._new, self._warmup, self._repeats = sorted(multiples), new_tokens, warmup, repeats
+        self._split, self._seed = split, seed
+
+    def lengths(self, pretrain_length: int) -> list[int]:
+        return [round(m * pretrain_length) for m in self._multiples]
+
+    def pieces(self, data: LongContextData, pretrain_length: int, reach: int | None) -> list[Piece]:
+        shortest = self.lengths(pretrain_length)[0]
+        if shortest <= self._new:
+            raise ValueError(
+                f"Every context must hold a prompt and {self._new} new tokens, but the shortest has {shortest} tokens. "
+                "Lower new_tokens, or raise the least of multiples."
+            )
+        served = self.served(pretrain_length, reach)
+        return [Piece(self._rows(data, n), partial(self._compute, data=data, length=n)) for n in served]
+
+    def readings(self, pretrain_length: int, reach: int | None) -> list[Reading]:
+        times = self._warmup + self._repeats + 1  # one for its memory
+        return [Reading(times, n, 1, n) for n in self.served(pretrain_length, reach)]
+
+    def _rows(self, data: LongContextData, length: int) -> list[Record]:
+        row = {
+            "evaluation": "cost",
+            "protocol": "prompt_and_new_tokens",
+            "dataset": f"{data.corpus.name}/{self._split}",
+            "document": "text",
+            "window": self._seed,
+            "context_length": length,
+            "new_tokens": self._new,
+        }
+        counts = {
+            "prefill_seconds": self._repeats,
+            "decode_seconds": self._repeats * self._new,
+            "prefill_tokens_per_second": self._repeats,
+            "decode_tokens_per_second": self._repeats,
+            **({"peak_bytes": 1} if memory.measurable() else {}),
+        }
+        return [row | {"metric": metric, "n": n} for metric, n in counts.items()]
+
+    def _compute(self, model: "PreTrainedModel", data: LongContextData, length: int) -> list[Record]:
+        prompt = data.text_batch(self._split, 1, length - self._new, self._seed)["input_ids"].to(model.device)
+        generate = partial(timed_generation, model, prompt, self._new)
+        taken = [generate() for _ in range(self._warmup + self._repeats)][self._warmup :]
+        found: dict[str, float] = {
+            "prefill_seconds": sum(prefill for prefill, _ in taken),
+            "decode_seconds": sum(decode for _, decode in taken),
+            "prefill_tokens_per_second": sum(prompt.shape[1] / prefill for prefill, _ in taken),
+            "decode_tokens_per_second": sum(self._new / decode for _, decode in taken),
+        }
+        rows = self._rows(data, length)
+        if any(row["metric"] == "peak_bytes" for row in rows):
+            found["peak_bytes"] = memory.peak_bytes(generate, model.device)
+        return [row | {"value": found[row["metric"]]} for row in rows]
+
+
+@torch.inference_mode()
+def timed_generation(
+    model: "PreTrainedModel", prompt: Int[Tensor, "rows tokens"], new_tokens: int
+) -> tuple[float, float]:
+    """Return the seconds of reading a prompt and choosing a token, and of reading that and each of the next ones.
+
+    Every pass has the scale factor of the whole context, and the cache is the smallest that serves the method.
+    """
+    cache = smallest_cache(model, held=True)
+
+    def next_token(ids: Tensor) -> Tensor:
+        hidden = model.base_model(input_ids=ids, past_key_values=cache, use_cache=True).last_hidden_state
+        return head.logits_of(model, hidden[:, -1:]).argmax(dim=-1)
+
+    with one_factor(model, prompt.shape[1] + new_tokens):
+        start = _now(model.device)
+        ids = next_token(prompt)
+        read = _now(model.device)
+        for _ in range(new_tokens):
+            ids = next_token(ids)
+        return read - start, _now(model.device) - read
+
+
+def _now(device: torch.device) -> float:
+    """Return the time in seconds when everything that was queued on the device is done."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+    return time.perf_counter()
