@@ -94,11 +94,11 @@ class Answering(Evaluation):
             yield self._read[task][start : start + rows]
 
     def _rows(self, task: str, example: Example, length: int) -> list[Record]:
-        asked = self._tasks[task]
+        asked, source = self._tasks[task], self._source.name
         shared = {
             "evaluation": self._name,
             "protocol": self._name,
-            "dataset": f"{self._source.name}/{task}",
+            "dataset": source if task == source else f"{source}/{task}",
             "document": example.name,
             "window": 0,
             "context_length": length,
