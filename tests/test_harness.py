@@ -104,7 +104,7 @@ def test_scores_are_those_of_the_harness_with_its_own_wrapper_of_the_model(folde
     assert [{k: v for k, v in row.items() if k != "value"} for row in rows] == told
     ours = {(row["document"], row["metric"]): row["value"] for row in rows if row["task"] == "choice"}
     names = {"acc": "accuracy", "acc_norm": "accuracy_by_length"}
-    assert ours == {(str(s["doc_id"]), names[name]): s[name] for s in theirs for name in names}
+    assert ours == {(f"choice {s['doc_id']}", names[name]): s[name] for s in theirs for name in names}
     assert 0 < sum(ours.values()) < len(ours) == 2 * 6
     assert {row["dataset"] for row in rows} == {"harness/choice", "harness/writing"}
     requests = asked(("1 2 3", " 4 5"), ("", "6 7 8"), ("9", " 10"))

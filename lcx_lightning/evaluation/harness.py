@@ -118,7 +118,7 @@ class Harness(Evaluation):
             "evaluation": "harness",
             "protocol": "harness",
             "dataset": f"harness/{task}",
-            "document": str(number),
+            "document": f"{task} {number}",
             "window": 0,
             "context_length": length,
             "metric": NAMES.get(metric, metric) + ("" if chosen == "none" else f", {chosen}"),
