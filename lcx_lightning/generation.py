@@ -73,7 +73,7 @@ def continuations(
     mask = (torch.arange(longest) >= longest - torch.tensor([[len(prompt)] for prompt in prompts])).long()
     own = model.generation_config.eos_token_id
     all_ends = sorted({*([own] if isinstance(own, int) else own or []), *ends})
-    out = model.generate(
+    out: Any = model.generate(  # pyright: ignore[reportCallIssue]
         ids.to(model.device),
         attention_mask=mask.to(model.device),
         max_new_tokens=new_tokens,
@@ -84,7 +84,7 @@ def continuations(
         logits_processor=[sampling] if sampling else None,
         **PLAIN,
     )
-    return [_until(row, all_ends) for row in out[:, longest:].tolist()]  # pyright: ignore[reportIndexIssue, reportCallIssue, reportArgumentType]
+    return [_until(row, all_ends) for row in out[:, longest:].tolist()]
 
 
 def _until(ids: list[int], ends: Collection[int]) -> list[int]:

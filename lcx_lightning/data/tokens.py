@@ -49,8 +49,8 @@ class ByteTokens:
         """Return the text of `ids`; BOS reads as nothing, a character cut in two as the replacement character."""
         return bytes(i for i in ids if i < BYTES).decode("utf-8", errors="replace")
 
-    def chat(self, _text: str) -> None:
-        """Return None."""
+    def chat(self, text: str) -> None:
+        """Return None: bytes have no template."""
 
 
 class HubTokens:
