@@ -1,9 +1,10 @@
 """Generation at one scale factor, that of the longest length, and with the smallest cache that serves the pattern."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -11,6 +12,15 @@ from lcx_lightning.cache.smallest import smallest_cache
 
 CHOSEN = ("past_key_values", "cache_implementation")  # by the caller
 ASSISTED = ("assistant_model", "assistant_early_exit", "prompt_lookup_num_tokens", "is_assistant")  # takes tokens back
+PLAIN = {  # what else a model's generation config may ask for
+    "do_sample": False,
+    "num_beams": 1,
+    "temperature": 1.0,
+    "top_p": 1.0,
+    "top_k": 50,
+    "repetition_penalty": 1.0,
+    "no_repeat_ngram_size": 0,
+}
 
 
 def generate_at_one_factor(
@@ -40,6 +50,54 @@ def one_factor(model: PreTrainedModel, planned: int) -> Iterator[None]:
     finally:
         held.pop("planned_length")
         held.update({} if before is None else {"planned_length": before})
+
+
+@torch.inference_mode()
+def continuations(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    new_tokens: int,
+    *,
+    chunk: int,
+    ends: Collection[int] = (),
+    sampling: Callable[[Tensor, Tensor], Tensor] | None = None,
+) -> list[list[int]]:
+    """Return the tokens with which a model goes on after each prompt, up to the first that ends a text, that left out.
+
+    What a model's own generation config says of sampling and penalties is not used.
+
+    Args:
+        model: With its method attached.
+        prompts: Token ids, BOS included. Shorter ones are padded on the left: a row does not depend on the others.
+        new_tokens: At most.
+        chunk: Tokens of a prompt that are read at once.
+        ends: Tokens that end a text, once it has one, beside those that end the model's texts.
+        sampling: Scores of the next token from the ids and the scores; None takes the most probable token.
+    """
+    longest = max(map(len, prompts))
+    ids = torch.zeros(len(prompts), longest, dtype=torch.long)
+    for row, prompt in zip(ids, prompts, strict=True):
+        row[longest - len(prompt) :] = torch.tensor(prompt)
+    mask = (torch.arange(longest) >= longest - torch.tensor([[len(prompt)] for prompt in prompts])).long()
+    own = model.generation_config.eos_token_id
+    all_ends = sorted({*([own] if isinstance(own, int) else own or []), *ends})
+    out: Any = model.generate(  # pyright: ignore[reportCallIssue]
+        ids.to(model.device),
+        attention_mask=mask.to(model.device),
+        max_new_tokens=new_tokens,
+        min_new_tokens=1 if ends else None,
+        prefill_chunk_size=chunk if longest > chunk else None,
+        eos_token_id=all_ends or None,
+        pad_token_id=all_ends[0] if all_ends else 0,
+        logits_processor=[sampling] if sampling else None,
+        **PLAIN,
+    )
+    return [_until(row, all_ends) for row in out[:, longest:].tolist()]
+
+
+def _until(ids: list[int], ends: Collection[int]) -> list[int]:
+    """Return the ids before the first of `ends`."""
+    return ids[: next((place for place, token in enumerate(ids) if token in ends), len(ids))]
 
 
 def _settings(of_model: Any, of_call: Any, keywords: dict[str, Any]) -> dict[str, Any]:

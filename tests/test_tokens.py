@@ -68,3 +68,19 @@ def test_every_kind_of_row_works_with_a_hub_tokenizer(kind, tokenizer_folder, st
     assert ids.shape == (4, 96)
     assert (ids[:, 0] == tokens.bos).all()
     assert int(ids.max()) < tokens.vocab_size
+
+
+CHAT = "{{ bos_token }}{% for m in messages %}[{{ m['role'] }}]{{ m['content'] }}{% endfor %}[answer]"
+
+
+def test_a_chat_is_the_text_in_the_template_of_a_hub_tokenizer_that_has_one(tokenizer_folder):
+    folder = tokenizer_folder(bos_token="<s>", eos_token="</s>")
+    assert HubTokens(folder, None).chat("value") is None
+    assert ByteTokens().chat("value") is None
+    with_template = PreTrainedTokenizerFast.from_pretrained(folder)
+    with_template.chat_template = CHAT
+    with_template.save_pretrained(folder)
+    tokens = HubTokens(folder, None)
+    ids = tokens.chat("value\n")
+    assert ids == [tokens.bos, *tokens.encode("[user]value\n[answer]")]
+    assert tokens.special == {tokens.bos, Tokenizer.from_file(f"{folder}/tokenizer.json").token_to_id("</s>")}

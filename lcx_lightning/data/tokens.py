@@ -13,10 +13,12 @@ class Tokens(Protocol):
     Attributes:
         vocab_size: Number of ids, BOS included.
         bos: The id that stands at position 0 of every row and window.
+        special: Ids that are no text: BOS, EOS and so on.
     """
 
     vocab_size: int
     bos: int
+    special: frozenset[int]
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of `text`, without BOS."""
@@ -26,6 +28,10 @@ class Tokens(Protocol):
         """Return the text of `ids`."""
         ...
 
+    def chat(self, text: str) -> list[int] | None:
+        """Return the ids of a chat in which the user says `text` and the answer is next; None: it has no template."""
+        ...
+
 
 class ByteTokens:
     """UTF-8 bytes as ids 0 to 255, BOS as 256."""
@@ -33,6 +39,7 @@ class ByteTokens:
     def __init__(self) -> None:
         self.vocab_size = BYTES + 1
         self.bos = BYTES
+        self.special = frozenset([BYTES])
 
     def encode(self, text: str) -> list[int]:
         """Return the bytes of `text`; what UTF-8 cannot hold (a lone surrogate) becomes a question mark."""
@@ -41,6 +48,9 @@ class ByteTokens:
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of `ids`; BOS reads as nothing, a character cut in two as the replacement character."""
         return bytes(i for i in ids if i < BYTES).decode("utf-8", errors="replace")
+
+    def chat(self, text: str) -> None:
+        """Return None: bytes have no template."""
 
 
 class HubTokens:
@@ -66,6 +76,7 @@ class HubTokens:
             )
         self.bos: int = eos if bos is None else bos
         self.vocab_size = len(self._tokenizer)
+        self.special = frozenset(self._tokenizer.all_special_ids)
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of `text`, without special tokens."""
@@ -74,3 +85,10 @@ class HubTokens:
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of `ids`, special tokens included."""
         return self._tokenizer.decode(ids)
+
+    def chat(self, text: str) -> list[int] | None:
+        """Return the ids of a chat in which the user says `text` and the answer is next; None: it has no template."""
+        if not self._tokenizer.chat_template:
+            return None
+        said = [{"role": "user", "content": text}]
+        return self._tokenizer.apply_chat_template(said, add_generation_prompt=True, return_dict=False)

@@ -1,0 +1,38 @@
+"""Examples in the format of LongBench (arXiv:2308.14508): JSON lines with input, context, answers, all_classes, _id."""
+
+from pathlib import Path
+from typing import Any
+
+from lcx_lightning.data.examples import Example, ExampleSource, column, json_lines, loaded, unique
+
+
+class LongBenchExamples(ExampleSource):
+    """A folder with a file TASK.jsonl for each task, itself or its folder `data`; or the archive that LongBench is.
+
+    Args:
+        path: The folder; or an archive data.zip that holds data/TASK.jsonl; or the dataset of the hub that has it.
+    """
+
+    name = "longbench"
+
+    def __init__(self, *, path: str) -> None:
+        self._path = path
+
+    def read(self, task: str) -> list[Example]:
+        """Return the examples of a task, named by their `_id`."""
+        source = f"{self._path}, task {task},"
+        return unique((_example(row, source) for row in self._rows(task)), source)
+
+    def _rows(self, task: str) -> list[dict[str, Any]]:
+        place = Path(self._path).expanduser()
+        if place.is_dir():
+            inner = place / "data"
+            return json_lines((inner if inner.is_dir() else place) / f"{task}.jsonl")
+        archive = place if place.is_file() else f"hf://datasets/{self._path}/data.zip"
+        return loaded({"path": "json", "data_files": f"zip://data/{task}.jsonl::{archive}", "split": "train"})
+
+
+def _example(row: dict[str, Any], source: str) -> Example:
+    answers, name = column(row, "answers", source), column(row, "_id", source)
+    fields = {field: str(column(row, field, source)) for field in ("context", "input")}
+    return Example(str(name), fields, tuple(map(str, answers)), tuple(row.get("all_classes") or ()))

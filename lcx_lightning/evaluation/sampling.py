@@ -1,0 +1,42 @@
+"""Sampling of a text that depends on nothing but its own seed: neither on the batch nor on the global random state."""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+class Nucleus:
+    """Nucleus sampling (arXiv:1904.09751) as a change of scores, after which the highest score is the sample.
+
+    The highest of logits with Gumbel noise is a sample of their softmax. The noise of each row comes from a generator
+    of its own, one draw for each new token.
+
+    Args:
+        temperature: Of the softmax.
+        top_p: Share of the probability that the most probable tokens kept have together, at least.
+        seed: Of all samples.
+        names: One for each row: equal names, equal noise.
+    """
+
+    def __init__(self, *, temperature: float, top_p: float, seed: int, names: Sequence[str]) -> None:
+        self._temperature, self._top_p = temperature, top_p
+        self._generators = [np.random.default_rng([seed, _number(name)]) for name in names]
+
+    def __call__(
+        self, input_ids: Int[Tensor, "rows tokens"], scores: Float[Tensor, "rows vocabulary"]
+    ) -> Float[Tensor, "rows vocabulary"]:
+        """Return the scores of the tokens kept with noise added, and minus infinity for the others, float32."""
+        logits = scores.float() / self._temperature
+        ordered, order = logits.softmax(-1).sort(descending=True)
+        beyond = ordered.cumsum(-1) - ordered >= self._top_p  # what more probable tokens have is enough
+        logits = logits.masked_fill(beyond.scatter(1, order, beyond), -torch.inf)
+        noise = np.stack([generator.gumbel(size=logits.shape[1]) for generator in self._generators])
+        return logits + torch.from_numpy(noise).to(logits)
+
+
+def _number(name: str) -> int:
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")

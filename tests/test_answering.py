@@ -1,0 +1,323 @@
+"""Tasks of text: prompts that fit, rows against answers by hand, files in the datasets' formats, and bad input."""
+
+import json
+
+import pytest
+from books import CORPUS_ONLY, Books
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from lab import composed
+from tasks import LONG, LONGBENCH, longbench_rows, qasper_row, save_archive, save_lines, save_longbench, save_tasks
+
+from lcx_lightning.data.examples import Example, ExampleSource
+from lcx_lightning.data.longbench import LongBenchExamples
+from lcx_lightning.data.pairs import TextPairs
+from lcx_lightning.data.qasper import Qasper
+from lcx_lightning.data.source import LongContextData
+from lcx_lightning.data.tokens import ByteTokens
+from lcx_lightning.evaluation.answering import Answering
+from lcx_lightning.evaluation.base import run
+from lcx_lightning.evaluation.prompting import Task
+from lcx_lightning.generation import continuations
+from lcx_lightning.results import records
+
+LENGTH = 32  # tokens, pretraining length
+BOS = 256
+SHARED = {"cut": "middle", "chat": False, "one_line": False, "first_line": False, "tag": None, "group": None}
+TASKS = {
+    "short": {"prompt": "Say: {input}", "answer_tokens": 5, "metrics": {"f1": "qa_f1"}},
+    "long": {
+        "prompt": "Read {context}, {input}",
+        "answer_tokens": 100,
+        "metrics": {"rouge_1": "rouge_1", "rouge_l": "rouge_l"},
+        "first_line": True,
+        "group": "long ones",
+    },
+}
+FIELDS = [{"context": f"{i} " + "lorem ipsum " * 30, "input": "ab" * i} for i in range(5)]
+
+
+class Fixed(ExampleSource):
+    """Five examples of each task."""
+
+    name = "fixed"
+
+    def read(self, task):
+        return [Example(f"{task}{i}", fields, (f"ans{i} wer", "other")) for i, fields in enumerate(FIELDS)]
+
+
+def answering(**changes):
+    settings = {"name": "fixed", "source": Fixed(), "tasks": TASKS, "every_task": SHARED, "chosen": None}
+    settings |= {"examples": 4, "multiples": [1, 3], "sampling": None, "batch_tokens": 192, "chunk": 1000}
+    return Answering(**settings | changes)
+
+
+def task(**changes):
+    return Task(**{**SHARED, **TASKS["long"], **changes})
+
+
+@pytest.fixture(scope="module")
+def data():
+    return LongContextData(Books(), ByteTokens(), CORPUS_ONLY)
+
+
+@pytest.fixture(scope="module")
+def model(extended):
+    """A model of bytes, with a method whose factor goes by length."""
+    return extended("dynamic_ntk", vocab_size=257)
+
+
+def all_rows(pieces, model, done=lambda row: False, share=(0, 1)):
+    return [row for rows in run(pieces, model, done, lambda done, total: None, share) for row in rows]
+
+
+def identity(row):
+    return tuple(row.get(name) for name in records.IDENTITY)
+
+
+# Prompts
+
+
+@pytest.mark.parametrize("length", [40, 41, 400, 10_000])
+@pytest.mark.parametrize("context", ["é" * 100, "x" * 100, "", "y" * 3000])
+def test_a_prompt_and_its_answer_fit_the_context_and_only_what_is_too_long_is_cut(length, context):
+    asked, tokens = task(), ByteTokens()
+    ids = asked.ids(Example("one", {"context": context, "input": "why?"}, ()), tokens, length)
+    room = length - asked.answer_tokens(length)
+    whole = [BOS, *f"Read {context}, why?".encode()]
+    assert len(ids) <= room
+    assert ids[0] == BOS
+    if len(whole) <= room:
+        assert ids == whole
+    else:
+        assert len(ids) >= room - 6  # an odd one, and characters cut in two
+        half = (room - 7) // 2
+        assert ids[: half - 2] == whole[: half - 2]
+        assert ids[2 - half :] == whole[2 - half :]
+
+
+def test_a_prompt_cut_at_the_end_of_its_context_keeps_its_instructions():
+    asked, tokens = task(cut="end_of_context"), ByteTokens()
+    ids = asked.ids(Example("one", {"context": "0123456789" * 9, "input": "why?"}, ()), tokens, 80)
+    assert tokens.decode(ids) == "Read " + ("0123456789" * 9)[: 80 - 20 - 1 - len("Read , why?")] + ", why?"
+    with pytest.raises(ValueError, match=r"that of one has 12 tokens without what may be cut.*12 has room for 9"):
+        asked.ids(Example("one", {"context": "0123456789", "input": "why?"}, ()), tokens, 12)
+
+
+def test_an_answer_takes_a_quarter_of_the_context_at_most():
+    assert [task().answer_tokens(n) for n in (32, 400, 4096)] == [8, 100, 100]
+
+
+class Chatting(ByteTokens):
+    """Bytes whose chats begin with BOS."""
+
+    def chat(self, text):
+        return [BOS, *self.encode(f"[{text}]")]
+
+
+def test_a_chat_template_wraps_the_prompt_and_an_open_tag_follows_it():
+    example, tokens = Example("one", {"context": "x" * 90, "input": "why?"}, ()), Chatting()
+    ids = task(chat=True, tag="A").ids(example, tokens, 80)
+    assert len(ids) <= 60
+    assert ids.count(BOS) == 1
+    text = tokens.decode(ids)
+    assert text.startswith("[Read xxx")
+    assert text.endswith("x, why?]<A>")
+    assert tokens.decode(task(chat=False).ids(example, tokens, 80)).startswith("Read")
+    assert tokens.decode(task(chat=True).ids(example, ByteTokens(), 80)).startswith("Read")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said", "prediction"),
+    [
+        ({}, "\n\n a \nb", " a "),
+        ({"first_line": False}, "\na\nb", "\na\nb"),
+        ({"tag": "A"}, " b </A> c", "b"),
+        ({"tag": "A"}, "so: <A>b\n</A>", "b"),
+    ],
+)
+def test_an_answer_is_cut_out_of_what_was_written(changes, said, prediction):
+    assert task(**changes).prediction(said) == prediction
+
+
+# Rows
+
+
+def by_hand(model, prompt, length, most):
+    """Return what the model writes alone, as text, and the tokens of its prompt: BOS and both ends of it."""
+    tokens, answer = ByteTokens(), min(most, length // 4)
+    ids, room = prompt.encode(), length - answer - 1
+    if len(ids) > room:
+        ids = ids[: room // 2] + ids[len(ids) - room // 2 :]
+    (found,) = continuations(model, [[BOS, *ids]], answer, chunk=1000)
+    return tokens.decode([i for i in found if i != BOS]), len(ids) + 1
+
+
+def test_rows_score_what_the_model_writes_after_each_prompt_cut_to_each_length(model, data, monkeypatch):
+    # no random model hits an answer: score something that every text has
+    monkeypatch.setattr("lcx_lightning.evaluation.prompting.score", lambda name, text, *_: len(text) + len(name))
+    rows = all_rows(answering(examples=2).pieces(data, LENGTH, None), model)
+    assert len(rows) == 2 * 2 * (1 + 2)
+    for row in rows:
+        fields = FIELDS[int(row["document"][-1])]
+        spec = TASKS[row["task"]]
+        said, prompt_tokens = by_hand(
+            model, spec["prompt"].format(**fields), row["context_length"], spec["answer_tokens"]
+        )
+        said = said.lstrip("\n").split("\n")[0] if spec.get("first_line") else said
+        assert row["prediction"] == said
+        assert row["prompt_tokens"] == prompt_tokens
+        assert row["value"] == len(said) + len(spec["metrics"][row["metric"]])
+        assert row["n"] == 1
+        assert row["dataset"] == f"fixed/{row['task']}"
+        assert row["group"] == spec.get("group")
+    assert len({identity(row) for row in rows}) == len(rows)
+
+
+@pytest.mark.parametrize("sampling", [None, {"temperature": 0.5, "top_p": 0.95, "seed": 0}])
+def test_batches_processes_and_interruptions_change_no_row(model, data, sampling):
+    def rows(share=(0, 1), done=lambda row: False, **changes):
+        tasks = {name: spec | {"answer_tokens": 4} for name, spec in TASKS.items()}
+        evaluation = answering(sampling=sampling, examples=3, tasks=tasks, **{"batch_tokens": 130} | changes)
+        found = all_rows(evaluation.pieces(data, LENGTH, None), model, done, share)
+        return {identity(row): row for row in found}
+
+    whole = rows()
+    assert rows(batch_tokens=10_000, chunk=20) == rows((0, 2), batch_tokens=1) | rows((1, 2), batch_tokens=1) == whole
+    half = dict(list(whole.items())[: len(whole) // 2 - 1])
+    assert half | rows(done=lambda row: identity(row) in half) == whole
+
+
+def test_a_prompt_that_two_lengths_share_is_answered_once(model, data, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "lcx_lightning.evaluation.answering.continuations",
+        lambda m, prompts, new, **k: asked.extend(prompts) or [[65]] * len(prompts),
+    )
+    all_rows(answering(chosen=["short"]).pieces(data, LENGTH, None), model)
+    assert len(asked) == len({(tuple(prompt)) for prompt in asked}) == 4
+
+
+def test_what_is_told_before_is_what_is_computed_in_lengths_that_a_method_reaches(model, data):
+    pieces = answering().pieces(data, LENGTH, 40)
+    told = [identity(row) for piece in pieces for row in piece.rows]
+    rows = all_rows(pieces, model)
+    assert [identity(row) for row in rows] == told
+    assert {row["context_length"] for row in rows} == {32}
+    assert answering().pieces(data, LENGTH, 20) == []
+    assert answering().readings(LENGTH, 40) == [(8, 32, 4, 1000)]
+
+
+# Files
+
+
+def test_longbench_is_read_from_a_folder_its_data_folder_and_its_archive(tmp_path):
+    places = [save_longbench(tmp_path / "a"), tmp_path / "b", save_archive(tmp_path / "c" / "data.zip")]
+    save_longbench(tmp_path / "b" / "data")
+    for name in LONGBENCH:
+        found = [LongBenchExamples(path=str(place)).read(name) for place in places]
+        assert found[0] == found[1] == found[2]
+        for example, row in zip(found[0], longbench_rows(name), strict=True):
+            assert example.fields == {"context": row["context"], "input": row["input"]}
+            assert (example.name, list(example.answers)) == (row["_id"], row["answers"])
+            assert list(example.classes) == (row["all_classes"] or [])
+
+
+def test_a_question_of_qasper_has_the_whole_paper_and_the_answers_of_all_annotators(tmp_path):
+    path = save_lines(tmp_path / "papers.jsonl", [qasper_row()])
+    found = Qasper(load={"path": "json", "name": None, "data_files": str(path), "split": "train"}).read("qasper")
+    assert [(e.name, e.answers) for e in found] == [
+        ("q0", ("no", "unanswerable")),
+        ("q1", ("a span another", "own words")),
+        ("q2", ("yes",)),
+    ]
+    assert found[1].fields == {"context": f"Title One. Two.  {LONG}", "input": "What is it?"}
+
+
+def test_pairs_of_texts_are_named_by_their_place_or_a_column(tmp_path):
+    path = save_lines(tmp_path / "pairs.jsonl", [{"key": f"k{i}", "long": f"text {i}", "brief": "b"} for i in (0, 1)])
+    load = {"path": "json", "data_files": str(path), "split": "train"}
+    pairs = [TextPairs(name="p", load=load, context="long", answer="brief", id_column=c) for c in (None, "key")]
+    assert [[e.name for e in one.read("any")] for one in pairs] == [["0", "1"], ["k0", "k1"]]
+    assert pairs[0].read("any")[1] == Example("1", {"context": "text 1"}, ("b",))
+    path.write_text(json.dumps({"key": "k", "brief": "b"}) + "\n")
+    with pytest.raises(ValueError, match="p needs the column 'long'; a row has brief, key"):
+        pairs[0].read("any")
+
+
+@pytest.mark.parametrize(
+    ("text", "needed"),
+    [
+        (None, r"hotpotqa\.jsonl is needed; its folder has trec\.jsonl"),
+        ("", "holds no examples"),
+        ("\n\n", "holds no examples"),
+        ('{"input": "i"}\n', "needs the column 'answers'; a row has input"),
+        ('{"input": "i"\n', 'line 1: needed a JSON object, found \'{"input": "i"\''),
+        ("[1]\n", "line 1: needed a JSON object"),
+        ('{"_id": 1, "input": "", "context": "", "answers": []}\n' * 2, "two examples called '1'"),
+    ],
+)
+def test_files_that_cannot_serve_are_refused_by_name(tmp_path, text, needed):
+    (tmp_path / "trec.jsonl").write_text("{}")
+    if text is not None:
+        (tmp_path / "hotpotqa.jsonl").write_text(text)
+    with pytest.raises(ValueError, match=needed):
+        LongBenchExamples(path=str(tmp_path)).read("hotpotqa")
+
+
+def test_a_hub_that_cannot_be_reached_tells_what_to_put_where(monkeypatch):
+    def unreachable(**_):
+        raise ConnectionError("offline")
+
+    monkeypatch.setattr("lcx_lightning.data.examples.load_dataset", unreachable)
+    with pytest.raises(ValueError, match=r"LongBench/data\.zip could not be read: offline\. Without a network, put"):
+        LongBenchExamples(path="THUDM/LongBench").read("lcc")
+
+
+@pytest.mark.parametrize(
+    ("changes", "needed"),
+    [
+        ({"chosen": ["nothing"]}, "tasks of fixed are short, long; nothing were chosen"),
+        ({"chosen": []}, "none were chosen"),
+        ({"multiples": []}, "multiples"),
+        ({"examples": 0}, "examples >= 1"),
+        ({"chunk": 0}, "chunk >= 1"),
+        ({"every_task": {**SHARED, "cut": "start"}}, r"a cut \(middle, end_of_context\)"),
+        ({"every_task": {**SHARED, "group": None}, "tasks": {"a": {**TASKS["short"], "metrics": {"x": "y"}}}}, "qa_f1"),
+    ],
+)
+def test_settings_that_answer_nothing_are_refused(changes, needed):
+    with pytest.raises(ValueError, match=needed):
+        answering(**changes)
+
+
+# Configurations
+
+
+@pytest.mark.parametrize("name", ["longbench", "qasper", "gov_report"])
+def test_every_task_of_a_configuration_makes_prompts_that_fit_the_embedded_model(tmp_path, data, name):
+    config = composed(f"evaluation={name}", *(o for o in save_tasks(tmp_path) if o.startswith(f"evaluation.{name}.")))
+    evaluation = instantiate(config.evaluation[name])
+    pieces = evaluation.pieces(data, 128, None)
+    assert {row["context_length"] for piece in pieces for row in piece.rows} == set(evaluation.lengths(128))
+    fields = {"context": LONG * 30, "input": "Which?"}
+    for settings in config.evaluation[name].tasks.values():
+        asked = Task(**{**config.evaluation[name].every_task, **settings})
+        for length in evaluation.lengths(128):
+            ids = asked.ids(Example("one", fields, ()), data.tokens, length)
+            assert length - asked.answer_tokens(length) - 7 < len(ids) <= length - asked.answer_tokens(length)
+
+
+def test_longbench_has_sixteen_tasks_in_six_groups():
+    settings = composed("evaluation=longbench").evaluation.longbench
+    groups = [task.group for task in settings.tasks.values()]
+    assert {group: groups.count(group) for group in groups} == {
+        "single-document QA": 3,
+        "multi-document QA": 3,
+        "summarization": 3,
+        "few-shot learning": 3,
+        "synthetic": 2,
+        "code completion": 2,
+    }
+    with pytest.raises(InstantiationException, match="tasks of longbench are narrativeqa, qasper"):
+        instantiate(composed("evaluation=longbench", "evaluation.longbench.chosen=[nothing]").evaluation.longbench)
