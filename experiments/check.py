@@ -21,6 +21,7 @@ DEVICES = {"cpu": "cpu", "gpu": "cuda", "cuda": "cuda", "mps": "mps"}  # acceler
 CHOICES = {
     "fingerprint": ("with_run", "only"),
     "forecast": ("none", "only"),
+    "data_report": ("none", "only"),
     "nonfinite": ("stop", "skip"),
 }
 ABOVE_ZERO = ("jobs", "seeds", "checkpoint_seconds")
@@ -85,4 +86,4 @@ def _check_recipe(name: str, recipe: dict[str, Any], pretrain_length: int, data:
     if least < 1:
         raise ValueError(f"The {name} needs steps, rows and validation_steps of at least 1, got {least}.")
     warmup_stable_decay(steps=recipe["steps"], **recipe["schedule"])
-    data.check_length(round(recipe["length_factor"] * pretrain_length))
+    data.check_rows(round(recipe["length_factor"] * pretrain_length))

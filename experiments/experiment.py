@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from experiments.arms import Arm
+from experiments.data_report import show_data
 from experiments.fingerprints import show_fingerprints
 from experiments.forecasts import show_forecasts
 from experiments.grid import build
@@ -31,11 +32,15 @@ def run_experiment(config: DictConfig, command_line: list[str]) -> int:
 
     75 when the machine was asked for back by SIGTERM or SIGUSR1, and everything is saved: the same command goes on.
 
-    With `fingerprint=only` or `forecast=only` nothing is run or written: what every arm would do, or need, is printed.
+    With `fingerprint=only`, `forecast=only` or `data_report=only` nothing is run and no result written: what every arm
+    would do, or need, or read, is printed.
     """
     console = screen()
     command = shlex.join(["python", "-m", "experiments.run", *_config_dir(), *command_line])
     try:
+        if config.data_report == "only":  # before arms are built that these data may not serve
+            show_data(config, command_line, console)
+            return 0
         arms = build(config, command_line)
         if _shown(config, arms, console):
             return 0

@@ -6,6 +6,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from lcx_lightning.data.source import LongContextData
+from lcx_lightning.data.synthetic import ROWS
 from lcx_lightning.data.tokens import ByteTokens, HubTokens
 
 
@@ -60,7 +61,7 @@ def test_a_hub_tokenizer_with_neither_bos_nor_eos_is_refused(tokenizer_folder):
         HubTokens(tokenizer_folder(unk_token="<unk>"), None)
 
 
-@pytest.mark.parametrize("kind", ["corpus", "copy", "retrieval", "periodic"])
+@pytest.mark.parametrize("kind", ROWS)
 def test_every_kind_of_row_works_with_a_hub_tokenizer(kind, tokenizer_folder, stdlib):
     tokens = HubTokens(tokenizer_folder(bos_token="<s>"), None)
     texts = [document.text for document in stdlib.documents("validation")[:5]]

@@ -1,5 +1,7 @@
 """Text to token ids and back: bytes for the embedded laboratory, a Hugging Face tokenizer for checkpoints."""
 
+import hashlib
+import json
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
@@ -26,6 +28,10 @@ class Tokens(Protocol):
         """Return the text of `ids`."""
         ...
 
+    def identity(self) -> str | None:
+        """Return what changes when any text may have other ids. None: encoding is so quick that nothing is kept."""
+        ...
+
 
 class ByteTokens:
     """UTF-8 bytes as ids 0 to 255, BOS as 256."""
@@ -42,9 +48,15 @@ class ByteTokens:
         """Return the text of `ids`; BOS reads as nothing, a character cut in two as the replacement character."""
         return bytes(i for i in ids if i < BYTES).decode("utf-8", errors="replace")
 
+    def identity(self) -> None:
+        """Return None: bytes are read from a text as quickly as from a file of bytes."""
+
 
 class HubTokens:
     """A tokenizer of the Hugging Face hub or of a local folder.
+
+    Attributes:
+        own_bos: Its BOS token, None if it has none.
 
     Args:
         name: Hub id or folder.
@@ -64,6 +76,7 @@ class HubTokens:
                 f"Rows and windows start with a BOS token (or EOS where there is none); the tokenizer {name!r} defines "
                 "neither. Set bos_token in its tokenizer_config.json."
             )
+        self.own_bos: int | None = bos
         self.bos: int = eos if bos is None else bos
         self.vocab_size = len(self._tokenizer)
 
@@ -74,3 +87,12 @@ class HubTokens:
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of `ids`, special tokens included."""
         return self._tokenizer.decode(ids)
+
+    def identity(self) -> str:
+        """Return a hash of the tokenizer's vocabulary and rules."""
+        backend = getattr(self._tokenizer, "backend_tokenizer", None)
+        if backend is None:  # one written in Python
+            told = json.dumps([type(self._tokenizer).__name__, str(self._tokenizer), self._tokenizer.get_vocab()])
+        else:
+            told = backend.to_str()
+        return hashlib.sha256(told.encode()).hexdigest()
