@@ -68,7 +68,7 @@ def test_every_model_file_builds_a_source_of_a_supported_model(name, local):
     assert rope_spec(source.config()).pretrain_length == source.config().max_position_embeddings
 
 
-@pytest.mark.parametrize("name", choices("data"))
+@pytest.mark.parametrize("name", ["hub", "stdlib"])  # those of one repository each: test_presets
 def test_every_data_file_builds_data_with_text_in_every_split(name, local):
     config = composed(*(local["data"] if name == "hub" else [f"data={name}"]), *local["model"])
     tokens = instantiate(config.model.source).tokens()

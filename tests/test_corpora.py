@@ -105,7 +105,7 @@ def local(tmp_path, monkeypatch):
         given = {"path": path, "data_files": write_rows(tmp_path, path), "streaming": streaming} | (load or {})
         settings = {
             "splits": {"train": "train", "validation": None, "test": None},
-            "where": {},
+            "where": {"column": None, "equals": None},
             "text_column": "text",
             "minimum_characters": 10,
             "max_documents": None,

@@ -63,7 +63,7 @@ def encoded_once(folder: Path, identity: str, documents: Callable[[], Iterable[D
                 os.replace(work, place)
     except (PermissionError, NotADirectoryError, FileExistsError) as error:
         raise ValueError(
-            f"cache_dir must be a folder that can be written, but {folder}, where tokens are kept, cannot: choose another."
+            f"cache_dir must be a folder that can be written, but {folder} cannot: choose another."
         ) from error
     return _mapped(place)
 

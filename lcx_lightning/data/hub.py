@@ -22,7 +22,7 @@ class HubCorpus(Corpus):
             not downloaded either.
         splits: The dataset's split for each of train, validation and test. A held-out split that is None is taken from
             train, document by document; without train there are only the others.
-        where: Value by column: other rows are left out.
+        where: A `column`, and what its value `equals` in the rows that are read. A column that is None chooses all.
         text_column: The column that holds the text. `a.b` is the field b of the column a. Lists of texts are joined by
             blank lines.
         minimum_characters: Shorter documents are left out.
@@ -70,18 +70,17 @@ class HubCorpus(Corpus):
     def _rows(self, load: dict[str, Any], split: str) -> list[Document]:
         """Return the documents of the dataset's own `split`."""
         rows: Any = self._loaded(load, split)
-        if self._where:
-            columns = sorted({column.partition(".")[0] for column in self._where})
-            row = next(iter(rows), {})
-            for column in self._where:
-                self._field(row, column)
-            rows = rows.filter(partial(_holds, columns, self._where), input_columns=columns)
+        column, value = self._where["column"], self._where["equals"]
+        if column is not None:
+            self._field(next(iter(rows), {column: None}), column)
+            outer = column.partition(".")[0]
+            rows = rows.filter(partial(_holds, outer, column, value), input_columns=[outer])
         documents = [
             Document(f"{split}/{index}", self._text(row)) for index, row in enumerate(islice(rows, self._max_documents))
         ]
         if not documents:
-            of = f" where {self._where}" if self._where else ""
-            raise ValueError(f"The split {split!r} of {self.name} has no rows{of}: choose another split, or other data.")
+            of = "" if column is None else f" where {column} is {value!r}"
+            raise ValueError(f"The split {split!r} of {self.name} has no rows{of}: choose another, or other data.")
         return documents
 
     def _loaded(self, load: dict[str, Any], split: str) -> Any:
@@ -91,7 +90,7 @@ class HubCorpus(Corpus):
         except (ConnectionError, DatasetNotFoundError) as error:
             if is_local(load):
                 raise
-            raise ValueError(f"{error} {_offline(self._load)}") from error
+            raise ValueError(f"{error}. {_offline(self._load)}") from error
         except ValueError as error:
             if not str(error).startswith(("Unknown split", "Bad split")):
                 raise
@@ -153,25 +152,32 @@ def _columns(row: Mapping[str, Any]) -> list[str]:
     return sorted(names)
 
 
-def _holds(columns: list[str], where: Mapping[str, Any], *values: Any) -> bool:
-    """Return whether a row with such values in these columns has all that `where` asks for."""
-    row = dict(zip(columns, values, strict=True))
-    return all(_value(row, column) == value for column, value in where.items())
+def _holds(outer: str, column: str, value: Any, found: Any) -> bool:
+    """Return whether a row that has `found` in the column `outer` has the value in `column`, a field of it maybe."""
+    return _value({outer: found}, column) == value
 
 
 def _offline(load: Mapping[str, Any]) -> str:
     """Return what to put where, so that a dataset of the hub is read without a network."""
+    repositories = _repositories(load)
+    name, read = load["path"], "data.corpus.load.path=DIR data.corpus.load.revision=null"
+    if repositories:
+        name, read = repositories[0], "data.corpus.load.data_files={train:DIR/...,test:DIR/...}, its files there"
     return (
-        f"Without a network: where there is one, run `hf download {load['path']} --repo-type dataset --local-dir DIR`, "
-        "bring the folder here, and add data.corpus.load.path=DIR data.corpus.load.revision=null. What this machine "
-        "has read before is found without it: set HF_HUB_OFFLINE=1."
+        f"Without a network: where there is one, run `hf download {name} --repo-type dataset --local-dir DIR`, bring "
+        f"that folder here, and add {read}. What this machine has read before is found with HF_HUB_OFFLINE=1."
     )
 
 
 def _label(load: Mapping[str, Any]) -> str:
     """Return path and configuration of a hub dataset, or the files of a local one, as a name for records."""
-    files = file_names(load.get("data_files"))
-    repositories = {"/".join(name.split("/")[3:5]) for name in files if name.startswith("hf://datasets/")}
+    files, repositories = file_names(load.get("data_files")), _repositories(load)
     if files and len(repositories) != 1:
         return ",".join(files)
     return "/".join(part for part in (*(repositories or [load["path"]]), load.get("name")) if part)
+
+
+def _repositories(load: Mapping[str, Any]) -> list[str]:
+    """Return the repositories of the hub whose files `data_files` names."""
+    files = file_names(load.get("data_files"))
+    return sorted({"/".join(name.split("/")[3:5]) for name in files if name.startswith("hf://datasets/")})

@@ -54,7 +54,9 @@ class LongContextDataModule(LightningDataModule):
         """Return the validation micro-batches, the same at every validation."""
         rows = self._rows * self._validation_steps
         whole = self._data.validation_batch(rows, self._length, self._seed)
-        batches = [dict(zip(whole, part, strict=True)) for part in zip(*(x.split(self._rows) for x in whole.values()))]
+        batches = [
+            {name: x[start : start + self._rows] for name, x in whole.items()} for start in range(0, rows, self._rows)
+        ]
 
         def micro_batch(number: int) -> Batch:
             step, micro = divmod(number, self._micro_batches)

@@ -42,7 +42,7 @@ class LongContextData:
         ValueError: If a kind or a way of laying documents is unknown, or the shares are negative or do not sum to 1.
     """
 
-    def __init__(  # noqa: PLR0913 what a data file says, and what is known of it
+    def __init__(
         self,
         corpus: Corpus,
         tokens: Tokens,
