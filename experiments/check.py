@@ -11,7 +11,7 @@ from experiments.ranks import context, process_count
 from lcx_lightning.attachment import attach, check_attention
 from lcx_lightning.context_parallel import check_split
 from lcx_lightning.data.module import check_shares
-from lcx_lightning.data.source import LongContextData
+from lcx_lightning.data.source import SEGMENTS, LongContextData
 from lcx_lightning.method import Method
 from lcx_lightning.models import ModelSource, skeleton
 from lcx_lightning.training.schedule import warmup_stable_decay
@@ -71,6 +71,11 @@ def check_training(arm: Arm, source: ModelSource, method: Method, data: LongCont
         if recipe:
             _check_recipe(f"{stage} of {arm.name}", recipe, arm.pretrain_length, data)
             check_shares(recipe["rows"], at_once, micro_batches)
+            if together > 1 and data.layout in SEGMENTS:
+                raise ValueError(
+                    f"documents={data.layout} cannot be trained with context={together}: ranks that share a row do not "
+                    "know where its documents end. Take documents=packed or whole, or context=1."
+                )
             check_split(method.pattern, round(recipe["length_factor"] * arm.pretrain_length), together)
             instantiate(recipe["optimizer"])(model)
     reach = method.reach(arm.pretrain_length)

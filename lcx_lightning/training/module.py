@@ -72,15 +72,15 @@ class LongContextModule(L.LightningModule):
         the mean of their gradients is that of all tokens.
         """
         assert self.model is not None
-        loss = next_token_loss(self.model, batch["input_ids"], draw=draw_seed(self._seed, self.global_step))
+        loss = next_token_loss(self.model, **_given(batch), draw=draw_seed(self._seed, self.global_step))
         self.log("train/loss", loss, sync_dist=True)
         return loss
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Log the mean loss in nats per token, positions placed as in evaluation."""
         assert self.model is not None
-        ids = batch["input_ids"]
-        self.log("validation/loss", next_token_loss(self.model, ids), batch_size=len(ids), sync_dist=True)
+        loss = next_token_loss(self.model, **_given(batch))
+        self.log("validation/loss", loss, batch_size=len(batch["input_ids"]), sync_dist=True)
 
     def placement(self, step: int, length: int) -> tuple[int, float | None]:
         """Return the draw of an optimizer step, and the factor that it gives rows of `length`, or None."""
@@ -99,6 +99,11 @@ class LongContextModule(L.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": LambdaLR(optimizer, self._schedule), "interval": "step"},
         }
+
+
+def _given(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return a batch as the arguments of the loss: ids, and the segments of documents that do not see each other."""
+    return {"ids" if name == "input_ids" else name: x for name, x in batch.items()}
 
 
 def draw_seed(seed: int, step: int) -> int:
