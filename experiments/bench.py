@@ -37,9 +37,11 @@ def run_benchmark(asked: argparse.Namespace) -> None:
 
     from experiments.benchmarks.measure import Options, machine
     from experiments.benchmarks.show import comparison_table, ratio_figure
+    from experiments.quiet import quieten
     from lcx_lightning.results.figure import save
     from lcx_lightning.results.records import write_json
 
+    quieten()
     torch.set_num_threads(asked.threads or torch.get_num_threads())
     options = Options(device=asked.device, repeats=asked.repeats, quick=asked.quick)
     found = importlib.import_module(f"experiments.benchmarks.{asked.name}").run(options)

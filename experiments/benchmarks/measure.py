@@ -7,7 +7,7 @@ import platform
 import re
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -117,8 +117,16 @@ def peak_bytes(prepare: Callable[..., Callable[[], object]], *arguments: Any, de
         arguments: Of `prepare`, picklable.
         device: "cpu" measures resident memory, "cuda" what torch has allocated there.
     """
-    with _freed_at_once(), ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
-        return fresh.submit(_peak_of, prepare, arguments, device, torch.get_num_threads()).result()
+    return peaks_together(prepare, [arguments], device)[0]
+
+
+def peaks_together(
+    prepare: Callable[..., Callable[[], object]], arguments: Sequence[tuple[Any, ...]], device: str = "cpu"
+) -> list[int]:
+    """What `peak_bytes` returns, of as many fresh processes at once as there are arguments: they may share a call."""
+    with _freed_at_once(), ProcessPoolExecutor(len(arguments), multiprocessing.get_context("spawn")) as fresh:
+        running = [fresh.submit(_peak_of, prepare, own, device, torch.get_num_threads()) for own in arguments]
+        return [one.result() for one in running]
 
 
 @contextmanager

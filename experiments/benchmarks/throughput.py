@@ -17,7 +17,6 @@ from transformers import PreTrainedModel
 
 from experiments.benchmarks.measure import Comparison, Options, costs, faster, wait_for
 from experiments.benchmarks.models import llama
-from experiments.quiet import quieten
 from lcx_lightning.attachment import attach
 from lcx_lightning.data.module import LongContextDataModule
 from lcx_lightning.data.source import LongContextData
@@ -39,7 +38,6 @@ OPTIMIZER = partial(adamw, lr=1e-4, method_lr=1e-4, betas=(0.9, 0.95), weight_de
 
 def run(options: Options) -> list[Comparison]:
     """Compare seconds of the same steps, first to last, and of a checkpoint with what is trained between two."""
-    quieten()
     with initialize_config_module("experiments.configs", version_base="1.3"):
         config = compose("run")
     layers, steps = (1, 2) if options.quick else (LAYERS, STEPS)
