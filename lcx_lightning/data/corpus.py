@@ -101,6 +101,10 @@ class Corpus(ABC):
 
     def identity(self) -> str:
         """Return 16 hexadecimal digits that change when a document's name, text or split does: part of cache keys."""
+        return self._identity
+
+    @cached_property
+    def _identity(self) -> str:
         digest = hashlib.sha256()
         for split in SPLITS:
             for document in sorted(self.documents(split), key=lambda d: d.name):
