@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from lcx_lightning.attention.rope import AUTO
+from lcx_lightning.data.source import PACKED
 
+UNCHANGED = (("documents", PACKED), ("minimum_tokens", 0))
 CACHE_FORMAT = 1  # raise it when a stage's result would change for the same configuration
 
 
@@ -36,7 +38,7 @@ class Arm:
     def base_key(self) -> str:
         """Key of the base: model, data, training, seed."""
         recipe = self.config["model"]["recipe"]
-        trained = [self.config["data"], self.corpus, self.seed] if recipe else []
+        trained = [self._data, self.corpus, self.seed] if recipe else []
         return key(self.config["model"], *trained)
 
     @property
@@ -45,13 +47,19 @@ class Arm:
         if self.config["training"] is None:
             return None
         config = self.config
-        return key(self.base_key, self._method, config["training"], config["data"], self.corpus, self.seed)
+        return key(self.base_key, self._method, config["training"], self._data, self.corpus, self.seed)
 
     @property
     def run(self) -> str:
         """Id of the run: everything that its numbers depend on."""
         config = self.config
-        return key(self.base_key, self.extend_key, self._method, config["evaluation"], config["data"], self.seed)
+        return key(self.base_key, self.extend_key, self._method, config["evaluation"], self._data, self.seed)
+
+    @property
+    def _data(self) -> dict[str, Any]:
+        """The data; what is new to their files and changes nothing is left out, so that older results are found."""
+        said = {name: value for name, value in self.config["data"].items() if (name, value) not in UNCHANGED}
+        return said | {"mixture": {kind: share for kind, share in said["mixture"].items() if share}}
 
     @property
     def _method(self) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from lcx_lightning.adapters import add_adapters
 from lcx_lightning.attachment import attach, check_attention
 from lcx_lightning.context_parallel import check_split
 from lcx_lightning.data.module import check_shares
-from lcx_lightning.data.source import LongContextData
+from lcx_lightning.data.source import SEGMENTS, LongContextData
 from lcx_lightning.method import Method
 from lcx_lightning.models import ModelSource, skeleton
 from lcx_lightning.training.sharding import rows_at_once
@@ -23,6 +23,7 @@ DEVICES = {"cpu": "cpu", "gpu": "cuda", "cuda": "cuda", "mps": "mps"}  # acceler
 CHOICES = {
     "fingerprint": ("with_run", "only"),
     "forecast": ("none", "only"),
+    "data_report": ("none", "only"),
     "nonfinite": ("stop", "skip"),
 }
 ABOVE_ZERO = ("jobs", "seeds", "checkpoint_seconds")
@@ -77,6 +78,11 @@ def check_training(arm: Arm, source: ModelSource, method: Method, data: LongCont
         if recipe:
             _check_recipe(f"{stage} of {arm.name}", recipe, arm.pretrain_length, data)
             check_shares(recipe["rows"], at_once, micro_batches)
+            if together > 1 and data.layout in SEGMENTS:
+                raise ValueError(
+                    f"documents={data.layout} cannot be trained with context={together}: ranks that share a row do not "
+                    "know where its documents end. Take documents=packed or whole, or context=1."
+                )
             check_split(method.pattern, round(recipe["length_factor"] * arm.pretrain_length), together)
             if recipe.get("lora"):
                 add_adapters(model, **recipe["lora"], seed=arm.seed)
@@ -94,4 +100,4 @@ def _check_recipe(name: str, recipe: dict[str, Any], pretrain_length: int, data:
     if least < 1:
         raise ValueError(f"The {name} needs steps, rows and validation_steps of at least 1, got {least}.")
     schedule_of(recipe)
-    data.check_length(round(recipe["length_factor"] * pretrain_length))
+    data.check_rows(round(recipe["length_factor"] * pretrain_length))

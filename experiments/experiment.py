@@ -16,6 +16,7 @@ from rich.markup import escape
 
 from experiments import torchrun
 from experiments.arms import Arm
+from experiments.data_report import show_data
 from experiments.fingerprints import show_fingerprints
 from experiments.forecasts import show_forecasts
 from experiments.grid import build
@@ -40,7 +41,8 @@ def run_experiment(config: DictConfig, command_line: list[str]) -> int:
 
     75 when the machine was asked for back by SIGTERM or SIGUSR1, and everything is saved: the same command goes on.
 
-    With `fingerprint=only` or `forecast=only` nothing is run or written: what every arm would do, or need, is printed.
+    With `fingerprint=only`, `forecast=only` or `data_report=only` nothing is run and no result written: what every arm
+    would do, or need, or read, is printed.
 
     Of a run on several machines the first command does all this; the others run its jobs, and end with its exit code.
     """
@@ -77,6 +79,9 @@ def _run(
 ) -> int:
     """Run what is missing, report, and return the exit code. `line`: overrides; `command`: to be typed again."""
     try:
+        if config.data_report == "only":  # before arms are built that these data may not serve
+            show_data(config, line, console)
+            return 0
         arms = build(config, line, here=not launch.elsewhere)
         if _shown(config, arms, console):
             return 0
@@ -173,7 +178,7 @@ def _shown(config: DictConfig, arms: list[Arm], console: "Console") -> bool:
 
 
 def _only_shows(config: DictConfig) -> bool:
-    return any(config[name] == "only" for name in SHOWS)
+    return any(config[name] == "only" for name in (*SHOWS, "data_report"))
 
 
 def _config_dir() -> list[str]:

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hydra import compose
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from transformers import PretrainedConfig
 
 from experiments.arms import Arm, key
 from experiments.check import check_ignored, check_settings, check_trainer, check_training
@@ -17,9 +18,19 @@ from lcx_lightning.configs import build_method, complete, read_method
 from lcx_lightning.data.source import LongContextData
 from lcx_lightning.evaluation.several import Several
 from lcx_lightning.fingerprint import alike, digest, fingerprint
-from lcx_lightning.models import rope_spec
+from lcx_lightning.models import ModelSource, check_tokens, rope_spec
+from lcx_lightning.scaling.base import RopeSpec
 
 BASELINE = ["pretrained"]
+
+
+class Resolved(NamedTuple):
+    """The configuration of an arm without interpolations, and its model, which is not loaded."""
+
+    config: dict[str, Any]
+    source: ModelSource
+    model: PretrainedConfig
+    spec: RopeSpec
 
 
 def expand(config: DictConfig, command_line: list[str]) -> list[tuple[str, list[str], DictConfig]]:
@@ -113,19 +124,9 @@ def build(config: DictConfig, command_line: list[str], here: bool = True) -> lis
 def _build(
     name: str, methods: list[str], order: int, composed: DictConfig, seed: int, datas: dict[str, LongContextData]
 ) -> Arm:
-    config = composed.copy()
-    OmegaConf.set_readonly(config, False)
-    OmegaConf.set_struct(config, False)
-    config.pop("hydra", None)
-    if config.training.get("zero_shot"):
-        config.training = None
-    source = instantiate(config.model.source)
-    model_config = source.config()
-    spec = rope_spec(model_config)
-    config.pretrain_length, config.seed = spec.pretrain_length, seed
-    config.method = with_own_clex(complete(config.method), model_config)
-    plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # pyright: ignore[reportAssignmentType]
+    plain, source, model_config, spec = resolved(composed, seed)
     data = load_data(plain, datas)
+    check_tokens(data.tokens, model_config)
     train_length = plain["training"] and round(plain["training"]["length_factor"] * spec.pretrain_length)
     arm = Arm(name, methods, order, plain, data.corpus.identity(), spec.pretrain_length, train_length)
     method = build_method(DictConfig(plain["method"]), spec)
@@ -147,10 +148,38 @@ def _build(
     return arm
 
 
-def load_data(config: dict[str, Any], loaded: dict[str, LongContextData]) -> LongContextData:
-    """Return the data of an arm; arms with the same data share it."""
-    name = key(config["data"], config["model"]["source"])
+def resolved(composed: DictConfig, seed: int) -> Resolved:
+    """Return the configuration of an arm at a seed, and what its model says."""
+    config = composed.copy()
+    OmegaConf.set_readonly(config, False)
+    OmegaConf.set_struct(config, False)
+    config.pop("hydra", None)
+    if config.training.get("zero_shot"):
+        config.training = None
+    source = instantiate(config.model.source)
+    model_config = source.config()
+    spec = rope_spec(model_config)
+    config.pretrain_length, config.seed = spec.pretrain_length, seed
+    config.method = with_own_clex(complete(config.method), model_config)
+    plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # pyright: ignore[reportAssignmentType]
+    return Resolved(plain, source, model_config, spec)
+
+
+def load_data(
+    config: dict[str, Any], loaded: dict[str, LongContextData], identity: str | None = None
+) -> LongContextData:
+    """Return the data of an arm; arms with the same data share it. With the corpus's identity it is not read again."""
+    data = config["data"]
+    name = key(data, config["model"]["source"])
     if name not in loaded:
         tokens = instantiate(config["model"]["source"]).tokens()
-        loaded[name] = LongContextData(instantiate(config["data"]["corpus"]), tokens, config["data"]["mixture"])
+        loaded[name] = LongContextData(
+            instantiate(data["corpus"]),
+            tokens,
+            data["mixture"],
+            documents=data["documents"],
+            minimum_tokens=data["minimum_tokens"],
+            cache=Path(config["cache_dir"]).expanduser() / "tokens",
+            identity=identity,
+        )
     return loaded[name]

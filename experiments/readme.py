@@ -14,6 +14,7 @@ from lcx_lightning.configs import METHODS, PARTS, methods, read_method
 README = Path(__file__).parent.parent / "README.md"
 DOCS = README.parent / "docs"
 EVALUATIONS = Path(__file__).parent / "configs" / "evaluation"
+CORPORA = Path(__file__).parent / "configs" / "data"
 PAPER = re.compile(r"(?:arXiv:)?(\d{4}\.\d{5})")
 
 
@@ -36,6 +37,15 @@ def evaluations_table() -> str:
     rows = ["| `evaluation=` | what it is |", "|---|---|"]
     for path in sorted(EVALUATIONS.glob("*.yaml")):
         what = path.read_text().splitlines()[1].removeprefix("# ")
+        rows.append(f"| `{path.stem}` | {PAPER.sub(_link, what.rstrip('.'))} |")
+    return "\n".join(rows)
+
+
+def data_table() -> str:
+    """Return the data files as a Markdown table."""
+    rows = ["| `data=` | what it is |", "|---|---|"]
+    for path in sorted(CORPORA.glob("*.yaml")):
+        what = path.read_text().splitlines()[0].removeprefix("# ")
         rows.append(f"| `{path.stem}` | {PAPER.sub(_link, what.rstrip('.'))} |")
     return "\n".join(rows)
 
@@ -96,6 +106,7 @@ def main() -> int:
     for folder in [folder for folder in folders if folder.name == "bench"]:
         keep_benchmarks(folder, DOCS / "benchmarks")
     _rewrite(README, "methods", methods_table())
+    _rewrite(README, "data", data_table())
     _rewrite(README, "evaluations", evaluations_table())
     _rewrite(README, "benchmarks", benchmarks_table())
     for folder in [folder for folder in folders if folder.name != "bench"]:

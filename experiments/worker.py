@@ -59,7 +59,7 @@ def run_job(arm: Arm, only_base: bool, threads: int, tell: Tell, place: Place, l
 
     try:
         ranks.join(arm.config["trainer"], place, local_rank)
-        (stages.base if only_base else run_arm)(arm, load_data(arm.config, {}), report)
+        (stages.base if only_base else run_arm)(arm, load_data(arm.config, {}, arm.corpus), report)
     except preemption.PreemptedError as error:
         raise SystemExit(preemption.EXIT_CODE) from error
     except BaseException as error:

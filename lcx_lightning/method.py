@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from lcx_lightning.attention.packed import Packed, Span, spans_of
 from lcx_lightning.attention.rope import Rope, places
 from lcx_lightning.attention.share import Share
 from lcx_lightning.patterns.base import Pattern
@@ -54,11 +55,7 @@ class Method(nn.Module):
             ValueError: If the method is in training and samples positions, but was given no draw, or the context is
                 longer than the method reaches.
         """
-        if draw is None and self.training and self.positions.samples:
-            raise ValueError(
-                f"{type(self.positions).__name__} samples positions in training and needs a seed for it: pass draw=... "
-                "to the model, a number that changes every step, or call eval()."
-            )
+        self._check_draw(draw)
         spec = self.scaling.spec
         if index is None:
             index = places(valid)
@@ -86,6 +83,61 @@ class Method(nn.Module):
         )
         rope.share = share
         return rope
+
+    def packed(self, segments: Int[Tensor, "rows tokens"], restart: bool, draw: int | None = None) -> Packed:
+        """Return the positions of one pass over rows of several documents, none of which sees another.
+
+        Args:
+            segments: Of each token; a document ends where it changes.
+            restart: Whether each document is placed as if it stood alone, with the factor of its own length. Else the
+                row is placed, and a document keeps its part of the positions and the factor of the row.
+            draw: Seed of a training placement, as for `rope`.
+
+        Raises:
+            ValueError: As `rope` does.
+        """
+        self._check_draw(draw)
+        spans, length, tokens = spans_of(segments), self.scaling.spec.pretrain_length, segments.shape[1]
+        sizes = torch.tensor([[span.stop - span.start] for span in spans], device=segments.device)
+        self._check_reach(sizes[:, 0])
+        placed = [self.positions.place(n if restart else n.new_tensor([tokens]), length, draw) for n in sizes]
+        factors, own = torch.cat([place.factor for place in placed]).unique(return_inverse=True)
+        inv_freq = self.scaling(factors.float())  # once, as every rank does
+        ropes = [
+            self._document(span, place.positions[:, 0 if restart else span.start :], factors[i : i + 1], inv_freq[i])
+            for span, place, i in zip(spans, placed, own.tolist(), strict=True)
+        ]
+        return Packed(spans, ropes, tokens)
+
+    def _document(
+        self,
+        span: Span,
+        positions: Float[Tensor, "one tokens"],
+        factor: Float[Tensor, " one"],
+        inv_freq: Float[Tensor, " pairs"],
+    ) -> Rope:
+        """Return the `Rope` of one document, of all rows that it stands in."""
+        index = torch.arange(span.stop - span.start, device=positions.device)[None]
+        bands, spec = self.pattern.bands(), self.scaling.spec
+        visible = torch.stack([band.keys_seen(index) for band in bands]).sum(dim=0)
+        return Rope(
+            index=index,
+            positions=positions[:, : index.shape[1]].double(),
+            valid=torch.ones_like(index, dtype=torch.bool),
+            queries=index.shape[1],
+            inv_freq=inv_freq[None],
+            feature_scale=spec.feature_scale * self.temperature.feature_scale(factor),
+            logit_scale=self.temperature.logit_scale(visible, spec.pretrain_length),
+            bands=bands,
+            selection=self.pattern.selection(),
+        )
+
+    def _check_draw(self, draw: int | None) -> None:
+        if draw is None and self.training and self.positions.samples:
+            raise ValueError(
+                f"{type(self.positions).__name__} samples positions in training and needs a seed for it: pass draw=... "
+                "to the model, a number that changes every step, or call eval()."
+            )
 
     def _placed(
         self, index: Int[Tensor, "rows keys"], lengths: Int[Tensor, " rows"], draw: int | None

@@ -98,6 +98,21 @@ def skeleton(config: PretrainedConfig) -> PreTrainedModel:
         return AutoModelForCausalLM.from_config(config)
 
 
+def check_tokens(tokens: Tokens, config: PretrainedConfig) -> None:
+    """Raise a ValueError if a tokenizer is not that of a model: it has ids that the model lacks, or another BOS."""
+    if tokens.vocab_size > config.vocab_size:
+        raise ValueError(
+            f"The tokenizer has {tokens.vocab_size:,} ids, and the model embeds {config.vocab_size:,}: it is another "
+            "model's, or tokens were added to it. Put the model's own tokenizer beside its weights."
+        )
+    own, expected = getattr(tokens, "own_bos", tokens.bos), config.bos_token_id
+    if own is not None and expected is not None and own != expected:
+        raise ValueError(
+            f"The tokenizer's BOS token has the id {own}, and the model's config says bos_token_id={expected}: every "
+            "row and window starts with it. Put the model's own tokenizer beside its weights, or correct the config."
+        )
+
+
 def rope_spec(config: PretrainedConfig) -> RopeSpec:
     """Return the pretrained rotary embedding of a model config.
 

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from lcx_lightning.attention.attend import attend
 from lcx_lightning.attention.layer import half_split, latest, unrotated, within
+from lcx_lightning.attention.packed import Packed
 from lcx_lightning.attention.rope import AUTO, Rope
 from lcx_lightning.cache.banded import BandedCache
 from lcx_lightning.cache.base import MethodCache
@@ -51,6 +53,7 @@ class Carrier:
 def insert_rope(base: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
     """Add the `Rope` of this forward pass to the arguments that reach every attention layer."""
     draw = kwargs.pop("draw", None)
+    segments = {name: kwargs.pop(name) for name in ("segments", "segments_running") if name in kwargs}
     given = inspect.signature(base.forward).bind(*args, **kwargs).arguments
     given |= given.pop("kwargs", {})
     tokens = given["input_ids"] if given.get("inputs_embeds") is None else given["inputs_embeds"]
@@ -60,6 +63,8 @@ def insert_rope(base: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict
             f"A mask says which keys are padding, [batch, keys]: this one has the shape {list(mask.shape)}."
         )
     method: Method = base.method  # pyright: ignore[reportAssignmentType]
+    if segments:
+        return args, kwargs | {"rope": _packed(base, method, segments, draw, cache, mask)}
     slots = queries + (0 if cache is None else cache.get_seq_length())
     if isinstance(cache, BandedCache):
         valid, index = cache.keys(method.pattern, _valid(_added(mask, slots, queries), queries, tokens.device))
@@ -75,6 +80,26 @@ def insert_rope(base: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict
     if share is not None:
         args, kwargs = (), given | _own_tokens(given, share.own)
     return args, kwargs | {"rope": rope}
+
+
+def _packed(
+    base: nn.Module, method: Method, segments: dict[str, Tensor], draw: int | None, cache: object, mask: Tensor | None
+) -> Packed:
+    """Return the positions of a pass over rows of several documents, none of which sees another.
+
+    Raises:
+        ValueError: If the pass has a cache or padding, or ranks share its texts.
+    """
+    if cache is not None or (mask is not None and not bool(mask.all())) or "context" in vars(base):
+        raise ValueError(
+            "Rows of several documents that do not see each other are read whole, by one rank, without cache and "
+            "padding: pass use_cache=False and no attention_mask, or leave segments out."
+        )
+    name, of = next(iter(segments.items()))
+    packed = method.packed(of, restart=name == "segments", draw=draw)
+    for rope in packed.ropes:
+        rope.implementation = vars(base).get("implementation", AUTO)
+    return packed
 
 
 def _own_tokens(given: dict[str, Any], own: slice) -> dict[str, Any]:
@@ -118,13 +143,23 @@ def attention(
     _mask: Tensor | None,
     *,
     scaling: float,
-    rope: Rope | None = None,
+    rope: Rope | Packed | None = None,
     sliding_window: int | None = None,
     **_: object,
 ) -> tuple[Tensor, None]:
     """Attend as the method of this pass says, in the signature of transformers' attention functions."""
     rope = rope or module.__dict__.pop("rope")
     assert rope is not None
+    attended = partial(_attended, module, scaling=scaling, sliding_window=sliding_window)
+    if isinstance(rope, Packed):
+        return rope.attended(q, k, v, attended), None
+    return attended(q, k, v, rope), None
+
+
+def _attended(
+    module: Any, q: Tensor, k: Tensor, v: Tensor, rope: Rope, *, scaling: float, sliding_window: int | None
+) -> Tensor:
+    """Return what a layer attends to, [batch, queries, heads, dim]."""
     if rope.share is not None:
         k, v = rope.share.keys_and_values(k.to(v.dtype), v)
     slots, keys = k.shape[2], rope.key_index.shape[1]
@@ -138,4 +173,4 @@ def attention(
         pairs = rope.inv_freq.shape[-1]
         q, k = half_split(q, pairs), k if rope.rotated else half_split(k, pairs)
     depth = (module.layer_idx + 1) / module.config.num_hidden_layers
-    return attend(q, k, v, rope, scaling, depth).transpose(1, 2), None
+    return attend(q, k, v, rope, scaling, depth).transpose(1, 2)

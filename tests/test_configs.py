@@ -68,7 +68,7 @@ def test_every_model_file_builds_a_source_of_a_supported_model(name, local):
     assert rope_spec(source.config()).pretrain_length == source.config().max_position_embeddings
 
 
-@pytest.mark.parametrize("name", choices("data"))
+@pytest.mark.parametrize("name", ["hub", "stdlib"])  # those of one repository each: test_presets
 def test_every_data_file_builds_data_with_text_in_every_split(name, local):
     config = composed(*(local["data"] if name == "hub" else [f"data={name}"]), *local["model"])
     tokens = instantiate(config.model.source).tokens()
@@ -275,12 +275,13 @@ def test_training_values_on_the_command_line_reach_the_arms_that_train_and_no_ot
         "factor=4",
         "seed=1",
         "attention=flash_bands",
+        "data.documents=masked",
     ],
 )
 def test_the_run_id_changes_with_what_its_numbers_depend_on(change, before):
     (after,) = arms_of(*PI, change)
     assert before.run != after.run
-    assert (before.base_key == after.base_key) == (change != "seed=1")
+    assert (before.base_key == after.base_key) == (change not in ("seed=1", "data.documents=masked"))
     assert (before.extend_key == after.extend_key) == change.startswith("evaluation")
 
 
@@ -329,6 +330,15 @@ def test_the_quick_start_is_built_from_overrides_that_hydra_can_parse():
     for name in choices("exp"):
         for line in composed(f"+exp={name}").arms:
             assert all(override.key_or_group for override in parser.parse_overrides(line.split()))
+
+
+def test_runs_that_were_made_before_documents_could_be_kept_apart_keep_their_id(before):
+    (after,) = arms_of(*PI)
+    for name in ("documents", "minimum_tokens"):
+        del after.config["data"][name]
+    for kind in ("passkey", "key_value", "variable_tracking"):
+        del after.config["data"]["mixture"][kind]
+    assert (before.run, before.base_key, before.extend_key) == (after.run, after.base_key, after.extend_key)
 
 
 def test_runs_that_were_made_before_attention_could_be_chosen_keep_their_id(before):

@@ -105,6 +105,7 @@ def local(tmp_path, monkeypatch):
         given = {"path": path, "data_files": write_rows(tmp_path, path), "streaming": streaming} | (load or {})
         settings = {
             "splits": {"train": "train", "validation": None, "test": None},
+            "where": {"column": None, "equals": None},
             "text_column": "text",
             "minimum_characters": 10,
             "max_documents": None,
@@ -162,9 +163,10 @@ def test_a_column_that_holds_no_text_is_refused(local):
         local(text_column="other").documents("train")
 
 
-def test_splits_need_all_three_names_and_a_training_split(local):
+@pytest.mark.parametrize("splits", [{"train": "train"}, dict.fromkeys(SPLITS)])
+def test_splits_need_all_three_names_and_one_that_the_dataset_has(local, splits):
     with pytest.raises(ValueError, match="keys train, validation, test"):
-        local(splits={"train": "train"})
+        local(splits=splits)
 
 
 def test_the_hub_config_reads_a_local_file_once_its_path_is_given(tmp_path, local):
@@ -177,11 +179,16 @@ def test_the_hub_config_reads_a_local_file_once_its_path_is_given(tmp_path, loca
 
 
 def test_the_report_counts_documents_and_tokens():
-    report = LongContextData(Books(train=["ab", "é"], test=["abc"]), ByteTokens(), CORPUS_ONLY).report()
-    assert report == {
-        "train": {"documents": 2, "tokens": 4, "longest": 2},
-        "validation": {"documents": 0, "tokens": 0, "longest": 0},
-        "test": {"documents": 1, "tokens": 3, "longest": 3},
+    books = Books(train=["ab", "é", "abcd", "a"], test=["abc", ""])
+    books.minimum_characters = 1
+    data = LongContextData(books, ByteTokens(), CORPUS_ONLY, minimum_tokens=2)
+    assert data.report(lengths=[3, 4]) == {
+        "train": {"documents": 3, "tokens": 8, "median": 2, "longest": 4, "short": 0, "few_tokens": 1}
+        | {"reach": {3: 3, 4: 1}},
+        "validation": {"documents": 0, "tokens": 0, "median": 0, "longest": 0, "short": 0, "few_tokens": 0}
+        | {"reach": {3: 0, 4: 0}},
+        "test": {"documents": 1, "tokens": 3, "median": 3, "longest": 3, "short": 1, "few_tokens": 0}
+        | {"reach": {3: 1, 4: 1}},
     }
 
 

@@ -27,6 +27,7 @@ import lcx_lightning as lcx
 from experiments.readme import (
     README,
     benchmarks_table,
+    data_table,
     evaluations_table,
     keep_benchmarks,
     methods_table,
@@ -58,6 +59,10 @@ def test_the_methods_table_is_that_of_the_method_files():
 
 def test_the_table_of_evaluations_is_that_of_their_files():
     assert replace_block(TEXT, "evaluations", evaluations_table()) == TEXT
+
+
+def test_the_table_of_corpora_is_that_of_the_data_files():
+    assert replace_block(TEXT, "data", data_table()) == TEXT
 
 
 def test_the_table_of_benchmarks_is_that_of_the_kept_figures():
@@ -154,7 +159,7 @@ def test_every_run_command_ends_well_at_tiny_sizes(command, place):
     trains = [*TRAINING] if {"+exp=quickstart", "training=finetune"} & set(words) else []
     done = launch(*words, *trains, *folders(place))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert ("index.html" in done.stdout) != bool({"fingerprint=only", "forecast=only"} & set(words))
+    assert ("index.html" in done.stdout) != bool({"fingerprint=only", "forecast=only", "data_report=only"} & set(words))
 
 
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\((docs/[^)]+)\)|`(sweeps/[^`]+\.yaml)`", TEXT))))

@@ -3,10 +3,12 @@
 import pytest
 from books import BOS, Books
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast
+from transformers import LlamaConfig, PreTrainedTokenizerFast
 
 from lcx_lightning.data.source import LongContextData
+from lcx_lightning.data.synthetic import ROWS
 from lcx_lightning.data.tokens import ByteTokens, HubTokens
+from lcx_lightning.models import check_tokens
 
 
 @pytest.mark.parametrize("text", ["", "def f():\n\treturn 'x'\n", "naïve 日本語 🙂", "\0\r\n"])
@@ -60,7 +62,30 @@ def test_a_hub_tokenizer_with_neither_bos_nor_eos_is_refused(tokenizer_folder):
         HubTokens(tokenizer_folder(unk_token="<unk>"), None)
 
 
-@pytest.mark.parametrize("kind", ["corpus", "copy", "retrieval", "periodic"])
+def test_the_identity_of_a_tokenizer_changes_with_what_it_makes_of_texts(tokenizer_folder, tmp_path):
+    identity = HubTokens(tokenizer_folder(bos_token="<s>"), None).identity()
+    assert HubTokens(tokenizer_folder(bos_token="<s>"), None).identity() == identity
+    assert HubTokens(tokenizer_folder(bos_token="<s>", eos_token="</s>"), None).identity() != identity
+
+
+def test_a_tokenizer_that_is_not_the_models_is_refused(tokenizer_folder):
+    tokens = HubTokens(tokenizer_folder(bos_token="<s>"), None)
+    size = tokens.vocab_size
+    check_tokens(tokens, LlamaConfig(vocab_size=size, bos_token_id=tokens.bos))
+    check_tokens(tokens, LlamaConfig(vocab_size=size + 5, bos_token_id=None))
+    with pytest.raises(ValueError, match=f"has {size} ids, and the model embeds {size - 1}"):
+        check_tokens(tokens, LlamaConfig(vocab_size=size - 1, bos_token_id=tokens.bos))
+    with pytest.raises(ValueError, match=f"has the id {tokens.bos}, and the model's config says bos_token_id=7"):
+        check_tokens(tokens, LlamaConfig(vocab_size=size, bos_token_id=7))
+    check_tokens(ByteTokens(), LlamaConfig(vocab_size=257, bos_token_id=256))
+
+
+def test_a_tokenizer_without_bos_fits_a_model_that_names_one(tokenizer_folder):
+    tokens = HubTokens(tokenizer_folder(eos_token="</s>"), None)
+    check_tokens(tokens, LlamaConfig(vocab_size=tokens.vocab_size, bos_token_id=7))
+
+
+@pytest.mark.parametrize("kind", ROWS)
 def test_every_kind_of_row_works_with_a_hub_tokenizer(kind, tokenizer_folder, stdlib):
     tokens = HubTokens(tokenizer_folder(bos_token="<s>"), None)
     texts = [document.text for document in stdlib.documents("validation")[:5]]

@@ -59,17 +59,33 @@ class Corpus(ABC):
 
     Attributes:
         name: The dataset's name in records.
+        minimum_characters: Shorter documents are left out.
     """
 
     name: str
+    minimum_characters: int = 0
 
     @abstractmethod
     def read(self) -> dict[str, list[Document]]:
-        """Return the documents of every split, in an order that is the same in every process."""
+        """Return the documents of every split, short ones too, in an order that is the same in every process."""
+
+    @cached_property
+    def _read(self) -> dict[str, list[Document]]:
+        return self.read()
 
     @cached_property
     def _documents(self) -> dict[str, list[Document]]:
-        return self.read()
+        kept = {
+            split: [document for document in documents if len(document.text) >= self.minimum_characters]
+            for split, documents in self._read.items()
+        }
+        lengths = [len(document.text) for documents in self._read.values() for document in documents]
+        if lengths and not any(kept.values()):
+            raise ValueError(
+                f"No document of {self.name} has minimum_characters={self.minimum_characters:,}: it holds "
+                f"{len(lengths):,} documents, and the longest has {max(lengths):,} characters. Lower it."
+            )
+        return kept
 
     def documents(self, split: str) -> list[Document]:
         """Return the documents of `split`.
@@ -85,6 +101,10 @@ class Corpus(ABC):
 
     def identity(self) -> str:
         """Return 16 hexadecimal digits that change when a document's name, text or split does: part of cache keys."""
+        return self._identity
+
+    @cached_property
+    def _identity(self) -> str:
         digest = hashlib.sha256()
         for split in SPLITS:
             for document in sorted(self.documents(split), key=lambda d: d.name):
@@ -92,6 +112,10 @@ class Corpus(ABC):
                 digest.update(f"{split}\0{document.name}\0{len(text)}\0".encode())
                 digest.update(text)
         return digest.hexdigest()[:16]
+
+    def short(self, split: str) -> int:
+        """Return how many documents of `split` were left out for their length."""
+        return len(self._read[split]) - len(self.documents(split))
 
     def report(self) -> dict[str, dict[str, int]]:
         """Return the number of documents and of UTF-8 bytes by split."""

@@ -53,11 +53,14 @@ class LongContextDataModule(LightningDataModule):
     def val_dataloader(self) -> StepLoader:
         """Return the validation micro-batches, the same at every validation."""
         rows = self._rows * self._validation_steps
-        batches = self._data.validation_batch(rows, self._length, self._seed)["input_ids"].split(self._rows)
+        whole = self._data.validation_batch(rows, self._length, self._seed)
+        batches = [
+            {name: x[start : start + self._rows] for name, x in whole.items()} for start in range(0, rows, self._rows)
+        ]
 
         def micro_batch(number: int) -> Batch:
             step, micro = divmod(number, self._micro_batches)
-            return self._own_rows({"input_ids": batches[step]}, micro)
+            return self._own_rows(batches[step], micro)
 
         return StepLoader(micro_batch, self._validation_steps * self._micro_batches)
 

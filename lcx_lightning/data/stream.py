@@ -1,13 +1,11 @@
 """One split as a single array of tokens, so that a random slice of a random document costs microseconds."""
 
-from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int
 
-from lcx_lightning.data.corpus import Document
-from lcx_lightning.data.tokens import Tokens
+from lcx_lightning.data.encoded import Encoded
 
 
 class Slice(NamedTuple):
@@ -19,24 +17,29 @@ class Slice(NamedTuple):
 
 
 class TokenStream:
-    """The documents of a split, tokenised and laid end to end without separators.
+    """The documents of a split as tokens, those that are long enough.
+
+    Args:
+        encoded: The documents of the split.
+        minimum_tokens: Shorter documents are left out.
 
     Attributes:
         names: The documents' names.
         lengths: Their lengths in tokens.
     """
 
-    def __init__(self, documents: Iterable[Document], tokens: Tokens) -> None:
-        encoded = [(d.name, np.asarray(tokens.encode(d.text), dtype=np.int32)) for d in documents]
-        self.names = [name for name, _ in encoded]
-        self.lengths = np.array([len(ids) for _, ids in encoded], dtype=np.int64)
+    def __init__(self, encoded: Encoded, minimum_tokens: int) -> None:
+        kept = np.flatnonzero(encoded.lengths >= minimum_tokens)
+        self.names = [encoded.names[index] for index in kept]
+        self.lengths = encoded.lengths[kept]
+        self._starts = (encoded.lengths.cumsum() - encoded.lengths)[kept]
         self._ends = self.lengths.cumsum()
-        self._ids = np.concatenate([np.empty(0, np.int32), *(ids for _, ids in encoded)])
+        self._ids = encoded.ids
 
     def slice(self, index: int, start: int, end: int) -> Int[np.ndarray, " tokens"]:
         """Return tokens `start` to `end` (exclusive) of document `index`."""
-        first = self._ends[index] - self.lengths[index]
-        return self._ids[first + start : first + end]
+        first = self._starts[index]
+        return self._ids[first + start : first + end].astype(np.int32)
 
     def row(self, rng: np.random.Generator, length: int, separator: int) -> Int[np.ndarray, " length"]:
         """Return `length` tokens: `separator`, a random slice of a random document, and again until the row is full."""
@@ -48,9 +51,9 @@ class TokenStream:
         Documents are drawn in proportion to their length. A slice is as long as the row has room for, so a row holds
         one document unless that is too short.
         """
-        slices, filled = [], 1
+        slices, filled, total = [], 1, int(self.lengths.sum())
         while filled < length:
-            token = rng.integers(len(self._ids))
+            token = rng.integers(total)
             index = int(np.searchsorted(self._ends, token, side="right"))
             size = min(int(self.lengths[index]), length - filled)
             slices.append(Slice(index, int(rng.integers(self.lengths[index] - size + 1)), size))
@@ -65,3 +68,9 @@ class TokenStream:
             row[filled : filled + size] = self.slice(index, start, start + size)
             filled += size + 1
         return row
+
+
+def segments(slices: list[Slice], length: int) -> Int[np.ndarray, " length"]:
+    """Return for each token of a row which slice it is of: its separator stands before it, one may stand at the end."""
+    sizes = [part.size + 1 for part in slices]
+    return np.repeat(np.arange(len(sizes) + 1), [*sizes, length - sum(sizes)])

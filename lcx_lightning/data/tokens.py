@@ -1,5 +1,7 @@
 """Text to token ids and back: bytes for the embedded laboratory, a Hugging Face tokenizer for checkpoints."""
 
+import hashlib
+import json
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
@@ -32,6 +34,10 @@ class Tokens(Protocol):
         """Return the ids of a chat in which the user says `text` and the answer is next; None: it has no template."""
         ...
 
+    def identity(self) -> str | None:
+        """Return what changes when any text may have other ids. None: encoding is so quick that nothing is kept."""
+        ...
+
 
 class ByteTokens:
     """UTF-8 bytes as ids 0 to 255, BOS as 256."""
@@ -52,9 +58,15 @@ class ByteTokens:
     def chat(self, text: str) -> None:
         """Return None: bytes have no template."""
 
+    def identity(self) -> None:
+        """Return None: bytes are read from a text as quickly as from a file of bytes."""
+
 
 class HubTokens:
     """A tokenizer of the Hugging Face hub or of a local folder.
+
+    Attributes:
+        own_bos: Its BOS token, None if it has none.
 
     Args:
         name: Hub id or folder.
@@ -74,6 +86,7 @@ class HubTokens:
                 f"Rows and windows start with a BOS token (or EOS where there is none); the tokenizer {name!r} defines "
                 "neither. Set bos_token in its tokenizer_config.json."
             )
+        self.own_bos: int | None = bos
         self.bos: int = eos if bos is None else bos
         self.vocab_size = len(self._tokenizer)
         self.special = frozenset(self._tokenizer.all_special_ids)
@@ -92,3 +105,12 @@ class HubTokens:
             return None
         said = [{"role": "user", "content": text}]
         return self._tokenizer.apply_chat_template(said, add_generation_prompt=True, return_dict=False)
+
+    def identity(self) -> str:
+        """Return a hash of the tokenizer's vocabulary and rules."""
+        backend = getattr(self._tokenizer, "backend_tokenizer", None)
+        if backend is None:  # one written in Python
+            told = json.dumps([type(self._tokenizer).__name__, str(self._tokenizer), self._tokenizer.get_vocab()])
+        else:
+            told = backend.to_str()
+        return hashlib.sha256(told.encode()).hexdigest()

@@ -73,15 +73,15 @@ class LongContextModule(L.LightningModule):
         the mean of their gradients is that of all tokens.
         """
         assert self.model is not None
-        loss = next_token_loss(self.model, batch["input_ids"], draw=draw_seed(self._seed, self.global_step))
+        loss = next_token_loss(self.model, **_given(batch), draw=draw_seed(self._seed, self.global_step))
         self.log("train/loss", loss, sync_dist=True)
         return loss
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Log the mean loss in nats per token, positions placed as in evaluation."""
         assert self.model is not None
-        ids = batch["input_ids"]
-        self.log("validation/loss", next_token_loss(self.model, ids), batch_size=len(ids), sync_dist=True)
+        loss = next_token_loss(self.model, **_given(batch))
+        self.log("validation/loss", loss, batch_size=len(batch["input_ids"]), sync_dist=True)
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Return what a checkpoint needs: frozen weights are loaded with the model."""
@@ -123,6 +123,11 @@ def _to_train(model: "PreTrainedModel") -> "PreTrainedModel":
         if isinstance(module, nn.Dropout):
             module.eval()
     return model
+
+
+def _given(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return a batch as the arguments of the loss: ids, and the segments of documents that do not see each other."""
+    return {"ids" if name == "input_ids" else name: x for name, x in batch.items()}
 
 
 def draw_seed(seed: int, step: int) -> int:
