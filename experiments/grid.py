@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiments.arms import Arm, key
 from experiments.check import check_ignored, check_settings, check_trainer, check_training
+from experiments.in_loop import FILE, Looks
 from lcx_lightning.clex_checkpoint import with_own_clex
 from lcx_lightning.configs import build_method, complete, read_method
 from lcx_lightning.data.source import LongContextData
@@ -132,6 +133,8 @@ def _build(
             f"{name} reaches {reach} tokens, but the shortest evaluated length is {wanted[0]}: raise factor."
         )
     evaluation.pieces(data, spec.pretrain_length, reach)
+    if arm.looks:
+        Looks(arm, data, arm.folder / FILE)
     check_training(arm, source, method, data)
     if plain["forecast"] == "none":  # a forecast is of any hardware
         check_trainer(plain["trainer"])

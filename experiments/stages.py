@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 from experiments import ranks
 from experiments.arms import Arm
 from experiments.hardware import peak_flops
+from experiments.in_loop import FILE, Looks
 from lcx_lightning.attachment import attach, detach
 from lcx_lightning.attention.rope import AUTO
 from lcx_lightning.configs import build_method, read_method
@@ -32,6 +33,7 @@ from lcx_lightning.method import Method
 from lcx_lightning.models import rope_spec
 from lcx_lightning.results import records
 from lcx_lightning.training.fit import Outcome, fit
+from lcx_lightning.training.in_loop import InLoop
 from lcx_lightning.training.module import LongContextModule
 from lcx_lightning.training.parts import whole
 from lcx_lightning.training.progress import Progress
@@ -66,10 +68,13 @@ def extend(arm: Arm, base_folder: Path | None, data: LongContextData, report: Re
     def make(work: Path) -> None:
         method, attention = OmegaConf.create(arm.config["method"]), arm.config["attention"]
         load = partial(load_model, arm, base_folder, method, attention=attention, together=ranks.ranks())
-        outcome = _train(arm, arm.config["training"], load, data, work, partial(report, "extend"), logger)
+        looks = Looks(arm, data, work / FILE) if arm.looks else None
+        outcome = _train(arm, arm.config["training"], load, data, work, partial(report, "extend"), logger, looks)
         weights = whole(outcome.model.state_dict())
         if ranks.rank() == 0:
             (work / "out").mkdir(exist_ok=True)
+            if (work / FILE).exists():
+                shutil.copy(work / FILE, work / "out" / FILE)
             torch.save(weights, work / "out" / "model.pt")
             _describe(work / "out", outcome)
 
@@ -85,15 +90,7 @@ def evaluate(arm: Arm, model: PreTrainedModel, data: LongContextData, report: Re
     path = arm.folder / "records.jsonl"
     known = records.read(path) if path.exists() else []
     done = ranks.told({_identity(row) for row in known})
-    head = {
-        "run": arm.run,
-        "experiment": arm.config["experiment"],
-        "arm": arm.name,
-        "base": arm.base_key,
-        "method": "+".join(arm.methods),
-        "factor": arm.config["factor"],
-        "seed": arm.seed,
-    }
+    head = row_head(arm)
     pieces = evaluation.pieces(data, arm.pretrain_length, arm.lengths[-1])
     start = time.monotonic()
     share = ranks.rank(), ranks.ranks()
@@ -106,6 +103,19 @@ def evaluate(arm: Arm, model: PreTrainedModel, data: LongContextData, report: Re
         if ranks.rank() == 0:
             records.append(path, rows)
     return time.monotonic() - start
+
+
+def row_head(arm: Arm) -> dict[str, Any]:
+    """Return what every row of an arm begins with."""
+    return {
+        "run": arm.run,
+        "experiment": arm.config["experiment"],
+        "arm": arm.name,
+        "base": arm.base_key,
+        "method": "+".join(arm.methods),
+        "factor": arm.config["factor"],
+        "seed": arm.seed,
+    }
 
 
 def load_model(
@@ -159,6 +169,7 @@ def _train(
     work: Path,
     report: Callable[[int, int, str], None],
     logger: Any,
+    looks: Looks | None = None,
 ) -> Outcome:
     length, steps = round(recipe["length_factor"] * arm.pretrain_length), recipe["steps"]
     module = LongContextModule(
@@ -193,6 +204,7 @@ def _train(
         progress=progress,
         skip_nonfinite=arm.config["nonfinite"] == "skip",
         logger=logger,
+        callbacks=[InLoop(arm.config["in_loop"]["every"], looks, progress)] if looks else [],
     )
 
 

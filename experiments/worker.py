@@ -14,7 +14,7 @@ from hydra.utils import instantiate
 from lightning.pytorch.loggers import WandbLogger
 from omegaconf import OmegaConf
 
-from experiments import ranks, stages
+from experiments import in_loop, ranks, stages
 from experiments.arms import Arm
 from experiments.grid import load_data
 from experiments.quiet import quieten
@@ -68,6 +68,8 @@ def run_arm(arm: Arm, data: Any, report: stages.Report) -> None:
         logger = instantiate(arm.config["logger"], _partial_=True)(run=arm.run, cfg=arm.config)
     try:
         extended = stages.extend(arm, base, data, report, WandbLogger(experiment=logger.run) if logger else False)
+        if first:
+            in_loop.keep(extended, arm.folder, stages.row_head(arm))
         method, attention = OmegaConf.create(arm.config["method"]), arm.config["attention"]
         model: Any = stages.load_model(arm, base, method, extended, attention).eval()
         model = model.to(stages.device(arm))

@@ -79,7 +79,7 @@ def runs(folder):
 
 def numbers(run):
     """Return every value of a run by what it is the value of."""
-    return {tuple(row[name] for name in records.IDENTITY[1:]): (row["value"], row["n"]) for row in run.rows}
+    return {tuple(row.get(name) for name in records.IDENTITY[1:]): (row["value"], row["n"]) for row in run.rows}
 
 
 def save_checkpoint(folder, model_type="llama", **architecture):

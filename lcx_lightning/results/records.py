@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 IDENTITY = ("run", "evaluation", "protocol", "dataset", "document", "window", "context_length", "metric")
+IDENTITY += ("layer", "head", "distance", "first_tokens", "pair")  # where inside a model
+IDENTITY += ("step",)  # of the training in which it was evaluated
 
 
 @dataclass(frozen=True)
