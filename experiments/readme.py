@@ -13,6 +13,7 @@ from lcx_lightning.configs import METHODS, PARTS, methods, read_method
 
 README = Path(__file__).parent.parent / "README.md"
 DOCS = README.parent / "docs"
+EVALUATIONS = Path(__file__).parent / "configs" / "evaluation"
 PAPER = re.compile(r"(?:arXiv:)?(\d{4}\.\d{5})")
 
 
@@ -28,6 +29,19 @@ def methods_table() -> str:
         training = "yes" if needs_training(name) else "no"
         rows.append(f"| `{name}` | {what.split(', arXiv')[0]} | {parts or 'none'} | {training} | {link} |")
     return "\n".join(rows)
+
+
+def evaluations_table() -> str:
+    """Return the evaluations as a Markdown table, from their files."""
+    rows = ["| `evaluation=` | what it is |", "|---|---|"]
+    for path in sorted(EVALUATIONS.glob("*.yaml")):
+        what = path.read_text().splitlines()[1].removeprefix("# ")
+        rows.append(f"| `{path.stem}` | {PAPER.sub(_link, what.rstrip('.'))} |")
+    return "\n".join(rows)
+
+
+def _link(paper: re.Match) -> str:
+    return f"[{paper[0]}](https://arxiv.org/abs/{paper[1]})"
 
 
 def benchmarks_table() -> str:
@@ -82,13 +96,14 @@ def main() -> int:
     for folder in [folder for folder in folders if folder.name == "bench"]:
         keep_benchmarks(folder, DOCS / "benchmarks")
     _rewrite(README, "methods", methods_table())
+    _rewrite(README, "evaluations", evaluations_table())
     _rewrite(README, "benchmarks", benchmarks_table())
     for folder in [folder for folder in folders if folder.name != "bench"]:
         from lcx_lightning.results.records import read_experiment
-        from lcx_lightning.results.table import markdown_table
+        from lcx_lightning.results.table import length_table, markdown_table
 
         experiment = read_experiment(folder)
-        table = markdown_table(experiment, experiment.protocols()[0])
+        table = markdown_table(length_table(experiment, experiment.measures()[0]))
         for document in (README, *sorted(DOCS.glob("*.md"))):
             if f"<!-- {folder.name} -->" in document.read_text():
                 _rewrite(document, folder.name, table)

@@ -9,26 +9,32 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from lcx_lightning.results.metrics import Measure
+
 
 def report(folder: Path, console: "Console") -> list[Path]:
     """Print the tables and what to look for; write figures and page into the folder and return their paths."""
-    from lcx_lightning.results.figure import length_figure, save
+    from lcx_lightning.results.figure import save
     from lcx_lightning.results.page import write_page
     from lcx_lightning.results.records import read_experiment
     from lcx_lightning.results.table import terminal_table
+    from lcx_lightning.results.views import figures_of, tables_of
 
     experiment = read_experiment(folder)
     paths = []
-    figures: dict[str, str] = {}
-    for protocol, name in figure_names(experiment.protocols()).items():
-        console.print(terminal_table(experiment, protocol))
+    figures: dict[Measure, list[str]] = {}
+    for measure, name in figure_names(experiment.measures()).items():
+        for table in tables_of(experiment, measure):
+            console.print(terminal_table(table))
         try:
-            svg, png = save(length_figure(experiment, protocol), folder, name)
+            charts = figures_of(experiment, measure)
         except ValueError as error:  # every arm diverged: the table says so
             console.print(f"No figure: {error}", markup=False)
             continue
-        paths += [svg, png]
-        figures[protocol] = svg.read_text()
+        for end, chart in charts.items():
+            svg, png = save(chart, folder, name + end)
+            paths += [svg, png]
+            figures.setdefault(measure, []).append(svg.read_text())
     for sentence in experiment.meta.get("look_for") or ():
         console.print(f"- {sentence}", markup=False, highlight=False)
     return [*paths, write_page(experiment, folder, figures)]
@@ -41,19 +47,21 @@ def screen() -> "Console":
     return Console(width=None if sys.stdout.isatty() else 120)
 
 
-def figure_names(protocols: list[str]) -> dict[str, str]:
-    """File name of each protocol's figure, without its ending: "perplexity" for the first."""
-    names = {p: "perplexity_" + re.sub(r"\W+", "_", p) for p in protocols}
-    return names | dict.fromkeys(protocols[:1], "perplexity")
+def figure_names(measures: "list[Measure]") -> "dict[Measure, str]":
+    """File name of each measure's figure, without its ending: "perplexity" for the first if it is one."""
+    names = {m: ("perplexity_" if m.metric == "nll" else "") + re.sub(r"\W+", "_", m.name) for m in measures}
+    return names | {m: "perplexity" for m in measures[:1] if m.metric == "nll"}
 
 
 def markdown(folder: Path) -> str:
-    """The tables of all protocols in Markdown."""
+    """The tables of all measures in Markdown."""
     from lcx_lightning.results.records import read_experiment
     from lcx_lightning.results.table import markdown_table
+    from lcx_lightning.results.views import tables_of
 
     experiment = read_experiment(folder)
-    return "\n".join(markdown_table(experiment, protocol) for protocol in experiment.protocols())
+    tables = [table for measure in experiment.measures() for table in tables_of(experiment, measure)]
+    return "\n".join(markdown_table(table) for table in tables)
 
 
 def main(arguments: list[str] | None = None) -> int:

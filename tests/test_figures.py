@@ -4,13 +4,17 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from recorded import write_run
+from recorded import make_row, shown, write_run
 
-from lcx_lightning.results import figure, records, statistics
+from lcx_lightning.results import figure, records, statistics, table
+from lcx_lightning.results.axis import Axis
+from lcx_lightning.results.metrics import Measure
+
+LAST_K = Measure("last_k")
 
 
 def test_the_svg_names_every_arm_and_the_pretraining_length_and_the_png_is_twice_its_size(experiment, tmp_path):
-    svg, png = figure.save(figure.length_figure(experiment, "last_k"), tmp_path, "perplexity")
+    svg, png = figure.save(figure.length_figure(experiment, LAST_K), tmp_path, "perplexity")
     text = svg.read_text()
     drawing = ElementTree.fromstring(text)
     for word in (
@@ -32,7 +36,7 @@ def test_twelve_arms_differ_in_colour_and_in_shape_or_dash(tmp_path):
     for order in range(12):
         write_run(tmp_path, f"arm{order}", order=order, nll=1 + order / 50)
     experiment = records.read_experiment(tmp_path)
-    points = figure._points(experiment, statistics.estimates(experiment, "last_k"))
+    points = figure._points(experiment, statistics.estimates(experiment, LAST_K))
     assert len({point["colour"] for point in points}) == 12
     assert len({(point["shape"], str(point["dash"])) for point in points}) == 12
 
@@ -45,14 +49,36 @@ def test_names_keep_their_order_and_distance_and_stay_inside():
     assert rows[3] == pytest.approx(200.0)
 
 
-@pytest.mark.parametrize("ends", [(3.2, 60), (3.5, 3.9), (4.0, 9.0), (5, 3e6), (0.9, 1.1)])
+@pytest.mark.parametrize("ends", [(3.2, 60), (3.5, 3.9), (4.0, 9.0), (5, 3e6), (0.9, 1.1), (-4, 104), (-1.0, 1.0)])
 def test_ticks_are_few_and_inside(ends):
-    ticks = figure._ticks(*ends)
+    ticks = Axis(*ends, logarithmic=ends[0] > 0).ticks()
     assert 2 <= len(ticks) <= 9
     assert ends[0] <= min(ticks) <= max(ticks) <= ends[1]
+
+
+@pytest.mark.parametrize("axis", [Axis(2.0, 50.0, True), Axis(-4.0, 104.0, False)])
+def test_an_axis_puts_a_value_where_it_finds_it(axis):
+    assert [axis.pixel(end, 430) for end in (axis.high, axis.low)] == pytest.approx([0, 430])
+    assert axis.value(axis.pixel(7.0, 430), 430) == pytest.approx(7.0)
+
+
+def test_a_figure_of_shares_has_an_axis_of_percent(tmp_path):
+    write_run(tmp_path, "lm_infinite", seed=0)
+    found = [
+        make_row(run="lm_infinite-0", protocol="passkey", metric="accuracy", document=f"{i}", value=float(i > 1), n=1)
+        for i in range(4)
+    ]
+    records.append(tmp_path / "lm_infinite-0" / "records.jsonl", found)
+    experiment, measure = records.read_experiment(tmp_path), Measure("passkey", "accuracy")
+    assert experiment.measures() == [LAST_K, measure]
+    drawing = figure.length_figure(experiment, measure).to_dict()
+    assert drawing["layer"][0]["encoding"]["y"]["title"] == "accuracy (%) (higher is better)"
+    assert drawing["layer"][0]["encoding"]["y"]["scale"]["type"] == "linear"
+    assert "50.0" in shown(table.terminal_table(table.length_table(experiment, measure)))
+    assert "4 examples" in shown(table.terminal_table(table.length_table(experiment, measure)))
 
 
 def test_a_figure_without_numbers_is_refused(tmp_path):
     write_run(tmp_path, "ntk", rows=False, state="failed", reason="no memory")
     with pytest.raises(ValueError, match="finite perplexity"):
-        figure.length_figure(records.read_experiment(tmp_path), "last_k")
+        figure.length_figure(records.read_experiment(tmp_path), LAST_K)

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from experiments.report import main, report
 from lcx_lightning.results import page, records, table
+from lcx_lightning.results.metrics import Measure
 
 
 class Page(HTMLParser):
@@ -37,6 +38,9 @@ class Page(HTMLParser):
 
     def all(self, tag):
         return [attributes for name, attributes in self.tags if name == tag]
+
+
+LAST_K = Measure("last_k")
 
 
 def page_of(folder):
@@ -97,5 +101,5 @@ def test_the_report_of_arms_that_all_failed_says_so(tmp_path):
 def test_markdown_is_printed_and_nothing_is_written(folder, capsys):
     before = set(folder.iterdir())
     assert main([str(folder), "--markdown"]) == 0
-    assert capsys.readouterr().out == table.markdown_table(records.read_experiment(folder), "last_k")
+    assert capsys.readouterr().out == table.markdown_table(table.length_table(records.read_experiment(folder), LAST_K))
     assert set(folder.iterdir()) == before

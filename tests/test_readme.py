@@ -24,7 +24,15 @@ from lab import (
 )
 
 import lcx_lightning as lcx
-from experiments.readme import README, benchmarks_table, keep_benchmarks, methods_table, needs_training, replace_block
+from experiments.readme import (
+    README,
+    benchmarks_table,
+    evaluations_table,
+    keep_benchmarks,
+    methods_table,
+    needs_training,
+    replace_block,
+)
 
 TEXT = README.read_text()
 RUNS = sorted(set(re.findall(r"python -m experiments\.run ([^-`\n][^`\n]*)", TEXT)))
@@ -46,6 +54,10 @@ def local(words, place):
 
 def test_the_methods_table_is_that_of_the_method_files():
     assert replace_block(TEXT, "methods", methods_table()) == TEXT
+
+
+def test_the_table_of_evaluations_is_that_of_their_files():
+    assert replace_block(TEXT, "evaluations", evaluations_table()) == TEXT
 
 
 def test_the_table_of_benchmarks_is_that_of_the_kept_figures():

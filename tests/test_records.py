@@ -10,6 +10,9 @@ from recorded import make_row, shown
 
 from experiments.report import main
 from lcx_lightning.results import page, records, table
+from lcx_lightning.results.metrics import Measure
+
+LAST_K = Measure("last_k")
 
 
 def test_a_kill_at_any_byte_of_the_last_row_loses_that_row_only(tmp_path):
@@ -78,7 +81,7 @@ def test_a_run_with_few_keys_is_read_and_shown(tmp_path):
     records.write_json(tmp_path / "a" / "run.json", {"arm": "a", "state": "finished"})
     records.append(tmp_path / "a" / "records.jsonl", [make_row(arm="a")])
     experiment = records.read_experiment(tmp_path)
-    assert "7.39" in shown(table.terminal_table(experiment, "last_k"))  # exp(10 / 5)
+    assert "7.39" in shown(table.terminal_table(table.length_table(experiment, LAST_K)))  # exp(10 / 5)
     assert page.write_page(experiment, tmp_path, {}).exists()
 
 

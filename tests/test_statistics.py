@@ -8,13 +8,40 @@ import scipy.stats
 from recorded import make_row, shown, write_run
 
 from lcx_lightning.results import figure, records, statistics, table
+from lcx_lightning.results.metrics import Measure
+
+LAST_K = Measure("last_k")
 
 
 def test_perplexity_weighs_by_tokens_not_by_documents():
     rows = [make_row(value=3.0, n=1), make_row(value=9.0, n=11, document="d1")]
-    assert statistics.perplexity(rows) == pytest.approx(math.e)  # 12 nats in 12 tokens
-    with pytest.raises(ValueError, match="scored token"):
-        statistics.perplexity([make_row(metric="accuracy")])
+    assert statistics.score(rows) == pytest.approx(math.e)  # 12 nats in 12 tokens
+    for unfit in ([], [*rows, make_row(metric="accuracy")]):
+        with pytest.raises(ValueError, match="of one metric is needed"):
+            statistics.score(unfit)
+
+
+def trials(outcomes, **changes):
+    return [
+        make_row(document=f"trial {i}", metric="accuracy", value=float(value), n=1, **changes)
+        for i, value in enumerate(outcomes)
+    ]
+
+
+@pytest.mark.parametrize("successes", [0, 3, 10])
+def test_the_interval_of_a_share_of_trials_is_wilsons(successes):
+    found = statistics.estimate(trials([1] * successes + [0] * (10 - successes)))
+    oracle = scipy.stats.binomtest(successes, 10).proportion_ci(method="wilson")
+    expected = [10 * successes, 100 * oracle.low, 100 * oracle.high]
+    assert [found.value, found.low, found.high] == pytest.approx(expected, abs=1e-9)
+
+
+def test_two_shares_are_compared_by_their_difference_on_the_same_trials():
+    found = statistics.paired(trials([1, 1, 1, 0], seed=0), trials([1, 0, 1, 0], seed=0))
+    assert found.value == pytest.approx(25.0)
+    assert found.low <= found.value <= found.high
+    with pytest.raises(ValueError, match="of one metric"):
+        statistics.paired(trials([1]), [make_row(document="trial 0")])
 
 
 def test_the_interval_over_seeds_is_scipys_t_interval_of_log_perplexity():
@@ -24,7 +51,7 @@ def test_the_interval_over_seeds_is_scipys_t_interval_of_log_perplexity():
     found = statistics.estimate(rows)
     geometric_mean = math.prod(math.exp(mean) for mean in nll) ** (1 / 3)
     assert (found.value, found.low, found.high) == pytest.approx((geometric_mean, math.exp(low), math.exp(high)))
-    assert (found.n_seeds, found.n_documents, found.n_tokens) == (3, 1, 120)
+    assert (found.n_seeds, found.n_documents, found.n_scored) == (3, 1, 120)
 
 
 def test_the_interval_of_one_seed_is_a_bootstrap_over_documents():
@@ -64,7 +91,7 @@ def test_a_paired_ratio_is_free_of_what_documents_share():
     hard = np.random.default_rng(0).normal(2.0, 0.5, size=30)
     b = [make_row(document=str(d), value=5 * hard[d]) for d in range(30)]
     a = [row | {"value": row["value"] + 5 * math.log(1.1), "run": "clex-0", "arm": "clex"} for row in reversed(b)]
-    ratio = statistics.paired_ratio(a, b)
+    ratio = statistics.paired(a, b)
     assert (ratio.value, ratio.low, ratio.high) == pytest.approx((1.1, 1.1, 1.1))
     assert statistics.estimate(b).high / statistics.estimate(b).low > 1.2
 
@@ -74,17 +101,28 @@ def test_a_paired_ratio_over_seeds_is_scipys_interval_of_the_paired_t_test():
     b = [make_row(seed=seed, value=5 * nll) for seed, nll in enumerate(base)]
     a = [row | {"value": row["value"] + 5 * change[row["seed"]]} for row in b]
     test = scipy.stats.ttest_rel(np.add(base, change), base).confidence_interval()
-    ratio = statistics.paired_ratio(a, [*b, make_row(seed=7), make_row(document="only in b", value=99.0)])
+    ratio = statistics.paired(a, [*b, make_row(seed=7), make_row(document="only in b", value=99.0)])
     expected = np.exp([np.mean(change), test.low, test.high])
     assert (ratio.value, ratio.low, ratio.high) == pytest.approx(tuple(expected))
     assert ratio.n_seeds == 3
     with pytest.raises(ValueError, match="share none"):
-        statistics.paired_ratio(a, [make_row(seed=9)])
+        statistics.paired(a, [make_row(seed=9)])
+
+
+def test_documents_that_are_not_shared_are_drawn_apart():
+    generator = np.random.default_rng(3)
+    a = [make_row(document=f"a{i}", metric="f1", value=x, n=1) for i, x in enumerate(generator.uniform(0.4, 0.8, 50))]
+    b = [make_row(document=f"b{i}", metric="f1", value=x, n=1) for i, x in enumerate(generator.uniform(0.2, 0.6, 40))]
+    means = [np.array([row["value"] for row in rows]) for rows in (a, b)]
+    error = 100 * math.hypot(*(scipy.stats.sem(values) for values in means))
+    found = statistics.unpaired(a, b)
+    assert found.value == pytest.approx(100 * (means[0].mean() - means[1].mean()))
+    assert (found.high - found.low) / (2 * 1.96 * error) == pytest.approx(1, abs=0.1)
 
 
 def test_an_unfinished_run_is_not_averaged_with_finished_ones(folder):
     write_run(folder, "pi", seed=2, nll=50.0, order=1, train_length=512, state="interrupted", reason="Ctrl-C")
-    found = statistics.estimates(records.read_experiment(folder), "last_k")
+    found = statistics.estimates(records.read_experiment(folder), LAST_K)
     assert found["pi", 128].n_seeds == 2
     assert found["pi", 128].value == pytest.approx(math.exp(0.92))  # seeds .90 and .92, documents +0, +.01, +.02
 
@@ -94,7 +132,7 @@ def test_a_model_that_diverged_has_an_infinite_perplexity_and_no_place_in_the_fi
     write_run(folder, "boom", seed=1, order=9, nll=1e6)
     write_run(folder, "nothing", order=10, nll=math.nan)
     experiment = records.read_experiment(folder)
-    text = shown(table.terminal_table(experiment, "last_k"))
+    text = shown(table.terminal_table(table.length_table(experiment, LAST_K)))
     assert "inf" in text
     assert "nan" in text
-    assert "boom" not in figure.length_figure(experiment, "last_k").to_json()
+    assert "boom" not in figure.length_figure(experiment, LAST_K).to_json()

@@ -7,8 +7,10 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
+from lcx_lightning.results.metrics import Measure, metric
 from lcx_lightning.results.records import Experiment, Run
-from lcx_lightning.results.table import NOT_EVALUATED, Cell, Table, perplexity_table, pretrain_length, seconds_text
+from lcx_lightning.results.table import NOT_EVALUATED, Cell, Table, pretrain_length, seconds_text
+from lcx_lightning.results.views import tables_of
 
 SHORT = 12  # characters of a fingerprint or commit that are shown
 STYLE = """
@@ -48,18 +50,18 @@ summary { cursor: pointer; }
 """
 
 
-def write_page(experiment: Experiment, folder: Path | str, figures: Mapping[str, str]) -> Path:
+def write_page(experiment: Experiment, folder: Path | str, figures: Mapping[Measure, list[str]]) -> Path:
     """Write index.html into the folder; it loads nothing, and links to the records beside it.
 
     Args:
         experiment: What was run.
         folder: Of the page.
-        figures: SVG of each protocol's figure; a protocol without one diverged in every arm.
+        figures: SVGs of each measure's figures; a measure without one has no finite number in any arm.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     question = experiment.meta.get("question") or experiment.name
-    sections = [_look_for(experiment), *(_protocol(experiment, p, figures.get(p)) for p in experiment.protocols())]
+    sections = [_look_for(experiment), *(_measure(experiment, m, figures.get(m, [])) for m in experiment.measures())]
     sections += [_what_was_run(experiment), _runs(experiment, folder)]
     subtitle = f'<p class="soft">Experiment {escape(experiment.name)} of LCX Lightning</p>'
     body = "\n".join(sections)
@@ -79,14 +81,16 @@ def _look_for(experiment: Experiment) -> str:
     return f"<section>\n<h2>What to look for</h2>\n<ul>{items}</ul>\n</section>" if items else ""
 
 
-def _protocol(experiment: Experiment, protocol: str, svg: str | None) -> str:
-    table = perplexity_table(experiment, protocol)
-    rows = [[(_unbroken(cell), "marked" * cell.marked) for cell in row] for row in table.rows]
-    notes = "".join(f"<li>{escape(note)}</li>" for note in table.notes)
-    return (
-        f"<section>\n<h2>Perplexity, protocol {escape(protocol)}</h2>\n{_figure(svg, protocol, table)}\n"
-        f'{_table(table.title, table.header, rows)}\n<ul class="notes">{notes}</ul>\n</section>'
-    )
+def _measure(experiment: Experiment, measure: Measure, svgs: list[str]) -> str:
+    tables, title = tables_of(experiment, measure), metric(measure.metric).title
+    parts = [_figure(svg, f"{measure.name}-{number}", measure, tables[0]) for number, svg in enumerate(svgs)]
+    parts = parts or ['<p class="soft">No figure: no arm has a finite number.</p>']
+    for table in tables:
+        rows = [[(_unbroken(cell), "marked" * cell.marked) for cell in row] for row in table.rows]
+        notes = "".join(f"<li>{escape(note)}</li>" for note in table.notes)
+        parts += [_table(table.title, table.header, rows), f'<ul class="notes">{notes}</ul>' if notes else ""]
+    name = f"{title[0].upper()}{title[1:]}, protocol {measure.protocol}"
+    return "<section>\n" + "\n".join([f"<h2>{escape(name)}</h2>", *parts]) + "\n</section>"
 
 
 def _unbroken(cell: Cell) -> str:
@@ -94,15 +98,15 @@ def _unbroken(cell: Cell) -> str:
     return (cell.text + "*" * cell.marked).replace(" ", "\N{NO-BREAK SPACE}").replace("\N{NO-BREAK SPACE}[", " [")
 
 
-def _figure(svg: str | None, protocol: str, table: Table) -> str:
-    if svg is None:
-        return '<p class="soft">No figure: no arm has a finite perplexity.</p>'
-    svg = re.sub(r'(\bid="|url\(#)', rf"\g<1>{escape(protocol)}-", svg)  # inline figures share one space of ids
-    label = escape(f"Line chart. {table.title}, against context length, a line per arm. Its numbers are in the table.")
+def _figure(svg: str, name: str, measure: Measure, table: Table) -> str:
+    svg = re.sub(r'(\bid="|url\(#)', rf"\g<1>{escape(name)}-", svg)  # inline figures share one space of ids
+    label = escape(f"{table.title}, as a figure, an arm each. Its numbers are in the table.")
     svg = svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
-    caption = "Both axes are logarithmic. Names stand at the right ends of the lines, in their order there."
-    region = f'<div class="wide" role="region" tabindex="0" aria-label="Figure, protocol {escape(protocol)}">'
-    return f"<figure>\n{region}{svg}</div>\n<figcaption>{caption}</figcaption>\n</figure>"
+    axes = "Both axes are" if metric(measure.metric).logarithmic else "The axis of lengths is"
+    caption = f"{axes} logarithmic. Names stand at the right ends of the lines, in their order there."
+    caption = f"\n<figcaption>{caption}</figcaption>" if name.endswith("-0") else ""
+    region = f'<div class="wide" role="region" tabindex="0" aria-label="Figure {escape(name)}">'
+    return f"<figure>\n{region}{svg}</div>{caption}\n</figure>"
 
 
 def _what_was_run(experiment: Experiment) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from lcx_lightning.results.metrics import Measure
+
 IDENTITY = ("run", "evaluation", "protocol", "dataset", "document", "window", "context_length", "metric")
 IDENTITY += ("layer", "head", "distance", "first_tokens", "pair")  # where inside a model
 IDENTITY += ("step",)  # of the training in which it was evaluated
@@ -55,12 +57,12 @@ class Experiment:
         """Seeds that any arm has, ascending."""
         return sorted({run.info.get("seed", 0) for run in self.runs})
 
-    def protocols(self) -> list[str]:
-        """Protocols with rows of NLL, in the order of experiment.json; those it names where no run has such rows."""
-        seen = dict.fromkeys(row["protocol"] for run in self.runs for row in run.rows if row["metric"] == "nll")
+    def measures(self) -> list[Measure]:
+        """What was measured, protocols in the order of experiment.json; perplexity of those it names before that."""
+        seen = dict.fromkeys(Measure(row["protocol"], row["metric"]) for run in self.runs for row in run.rows)
         named: list[str] = list(self.meta.get("protocols") or ())
-        found = [*(p for p in named if p in seen), *(p for p in seen if p not in named)]
-        return found or named
+        found = sorted(seen, key=lambda m: named.index(m.protocol) if m.protocol in named else len(named))
+        return found or [Measure(protocol) for protocol in named]
 
 
 def append(path: Path | str, rows: Iterable[dict]) -> None:

@@ -1,11 +1,13 @@
-"""Statistics of records: perplexity with an interval over seeds or over documents, and paired ratios."""
+"""Statistics of records: a metric with an interval over seeds or over documents, and paired comparisons."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
+from lcx_lightning.results.metrics import Measure, metric
 from lcx_lightning.results.records import Experiment
 
 LEVEL = 0.95  # of every interval
@@ -14,9 +16,10 @@ RESAMPLES = 1000  # of every bootstrap
 
 @dataclass(frozen=True)
 class Estimate:
-    """A perplexity, or a ratio of two, with its 95% interval; low and high are nan where nothing can be resampled.
+    """A number as its metric is shown, or a comparison of two, with its 95% interval.
 
-    n_documents counts distinct documents, n_tokens the tokens scored over all seeds.
+    low and high are nan where nothing can be resampled. n_documents counts distinct documents, n_scored the tokens or
+    trials over all seeds.
     """
 
     value: float
@@ -24,128 +27,177 @@ class Estimate:
     high: float
     n_seeds: int
     n_documents: int
-    n_tokens: int
+    n_scored: int
 
 
-def perplexity(rows: Iterable[dict]) -> float:
-    """exp(sum of nats / number of tokens) over all rows of NLL."""
-    rows = [row for row in rows if row["metric"] == "nll"]
-    n_tokens = sum(row["n"] for row in rows)
-    if not n_tokens:
-        raise ValueError("At least one scored token is needed for a perplexity; these rows hold none.")
-    return _exp(sum(row["value"] for row in rows) / n_tokens)
+def score(rows: Iterable[dict]) -> float:
+    """What the rows of one metric say, as it is shown: of NLL exp(sum of nats / number of tokens).
+
+    Raises:
+        ValueError: If nothing was scored, or the rows are of several metrics.
+    """
+    name, per_seed = _sums(rows)
+    every = [sums for documents in per_seed.values() for sums in documents.values()]
+    return metric(name).shown(sum(value for value, _ in every) / sum(n for _, n in every))
 
 
 def estimate(rows: Iterable[dict]) -> Estimate:
-    """Perplexity of the rows of one arm, protocol and length, with its interval.
+    """What the rows of one arm, measure and length say, with its interval.
 
-    With several seeds it is exp(mean over seeds of NLL per token), the geometric mean of their perplexities, and a t
-    interval of the same mean. With one seed the interval is a bootstrap over documents.
+    With several seeds it is the mean over seeds of the mean per token (or trial), shown as the metric is: of NLL the
+    geometric mean of perplexities; and a t interval of the same mean. With one seed the interval is a bootstrap over
+    documents, or Wilson's (1927) where each of them is one trial that failed or succeeded.
+
+    Raises:
+        ValueError: If nothing was scored, or the rows are of several metrics.
     """
-    per_seed = _sums(rows)
-    if not per_seed:
-        raise ValueError("At least one scored token is needed for a perplexity; these rows hold none.")
-    means = [_mean_nll(documents) for documents in per_seed.values()]
-    draws = _resampled(_arrays(next(iter(per_seed.values())))) if len(per_seed) == 1 else None
-    return _estimate(means, draws, list(per_seed.values()))
+    name, per_seed = _sums(rows)
+    means = [_mean(documents) for documents in per_seed.values()]
+    first = _arrays(next(iter(per_seed.values())))
+    if len(means) > 1:
+        low, high = _t_interval(means)
+    elif first.shape[1] == 1:
+        low = high = math.nan
+    elif _are_trials(name, first):
+        low, high = _wilson(*first.sum(axis=1).tolist())
+    else:
+        low, high = _quantiles(_resampled(first))
+    return _estimate(metric(name).shown, float(np.mean(means)), low, high, list(per_seed.values()))
 
 
-def paired_ratio(rows_a: Iterable[dict], rows_b: Iterable[dict]) -> Estimate:
-    """Perplexity of a over perplexity of b on the (seed, document) pairs that both have; below 1, a is better.
+def paired(rows_a: Iterable[dict], rows_b: Iterable[dict]) -> Estimate:
+    """a against b on the (seed, document) pairs that both have: for NLL perplexity of a over that of b, below 1 where a
+    is better; for other metrics a minus b, as shown.
 
-    With several seeds a t interval of the mean difference of NLL over seeds, else a bootstrap that draws the same
-    documents for both. Counts of documents and tokens are a's, after pairing.
+    With several seeds a t interval of the mean difference over seeds, else a bootstrap that draws the same documents
+    for both. Counts of documents and of what was scored are a's, after pairing.
+
+    Raises:
+        ValueError: If they share no seed and document, or differ in metric.
     """
-    a, b = _sums(rows_a), _sums(rows_b)
+    (name, a), (other, b) = _sums(rows_a), _sums(rows_b)
     common = {seed: a[seed].keys() & b[seed].keys() for seed in sorted(a.keys() & b.keys())}
     common = {seed: documents for seed, documents in common.items() if documents}
-    if not common:
+    if not common or name != other:
         raise ValueError(
-            f"Rows that share a seed and a document are needed for a paired ratio; seeds {sorted(a)} and {sorted(b)} "
-            "share none. Evaluate both arms with the same seeds and data."
+            f"Rows of one metric that share a seed and a document are needed for a comparison; {name} of seeds "
+            f"{sorted(a)} and {other} of seeds {sorted(b)} share none. Evaluate both arms with the same seeds and data."
         )
     a, b = ({seed: {key: x[seed][key] for key in keys} for seed, keys in common.items()} for x in (a, b))
-    differences = [_mean_nll(a[seed]) - _mean_nll(b[seed]) for seed in common]
-    seed = next(iter(common))
-    draws = _resampled(_arrays(a[seed])) - _resampled(_arrays(b[seed])) if len(common) == 1 else None
-    return _estimate(differences, draws, list(a.values()))
+    return _difference(name, a, b, draw_of_b=0)
 
 
-def arm_rows(experiment: Experiment, arm: str, protocol: str) -> list[dict]:
-    """Rows of NLL of the arm's finished runs, or of the unfinished ones where no run has finished.
+def unpaired(rows_a: Iterable[dict], rows_b: Iterable[dict]) -> Estimate:
+    """As `paired`, of rows that share seeds and no documents: those of one seed are drawn apart."""
+    (name, a), (_, b) = _sums(rows_a), _sums(rows_b)
+    common = sorted(a.keys() & b.keys())
+    return _difference(name, {seed: a[seed] for seed in common}, {seed: b[seed] for seed in common}, draw_of_b=1)
+
+
+def _difference(name: str, a: dict[int, dict], b: dict[int, dict], draw_of_b: int) -> Estimate:
+    """a minus b, of the same seeds; with `draw_of_b` 0 the same documents are drawn of both."""
+    differences = [_mean(a[seed]) - _mean(b[seed]) for seed in a]
+    seed = next(iter(a))
+    if len(a) > 1:
+        low, high = _t_interval(differences)
+    elif min(len(a[seed]), len(b[seed])) == 1:
+        low = high = math.nan
+    else:
+        with np.errstate(invalid="ignore"):
+            low, high = _quantiles(_resampled(_arrays(a[seed])) - _resampled(_arrays(b[seed]), draw_of_b))
+    return _estimate(metric(name).shown, float(np.mean(differences)), low, high, list(a.values()))
+
+
+def arm_rows(experiment: Experiment, arm: str, measure: Measure) -> list[dict]:
+    """Rows of a measure of the arm's finished runs, or of the unfinished ones where no run has finished.
 
     Unfinished runs have read a part of the documents only, so their numbers are never averaged with finished ones.
     """
     runs = experiment.runs_of(arm)
     runs = [run for run in runs if run.finished] or runs
-    return [row for run in runs for row in run.rows if row["metric"] == "nll" and row["protocol"] == protocol]
+    return [row for run in runs for row in run.rows if (row["protocol"], row["metric"]) == measure]
 
 
-def estimates(experiment: Experiment, protocol: str) -> dict[tuple[str, int], Estimate]:
-    """Perplexity per (arm, context length), arms in the order of the grid and lengths ascending."""
+def estimates(experiment: Experiment, measure: Measure) -> dict[tuple[str, int], Estimate]:
+    """The measure by (arm, context length), arms in the order of the grid and lengths ascending."""
     result = {}
     for arm in experiment.arms():
-        rows = arm_rows(experiment, arm, protocol)
+        rows = arm_rows(experiment, arm, measure)
         for length in sorted({row["context_length"] for row in rows}):
             result[arm, length] = estimate(row for row in rows if row["context_length"] == length)
     return result
 
 
-def _sums(rows: Iterable[dict]) -> dict[int, dict[tuple, tuple[float, int]]]:
-    """{seed: {document: (nats, tokens)}}: the windows of a document are one unit, being alike."""
+def _sums(rows: Iterable[dict]) -> tuple[str, dict[int, dict[tuple, tuple[float, int]]]]:
+    """The metric, and {seed: {document: (value, n)}}: the windows of a document are one unit, being alike."""
     sums: dict[int, dict[tuple, tuple[float, int]]] = {}
+    names = set()
     for row in rows:
-        if row["metric"] == "nll" and row["n"]:
+        if row["n"]:
+            names.add(row["metric"])
             documents = sums.setdefault(row["seed"], {})
             key = (row.get("dataset"), row["document"])
-            nats, tokens = documents.get(key, (0.0, 0))
-            documents[key] = (nats + row["value"], tokens + row["n"])
-    return sums
+            value, n = documents.get(key, (0.0, 0))
+            documents[key] = (value + row["value"], n + row["n"])
+    if len(names) != 1:
+        raise ValueError(
+            f"At least one scored token or trial of one metric is needed; these rows hold {sorted(names)}."
+        )
+    return names.pop(), sums
 
 
-def _mean_nll(documents: dict[tuple, tuple[float, int]]) -> float:
-    nats, tokens = _arrays(documents)
-    return float(nats.sum() / tokens.sum())
+def _mean(documents: dict[tuple, tuple[float, int]]) -> float:
+    values, counts = _arrays(documents)
+    return float(values.sum() / counts.sum())
 
 
 def _arrays(documents: dict[tuple, tuple[float, int]]) -> np.ndarray:
-    """Nats and tokens per document (2, documents), in an order that does not depend on that of the rows."""
+    """Values and counts per document (2, documents), in an order that does not depend on that of the rows."""
     return np.array([documents[key] for key in sorted(documents, key=str)], dtype=np.float64).T
 
 
-def _resampled(sums: np.ndarray) -> np.ndarray:
-    """NLL per token of RESAMPLES draws of the documents with replacement; the same draws for the same number."""
+def _resampled(sums: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Means of RESAMPLES draws of the documents with replacement; the same draws for the same number and seed."""
     n_documents = sums.shape[1]
-    generator = np.random.default_rng(0)
+    generator = np.random.default_rng(seed)
     counts = generator.multinomial(n_documents, np.full(n_documents, 1 / n_documents), size=RESAMPLES)
     with np.errstate(invalid="ignore"):  # a model that diverged has infinite NLL, and its interval is nan
         return (counts @ sums[0]) / (counts @ sums[1])
 
 
-def _estimate(means: list[float], draws: np.ndarray | None, per_seed: list[dict]) -> Estimate:
-    """The estimate whose logarithm is the mean of `means`; draws are those of the bootstrap, None for a t interval."""
-    mean = float(np.mean(means))
-    n_documents = len(set().union(*per_seed))
-    if draws is None:
-        with np.errstate(invalid="ignore"):
-            half = _t_quantile(len(means) - 1) * float(np.std(means, ddof=1)) / math.sqrt(len(means))
-        low, high = mean - half, mean + half
-    elif n_documents == 1:
-        low = high = math.nan
-    else:
+def _quantiles(draws: np.ndarray) -> tuple[float, float]:
+    with np.errstate(invalid="ignore"):  # a model that diverged has infinite NLL, and its interval is nan
         low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()
-    n_tokens = sum(tokens for documents in per_seed for _, tokens in documents.values())
-    return Estimate(_exp(mean), _exp(low), _exp(high), len(means), n_documents, n_tokens)
+    return low, high
+
+
+def _t_interval(means: list[float]) -> tuple[float, float]:
+    with np.errstate(invalid="ignore"):
+        half = _t_quantile(len(means) - 1) * float(np.std(means, ddof=1)) / math.sqrt(len(means))
+    return float(np.mean(means)) - half, float(np.mean(means)) + half
+
+
+def _are_trials(name: str, sums: np.ndarray) -> bool:
+    """Whether every document is one trial with the outcome 0 or 1: a bootstrap of few may draw but one kind."""
+    return name == "accuracy" and bool((sums[1] == 1).all() and np.isin(sums[0], (0, 1)).all())
+
+
+def _wilson(successes: float, trials: float) -> tuple[float, float]:
+    """Wilson's score interval of a share."""
+    z = NormalDist().inv_cdf((1 + LEVEL) / 2)
+    share, weight = successes / trials, z**2 / trials
+    half = math.sqrt(weight * share * (1 - share) + weight**2 / 4)
+    return (share + weight / 2 - half) / (1 + weight), (share + weight / 2 + half) / (1 + weight)
+
+
+def _estimate(shown: Callable[[float], float], mean: float, low: float, high: float, per_seed: list[dict]) -> Estimate:
+    """The estimate of a mean with the ends of its interval, as it is shown."""
+    n_documents = len(set().union(*per_seed))
+    n_scored = sum(n for documents in per_seed for _, n in documents.values())
+    return Estimate(shown(mean), shown(low), shown(high), len(per_seed), n_documents, n_scored)
 
 
 def _t_quantile(freedom: int) -> float:
     from scipy.special import stdtrit  # 0.5 s that `import lcx_lightning.results` should not cost
 
     return float(stdtrit(freedom, (1 + LEVEL) / 2))
-
-
-def _exp(x: float) -> float:
-    try:
-        return math.exp(x)
-    except OverflowError:
-        return math.inf

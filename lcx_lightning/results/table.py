@@ -1,9 +1,11 @@
-"""Tables of perplexity, arms by context lengths: one representation, rendered for terminal, Markdown and page."""
+"""Tables of a measure, arms by context lengths: one representation, rendered for terminal, Markdown and page."""
 
 import math
 import statistics
 from dataclasses import dataclass
 
+from lcx_lightning.results.effective import RULER_SCORE, TOLERANCE, effective_contexts, is_full_ruler
+from lcx_lightning.results.metrics import Measure, Metric, metric
 from lcx_lightning.results.records import Experiment, Run
 from lcx_lightning.results.statistics import Estimate, arm_rows, estimates
 
@@ -34,28 +36,36 @@ class Table:
     notes: list[str]
 
 
-def perplexity_table(experiment: Experiment, protocol: str) -> Table:
+def length_table(experiment: Experiment, measure: Measure) -> Table:
     """Arms in the order of the grid, a column per length, the arm's mean time over seeds, and its fingerprint."""
-    columns = lengths(experiment)
-    found = estimates(experiment, protocol)
+    columns = measured_lengths(experiment, measure)
+    found = estimates(experiment, measure)
+    how, effective = metric(measure.metric), effective_contexts(experiment, measure)
+    unit = pretrain_length(experiment)
     rows = []
     for arm in experiment.arms():
         runs = experiment.runs_of(arm)
-        cells = [_cell(found.get((arm, n)), n in train_lengths(runs), status(runs)) for n in columns]
+        cells = [_cell(found.get((arm, n)), how, n in train_lengths(runs), status(runs)) for n in columns]
         times = [Cell(_mean_time(runs, stage)) for stage in ("extend", "evaluate")]
-        rows.append([Cell(arm_label(runs)), *cells, *times, Cell(fingerprint_text(runs))])
-    header = ["arm", *(_length_header(experiment, n) for n in columns), "train", "eval", "hash"]
-    title = f"{experiment.name}: perplexity of {PROTOCOLS.get(protocol, protocol)}"
-    return Table(title, header, rows, _notes(experiment, protocol, found))
+        holds = [Cell(effective[arm].text(unit) if arm in effective else NOT_EVALUATED)] if effective else []
+        rows.append([Cell(arm_label(runs)), *cells, *holds, *times, Cell(fingerprint_text(runs))])
+    holds = ["holds to"] if effective else []
+    header = ["arm", *(length_header(experiment, n) for n in columns), *holds, "train", "eval", "hash"]
+    title = f"{experiment.name}: {described(measure)}"
+    return Table(title, header, rows, _notes(experiment, measure, found))
 
 
-def terminal_table(experiment: Experiment, protocol: str):
+def described(measure: Measure) -> str:
+    """What a measure is of, in words: "perplexity of all tokens of windows of this length"."""
+    return f"{metric(measure.metric).title} of {PROTOCOLS.get(measure.protocol, measure.protocol)}"
+
+
+def terminal_table(table: Table):
     """The table as a rich.table.Table."""
     from rich import box
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    table = perplexity_table(experiment, protocol)
     rich = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left", caption_justify="left")
     rich.title = Text(table.title, style="bold")
     rich.caption = Text("\n".join(table.notes))
@@ -70,9 +80,8 @@ def terminal_table(experiment: Experiment, protocol: str):
     return rich
 
 
-def markdown_table(experiment: Experiment, protocol: str) -> str:
+def markdown_table(table: Table) -> str:
     """The table in GitHub's Markdown, the notes below it as a list."""
-    table = perplexity_table(experiment, protocol)
     lines = [[_markdown(name) for name in table.header], ["---"] + ["---:"] * (len(table.header) - 1)]
     for row in table.rows:
         lines.append([f"**{_markdown(_starred(cell))}**" if cell.marked else _markdown(cell.text) for cell in row])
@@ -86,6 +95,12 @@ def lengths(experiment: Experiment) -> list[int]:
     for run in experiment.runs:
         found.update(run.info.get("lengths") or (), map(int, run.info.get("not_evaluated") or ()))
     return sorted(found)
+
+
+def measured_lengths(experiment: Experiment, measure: Measure) -> list[int]:
+    """The lengths that any run has of a measure; all of the experiment's where none has any yet."""
+    rows = [row for run in experiment.runs for row in run.rows if (row["protocol"], row["metric"]) == measure]
+    return sorted({row["context_length"] for row in rows}) or lengths(experiment)
 
 
 def pretrain_length(experiment: Experiment) -> int | None:
@@ -115,12 +130,6 @@ def fingerprint_text(runs: list[Run]) -> str:
     return NOT_EVALUATED if not found else found.pop() if len(found) == 1 else "differ"
 
 
-def perplexity_text(value: float, spread: float | None = None) -> str:
-    """At three figures, "4.31", "51.2", "1,234" or "1.2e+06", with "±" and the spread at the same precision."""
-    style = ".2f" if value < 9.995 else ".1f" if value < 99.95 else ",.0f" if value < 99_999.5 else ".1e"
-    return f"{value:{style}}" + (f" ±{spread:{style}}" if spread is not None else "")
-
-
 def seconds_text(seconds: float) -> str:
     """Rounded for reading: "0.4 s", "35 s", "6.8 min", "2.3 h"."""
     if seconds < 59.5:
@@ -128,24 +137,26 @@ def seconds_text(seconds: float) -> str:
     return f"{seconds / 60:.1f} min" if seconds < 3570 else f"{seconds / 3600:.1f} h"
 
 
-def _length_header(experiment: Experiment, length: int) -> str:
+def length_header(experiment: Experiment, length: int) -> str:
+    """A length with its multiple of L, where the arms share one."""
     pretrained = pretrain_length(experiment)
     return f"{length} ({length / pretrained:.3g}L)" if pretrained else str(length)
 
 
-def _cell(found: Estimate | None, marked: bool, state: str) -> Cell:
+def _cell(found: Estimate | None, how: Metric, marked: bool, state: str) -> Cell:
     if found is None:
         return Cell(NOT_EVALUATED)
-    text = _estimate_text(found)
+    text = estimate_text(found, how)
     return Cell(f"({text})" if state else text, marked)
 
 
-def _estimate_text(found: Estimate) -> str:
+def estimate_text(found: Estimate, how: Metric) -> str:
+    """The number, over seeds with half of its interval, or with the interval itself where that is too lopsided."""
     if found.n_seeds == 1 or not math.isfinite(found.high):
-        return perplexity_text(found.value)
-    if math.log(found.high / found.value) > LOPSIDED:
-        return f"{perplexity_text(found.value)} [{perplexity_text(found.low)}, {perplexity_text(found.high)}]"
-    return perplexity_text(found.value, (found.high - found.low) / 2)
+        return how.text(found.value, None)
+    if how.logarithmic and math.log(found.high / found.value) > LOPSIDED:
+        return f"{how.text(found.value, None)} [{how.text(found.low, None)}, {how.text(found.high, None)}]"
+    return how.text(found.value, (found.high - found.low) / 2)
 
 
 def _starred(cell: Cell) -> str:
@@ -164,43 +175,61 @@ def _mean_time(runs: list[Run], stage: str) -> str:
     return seconds_text(statistics.fmean(times)) if times else NOT_EVALUATED
 
 
-def _notes(experiment: Experiment, protocol: str, found: dict[tuple[str, int], Estimate]) -> list[str]:
-    notes = [_marks_note(experiment), _spread_note(found), _counts_note(experiment, protocol)]
+def _notes(experiment: Experiment, measure: Measure, found: dict[tuple[str, int], Estimate]) -> list[str]:
+    notes = [_marks_note(experiment, measure), _spread_note(found, metric(measure.metric))]
+    notes += [_counts_note(experiment, measure), _effective_note(experiment, measure)]
     notes += [_times_note(experiment), _fingerprint_note(experiment)]
     return [note for note in notes if note] + _absent_notes(experiment) + _state_notes(experiment)
 
 
-def _marks_note(experiment: Experiment) -> str:
+def _marks_note(experiment: Experiment, measure: Measure) -> str:
     trained = {arm: train_lengths(experiment.runs_of(arm)) for arm in experiment.arms()}
     if not any(trained.values()):
         return "No arm was trained: every method is used zero-shot."
-    shown = set(lengths(experiment))
+    shown = set(measured_lengths(experiment, measure))
     missing = [f"{arm} at {n}" for arm, ns in trained.items() for n in sorted(ns - shown)]
     other = f" Trained at a length without a column: {', '.join(missing)}." if missing else ""
     return "* marks the length the arm was trained at; an arm without one was not trained (zero-shot)." + other
 
 
-def _spread_note(found: dict[tuple[str, int], Estimate]) -> str:
+def _spread_note(found: dict[tuple[str, int], Estimate], how: Metric) -> str:
     n_seeds = max((estimate.n_seeds for estimate in found.values()), default=0)
     if n_seeds < 2:
         return "One seed, so no spread over seeds." if n_seeds else ""
+    if not how.logarithmic:
+        return f"Mean over {n_seeds} seeds ± half of the 95% t interval over seeds."
     return (
         f"Geometric mean over {n_seeds} seeds ± half of the 95% t interval over seeds, which is computed in log "
         "perplexity; where it is too lopsided for ±, the interval itself is given."
     )
 
 
-def _counts_note(experiment: Experiment, protocol: str) -> str:
+def _counts_note(experiment: Experiment, measure: Measure) -> str:
     counts: dict[tuple, list] = {}
     for arm in experiment.arms():
-        for row in arm_rows(experiment, arm, protocol):
+        for row in arm_rows(experiment, arm, measure):
             documents = counts.setdefault((arm, row["seed"], row["context_length"]), [set(), 0])
             documents[0].add((row.get("dataset"), row["document"]))
             documents[1] += row["n"]
     if not counts:
         return ""
     documents = _span(len(found) for found, _ in counts.values())
+    if measure.metric != "nll":
+        return f"Each number, per seed: {documents} examples."
     return f"Each number, per seed: {documents} documents, {_span(n for _, n in counts.values())} tokens scored."
+
+
+def _effective_note(experiment: Experiment, measure: Measure) -> str:
+    if not effective_contexts(experiment, measure):
+        return ""
+    every = [row for arm in experiment.arms() for row in arm_rows(experiment, arm, measure)]
+    if is_full_ruler(every, measure):
+        return f"holds to: the longest context up to which the score over all tasks is {RULER_SCORE} or more (RULER)."
+    worse = "higher" if metric(measure.metric).better == "lower" else "lower"
+    return (
+        f"holds to: the longest context, of those evaluated, up to which {metric(measure.metric).title} is at most "
+        f"{TOLERANCE:.0%} {worse} than the arm's own at L; in brackets where all, and any, of the 95% interval is."
+    )
 
 
 def _span(numbers) -> str:

@@ -9,7 +9,7 @@ from collections import defaultdict
 from typing import Any
 from urllib.parse import urlparse
 
-from lcx_lightning.results.statistics import perplexity
+from lcx_lightning.results.statistics import score
 
 HOSTS = ("api.wandb.ai", "api.forge.coreweave.com")
 PATIENCE = 5.0  # seconds to reach the server, and for it to answer
@@ -52,14 +52,14 @@ class WandbRun:
         )
 
     def log_records(self, rows: list[dict[str, Any]]) -> None:
-        """Add the perplexities by protocol and length to the summary, and the rows as a table."""
+        """Add every metric by protocol and length to the summary, as it is shown, and the rows as a table."""
         import wandb
 
         cells: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for row in rows:
-            if row["metric"] == "nll":
-                cells[f"perplexity/{row['protocol']}/{row['context_length']}"].append(row)
-        self.run.summary.update({name: perplexity(cell) for name, cell in cells.items()})
+            kind = "perplexity" if row["metric"] == "nll" else row["metric"]
+            cells[f"{kind}/{row['protocol']}/{row['context_length']}"].append(row)
+        self.run.summary.update({name: score(cell) for name, cell in cells.items()})
         columns: list[Any] = sorted({column for row in rows for column in row})
         self.run.log({"records": wandb.Table(columns=columns, data=[[row.get(c) for c in columns] for row in rows])})
 
