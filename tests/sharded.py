@@ -131,6 +131,7 @@ def train(
         "weights": weights,
         "frequencies": module.frequencies,
         "looks": seen,
+        "seconds": outcome.seconds,
     }
 
 

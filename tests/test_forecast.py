@@ -5,7 +5,7 @@ from dataclasses import astuple
 
 import pytest
 import torch
-from lab import TINY, TRAINING, arms_of, folders, launch
+from lab import EVALUATION, TINY, TRAINING, arms_of, folders, launch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from experiments import footprint
@@ -134,6 +134,12 @@ def test_time_is_flops_over_what_the_hardware_keeps_up_and_cost_is_time_by_price
     assert extend.tokens == 2 * 2 * 64
     assert evaluate.tokens == 2 * (64 + 128)
     assert all(stage.cost is None for stage in Forecast(arm, Hardware("x", None, 2**40, 7.2, "")).stages())
+
+
+def test_an_evaluation_that_reads_no_text_is_no_stage(tmp_path):
+    line = ["method=yarn", "factor=32", "evaluation=frequencies", *TINY[: -len(EVALUATION)]]
+    (arm,) = arms_of(*line, *folders(tmp_path))
+    assert [stage.name for stage in Forecast(arm, Hardware("a device", 1e6, 2**40, None, "")).stages()] == ["base"]
 
 
 def test_what_is_said_to_fit_takes_less_than_there_is(arm):

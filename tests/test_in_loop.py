@@ -1,8 +1,10 @@
 """Evaluation in the loop: training ends with the same weights, to the last bit, and rows tell their step."""
 
 import json
+import time
 
 import pytest
+import sharded
 import torch
 from lab import TINY, TRAINING, arms_of, composed, folders, launch, runs
 from learning import load, same
@@ -108,6 +110,19 @@ def test_a_look_leaves_modes_and_random_states_as_they_were_also_when_it_fails()
     with pytest.raises(ZeroDivisionError):
         untouched(model, lambda: 1 / 0)
     assert before == {name: module.training for name, module in model.named_modules()}
+
+
+def test_the_time_of_a_look_is_no_part_of_that_of_training(tmp_path, monkeypatch):
+    spent, now = [0.0], time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: now() + spent[0])
+
+    def look(seen, model, step):
+        spent[0] += 1e6
+        return {}
+
+    monkeypatch.setattr(sharded, "look", look)
+    assert train(tmp_path, "pi", "sgd", looks=True)["seconds"] < 1e6
+    assert spent == [2e6]
 
 
 def test_of_each_length_the_first_batches_are_looked_at():

@@ -80,6 +80,7 @@ def test_hidden_states_are_those_of_transformers(tiny, extended, family):
     assert len(found[0]) == 2  # nobody looks any more
 
 
+@torch.no_grad()
 def test_rows_of_hidden_states_are_of_all_windows_by_layer_and_length(extended, data):
     settings = {"first_tokens": 4, "later_tokens": 12, "layers": 2, "windows": 3, "split": "test", "seed": 0}
     model, found = extended("lm_infinite"), []
@@ -89,6 +90,12 @@ def test_rows_of_hidden_states_are_of_all_windows_by_layer_and_length(extended, 
     names = {(row["context_length"], row["layer"], row["metric"]) for row in found[0]}
     assert names == set(product((32, 96), (0, 1), ("position", "plane", "first_tokens")))
     assert [row["value"] for row in found[0]] == pytest.approx([row["value"] for row in found[1]], abs=1e-5)
+    (row,) = [row for row in found[0] if (row["context_length"], row["layer"], row["metric"]) == (96, 0, "position")]
+    later = 4 + np.sort(np.random.default_rng([0, 96]).choice(91, 12, replace=False))
+    places = 1 + torch.tensor([0, 1, 2, 3, *later])  # after BOS
+    ids = data.window_ids(data.evaluation_windows("test", 96, 3, 0), 96)
+    stock = model(ids, output_hidden_states=True).hidden_states[1][:, places]
+    assert row["value"] == pytest.approx(shares(stock.double(), torch.arange(16) < 4)["position"], abs=1e-5)
     with pytest.raises(ValueError, match=r"BOS, 4 first and 12 later tokens.*shortest has 16"):
         HiddenStates(multiples=[0.5], batch_tokens=1, **settings).pieces(data, LENGTH, None)
     with pytest.raises(ValueError, match="windows >= 2"):

@@ -44,9 +44,9 @@ class InLoop(L.Callback):
         if (batch_idx + 1) % trainer.accumulate_grad_batches or trainer.global_step % self._every:
             return
         assert isinstance(pl_module, LongContextModule)
-        assert pl_module.model is not None
-        begun = time.monotonic()
-        told = untouched(pl_module.model, lambda: self._look(pl_module.model, trainer.global_step))
+        model, begun = pl_module.model, time.monotonic()
+        assert model is not None
+        told = untouched(model, lambda: self._look(model, trainer.global_step))
         for logger in trainer.loggers:
             logger.log_metrics(told, step=trainer.global_step)
         self._progress.leave_out(time.monotonic() - begun)
