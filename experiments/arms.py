@@ -47,7 +47,15 @@ class Arm:
         if self.config["training"] is None:
             return None
         config = self.config
-        return key(self.base_key, self._method, config["training"], self._data, self.corpus, self.seed)
+        parts = [self._method, config["training"], self._data, self.corpus, self.seed]
+        if self.looks:  # kept with the model, which they do not change
+            parts += [config["in_loop"], config["evaluation"]]
+        return key(self.base_key, *parts)
+
+    @property
+    def looks(self) -> bool:
+        """Whether the arm is evaluated while it is trained."""
+        return bool(self.config["training"] and self.config.get("in_loop", {}).get("every"))
 
     @property
     def run(self) -> str:

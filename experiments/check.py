@@ -26,6 +26,7 @@ CHOICES = {
     "data_report": ("none", "only"),
     "nonfinite": ("stop", "skip"),
 }
+COUNTS = {"every": 0, "batches": 1}  # of in_loop, and the least of each
 ABOVE_ZERO = ("jobs", "seeds", "checkpoint_seconds")
 
 
@@ -38,6 +39,11 @@ def check_settings(config: DictConfig) -> None:
         value = config[name]
         if not isinstance(value, int | float) or value <= 0:
             raise ValueError(f"{name} must be a number above 0, got {value!r}.")
+    for name, least in COUNTS.items():
+        if not isinstance(config.in_loop[name], int) or config.in_loop[name] < least:
+            raise ValueError(
+                f"in_loop.{name} must be a whole number of at least {least}, got {config.in_loop[name]!r}."
+            )
     for name, choices in CHOICES.items():
         if config[name] not in choices:
             raise ValueError(f"{name} must be {' or '.join(choices)}, got {config[name]!r}.")
@@ -62,7 +68,8 @@ def check_trainer(trainer: dict[str, Any]) -> None:
 
 def check_ignored(arms: list[Arm], command_line: list[str]) -> None:
     """Raise a ValueError if the command line sets values of training, and no arm is trained."""
-    ignored = [line for line in command_line if line.lstrip("+").startswith(("training.", "training/"))]
+    settings = ("training.", "training/", "in_loop.")
+    ignored = [line for line in command_line if line.lstrip("+").startswith(settings)]
     if ignored and not any(arm.config["training"] for arm in arms):
         raise ValueError(f"{' '.join(ignored)} would change nothing: no arm is trained. Add training=finetune.")
 

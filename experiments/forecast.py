@@ -95,7 +95,7 @@ class Forecast:
         """Return the stages that the arm has, whether or not their results are cached already."""
         base, extend = self._arm.config["model"]["recipe"], self._arm.config["training"]
         trained = [("base", base), ("extend", extend)]
-        return [self._trained(name, recipe) for name, recipe in trained if recipe] + [self._evaluated()]
+        return [self._trained(name, recipe) for name, recipe in trained if recipe] + self._evaluated()
 
     def fitting(self, name: str) -> Iterator[tuple[str, float]]:
         """Yield what would make the training of a stage fit, in words, and the bytes of a device that it takes then."""
@@ -114,17 +114,20 @@ class Forecast:
         memory = self._memory(name, recipe, self._setting(recipe))
         return self._stage(name, recipe["steps"], tokens, flops, memory, 0, self.devices)
 
-    def _evaluated(self) -> Stage:
+    def _evaluated(self) -> list[Stage]:
+        """Return the stage of evaluation, none if no text is read."""
         method, arm = self._method(), self._arm
         evaluation = Several(instantiate(arm.config["evaluation"]))
         readings = evaluation.readings(arm.pretrain_length, method.reach(arm.pretrain_length))
+        if not readings:
+            return []
         tokens = sum(r.texts * r.tokens for r in readings)
         flops = sum(r.texts * self._forward(method, r.tokens) for r in readings)
         found = [(self._read(method, r), _cache_bytes(self._config, method, r)) for r in _largest(readings)]
         memory, cache = max(found, key=lambda one: one[0].peak + one[1])
         if self._trainer.get("strategy", {}).get("shard_evaluation", False):
             memory = layers_sharded(memory, self.devices, self._config)
-        return self._stage("evaluate", sum(r.texts for r in readings), tokens, flops, memory, cache, 1)
+        return [self._stage("evaluate", sum(r.texts for r in readings), tokens, flops, memory, cache, 1)]
 
     def _read(self, method: Method, reading: Reading) -> Footprint:
         length = min(reading.chunk or reading.tokens, reading.tokens)

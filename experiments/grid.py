@@ -13,6 +13,7 @@ from transformers import PretrainedConfig
 
 from experiments.arms import Arm, key
 from experiments.check import check_ignored, check_settings, check_trainer, check_training
+from experiments.in_loop import FILE, Looks
 from lcx_lightning.clex_checkpoint import with_own_clex
 from lcx_lightning.configs import build_method, complete, read_method
 from lcx_lightning.data.source import LongContextData
@@ -140,6 +141,8 @@ def _build(
             f"{name} reaches {reach} tokens, but the shortest evaluated length is {wanted[0]}: raise factor."
         )
     evaluation.pieces(data, spec.pretrain_length, reach)
+    if arm.looks:
+        Looks(arm, data, arm.folder / FILE)
     check_training(arm, source, method, data)
     sights = fingerprint(method, arm.lengths, train_length)
     untouched = build_method(read_method(BASELINE), spec)

@@ -21,6 +21,7 @@ from transformers import PreTrainedModel
 from experiments import ranks
 from experiments.arms import Arm
 from experiments.hardware import peak_flops
+from experiments.in_loop import FILE, Looks
 from experiments.recipe import schedule_of
 from experiments.seal import check_seal, keeping, seal
 from lcx_lightning.adapters import add_adapters
@@ -38,6 +39,7 @@ from lcx_lightning.results import records
 from lcx_lightning.training import preemption
 from lcx_lightning.training.checkpoint import Owner
 from lcx_lightning.training.fit import Outcome, fit
+from lcx_lightning.training.in_loop import InLoop
 from lcx_lightning.training.module import LongContextModule
 from lcx_lightning.training.parts import learned, load_learned, whole
 from lcx_lightning.training.progress import Progress
@@ -79,11 +81,14 @@ def extend(arm: Arm, base_folder: Path | None, data: LongContextData, report: Re
         recipe, owner = arm.config["training"], Owner(work, key, f"{arm.name}, seed {arm.seed}")
         more = {"attention": attention, "together": ranks.ranks(), "lora": recipe.get("lora")}
         load = partial(load_model, arm, base_folder, method, **more)
-        outcome = _train(arm, recipe, owner, load, data, partial(report, "extend"), logger)
+        looks = Looks(arm, data, work / FILE) if arm.looks else None
+        outcome = _train(arm, recipe, owner, load, data, partial(report, "extend"), logger, looks)
         weights = whole(learned(outcome.model))  # of adapters and the method alone, if the base is frozen
         if ranks.rank() == 0:
             with keeping(work):
                 (work / "out").mkdir(exist_ok=True)
+                if (work / FILE).exists():
+                    shutil.copy(work / FILE, work / "out" / FILE)
                 torch.save(weights, work / "out" / "model.pt")
                 _describe(work / "out", key, outcome)
 
@@ -100,15 +105,7 @@ def evaluate(arm: Arm, model: PreTrainedModel, data: LongContextData, report: Re
     path = arm.folder / "records.jsonl"
     known = records.read(path) if path.exists() else []
     done = ranks.told({_identity(row) for row in known})
-    head = {
-        "run": arm.run,
-        "experiment": arm.config["experiment"],
-        "arm": arm.name,
-        "base": arm.base_key,
-        "method": "+".join(arm.methods),
-        "factor": arm.config["factor"],
-        "seed": arm.seed,
-    }
+    head = row_head(arm)
     pieces = evaluation.pieces(data, arm.pretrain_length, arm.lengths[-1])
     start = time.monotonic()
     together = ranks.evaluates_in_shards(arm.config["trainer"])
@@ -124,6 +121,19 @@ def evaluate(arm: Arm, model: PreTrainedModel, data: LongContextData, report: Re
         if ranks.rank() == 0:
             records.append(path, rows)
     return time.monotonic() - start
+
+
+def row_head(arm: Arm) -> dict[str, Any]:
+    """Return what every row of an arm begins with."""
+    return {
+        "run": arm.run,
+        "experiment": arm.config["experiment"],
+        "arm": arm.name,
+        "base": arm.base_key,
+        "method": "+".join(arm.methods),
+        "factor": arm.config["factor"],
+        "seed": arm.seed,
+    }
 
 
 def load_model(
@@ -195,6 +205,7 @@ def _train(
     data: LongContextData,
     report: Callable[[int, int, str], None],
     logger: Any,
+    looks: Looks | None = None,
 ) -> Outcome:
     length, steps = round(recipe["length_factor"] * arm.pretrain_length), recipe["steps"]
     module = LongContextModule(
@@ -229,6 +240,7 @@ def _train(
         progress=progress,
         skip_nonfinite=arm.config["nonfinite"] == "skip",
         logger=logger,
+        callbacks=[InLoop(arm.config["in_loop"]["every"], looks, progress)] if looks else [],
     )
 
 

@@ -15,7 +15,7 @@ import torch
 from hydra.utils import instantiate
 from lightning.pytorch.loggers import WandbLogger
 
-from experiments import ranks, stages
+from experiments import in_loop, ranks, stages
 from experiments.arms import Arm
 from experiments.grid import load_data
 from experiments.quiet import quieten
@@ -82,6 +82,8 @@ def run_arm(arm: Arm, data: Any, report: stages.Report) -> None:
         logger = instantiate(arm.config["logger"], _partial_=True)(run=arm.run, cfg=arm.config)
     try:
         extended = stages.extend(arm, base, data, report, WandbLogger(experiment=logger.run) if logger else False)
+        if first:
+            in_loop.keep(extended, arm.folder, stages.row_head(arm))
         model = stages.model_to_evaluate(arm, base, extended)
         before = read_run(arm).get("seconds", {}).get("evaluate", 0.0)
         took = before + stages.evaluate(arm, model, data, report)

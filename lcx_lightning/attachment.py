@@ -120,7 +120,8 @@ def detach(model: PreTrainedModel) -> PreTrainedModel:
     model.set_attn_implementation(stock.attention or "eager")
     del base.method, base.stock
     vars(base).pop("implementation", None)
-    vars(base).pop("context", None)
+    for name in ("context", "alone"):
+        vars(base).pop(name, None)
     vars(model).pop("generate", None)
     return model
 

@@ -1,5 +1,7 @@
 """Context parallelism: the ranks of a mesh share every text that a model reads (arXiv:2407.21783, section 3.3.2)."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -36,8 +38,26 @@ def split_texts(model: Any, mesh: "DeviceMesh") -> Any:
         raise ValueError(f"Texts are split over a mesh of one dimension, and this one has {mesh.ndim}: name one of it.")
     check_split(base.method.pattern, None, mesh.size())
     if mesh.size() > 1:
-        vars(base)["context"], vars(model)["generate"] = mesh, _refuse_to_generate
+        vars(base)["alone"], vars(base)["context"] = vars(model).get("generate"), mesh
+        vars(model)["generate"] = _refuse_to_generate
     return model
+
+
+@contextmanager
+def whole_texts(model: Any) -> Iterator[None]:
+    """Let every rank read whole texts inside this context, whether or not they are split: all read the same ones."""
+    base = model.base_model
+    mesh = vars(base).pop("context", None)
+    if mesh is None:
+        yield
+        return
+    del vars(model)["generate"]
+    if vars(base)["alone"] is not None:
+        vars(model)["generate"] = vars(base)["alone"]
+    try:
+        yield
+    finally:
+        vars(base)["context"], vars(model)["generate"] = mesh, _refuse_to_generate
 
 
 def check_split(pattern: Pattern, tokens: int | None, ranks: int) -> None:

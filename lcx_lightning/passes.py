@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,7 @@ from lcx_lightning.attention.attend import attend
 from lcx_lightning.attention.layer import half_split, latest, unrotated, within
 from lcx_lightning.attention.packed import Packed
 from lcx_lightning.attention.rope import AUTO, Rope
+from lcx_lightning.attention.watch import Attended, Watch
 from lcx_lightning.cache.banded import BandedCache
 from lcx_lightning.cache.base import MethodCache
 from lcx_lightning.context_parallel import share_for
@@ -75,6 +77,7 @@ def insert_rope(base: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict
     share = share_for(base, valid, cache)
     rope = method.rope(valid, queries, draw, to_come, index, rotated=rotated, share=share)
     rope.implementation = vars(base).get("implementation", AUTO)
+    rope.watch = vars(base).get("watch")
     if isinstance(cache, MethodCache):
         cache.begin(rope)
     if share is not None:
@@ -100,6 +103,20 @@ def _packed(
     for rope in packed.ropes:
         rope.implementation = vars(base).get("implementation", AUTO)
     return packed
+
+
+@contextmanager
+def watched(base: nn.Module, watch: Watch) -> Iterator[None]:
+    """Show `watch` what every layer of a model with a method attends to, in every pass inside this context."""
+    if "context" in vars(base):
+        raise ValueError(
+            "A model whose texts are split over ranks is not watched: each rank has a part of the queries."
+        )
+    vars(base)["watch"] = watch
+    try:
+        yield
+    finally:
+        del vars(base)["watch"]
 
 
 def _own_tokens(given: dict[str, Any], own: slice) -> dict[str, Any]:
@@ -173,4 +190,6 @@ def _attended(
         pairs = rope.inv_freq.shape[-1]
         q, k = half_split(q, pairs), k if rope.rotated else half_split(k, pairs)
     depth = (module.layer_idx + 1) / module.config.num_hidden_layers
+    if rope.watch is not None:
+        rope.watch(Attended(module.layer_idx, depth, q, k, rope, scaling))
     return attend(q, k, v, rope, scaling, depth).transpose(1, 2)

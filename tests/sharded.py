@@ -26,10 +26,15 @@ from lcx_lightning.data.corpus import SPLITS
 from lcx_lightning.data.module import LongContextDataModule
 from lcx_lightning.data.source import LongContextData
 from lcx_lightning.data.tokens import ByteTokens
+from lcx_lightning.evaluation.attention import Attention
+from lcx_lightning.evaluation.frequencies import Frequencies
+from lcx_lightning.evaluation.growing_context import GrowingContext
 from lcx_lightning.evaluation.nll import token_nll
+from lcx_lightning.evaluation.streaming import Streaming
 from lcx_lightning.models import HubModel
 from lcx_lightning.training.checkpoint import Owner
 from lcx_lightning.training.fit import fit
+from lcx_lightning.training.in_loop import InLoop
 from lcx_lightning.training.loss import next_token_loss
 from lcx_lightning.training.module import LongContextModule
 from lcx_lightning.training.optimizer import MuonAdamW, adamw
@@ -110,6 +115,7 @@ def train(
     stop=None,
     context=1,
     lora=None,
+    looks=False,
 ):
     """Train and return what was noted, and the weights if no step was stopped at; a checkpoint at every step."""
     ranks = int(os.environ.get("WORLD_SIZE", "1")) if "LOCAL_RANK" in os.environ else 1
@@ -138,8 +144,10 @@ def train(
     )
     progress = Progress(lambda *told: None, rows=ROWS, length=LENGTH, peak=lambda device: None)
     settings = {"owner": Owner(folder, name, name), "checkpoint_seconds": 1e-6, "progress": progress}
+    seen = []
+    callbacks = [InLoop(2, partial(look, seen), progress)] if looks else []
     try:
-        outcome = fit(module, batches, trainer, **settings, skip_nonfinite=False, logger=False)
+        outcome = fit(module, batches, trainer, **settings, skip_nonfinite=False, logger=False, callbacks=callbacks)
     except StoppedError:
         return {"batches": global_batches(gathered(module.batches), micro)}
     losses = torch.stack(module.losses).reshape(-1, micro).mean(dim=1)
@@ -155,7 +163,28 @@ def train(
         "validation": outcome.validation_loss,
         "weights": weights,
         "frequencies": module.frequencies,
+        "looks": seen,
+        "seconds": outcome.seconds,
     }
+
+
+def look(seen, model, step):
+    """Add the rows of evaluations of all kinds at a step, and draw some random numbers besides."""
+    sizes = {"multiples": [1, 3], "windows": 2, "split": "test", "seed": 0, "batch_tokens": 128}
+    of_attention = {"last": 8, "queries": 4, "layers": 1, "heads": 2, "first_tokens": [1]}
+    torch.rand(step)
+    for evaluation in (
+        GrowingContext(last=8, **sizes),
+        Attention(**of_attention, **sizes),
+        Frequencies(multiples=[1, 3]),
+        Streaming(multiples=[1, 3], windows=1, split="test", seed=0, chunk=40),
+    ):
+        seen += [
+            row | {"step": step} for piece in evaluation.pieces(documents(), 32, None) for row in piece.compute(model)
+        ]
+    ids = model.generate(torch.arange(1, 9)[None], max_new_tokens=2, do_sample=False, pad_token_id=0)
+    seen.append({"step": step, "metric": "length", "value": float(ids.shape[1])})
+    return {}
 
 
 def read(folder, ranks, lora=None):

@@ -6,7 +6,7 @@ from dataclasses import astuple
 import pytest
 import torch
 from hydra.utils import instantiate
-from lab import TINY, TRAINING, arms_of, folders, launch
+from lab import EVALUATION, TINY, TRAINING, arms_of, folders, launch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from experiments import footprint
@@ -147,6 +147,12 @@ def test_evaluation_in_shards_takes_a_share_of_the_layers_and_one_of_them_whole(
     assert found.weights == pytest.approx(every - layers / 2)
     assert found.peak == pytest.approx(every - layers / 2 + layers / 4 + 1000)
     assert layers_sharded(whole, 1, config) == whole
+
+
+def test_an_evaluation_that_reads_no_text_is_no_stage(tmp_path):
+    line = ["method=yarn", "factor=32", "evaluation=frequencies", *TINY[: -len(EVALUATION)]]
+    (arm,) = arms_of(*line, *folders(tmp_path))
+    assert [stage.name for stage in Forecast(arm, Hardware("a device", 1e6, 2**40, None, "")).stages()] == ["base"]
 
 
 def test_what_is_said_to_fit_takes_less_than_there_is(arm):

@@ -95,7 +95,7 @@ def test_all_arms_saw_the_same_windows_and_no_two_have_the_same_numbers(grid):
 
 def test_lm_infinite_is_the_untouched_model_at_its_pretraining_length(grid):
     found = {run.arm: numbers(run) for run in grid[0].values()}
-    at_length = [key for key in found["pretrained"] if key[-2] == L]
+    at_length = [key for key in found["pretrained"] if key[5] == L]
     assert [found["pretrained"][k][0] for k in at_length] == pytest.approx(
         [found["lm_infinite"][k][0] for k in at_length]
     )
@@ -209,7 +209,7 @@ def test_a_checkpoint_and_documents_of_ones_own_run_zero_shot_and_fine_tuned(own
     assert all(len(run.rows) == 8 for run in found.values())
     assert {row["document"].split("/")[0] for run in found.values() for row in run.rows} == {"test"}
     assert not (root / "cache" / "base").exists()
-    at_length = [key for key in numbers(found["pi"]) if key[-2] == L]
+    at_length = [key for key in numbers(found["pi"]) if key[5] == L]
     pretrained, lm_infinite, pi = (
         [numbers(found[a])[k][0] for k in at_length] for a in ("pretrained", "lm_infinite", "pi")
     )

@@ -11,6 +11,7 @@ from lcx_lightning.patterns.base import Band, Selection
 
 if TYPE_CHECKING:
     from lcx_lightning.attention.share import Share
+    from lcx_lightning.attention.watch import Watch
 
 AUTO = "auto"  # leaves the implementation of attention to the pass
 
@@ -27,8 +28,9 @@ class Rope:
 
     Every argument has the rows of the batch, or a single one that serves them all. A plain class, and no tuple or
     dataclass, on purpose: sharded training casts the floating tensors that it finds in those to bfloat16, which moves
-    a frequency by up to 0.4 percent. Who makes it may set `implementation`, the name of one of attention's, and
-    `share`, what this rank holds of texts that are split: layers then have keys and values of its own tokens only.
+    a frequency by up to 0.4 percent. Who makes it may set `implementation`, the name of one of attention's,
+    `share`, what this rank holds of texts that are split: layers then have keys and values of its own tokens only, and
+    `watch`, which is shown what every layer attends to.
 
     Args:
         index: Place of each key in its text, in tokens: decides who sees whom.
@@ -72,6 +74,7 @@ class Rope:
         self.query_tables = [self.query_tables_of(band, plain_queries) for band in self.bands]
         self.implementation = AUTO
         self.share: Share | None = None
+        self.watch: Watch | None = None
 
     def read(self, band: Band) -> Band:
         """Return the band as it reads in this pass: on indices alone, if they are the positions."""

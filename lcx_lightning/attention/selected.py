@@ -25,20 +25,35 @@ def attend_selected(
     A row whose last token is not among the queries, as one that ended in an earlier chunk, stays as it is. Time and
     memory grow with the keys, for one query of each row.
     """
-    (batch, heads, queries, _), groups = q.shape, k.shape[1]
-    query = _last_query(rope).expand(batch)
+    query = last_query(rope).expand(len(q))
+    logits = chosen_logits(q, k, rope, scale, selection)
+    attended = (logits.softmax(dim=-1, dtype=torch.float32).to(v.dtype) @ v).reshape(*q.shape[:2], 1, -1)
+    chooses = torch.arange(q.shape[2], device=q.device) == query[:, None]
+    return torch.where(chooses[:, None, :, None], attended, out)
+
+
+def chosen_logits(
+    q: Float[Tensor, "batch heads queries dim"],
+    k: Float[Tensor, "batch groups keys dim"],
+    rope: Rope,
+    scale: float,
+    selection: Selection,
+) -> Float[Tensor, "batch groups shared keys"]:
+    """Return the logits of the last token of each row, with those of the keys it chooses; heads by group.
+
+    The least number of the dtype stands where it sees none.
+    """
+    (batch, heads, _, _), groups = q.shape, k.shape[1]
+    query = last_query(rope).expand(batch)
     last = q[torch.arange(batch, device=q.device), :, query.clamp(min=0)]
     last = last.reshape(batch, groups, heads // groups, -1)  # heads of a group serve as its queries: no key is copied
     one = _of_last_query(rope)
     logits = banded_logits(last, k, one, scale)
     candidates = banded_logits(last, k, _over(one, selection.candidates), scale)
-    logits = torch.where(_largest(candidates, selection.tokens), candidates, logits)
-    attended = (logits.softmax(dim=-1, dtype=torch.float32).to(v.dtype) @ v).reshape(batch, heads, 1, -1)
-    chooses = torch.arange(queries, device=q.device) == query[:, None]
-    return torch.where(chooses[:, None, :, None], attended, out)
+    return torch.where(_largest(candidates, selection.tokens), candidates, logits)
 
 
-def _last_query(rope: Rope) -> Int[Tensor, " rows"]:
+def last_query(rope: Rope) -> Int[Tensor, " rows"]:
     """Return which query is the last token of each row, a negative number if none is."""
     trailing = rope.key_valid.flip(dims=[1]).int().argmax(dim=1)
     return rope.query_index.shape[1] - 1 - trailing

@@ -10,6 +10,8 @@ from pathlib import Path
 from lcx_lightning.results.metrics import Measure
 
 IDENTITY = ("run", "evaluation", "protocol", "dataset", "document", "window", "context_length", "metric", "position")
+IDENTITY += ("layer", "head", "distance", "first_tokens", "pair")  # where inside a model
+IDENTITY += ("step",)  # of the training in which it was evaluated
 
 
 @dataclass(frozen=True)

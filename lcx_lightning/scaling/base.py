@@ -61,6 +61,10 @@ class FrequencyScaling(nn.Module, abc.ABC):
     def inv_freq(self, factor: Float[Tensor, " rows"]) -> Float[Tensor, "rows pairs"]:
         """Return frequencies in radians per token, float32, for scale factors of at least 1."""
 
+    def start(self, factor: Float[Tensor, " rows"]) -> Float[Tensor, "rows pairs"] | None:
+        """Return what `inv_freq` was before anything was learned, None if nothing learns. It needs no parameters."""
+        return None
+
     def forward(self, factor: Float[Tensor, " rows"]) -> Float[Tensor, "rows pairs"]:
         """Return `inv_freq(factor)`."""
         return self.inv_freq(factor)

@@ -73,11 +73,20 @@ class CLEX(FrequencyScaling):
         self.requires_grad_(trainable)
 
     def inv_freq(self, factor: Float[Tensor, " rows"]) -> Float[Tensor, "rows pairs"]:
-        alpha = 1 + self.alpha_slope * (factor.to(self.up.weight.device, torch.float32) - 1)
+        alpha = self._alpha(factor)
         # bfloat16 would move ln(theta) by up to 0.4% of what is learned
         with torch.autocast(alpha.device.type, enabled=False):
-            drift = self.spec.inv_freq().to(alpha.device).log() + self._log_slowdown(alpha.log()[:, None])
-            return (drift + self._residual(alpha.sqrt()[:, None])).exp()
+            return (self._log_start(alpha) + self._residual(alpha.sqrt()[:, None])).exp()
+
+    def start(self, factor: Float[Tensor, " rows"]) -> Float[Tensor, "rows pairs"]:
+        return self._log_start(self._alpha(factor)).exp()
+
+    def _alpha(self, factor: Float[Tensor, " rows"]) -> Float[Tensor, " rows"]:
+        return 1 + self.alpha_slope * (factor.to(self.up.weight.device, torch.float32) - 1)
+
+    def _log_start(self, alpha: Float[Tensor, " rows"]) -> Float[Tensor, "rows pairs"]:
+        """Return ln(theta) of the drift alone."""
+        return self.spec.inv_freq().to(alpha.device).log() + self._log_slowdown(alpha.log()[:, None])
 
     def load_released(self, up: Float[Tensor, "pairs hidden"], down: Float[Tensor, "hidden pairs"]) -> None:
         """Take over the weights of the released code, `ode_up_proj` and `ode_down_proj`, which act from the right.

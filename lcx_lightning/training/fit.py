@@ -1,6 +1,6 @@
 """One stage of training, from the first step or from where it stopped."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ class Outcome:
     throughput: dict[str, Any]  # what training took, and the steps that were left out
 
 
-def fit(
+def fit(  # noqa: PLR0913 a stage in full
     module: LongContextModule,
     data: LongContextDataModule,
     trainer: Callable[..., L.Trainer],
@@ -37,6 +37,7 @@ def fit(
     progress: Progress,
     skip_nonfinite: bool,
     logger: Any,
+    callbacks: Sequence[L.Callback] = (),
 ) -> Outcome:
     """Train for the trainer's `max_steps` and return the model in evaluation mode.
 
@@ -52,6 +53,7 @@ def fit(
         progress: Tells and measures it.
         skip_nonfinite: Leave out steps whose loss or gradient is not finite, in place of ending with an error.
         logger: A Lightning logger, or False.
+        callbacks: Others, called before a checkpoint is saved.
 
     Raises:
         ValueError: If the checkpoint is damaged or another training's.
@@ -61,7 +63,7 @@ def fit(
     finite = FiniteSteps(skip=skip_nonfinite, documents=data.documents)
     last = owner.folder / "last.ckpt"
     loop = trainer(
-        callbacks=[progress, finite, Checkpoints(last, checkpoint_seconds)],
+        callbacks=[progress, finite, *callbacks, Checkpoints(last, checkpoint_seconds)],
         plugins=[WholeCheckpoints(owner), LightningEnvironment()],  # whatever else Slurm or torchrun have set
         logger=logger,
         num_sanity_val_steps=0,

@@ -74,6 +74,10 @@ class Progress(L.Callback):
         words = f"{measured['tokens_per_second']:,.0f} tokens/s{used}, loss {float(outputs['loss']):.2f}"
         self._report(trainer.global_step, trainer.max_steps, words)
 
+    def leave_out(self, seconds: float) -> None:
+        """Count the last `seconds` as no part of training."""
+        self._since, self._told, self._ended = (x + seconds for x in (self._since, self._told, self._ended))
+
     def throughput(self, trainer: L.Trainer) -> dict[str, Any]:
         """Return what training took and how well it used the devices, in all sessions.
 
