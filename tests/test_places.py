@@ -8,9 +8,10 @@ from recorded import make_row, shown, write_run
 
 from experiments.report import report, screen
 from lcx_lightning.results import records
+from lcx_lightning.results.figure import length_figure
 from lcx_lightning.results.metrics import Measure
 from lcx_lightning.results.places import depth_figure, k_max, k_max_table, task_table
-from lcx_lightning.results.table import terminal_table
+from lcx_lightning.results.table import NOT_EVALUATED, length_table, terminal_table, thinned
 
 PASSKEY = Measure("passkey", "accuracy")
 
@@ -65,13 +66,41 @@ def test_the_figure_by_depth_has_the_mean_of_every_cell_of_every_arm(tmp_path):
 
 def test_tasks_have_a_column_each_and_one_task_has_no_table(tmp_path):
     rows = [trial(task=task, value=float(task == "vt"), context_length=n) for n in (128, 256) for task in ("vt", "cwe")]
-    found = task_table(experiment_of(tmp_path, rows), PASSKEY)
-    assert found.header == ["arm, length", "vt", "cwe"]
+    rows += [trial(task="vt", metric="nll", value=3.0), trial(task="qa", metric="f1", value=0.25, context_length=128)]
+    found = task_table(experiment_of(tmp_path, rows), "passkey")
+    assert found.header == ["arm, length", "vt", "cwe", "qa", "mean"]
     assert [[cell.text for cell in row] for row in found.rows] == [
-        ["pi, 128", "100.0", "0.0"],
-        ["pi, 256", "100.0", "0.0"],
+        ["pi, 128", "100.0", "0.0", "25.0", "41.7"],
+        ["pi, 256", "100.0", "0.0", NOT_EVALUATED, NOT_EVALUATED],
     ]
-    assert task_table(experiment_of(tmp_path / "one", [trial(task="vt")]), PASSKEY) is None
+    assert found.notes[0].startswith("Scores: F1 (%), accuracy (%).")
+    assert task_table(experiment_of(tmp_path / "one", [trial(task="vt")]), "passkey") is None
+
+
+def test_losses_by_position_stand_by_position_and_not_by_length(tmp_path):
+    rows = [
+        make_row(protocol="positions", context_length=4096, position=p, document=f"{d}", value=p / 1000, n=1)
+        for p in range(128, 4097, 128)
+        for d in range(2)
+    ]
+    experiment, measure = experiment_of(tmp_path, rows), Measure("positions")
+    found = length_table(experiment, measure)
+    assert found.header[1:13] == [f"{p} ({p // 128}L)" for p in thinned(list(range(128, 4097, 128)))]
+    assert (found.header[1], found.header[12]) == ("128 (1L)", "4096 (32L)")
+    assert "holds to" not in found.header
+    assert found.rows[0][1].text == "1.14"  # exp(.128)
+    drawing = length_figure(experiment, measure).to_dict()
+    assert drawing["layer"][0]["encoding"]["x"]["title"] == "position (tokens)"
+
+
+def test_logits_stand_by_distance_at_the_longest_context(tmp_path):
+    logits = {"protocol": "attention_logits", "metric": "largest_logit", "n": 2}
+    rows = [make_row(**logits, context_length=n, distance=k, value=n + k) for n in (128, 256) for k in (0, 1, 64)]
+    experiment, measure = experiment_of(tmp_path, rows), Measure("attention_logits", "largest_logit")
+    found = length_table(experiment, measure)
+    assert found.header[1:4] == ["distance 0", "distance 1", "distance 64"]
+    assert [cell.text for cell in found.rows[0][1:4]] == ["128", "128", "160"]
+    assert length_figure(experiment, measure).to_dict()["layer"][0]["encoding"]["x"]["scale"]["type"] == "symlog"
 
 
 def test_the_report_shows_them_all(tmp_path):

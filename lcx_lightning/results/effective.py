@@ -48,7 +48,7 @@ def effective_contexts(
     `tolerance` higher, a score that much lower. Intervals are those of the comparison, over seeds or over documents. Of
     a metric that is neither better high nor low there are none.
     """
-    if not metric(measure.metric).better:
+    if not metric(measure.metric).better or measure.axis != "context_length":
         return {}
     found = {arm: _of_arm(experiment, arm, measure, tolerance) for arm in experiment.arms()}
     return {arm: effective for arm, effective in found.items() if effective}

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lcx_lightning.results.axis import Axis, axis_of
-from lcx_lightning.results.metrics import Measure, metric
+from lcx_lightning.results.metrics import IN_TOKENS, Measure, metric
 from lcx_lightning.results.records import Experiment
 from lcx_lightning.results.statistics import Estimate, estimates
-from lcx_lightning.results.table import arm_label, described, measured_lengths, pretrain_length, train_lengths
+from lcx_lightning.results.table import arm_label, described, measured_places, pretrain_length, thinned, train_lengths
 
 if TYPE_CHECKING:
     import altair
@@ -39,14 +39,15 @@ def length_figure(experiment: Experiment, measure: Measure) -> "altair.LayerChar
     if not points:
         raise ValueError(f"A finite {how.title} is needed for a figure; {experiment.folder} has none, {measure.name}.")
     axis = axis_of(points, how.logarithmic)
-    layers = [*_rule(alt, experiment), *_lines(alt, points), *_names(alt, points, axis)]
-    x_scale = alt.Scale(type="log", base=2, domain=_length_domain(points, experiment), nice=False)
+    rule = _rule(alt, experiment) if measure.axis in IN_TOKENS else []
+    layers = [*rule, *_lines(alt, points), *_names(alt, points, axis)]
     y_scale = alt.Scale(type="log" if axis.logarithmic else "linear", domain=[axis.low, axis.high], nice=False)
     y_axis = alt.Axis(values=axis.ticks(), labelExpr="format(datum.value, datum.value < 1e5 ? ',~r' : '.0e')")
-    x = alt.X("length:Q", title="context length (tokens)", scale=x_scale, axis=_length_axis(alt, experiment, measure))
-    y = alt.Y(
-        "value:Q", title=how.title + (f" ({how.better} is better)" if how.better else ""), scale=y_scale, axis=y_axis
-    )
+    named = measure.axis.replace("_", " ") + (" (tokens)" if measure.axis in IN_TOKENS else "")
+    x_scale, x_axis = _place_scale(alt, points, experiment, measure), _place_axis(alt, experiment, measure)
+    x = alt.X("length:Q", title=named, scale=x_scale, axis=x_axis)
+    better = f" ({how.better} is better)" if how.better else ""
+    y = alt.Y("value:Q", title=how.title + better, scale=y_scale, axis=y_axis)
     frame = alt.Chart({"values": points}).mark_point(opacity=0).encode(x, y)
     title = _title(alt, experiment, measure, found)
     return styled(alt.LayerChart(layer=[frame, *layers], width=WIDTH, height=HEIGHT, title=title))
@@ -143,19 +144,25 @@ def _rule(alt, experiment: Experiment) -> list:
     return [rule, text.encode(x="length:Q", y=alt.value(-6), text="text:N")]
 
 
-def _length_domain(points: list[dict], experiment: Experiment) -> list[float]:
-    shown = {point["length"] for point in points} | {pretrain_length(experiment) or points[0]["length"]}
+def _place_scale(alt, points: list[dict], experiment: Experiment, measure: Measure):
+    """Logarithmic, from the first place to the last and L; linear in its smallest part where it begins at 0."""
+    shown = {point["length"] for point in points}
+    if not min(shown):
+        kind = "symlog" if measure.axis in IN_TOKENS else "linear"
+        return alt.Scale(type=kind, domain=[-0.03 * max(shown), 1.05 * max(shown)], nice=False)
+    if measure.axis in IN_TOKENS:
+        shown |= {pretrain_length(experiment) or points[0]["length"]}
     margin = max((max(shown) / min(shown)) ** 0.03, 1.05)
-    return [min(shown) / margin, max(shown) * margin]
+    return alt.Scale(type="log", base=2, domain=[min(shown) / margin, max(shown) * margin], nice=False)
 
 
-def _length_axis(alt, experiment: Experiment, measure: Measure):
-    """A tick at every evaluated length: "512", "1K", and below it the multiple of L."""
-    pretrained = pretrain_length(experiment)
+def _place_axis(alt, experiment: Experiment, measure: Measure):
+    """A tick at every place that a table has: "512", "1K", and below it the multiple of L where it is of tokens."""
+    pretrained = pretrain_length(experiment) if measure.axis in IN_TOKENS else None
     thousands = "datum.value >= 1024 && datum.value % 512 == 0"
     short = f"({thousands} ? format(datum.value / 1024, '~f') + 'K' : '' + datum.value)"
     label = f"[{short}, format(datum.value / {pretrained}, '~r') + 'L']" if pretrained else short
-    return alt.Axis(values=measured_lengths(experiment, measure), labelExpr=label, grid=False)
+    return alt.Axis(values=thinned(measured_places(experiment, measure)), labelExpr=label, grid=False)
 
 
 def _title(alt, experiment: Experiment, measure: Measure, found: dict[tuple[str, int], Estimate]):

@@ -5,6 +5,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+AXES = {  # what the numbers of a protocol stand by, at the longest context; those of all others stand by its length
+    "positions": "position",
+    "attention_logits": "distance",
+    "attention_sinks": "first_tokens",
+    "frequency_spectrum": "pair",
+    "ode_drift": "pair",
+}
+IN_TOKENS = ("context_length", "position", "distance")
+
 
 class Measure(NamedTuple):
     """What a table or a figure is of: the rows of one metric under one protocol."""
@@ -16,6 +25,16 @@ class Measure(NamedTuple):
     def name(self) -> str:
         """For files: the protocol, with the metric where that is not the usual one."""
         return self.protocol if self.metric == "nll" else f"{self.protocol}_{self.metric}"
+
+    @property
+    def axis(self) -> str:
+        """Key of a row by which its numbers stand beside each other."""
+        return AXES.get(self.protocol, "context_length")
+
+
+def place_of(row: dict) -> int:
+    """Where a row stands on the axis of its measure."""
+    return row[AXES.get(row["protocol"], "context_length")]
 
 
 @dataclass(frozen=True)
@@ -76,4 +95,10 @@ METRICS = {
     "nll": Metric("perplexity", "lower", exp, perplexity_text, logarithmic=True),
     "accuracy": _share("accuracy"),
     "f1": _share("F1"),
+    "rouge_1": _share("ROUGE-1"),
+    "rouge_2": _share("ROUGE-2"),
+    "rouge_l": _share("ROUGE-L"),
+    "bleu": _share("BLEU"),
+    "edit_similarity": _share("edit similarity"),
+    "inv_freq": Metric("frequency (radians per token)", "", float, _plain_text, logarithmic=True),
 }

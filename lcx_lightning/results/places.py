@@ -82,7 +82,7 @@ def k_max(rows: list[dict]) -> int | None:
 def k_max_table(experiment: Experiment, measure: Measure) -> Table | None:
     """k_max by arm and context length, of all seeds together; None where rows have no distance."""
     found: dict[tuple[str, int], int] = {}
-    for arm in experiment.arms():
+    for arm in experiment.arms() if measure.metric == "accuracy" else ():
         rows = arm_rows(experiment, arm, measure)
         for length in {row["context_length"] for row in rows}:
             reached = k_max([row for row in rows if row["context_length"] == length])
@@ -104,17 +104,28 @@ def k_max_table(experiment: Experiment, measure: Measure) -> Table | None:
     )
 
 
-def task_table(experiment: Experiment, measure: Measure) -> Table | None:
-    """Arms and lengths by task; None where the rows are not of several tasks."""
-    every = {arm: arm_rows(experiment, arm, measure) for arm in experiment.arms()}
-    tasks = list(dict.fromkeys(row["task"] for rows in every.values() for row in rows if "task" in row))
+def task_table(experiment: Experiment, protocol: str) -> Table | None:
+    """Arms and lengths by task, each with its own score, and their mean; None where rows are not of several tasks."""
+    every = {arm: _scores(experiment, arm, protocol) for arm in experiment.arms()}
+    tasks = list(dict.fromkeys(row["task"] for rows in every.values() for row in rows))
     if len(tasks) < 2:
         return None
-    lines = []
+    lines, scores = [], set()
     for arm, rows in every.items():
         for length in sorted({row["context_length"] for row in rows}):
-            at = [[row for row in rows if row["context_length"] == length and row.get("task") == t] for t in tasks]
-            how = metric(measure.metric)
-            cells = [Cell(how.text(score(some), None) if some else NOT_EVALUATED) for some in at]
-            lines.append([Cell(f"{arm_label(experiment.runs_of(arm))}, {length}"), *cells])
-    return Table(f"{experiment.name}: {described(measure)}, by task", ["arm, length", *tasks], lines, [])
+            at = [[row for row in rows if (row["context_length"], row["task"]) == (length, task)] for task in tasks]
+            found = [score(some) for some in at if some]
+            scores |= {metric(some[0]["metric"]).title for some in at if some}
+            cells = [Cell(f"{score(some):.1f}" if some else NOT_EVALUATED) for some in at]
+            mean = f"{sum(found) / len(found):.1f}" if len(found) == len(tasks) else NOT_EVALUATED
+            lines.append([Cell(f"{arm_label(experiment.runs_of(arm))}, {length}"), *cells, Cell(mean)])
+    note = f"Scores: {', '.join(sorted(scores))}. The mean is that of the tasks, whatever their numbers of examples."
+    return Table(f"{experiment.name}: {protocol} by task", ["arm, length", *tasks, "mean"], lines, [note])
+
+
+def _scores(experiment: Experiment, arm: str, protocol: str) -> list[dict]:
+    """Rows of an arm's scores by task, of every task those of its first metric."""
+    rows = [row for measure in experiment.measures() for row in arm_rows(experiment, arm, measure)]
+    rows = [row for row in rows if row["protocol"] == protocol and metric(row["metric"]).better == "higher"]
+    first: dict[str, str] = {}
+    return [row for row in rows if "task" in row and first.setdefault(row["task"], row["metric"]) == row["metric"]]

@@ -7,7 +7,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from lcx_lightning.results.metrics import Measure, metric
+from lcx_lightning.results.metrics import Measure, metric, place_of
 from lcx_lightning.results.records import Experiment
 
 LEVEL = 0.95  # of every interval
@@ -111,20 +111,23 @@ def _difference(name: str, a: dict[int, dict], b: dict[int, dict], draw_of_b: in
 def arm_rows(experiment: Experiment, arm: str, measure: Measure) -> list[dict]:
     """Rows of a measure of the arm's finished runs, or of the unfinished ones where no run has finished.
 
-    Unfinished runs have read a part of the documents only, so their numbers are never averaged with finished ones.
+    Where numbers do not stand by context length, those of the longest context. Unfinished runs have read a part of the
+    documents only, so their numbers are never averaged with finished ones.
     """
     runs = experiment.runs_of(arm)
     runs = [run for run in runs if run.finished] or runs
-    return [row for run in runs for row in run.rows if (row["protocol"], row["metric"]) == measure]
+    rows = [row for run in runs for row in run.rows if (row["protocol"], row["metric"]) == measure]
+    longest = max((row["context_length"] for row in rows), default=0)
+    return rows if measure.axis == "context_length" else [row for row in rows if row["context_length"] == longest]
 
 
 def estimates(experiment: Experiment, measure: Measure) -> dict[tuple[str, int], Estimate]:
-    """The measure by (arm, context length), arms in the order of the grid and lengths ascending."""
+    """The measure by (arm, place on its axis), arms in the order of the grid and places ascending."""
     result = {}
     for arm in experiment.arms():
         rows = arm_rows(experiment, arm, measure)
-        for length in sorted({row["context_length"] for row in rows}):
-            result[arm, length] = estimate(row for row in rows if row["context_length"] == length)
+        for place in sorted({place_of(row) for row in rows}):
+            result[arm, place] = estimate(row for row in rows if place_of(row) == place)
     return result
 
 

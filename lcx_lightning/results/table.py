@@ -5,7 +5,7 @@ import statistics
 from dataclasses import dataclass
 
 from lcx_lightning.results.effective import RULER_SCORE, TOLERANCE, effective_contexts, is_full_ruler
-from lcx_lightning.results.metrics import Measure, Metric, metric
+from lcx_lightning.results.metrics import Measure, Metric, metric, place_of
 from lcx_lightning.results.records import Experiment, Run
 from lcx_lightning.results.statistics import Estimate, arm_rows, estimates
 
@@ -14,6 +14,7 @@ PROTOCOLS = {
     "whole_window": "all tokens of windows of this length",
 }
 NOT_EVALUATED = "\N{EN DASH}"
+COLUMNS = 12  # of places, at most
 HASH = 6  # characters of a fingerprint in the table: two of 100 methods share them by accident once in 3,000 tables
 LOPSIDED = 0.2  # half-width in log perplexity from which "±" would mislead: exp(0.2) is +22%, exp(-0.2) is -18%
 
@@ -38,7 +39,7 @@ class Table:
 
 def length_table(experiment: Experiment, measure: Measure) -> Table:
     """Arms in the order of the grid, a column per length, the arm's mean time over seeds, and its fingerprint."""
-    columns = measured_lengths(experiment, measure)
+    columns = thinned(measured_places(experiment, measure))
     found = estimates(experiment, measure)
     how, effective = metric(measure.metric), effective_contexts(experiment, measure)
     unit = pretrain_length(experiment)
@@ -50,7 +51,7 @@ def length_table(experiment: Experiment, measure: Measure) -> Table:
         holds = [Cell(effective[arm].text(unit) if arm in effective else NOT_EVALUATED)] if effective else []
         rows.append([Cell(arm_label(runs)), *cells, *holds, *times, Cell(fingerprint_text(runs))])
     holds = ["holds to"] if effective else []
-    header = ["arm", *(length_header(experiment, n) for n in columns), *holds, "train", "eval", "hash"]
+    header = ["arm", *(place_header(experiment, measure, n) for n in columns), *holds, "train", "eval", "hash"]
     title = f"{experiment.name}: {described(measure)}"
     return Table(title, header, rows, _notes(experiment, measure, found))
 
@@ -97,10 +98,23 @@ def lengths(experiment: Experiment) -> list[int]:
     return sorted(found)
 
 
-def measured_lengths(experiment: Experiment, measure: Measure) -> list[int]:
-    """The lengths that any run has of a measure; all of the experiment's where none has any yet."""
-    rows = [row for run in experiment.runs for row in run.rows if (row["protocol"], row["metric"]) == measure]
-    return sorted({row["context_length"] for row in rows}) or lengths(experiment)
+def measured_places(experiment: Experiment, measure: Measure) -> list[int]:
+    """The places that any arm has of a measure, on its axis; all lengths of the experiment where none has any yet."""
+    rows = [row for arm in experiment.arms() for row in arm_rows(experiment, arm, measure)]
+    return sorted({place_of(row) for row in rows}) or lengths(experiment)
+
+
+def thinned(places: list[int]) -> list[int]:
+    """At most COLUMNS of the places, as far apart as can be, the first and the last among them."""
+    if len(places) <= COLUMNS:
+        return places
+    return [places[round(i * (len(places) - 1) / (COLUMNS - 1))] for i in range(COLUMNS)]
+
+
+def place_header(experiment: Experiment, measure: Measure, place: int) -> str:
+    """A place on the axis of a measure; a length or a position with its multiple of L."""
+    of_length = measure.axis in ("context_length", "position")
+    return length_header(experiment, place) if of_length else f"{measure.axis.replace('_', ' ')} {place}"
 
 
 def pretrain_length(experiment: Experiment) -> int | None:
@@ -186,7 +200,7 @@ def _marks_note(experiment: Experiment, measure: Measure) -> str:
     trained = {arm: train_lengths(experiment.runs_of(arm)) for arm in experiment.arms()}
     if not any(trained.values()):
         return "No arm was trained: every method is used zero-shot."
-    shown = set(measured_lengths(experiment, measure))
+    shown = set(measured_places(experiment, measure))
     missing = [f"{arm} at {n}" for arm, ns in trained.items() for n in sorted(ns - shown)]
     other = f" Trained at a length without a column: {', '.join(missing)}." if missing else ""
     return "* marks the length the arm was trained at; an arm without one was not trained (zero-shot)." + other
@@ -208,7 +222,7 @@ def _counts_note(experiment: Experiment, measure: Measure) -> str:
     counts: dict[tuple, list] = {}
     for arm in experiment.arms():
         for row in arm_rows(experiment, arm, measure):
-            documents = counts.setdefault((arm, row["seed"], row["context_length"]), [set(), 0])
+            documents = counts.setdefault((arm, row["seed"], place_of(row)), [set(), 0])
             documents[0].add((row.get("dataset"), row["document"]))
             documents[1] += row["n"]
     if not counts:

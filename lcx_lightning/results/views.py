@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 def tables_of(experiment: Experiment, measure: Measure) -> list[Table]:
     """Arms by length, and where the rows have tasks or distances, those."""
-    found = [task_table(experiment, measure), k_max_table(experiment, measure)]
+    first = next(one for one in experiment.measures() if one.protocol == measure.protocol)
+    found = [task_table(experiment, measure.protocol) if measure == first else None, k_max_table(experiment, measure)]
     return [length_table(experiment, measure), *(table for table in found if table)]
 
 

@@ -9,6 +9,7 @@ from collections import defaultdict
 from typing import Any
 from urllib.parse import urlparse
 
+from lcx_lightning.results.metrics import place_of
 from lcx_lightning.results.statistics import score
 
 HOSTS = ("api.wandb.ai", "api.forge.coreweave.com")
@@ -58,7 +59,7 @@ class WandbRun:
         cells: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for row in rows:
             kind = "perplexity" if row["metric"] == "nll" else row["metric"]
-            cells[f"{kind}/{row['protocol']}/{row['context_length']}"].append(row)
+            cells[f"{kind}/{row['protocol']}/{place_of(row)}"].append(row)
         self.run.summary.update({name: score(cell) for name, cell in cells.items()})
         columns: list[Any] = sorted({column for row in rows for column in row})
         self.run.log({"records": wandb.Table(columns=columns, data=[[row.get(c) for c in columns] for row in rows])})
