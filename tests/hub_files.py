@@ -70,7 +70,7 @@ FORMS = {  # data file -> file of a split in the repository, its splits, and the
     ),
     "arxiv": ("data/{split}-00000-of-00001.parquet", SPLITS, _slimpajama),
     "slimpajama_books": ("data/{split}-00000-of-00001.parquet", SPLITS, _slimpajama),
-    "openwebtext": ("plain_text/{split}-00000-of-00001.parquet", ("train",), lambda text, n: {"text": text}),
+    "openwebtext": ("plain_text/{split}/0000.parquet", ("train",), lambda text, n: {"text": text}),
     "govreport": (
         "document/{split}-00000-of-00001.parquet",
         SPLITS,
