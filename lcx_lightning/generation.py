@@ -79,8 +79,8 @@ def continuations(
     for row, prompt in zip(ids, prompts, strict=True):
         row[longest - len(prompt) :] = torch.tensor(prompt)
     mask = (torch.arange(longest) >= longest - torch.tensor([[len(prompt)] for prompt in prompts])).long()
-    own = model.generation_config.eos_token_id
-    all_ends = sorted({*([own] if isinstance(own, int) else own or []), *ends})
+    own: Any = model.generation_config.eos_token_id
+    all_ends: list[int] = sorted({*([own] if isinstance(own, int) else own or []), *ends})
     out: Any = model.generate(  # pyright: ignore[reportCallIssue]
         ids.to(model.device),
         attention_mask=mask.to(model.device),
