@@ -11,6 +11,8 @@ from lcx_lightning.data.source import PACKED
 
 UNCHANGED = (("documents", PACKED), ("minimum_tokens", 0))
 CACHE_FORMAT = 1  # raise it when a stage's result would change for the same configuration
+LONGEST_PATH = 500  # characters: prompts are no paths
+NEW_KINDS = {"passkey", "key_value", "variable_tracking"}  # of rows, which older configurations did not name
 
 
 @dataclass
@@ -24,6 +26,7 @@ class Arm:
     corpus: str  # identity of the documents
     pretrain_length: int  # tokens
     train_length: int | None  # tokens; None: zero-shot
+    reach: int | None = None  # longest context of the method, tokens; None: there is no end
     lengths: list[int] = field(default_factory=list)  # evaluated, tokens
     not_evaluated: dict[str, str] = field(default_factory=dict)  # length -> reason
     fingerprint: str = ""
@@ -61,13 +64,20 @@ class Arm:
     def run(self) -> str:
         """Id of the run: everything that its numbers depend on."""
         config = self.config
-        return key(self.base_key, self.extend_key, self._method, config["evaluation"], self._data, self.seed)
+        parts = [self.base_key, self.extend_key, self._method, config["evaluation"], self._data, self.seed]
+        if not config["model"]["recipe"] and self.extend_key is None:  # else the documents are in these keys
+            parts.append(self.corpus)
+        if files := contents_in(config["evaluation"]):
+            parts.append(files)
+        return key(*parts)
 
     @property
     def _data(self) -> dict[str, Any]:
         """The data; what is new to their files and changes nothing is left out, so that older results are found."""
         said = {name: value for name, value in self.config["data"].items() if (name, value) not in UNCHANGED}
-        return said | {"mixture": {kind: share for kind, share in said["mixture"].items() if share}}
+        mixture = {kind: share for kind, share in said["mixture"].items() if share or kind not in NEW_KINDS}
+        corpus = {name: value for name, value in said["corpus"].items() if name != "where" or value["column"]}
+        return said | {"mixture": mixture, "corpus": corpus}
 
     @property
     def _method(self) -> dict[str, Any]:
@@ -91,6 +101,18 @@ def key(*parts: Any) -> str:
     """Return 12 hexadecimal digits that change with any of the parts."""
     text = json.dumps([CACHE_FORMAT, *parts], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def contents_in(config: Any) -> dict[str, str]:
+    """Return the hash of every file that a configuration names by a path, those of named folders included."""
+    if isinstance(config, dict | list):
+        values = config.values() if isinstance(config, dict) else config
+        return {name: found for value in values for name, found in contents_in(value).items()}
+    if not isinstance(config, str) or not ("/" in config or Path(config).suffix) or len(config) > LONGEST_PATH:
+        return {}
+    place = Path(config).expanduser()
+    paths = sorted(path for path in place.rglob("*") if path.is_file()) if place.is_dir() else [place]
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths if path.is_file()}
 
 
 def files_in(config: Any) -> dict[str, str]:

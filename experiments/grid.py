@@ -1,5 +1,6 @@
 """The grid of an experiment: the arms that a configuration and the command line describe, each built once."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,9 +18,11 @@ from experiments.in_loop import FILE, Looks
 from lcx_lightning.clex_checkpoint import with_own_clex
 from lcx_lightning.configs import build_method, complete, read_method
 from lcx_lightning.data.source import LongContextData
+from lcx_lightning.evaluation.base import Piece
 from lcx_lightning.evaluation.several import Several
 from lcx_lightning.fingerprint import alike, digest, fingerprint
 from lcx_lightning.models import ModelSource, check_tokens, rope_spec
+from lcx_lightning.results.records import IDENTITY
 from lcx_lightning.scaling.base import RopeSpec
 
 BASELINE = ["pretrained"]
@@ -132,15 +135,15 @@ def _build(
     arm = Arm(name, methods, order, plain, data.corpus.identity(), spec.pretrain_length, train_length)
     method = build_method(DictConfig(plain["method"]), spec)
     evaluation = Several(instantiate(plain["evaluation"]))
-    reach = method.reach(spec.pretrain_length)
+    arm.reach = reach = method.reach(spec.pretrain_length)
     wanted = evaluation.lengths(spec.pretrain_length)
-    arm.lengths = [n for n in wanted if reach is None or n <= reach]
+    arm.lengths = evaluation.served(spec.pretrain_length, reach)
     arm.not_evaluated = {str(n): f"beyond its reach, {reach} tokens" for n in wanted if n not in arm.lengths}
     if not arm.lengths:
         raise ValueError(
             f"{name} reaches {reach} tokens, but the shortest evaluated length is {wanted[0]}: raise factor."
         )
-    evaluation.pieces(data, spec.pretrain_length, reach)
+    _refuse_twins(evaluation.pieces(data, spec.pretrain_length, reach), name)
     if arm.looks:
         Looks(arm, data, arm.folder / FILE)
     check_training(arm, source, method, data)
@@ -149,6 +152,18 @@ def _build(
     arm.fingerprint = digest(sights)
     arm.equals_pretrained = methods != BASELINE and alike(sights, fingerprint(untouched, arm.lengths, train_length))
     return arm
+
+
+def _refuse_twins(pieces: list[Piece], name: str) -> None:
+    """Raise a ValueError if records could not tell two numbers of an arm apart."""
+    counts = Counter(tuple(row.get(key) for key in IDENTITY) for piece in pieces for row in piece.rows)
+    twins = [identity for identity, count in counts.items() if count > 1]
+    if twins:
+        told = {key: value for key, value in zip(IDENTITY, twins[0], strict=True) if value is not None}
+        raise ValueError(
+            f"{name} would have two numbers for {told}: evaluate each protocol once, with multiples that are not "
+            "the same length."
+        )
 
 
 def resolved(composed: DictConfig, seed: int) -> Resolved:

@@ -37,8 +37,12 @@ class Looks:
         chosen = arm.config["in_loop"]
         changes, own = chosen["evaluation"], arm.config["evaluation"]
         merged = OmegaConf.create({name: OmegaConf.merge(own.get(name) or {}, changes[name]) for name in changes})
+        if unknown := [name for name in changes if not own.get(name) and "_target_" not in changes[name]]:
+            raise ValueError(f"in_loop.evaluation names {', '.join(unknown)}; {', '.join(own)} are evaluated.")
         evaluation = Several(instantiate(merged if changes else own))
-        pieces = evaluation.pieces(data, arm.pretrain_length, arm.lengths[-1])
+        pieces = evaluation.pieces(data, arm.pretrain_length, arm.reach)
+        if not pieces:
+            raise ValueError(f"in_loop.evaluation has no length that {arm.name} reaches, {arm.reach} tokens.")
         self._pieces, self._path = first_of_each_length(pieces, chosen["batches"]), path
 
     def __call__(self, model: "PreTrainedModel", step: int) -> dict[str, float]:

@@ -106,7 +106,7 @@ def evaluate(arm: Arm, model: PreTrainedModel, data: LongContextData, report: Re
     known = records.read(path) if path.exists() else []
     done = ranks.told({_identity(row) for row in known})
     head = row_head(arm)
-    pieces = evaluation.pieces(data, arm.pretrain_length, arm.lengths[-1])
+    pieces = evaluation.pieces(data, arm.pretrain_length, arm.reach)
     start = time.monotonic()
     together = ranks.evaluates_in_shards(arm.config["trainer"])
     share = (0, 1) if together else (ranks.rank(), ranks.ranks())

@@ -32,7 +32,7 @@ def evaluation(**changes):
 
 def values(rows):
     """Return sum and count by what tells a row apart."""
-    names = [name for name in records.IDENTITY if name not in ("run", "evaluation", "dataset")]
+    names = [name for name in records.IDENTITY if name not in ("run", "evaluation", "dataset", "position")]
     return {tuple(row.get(name) for name in names): (row["value"], row["n"]) for row in rows}
 
 

@@ -26,6 +26,7 @@ GROUPS = sorted(path.name for path in CONFIGS.iterdir() if path.is_dir() and any
 SWEEPS = sorted((ROOT / "sweeps").glob("*.yaml"))
 SWEEP_KEYS = {"program", "command", "project", "entity", "name", "description", "method", "metric", "parameters"}
 SWEEP_KEYS |= {"early_terminate", "run_cap"}
+AGAIN = {"multiples": "[2]", "last": 16, "windows": 2, "split": "test", "seed": 0, "batch_tokens": 4096}
 PI = ["method=pi", "training=finetune", *TINY, *TRAINING]
 
 
@@ -108,6 +109,13 @@ def test_a_list_of_evaluations_is_one_after_the_other(data):
     )
     assert [piece.rows[0]["evaluation"] for piece in small.pieces(data, 64, None)] == ["streaming"]
     assert small.readings(64, None) == [(1, 64, 1, 32)]
+
+
+def test_an_arm_whose_records_could_not_be_told_apart_is_refused():
+    twice = ["+evaluation.again._target_=lcx_lightning.evaluation.growing_context.GrowingContext"]
+    twice += [f"+evaluation.again.{name}={value}" for name, value in AGAIN.items()]
+    with pytest.raises(ValueError, match="would have two numbers for"):
+        arms_of("method=yarn", "factor=4", *TINY, *twice)
 
 
 def test_an_arm_without_an_evaluation_is_refused():

@@ -128,8 +128,11 @@ def test_local_files_become_documents_of_three_disjoint_splits(local, path, stre
 
 
 def test_text_files_may_be_one_document_each(tmp_path, local):
-    corpus = local("text", load={"sample_by": "document"}, splits=dict.fromkeys(SPLITS, "train"), minimum_characters=1)
+    splits = {"train": None, "validation": None, "test": "train"}
+    corpus = local("text", load={"sample_by": "document"}, splits=splits, minimum_characters=1)
     assert [document.text for document in corpus.documents("test")] == [(tmp_path / "rows.text").read_text()]
+    with pytest.raises(ValueError, match="must not be the same split"):
+        local("text", load={}, splits=dict.fromkeys(SPLITS, "train"), minimum_characters=1)
 
 
 def test_splits_that_a_dataset_has_are_kept_and_only_the_missing_one_is_taken_from_train(tmp_path, local):

@@ -76,6 +76,24 @@ def test_the_whole_of_ruler_is_judged_by_its_own_threshold_and_a_part_of_it_by_i
     assert text == ("<1L" if tasks == 13 else "4L")
 
 
+def test_a_score_of_nothing_at_l_holds_to_nothing(tmp_path):
+    found = contexts(tmp_path, [0.0, 0.0, 0.0], metric="f1")
+    assert (found.length, found.text(L)) == (0, "<1L")
+
+
+def test_trials_of_which_some_are_shared_with_l_are_compared_as_a_whole(tmp_path):
+    write_run(tmp_path, "arm", rows=False)
+    shared = {"run": "arm-0", "arm": "arm", "metric": "accuracy", "n": 1}
+    for length in (L, 2 * L, 4 * L):  # found up to a distance of L alone
+        rows = [
+            make_row(**shared, context_length=length, document=f"distance {k}", value=float(k <= L))
+            for k in range(length // 8, length + 1, length // 8)
+        ]
+        records.append(tmp_path / "arm-0" / "records.jsonl", rows)
+    found = effective_contexts(records.read_experiment(tmp_path), Measure("last_k", "accuracy"))["arm"]
+    assert found.length == L
+
+
 def test_what_is_neither_better_high_nor_low_or_was_measured_at_one_length_holds_to_nothing(tmp_path):
     assert contexts(tmp_path / "entropy", [1.0, 1.0], metric="attention_entropy") is None
     assert contexts(tmp_path / "one", [1.0]) is None

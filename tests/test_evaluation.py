@@ -12,7 +12,7 @@ from scoring import Letters, all_rows, by_hand
 from lcx_lightning.data.corpus import SPLITS
 from lcx_lightning.data.source import LongContextData
 from lcx_lightning.evaluation import nll
-from lcx_lightning.evaluation.base import run
+from lcx_lightning.evaluation.base import Piece, run
 from lcx_lightning.evaluation.growing_context import GrowingContext
 from lcx_lightning.evaluation.nll import token_nll
 from lcx_lightning.evaluation.streaming import Streaming, stream_nll
@@ -169,6 +169,17 @@ def test_the_protocol_of_the_config_file_scores_half_of_the_shortest_context_at_
     assert settings.last <= 128 * settings.multiples[0] / 2
     assert instantiate(settings).lengths(128) == [128 * m for m in settings.multiples]
     assert math.log2(settings.multiples[-1]) == 5  # to 32 times the pretraining length
+
+
+def test_a_piece_that_measures_time_stands_alone_and_all_processes_yield_equally_often():
+    def piece(name, alone=False):
+        row = {"document": name}
+        return Piece([row], lambda _: [row | {"value": 1.0}], alone=alone)
+
+    pieces = [piece("a"), piece("b"), piece("c", alone=True), piece("d", alone=True), piece("e")]
+    shares = [list(run(pieces, None, lambda row: False, lambda *_: None, share=(rank, 2))) for rank in (0, 1)]
+    names = [[[row["document"] for row in rows] for rows in share] for share in shares]
+    assert names == [[["a"], ["c"], ["d"], ["e"]], [["b"], [], [], []]]
 
 
 # Streaming

@@ -36,7 +36,7 @@ def test_twelve_arms_differ_in_colour_and_in_shape_or_dash(tmp_path):
     for order in range(12):
         write_run(tmp_path, f"arm{order}", order=order, nll=1 + order / 50)
     experiment = records.read_experiment(tmp_path)
-    points = figure._points(experiment, statistics.estimates(experiment, LAST_K))
+    points = figure._points(experiment, statistics.estimates(experiment, LAST_K), LAST_K)
     assert len({point["colour"] for point in points}) == 12
     assert len({(point["shape"], str(point["dash"])) for point in points}) == 12
 

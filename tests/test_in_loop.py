@@ -163,7 +163,7 @@ def test_keys_are_those_of_before_unless_there_is_a_look(tmp_path):
         ([*LINE, "in_loop.every=-1"], "in_loop.every must be a whole number of at least 0"),
         ([*LINE, "in_loop.every=2", "in_loop.batches=0"], "in_loop.batches must be a whole number of at least 1"),
         ([*TINY, "method=yarn", "in_loop.every=2"], "in_loop.every=2 would change nothing: no arm is trained"),
-        ([*LINE, "in_loop.every=2", "+in_loop.evaluation.absent.windows=2"], "choose one with evaluation=NAME"),
+        ([*LINE, "in_loop.every=2", "+in_loop.evaluation.absent.windows=2"], "in_loop.evaluation names absent"),
         (
             [*LINE, "in_loop.every=2", "+in_loop.evaluation.growing_context.multiples=[1,100000]"],
             "Ask for a shorter length",

@@ -42,7 +42,7 @@ def all_rows(pieces, model, share=(0, 1)):
 
 
 def identity(row):
-    return tuple(row[name] for name in records.IDENTITY if name != "run")
+    return tuple(row.get(name) for name in records.IDENTITY if name != "run")
 
 
 def text_up_to(data, row):

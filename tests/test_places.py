@@ -64,6 +64,11 @@ def test_the_figure_by_depth_has_the_mean_of_every_cell_of_every_arm(tmp_path):
     assert depth_figure(experiment_of(tmp_path / "none", [trial()]), PASSKEY) is None
 
 
+def test_losses_have_no_figure_by_depth(tmp_path):
+    rows = [trial(metric="nll", depth=d, value=2.0, n=5) for d in (0.1, 0.9)]
+    assert depth_figure(experiment_of(tmp_path, rows), Measure("passkey")) is None
+
+
 def test_tasks_have_a_column_each_and_one_task_has_no_table(tmp_path):
     rows = [trial(task=task, value=float(task == "vt"), context_length=n) for n in (128, 256) for task in ("vt", "cwe")]
     rows += [trial(task="vt", metric="nll", value=3.0), trial(task="qa", metric="f1", value=0.25, context_length=128)]

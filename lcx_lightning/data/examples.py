@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets import load_dataset
+from datasets.exceptions import DatasetGenerationError
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ def loaded(load: Mapping[str, Any]) -> list[dict[str, Any]]:
     source = str(load.get("data_files") or load["path"])
     try:
         rows = list(load_dataset(**load))
+    except DatasetGenerationError as error:
+        raise ValueError(f"{source} cannot be read: {error.__cause__ or error} Correct the file.") from error
     except OSError as error:
         raise ValueError(
             f"The dataset {source} could not be read: {error}. Without a network, put its files into a local folder, "

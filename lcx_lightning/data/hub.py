@@ -6,7 +6,7 @@ from itertools import islice
 from typing import Any
 
 from datasets import load_dataset
-from datasets.exceptions import DatasetNotFoundError
+from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 
 from lcx_lightning.data.corpus import SPLITS, Corpus, Document, HashSplit
 from lcx_lightning.data.located import file_names, is_local, located
@@ -44,6 +44,12 @@ class HubCorpus(Corpus):
             raise ValueError(
                 f"`splits` needs the keys {', '.join(SPLITS)}, and one of them a split of the dataset; "
                 f"{dict(splits)} was given. Name the dataset's own splits, and give null to those that it lacks."
+            )
+        named = [split for split in splits.values() if split]
+        if len(named) != len(set(named)):
+            raise ValueError(
+                f"Two splits must not be the same split of the dataset, got {dict(splits)}: give null to one, "
+                "which is then taken from train, document by document."
             )
         self._load, self._splits, self._text_column = dict(load), dict(splits), text_column
         self._where, self.minimum_characters, self._max_documents = dict(where), minimum_characters, max_documents
@@ -91,6 +97,8 @@ class HubCorpus(Corpus):
             if is_local(load):
                 raise
             raise ValueError(f"{error}. {_offline(self._load)}") from error
+        except DatasetGenerationError as error:
+            raise ValueError(f"{self.name} cannot be read: {error.__cause__ or error} Correct the file.") from error
         except ValueError as error:
             if not str(error).startswith(("Unknown split", "Bad split")):
                 raise
@@ -154,7 +162,10 @@ def _columns(row: Mapping[str, Any]) -> list[str]:
 
 def _holds(outer: str, column: str, value: Any, found: Any) -> bool:
     """Return whether a row that has `found` in the column `outer` has the value in `column`, a field of it maybe."""
-    return _value({outer: found}, column) == value
+    try:
+        return _value({outer: found}, column) == value
+    except KeyError:  # a row whose outer column is empty
+        return False
 
 
 def _offline(load: Mapping[str, Any]) -> str:

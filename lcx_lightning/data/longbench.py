@@ -1,7 +1,9 @@
 """Examples in the format of LongBench (arXiv:2308.14508): JSON lines with input, context, answers, all_classes, _id."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 from lcx_lightning.data.examples import Example, ExampleSource, column, json_lines, loaded, unique
 
@@ -28,8 +30,23 @@ class LongBenchExamples(ExampleSource):
         if place.is_dir():
             inner = place / "data"
             return json_lines((inner if inner.is_dir() else place) / f"{task}.jsonl")
-        archive = place if place.is_file() else f"hf://datasets/{self._path}/data.zip"
+        if place.is_file():
+            return _zipped(place, task)
+        archive = f"hf://datasets/{self._path}/data.zip"
         return loaded({"path": "json", "data_files": f"zip://data/{task}.jsonl::{archive}", "split": "train"})
+
+
+def _zipped(archive: Path, task: str) -> list[dict[str, Any]]:
+    """Return the rows of a task in an archive on this machine, of which `datasets` would keep an old copy.
+
+    Raises:
+        ValueError: If it is no archive, or has no such task.
+    """
+    try:
+        with ZipFile(archive) as opened, TemporaryDirectory() as folder:
+            return json_lines(Path(opened.extract(f"data/{task}.jsonl", folder)))
+    except (BadZipFile, KeyError) as error:
+        raise ValueError(f"{archive} needs to be an archive with data/{task}.jsonl: {error}.") from error
 
 
 def _example(row: dict[str, Any], source: str) -> Example:

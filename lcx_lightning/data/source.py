@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from lcx_lightning.data.corpus import SPLITS, Corpus
+from lcx_lightning.data.corpus import SPLITS, Corpus, Document
 from lcx_lightning.data.encoded import Encoded, encode, encoded_once
 from lcx_lightning.data.loader import StepLoader
 from lcx_lightning.data.stream import Slice, TokenStream, segments
@@ -245,10 +245,16 @@ class LongContextData:
         """Return the tokens of `split`, made at their first use, or found where they are kept."""
         if split not in self._encoded:
             if self._cache is None or self.tokens.identity() is None:
-                self._encoded[split] = encode(self.corpus.documents(split), self.tokens)
+                self._encoded[split] = encode(self._documents(split), self.tokens)
             else:
                 identity = f"{self._identity or self.corpus.identity()}/{split}"
-                self._encoded[split] = encoded_once(
-                    self._cache, identity, lambda: self.corpus.documents(split), self.tokens
-                )
+                self._encoded[split] = encoded_once(self._cache, identity, lambda: self._documents(split), self.tokens)
         return self._encoded[split]
+
+    def _documents(self, split: str) -> list[Document]:
+        """Return the documents of `split`; ValueError if they are not those that the run was planned with."""
+        if self._identity not in (None, self.corpus.identity()):
+            raise ValueError(
+                f"The documents of {self.corpus.name} have changed since this run was planned: start it again."
+            )
+        return self.corpus.documents(split)

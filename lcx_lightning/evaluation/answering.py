@@ -54,6 +54,8 @@ class Answering(Evaluation):
         names = list(tasks) if chosen is None else list(chosen)
         if not set(names) <= set(tasks) or not names:
             raise ValueError(f"The tasks of {name} are {', '.join(tasks)}; {', '.join(names) or 'none'} were chosen.")
+        if sampling:
+            Nucleus(**sampling, names=[])  # as a check
         if not multiples or min(multiples) <= 0 or (examples is not None and examples < 1) or chunk < 1:
             raise ValueError(
                 f"{name} needs multiples of the pretraining length, examples >= 1 or null, and chunk >= 1, got "

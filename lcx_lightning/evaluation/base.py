@@ -19,12 +19,14 @@ class Piece:
     """Rows that one batch yields: without `value` until they are computed.
 
     A gradual piece takes long, and its rows come out one by one in their order; if it is cut short, those that are
-    known stay, but it is computed from its beginning.
+    known stay, but it is computed from its beginning. While a piece that stands alone is computed, no other process of
+    the arm computes anything: it measures time.
     """
 
     rows: list[Record]
     compute: Callable[["PreTrainedModel"], Iterable[Record]]
     gradual: bool = False
+    alone: bool = False
 
     @property
     def parts(self) -> int:
@@ -90,14 +92,24 @@ def run(
     left = [piece for piece in pieces if not all(done(row) for row in piece.rows)]
     total = sum(piece.parts for piece in pieces)
     known = total - sum(piece.parts for piece in left)
-    for begin in range(0, len(left), ranks):
-        together = left[begin : begin + ranks]
+    for together in _groups(left, ranks):
         own = chain.from_iterable(piece.computed(model) for piece in together[rank : rank + 1])
         for part in range(max(piece.parts for piece in together)):
             report(known + sum(min(part, piece.parts) for piece in together), total)
             yield [row for row in next(own, []) if not done(row)]
         known += sum(piece.parts for piece in together)
     report(total, total)
+
+
+def _groups(pieces: list[Piece], ranks: int) -> list[list[Piece]]:
+    """Return the pieces that are computed at the same time."""
+    groups: list[list[Piece]] = []
+    for piece in pieces:
+        if groups and len(groups[-1]) < ranks and not (piece.alone or groups[-1][0].alone):
+            groups[-1].append(piece)
+        else:
+            groups.append([piece])
+    return groups
 
 
 def starting_again(pieces: list[Piece], done: Callable[[Record], bool]) -> int:

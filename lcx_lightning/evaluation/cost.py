@@ -63,7 +63,7 @@ class Cost(Evaluation):
                 "Lower new_tokens, or raise the least of multiples."
             )
         served = self.served(pretrain_length, reach)
-        return [Piece(self._rows(data, n), partial(self._compute, data=data, length=n)) for n in served]
+        return [Piece(self._rows(data, n), partial(self._compute, data=data, length=n), alone=True) for n in served]
 
     def readings(self, pretrain_length: int, reach: int | None) -> list[Reading]:
         times = self._warmup + self._repeats + 1  # one for its memory

@@ -81,7 +81,7 @@ class GrowingContext(Evaluation):
     def _compute(
         self, model: "PreTrainedModel", data: LongContextData, windows: list[Window], length: int
     ) -> list[Record]:
-        nll = token_nll(model, data.window_ids(windows, length).to(model.device)).double().cpu()
+        nll = token_nll(model, data.window_ids(windows, length).to(model.device)).cpu().double()
         return [
             self._row(data, window, length, protocol) | {"value": float(row[-scored:].sum())}
             for window, row in zip(windows, nll, strict=True)

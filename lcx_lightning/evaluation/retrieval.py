@@ -175,7 +175,7 @@ class Retrieval(Evaluation):
         if room is None:
             answers = _stacked([prompt.answer for _, prompt in asked]).to(model.device)
             losses, right = given_answers(model, ids, answers)
-            nats, correct = losses.double().sum(dim=1).tolist(), right.all(dim=1).tolist()
+            nats, correct = losses.cpu().double().sum(dim=1).tolist(), right.all(dim=1).tolist()
             for (trial, _), nll, hit in zip(asked, nats, correct, strict=True):
                 rows.append(self._row(data, trial, "accuracy") | {"value": float(hit), "n": 1})
                 rows.append(self._row(data, trial, "nll") | {"value": nll, "n": answers.shape[1]})

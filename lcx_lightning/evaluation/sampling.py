@@ -20,9 +20,14 @@ class Nucleus:
         top_p: Share of the probability that the most probable tokens kept have together, at least.
         seed: Of all samples.
         names: One for each row: equal names, equal noise.
+
+    Raises:
+        ValueError: If there is no such sampling.
     """
 
     def __init__(self, *, temperature: float, top_p: float, seed: int, names: Sequence[str]) -> None:
+        if temperature <= 0 or not 0 < top_p <= 1:
+            raise ValueError(f"Sampling needs temperature > 0 and 0 < top_p <= 1, got {temperature=}, {top_p=}.")
         self._temperature, self._top_p = temperature, top_p
         self._generators = [np.random.default_rng([seed, _number(name)]) for name in names]
 

@@ -139,7 +139,7 @@ def corpus_bleu(parts: Sequence[Mapping[str, Any]]) -> float:
     """Return BLEU of all texts together, not smoothed, from what `bleu` returned of each: what papers report."""
     matches, ngrams, words = ([sum(n) for n in zip(*(part[name] for part in parts), strict=True)] for name in PARTS)
     found = BLEU.compute_bleu(matches, ngrams, *words, smooth_method="none")
-    return found.score / 100
+    return min(found.score / 100, 1.0)
 
 
 PARTS = ("matches", "ngrams", "words")

@@ -26,6 +26,9 @@ class Several(Evaluation):
     def lengths(self, pretrain_length: int) -> list[int]:
         return sorted({length for one in self._evaluations for length in one.lengths(pretrain_length)})
 
+    def served(self, pretrain_length: int, reach: int | None) -> list[int]:
+        return sorted({length for one in self._evaluations for length in one.served(pretrain_length, reach)})
+
     def pieces(self, data: LongContextData, pretrain_length: int, reach: int | None) -> list[Piece]:
         return [piece for one in self._evaluations for piece in one.pieces(data, pretrain_length, reach)]
 

@@ -71,5 +71,5 @@ class ShortContext(Evaluation):
     def _compute(
         self, model: "PreTrainedModel", data: LongContextData, windows: list[Window], length: int
     ) -> list[Record]:
-        nll = token_nll(model, data.window_ids(windows, length).to(model.device)).double().sum(dim=1).tolist()
+        nll = token_nll(model, data.window_ids(windows, length).to(model.device)).cpu().double().sum(dim=1).tolist()
         return [{**self._row(data, window, length), "value": value} for window, value in zip(windows, nll, strict=True)]

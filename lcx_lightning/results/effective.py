@@ -67,6 +67,8 @@ def _of_arm(experiment: Experiment, arm: str, measure: Measure, tolerance: float
     beyond = sorted({row["context_length"] for row in rows if start and row["context_length"] > start})
     if start is None or not at_start or not beyond:
         return None
+    if metric(measure.metric).better == "higher" and not score(at_start):
+        return EffectiveContext(0, 0, 0, beyond[-1])
     losses = [_losses(_change([r for r in rows if r["context_length"] == n], at_start), measure) for n in beyond]
     margin = tolerance if metric(measure.metric).logarithmic else tolerance * score(at_start)
     if is_full_ruler(rows, measure):
@@ -81,8 +83,8 @@ def _of_arm(experiment: Experiment, arm: str, measure: Measure, tolerance: float
 
 def _change(rows: list[dict], at_start: list[dict]) -> Estimate:
     """The comparison with L: document by document, or as a whole where those of the lengths are others."""
-    shared = {row["document"] for row in rows} & {row["document"] for row in at_start}
-    return (paired if shared else unpaired)(rows, at_start)
+    a, b = ({(row["seed"], row.get("dataset"), row["document"]) for row in some} for some in (rows, at_start))
+    return (paired if a <= b or b <= a else unpaired)(rows, at_start)
 
 
 def _losses(change: Estimate, measure: Measure) -> dict[str, float]:

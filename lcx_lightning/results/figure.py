@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lcx_lightning.results.axis import Axis, axis_of
-from lcx_lightning.results.metrics import IN_TOKENS, Measure, metric
+from lcx_lightning.results.metrics import IN_TOKENS, OF_LENGTH, Measure, metric
 from lcx_lightning.results.records import Experiment
 from lcx_lightning.results.statistics import Estimate, estimates
 from lcx_lightning.results.table import arm_label, described, measured_places, pretrain_length, thinned, train_lengths
@@ -35,7 +35,7 @@ def length_figure(experiment: Experiment, measure: Measure) -> "altair.LayerChar
     import altair as alt  # 0.4 s that `import lcx_lightning.results` should not cost
 
     found, how = estimates(experiment, measure), metric(measure.metric)
-    points = _points(experiment, found)
+    points = _points(experiment, found, measure)
     if not points:
         raise ValueError(f"A finite {how.title} is needed for a figure; {experiment.folder} has none, {measure.name}.")
     axis = axis_of(points, how.logarithmic)
@@ -66,7 +66,7 @@ def save(chart: "altair.TopLevelMixin", folder: Path | str, name: str) -> list[P
     return [svg, png]
 
 
-def _points(experiment: Experiment, found: dict[tuple[str, int], Estimate]) -> list[dict]:
+def _points(experiment: Experiment, found: dict[tuple[str, int], Estimate], measure: Measure) -> list[dict]:
     """One object per drawn number. Numbers that are not finite have no place on the axis; the table shows them."""
     points = []
     for index, arm in enumerate(experiment.arms()):
@@ -82,7 +82,7 @@ def _points(experiment: Experiment, found: dict[tuple[str, int], Estimate]) -> l
                 known = bool(np.isfinite([estimate.low, estimate.high]).all())
                 low, high = (estimate.low, estimate.high) if known else (estimate.value, estimate.value)
                 point = {"length": length, "value": estimate.value, "low": low, "high": high}
-                points.append(style | point | {"trained": length in train_lengths(runs)})
+                points.append(style | point | {"trained": measure.axis in OF_LENGTH and length in train_lengths(runs)})
     return points
 
 

@@ -13,6 +13,7 @@ AXES = {  # what the numbers of a protocol stand by, at the longest context; tho
     "ode_drift": "pair",
 }
 IN_TOKENS = ("context_length", "position", "distance")
+OF_LENGTH = ("context_length", "position")  # among which a training length has its place
 
 
 class Measure(NamedTuple):

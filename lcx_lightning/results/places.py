@@ -17,10 +17,12 @@ SUCCESS = 0.2  # rate that every nearer distance must reach, too (arXiv:2306.155
 
 
 def depth_figure(experiment: Experiment, measure: Measure) -> "altair.FacetChart | None":
-    """The mean score of each arm by context length and depth of what is asked for; None where rows have no depth."""
+    """The mean score of each arm by context length and depth of what is asked for; None if there is none."""
     import altair as alt  # 0.4 s that `import lcx_lightning.results` should not cost
 
     how, points = metric(measure.metric), []
+    if how.better != "higher":
+        return None
     for arm in experiment.arms():
         cells: dict[tuple[int, float], list[dict]] = {}
         for row in arm_rows(experiment, arm, measure):
@@ -95,7 +97,10 @@ def k_max_table(experiment: Experiment, measure: Measure) -> Table | None:
         [Cell(arm_label(experiment.runs_of(arm))), *(Cell(f"{found.get((arm, n), NOT_EVALUATED)}") for n in columns)]
         for arm in experiment.arms()
     ]
-    note = "The largest distance to the end, in tokens, up to which a fifth of the trials at every distance succeed."
+    note = (
+        "The largest distance to the end, in tokens, up to which a fifth of the trials at every distance succeed. A "
+        "distance that falls on the question or the opening is that of the nearest place in the text."
+    )
     return Table(
         f"{experiment.name}: k_max of {measure.protocol}",
         ["arm", *(length_header(experiment, n) for n in columns)],

@@ -5,7 +5,7 @@ import statistics
 from dataclasses import dataclass
 
 from lcx_lightning.results.effective import RULER_SCORE, TOLERANCE, effective_contexts, is_full_ruler
-from lcx_lightning.results.metrics import Measure, Metric, metric, place_of
+from lcx_lightning.results.metrics import OF_LENGTH, Measure, Metric, metric, place_of
 from lcx_lightning.results.records import Experiment, Run
 from lcx_lightning.results.statistics import Estimate, arm_rows, estimates
 
@@ -46,7 +46,8 @@ def length_table(experiment: Experiment, measure: Measure) -> Table:
     rows = []
     for arm in experiment.arms():
         runs = experiment.runs_of(arm)
-        cells = [_cell(found.get((arm, n)), how, n in train_lengths(runs), status(runs)) for n in columns]
+        trained = train_lengths(runs) if measure.axis in OF_LENGTH else set()
+        cells = [_cell(found.get((arm, n)), how, n in trained, status(runs)) for n in columns]
         times = [Cell(_mean_time(runs, stage)) for stage in ("extend", "evaluate")]
         holds = [Cell(effective[arm].text(unit) if arm in effective else NOT_EVALUATED)] if effective else []
         rows.append([Cell(arm_label(runs)), *cells, *holds, *times, Cell(fingerprint_text(runs))])
@@ -113,8 +114,9 @@ def thinned(places: list[int]) -> list[int]:
 
 def place_header(experiment: Experiment, measure: Measure, place: int) -> str:
     """A place on the axis of a measure; a length or a position with its multiple of L."""
-    of_length = measure.axis in ("context_length", "position")
-    return length_header(experiment, place) if of_length else f"{measure.axis.replace('_', ' ')} {place}"
+    return (
+        length_header(experiment, place) if measure.axis in OF_LENGTH else f"{measure.axis.replace('_', ' ')} {place}"
+    )
 
 
 def pretrain_length(experiment: Experiment) -> int | None:
@@ -197,6 +199,8 @@ def _notes(experiment: Experiment, measure: Measure, found: dict[tuple[str, int]
 
 
 def _marks_note(experiment: Experiment, measure: Measure) -> str:
+    if measure.axis not in OF_LENGTH:
+        return "At the longest context that was evaluated."
     trained = {arm: train_lengths(experiment.runs_of(arm)) for arm in experiment.arms()}
     if not any(trained.values()):
         return "No arm was trained: every method is used zero-shot."
@@ -229,7 +233,7 @@ def _counts_note(experiment: Experiment, measure: Measure) -> str:
         return ""
     documents = _span(len(found) for found, _ in counts.values())
     if measure.metric != "nll":
-        return f"Each number, per seed: {documents} examples."
+        return f"Each number, per seed: {documents} {'examples' if metric(measure.metric).better else 'documents'}."
     return f"Each number, per seed: {documents} documents, {_span(n for _, n in counts.values())} tokens scored."
 
 
