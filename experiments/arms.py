@@ -11,7 +11,7 @@ from lcx_lightning.data.source import PACKED
 
 UNCHANGED = (("documents", PACKED), ("minimum_tokens", 0))
 CACHE_FORMAT = 1  # raise it when a stage's result would change for the same configuration
-LONGEST_PATH = 500  # characters: prompts are no paths
+SOURCES = ("path", "data_files")  # of examples, in evaluations
 NEW_KINDS = {"passkey", "key_value", "variable_tracking"}  # of rows, which older configurations did not name
 
 
@@ -103,12 +103,12 @@ def key(*parts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def contents_in(config: Any) -> dict[str, str]:
-    """Return the hash of every file that a configuration names by a path, those of named folders included."""
+def contents_in(config: Any, *, named: bool = False) -> dict[str, str]:
+    """Return the hash of every file that the sources in a configuration name, those of named folders included."""
     if isinstance(config, dict | list):
-        values = config.values() if isinstance(config, dict) else config
-        return {name: found for value in values for name, found in contents_in(value).items()}
-    if not isinstance(config, str) or not ("/" in config or Path(config).suffix) or len(config) > LONGEST_PATH:
+        items = config.items() if isinstance(config, dict) else enumerate(config)
+        return {k: v for name, value in items for k, v in contents_in(value, named=named or name in SOURCES).items()}
+    if not (named and isinstance(config, str)):
         return {}
     place = Path(config).expanduser()
     paths = sorted(path for path in place.rglob("*") if path.is_file()) if place.is_dir() else [place]

@@ -22,6 +22,7 @@ from lab import (
     save_checkpoint,
     save_documents,
 )
+from tasks import LONGBENCH, save_archive
 
 import lcx_lightning as lcx
 from experiments.readme import (
@@ -51,6 +52,14 @@ def local(words, place):
     kept = [word for word in words if word.partition("=")[0] not in hubs]
     name = f"model.source.name={save_checkpoint(place / 'checkpoint')}"
     return [*kept, name, *save_documents(place / "data"), *EVALUATION]
+
+
+def zipped(words, place):
+    """Return the overrides of a command on data.zip with an archive of five tasks in its place, on a tiny model."""
+    path = f"evaluation.longbench.source.path={save_archive(place / 'data.zip')}"
+    few = [f"evaluation.longbench.chosen=[{','.join(LONGBENCH)}]", "evaluation.longbench.multiples=[1]"]
+    tiny = [word for word in TINY if word not in EVALUATION]
+    return [path if word == "evaluation.longbench.source.path=data.zip" else word for word in words] + few + tiny
 
 
 def test_the_methods_table_is_that_of_the_method_files():
@@ -155,7 +164,10 @@ def test_the_two_commands_are_in_it():
 @pytest.mark.parametrize("command", RUNS)
 def test_every_run_command_ends_well_at_tiny_sizes(command, place):
     words = [word.replace("seeds=3", "seeds=2") for word in shlex.split(command) if word != "..."]
-    words = local(words, place) if "model=hub" in words else [*words, *TINY]
+    if "evaluation=longbench" in words:
+        words = zipped(words, place)
+    else:
+        words = local(words, place) if "model=hub" in words else [*words, *TINY]
     trains = [*TRAINING] if {"+exp=quickstart", "training=finetune"} & set(words) else []
     done = launch(*words, *trains, *folders(place))
     assert done.returncode == 0, done.stdout + done.stderr
