@@ -10,9 +10,10 @@ from torch.nn.functional import log_softmax
 from lcx_lightning.data.prompts.values import Values
 from lcx_lightning.data.tokens import ByteTokens
 from lcx_lightning.evaluation import retrieval
-from lcx_lightning.evaluation.answers import given_answers, own_answers
+from lcx_lightning.evaluation.answers import given_answers
 from lcx_lightning.evaluation.base import run
 from lcx_lightning.evaluation.retrieval import Retrieval, contained
+from lcx_lightning.generation import continuations
 from lcx_lightning.results import records
 
 LENGTH = 64  # tokens, pretraining length of the evaluations
@@ -87,29 +88,6 @@ def test_an_answer_is_right_if_it_is_what_generation_gives(name, extended):
         assert not right[1, place]
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_what_a_model_says_itself_is_what_generation_gives(name, extended):
-    model = extended(name)
-    said = own_answers(model, PROMPTS, 12)
-    assert torch.equal(torch.stack(said), generated(model, PROMPTS, 12))
-
-
-@pytest.mark.parametrize("several", [False, True])
-def test_what_a_model_says_ends_with_its_end_and_all_stop_when_the_last_has(extended, several, monkeypatch):
-    model = extended("lm_infinite")
-    said = generated(model, PROMPTS, 12)
-    ends = [int(said[0, 3]), int(said[1, 5])]
-    monkeypatch.setattr(model.generation_config, "eos_token_id", ends if several else ends[0])
-    wanted = [row[: next((i for i, t in enumerate(row) if t in (ends if several else ends[:1])), 12)] for row in said]
-    for ours, theirs in zip(own_answers(model, PROMPTS, 12), wanted, strict=True):
-        assert torch.equal(ours, theirs)
-    passes = []
-    monkeypatch.setattr(model.generation_config, "eos_token_id", ends[0])
-    hook = model.base_model.register_forward_hook(lambda *_: passes.append(1))
-    assert len(own_answers(model, PROMPTS[:1], 12)[0]) == len(wanted[0]) == len(passes) - 1
-    hook.remove()
-
-
 def test_a_generation_holds_logits_of_one_token_and_the_keys_of_a_window(extended):
     model, shapes = extended("lm_infinite"), []
     hook = model.get_output_embeddings().register_forward_hook(lambda _, given, __: shapes.append(given[0].shape))
@@ -162,14 +140,19 @@ def test_rows_of_generated_answers_have_the_share_of_what_is_wanted(bytewise, da
     evaluation = evaluation_of("ruler", multiples=[10], trials=3, batch_tokens=1300, tasks=tasks)
     evaluation._tasks = {name: evaluation._tasks[name] for name in tasks}
     asked_for = []
-    monkeypatch.setattr(retrieval, "own_answers", lambda *given: asked_for.append(given[1:]) or own_answers(*given))
+
+    def recorded(model, prompts, most, **options):
+        asked_for.append((len(prompts), len(prompts[0]), most))
+        return continuations(model, prompts, most, **options)
+
+    monkeypatch.setattr(retrieval, "continuations", recorded)
     rows = all_rows(evaluation, data, model)
     kept = [[row[key] for key in ("metric", "value", "n", "scored")] for row in rows]
     assert kept == [["accuracy", 0, 1, "contains"]] * 3
-    assert [(ids.shape, most) for ids, most in asked_for] == [((2, 640 - 40), 40), ((1, 640 - 40), 40)]
+    assert asked_for == [(2, 640 - 40, 40), (1, 640 - 40, 40)]
     wanted = [evaluation._prompt(data, trial).wanted for trial in trials_of(evaluation.pieces(data, LENGTH, None))]
-    says = iter([torch.tensor(ByteTokens().encode(f" {', '.join(values[:2])} {values[0]}")) for values in wanted])
-    monkeypatch.setattr(retrieval, "own_answers", lambda _, ids, most: [next(says) for _ in ids])
+    says = iter([ByteTokens().encode(f" {', '.join(values[:2])} {values[0]}") for values in wanted])
+    monkeypatch.setattr(retrieval, "continuations", lambda _, prompts, *__, **___: [next(says) for _ in prompts])
     assert [row["value"] for row in all_rows(evaluation, data, model)] == [0.5] * 3
 
 

@@ -11,8 +11,9 @@ import torch
 
 from lcx_lightning.data.prompts.base import Place, Prompt, Task
 from lcx_lightning.data.source import LongContextData
-from lcx_lightning.evaluation.answers import given_answers, own_answers
+from lcx_lightning.evaluation.answers import given_answers
 from lcx_lightning.evaluation.base import Evaluation, Piece, Reading, Record
+from lcx_lightning.generation import continuations
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -180,8 +181,9 @@ class Retrieval(Evaluation):
                 rows.append(self._row(data, trial, "accuracy") | {"value": float(hit), "n": 1})
                 rows.append(self._row(data, trial, "nll") | {"value": nll, "n": answers.shape[1]})
             return rows
-        for (trial, prompt), said in zip(asked, own_answers(model, ids, room), strict=True):
-            share = contained(prompt.wanted, data.tokens.decode(said.tolist()))
+        said = continuations(model, ids.tolist(), room, chunk=ids.shape[1])
+        for (trial, prompt), answer in zip(asked, said, strict=True):
+            share = contained(prompt.wanted, data.tokens.decode(answer))
             rows.append(self._row(data, trial, "accuracy") | {"value": share, "n": 1})
         return rows
 
