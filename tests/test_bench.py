@@ -162,8 +162,11 @@ def test_the_dense_rivals_of_decoding_have_the_caches_that_they_are_named_for(mo
 
 
 def test_sliding_windows_and_the_obvious_loop_score_the_same(monkeypatch):
-    for name, value in (("HEADS", 2), ("VOCABULARY", 100), ("WINDOW", 64), ("STRIDE", 16)):
+    small = {"small": {"layers": 1, "heads": 2, "dim": 16}}
+    for name, value in (("MODELS", small), ("VOCABULARY", 100), ("WINDOW", 64), ("STRIDE", 16)):
         monkeypatch.setattr(sliding, name, value)
-    ours, obvious = sliding.ours(112, "cpu", "sdpa")(), sliding.obvious(112, "cpu", "eager")()
+    ours, obvious = (
+        make("small", 112, "cpu", how)() for make, how in ((sliding.ours, "sdpa"), (sliding.obvious, "eager"))
+    )
     assert ours.shape == obvious.shape == (4,)
     torch.testing.assert_close(ours, obvious, atol=1e-5, rtol=0)

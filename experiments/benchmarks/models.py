@@ -15,13 +15,13 @@ CHUNK = 1024  # tokens of a pass over a prompt or a stream
 
 
 def llama(
-    layers: int, heads: int, device: str, *, vocabulary: int = VOCABULARY, attention: str = "sdpa"
+    layers: int, heads: int, device: str, *, dim: int = DIM, vocabulary: int = VOCABULARY, attention: str = "sdpa"
 ) -> PreTrainedModel:
-    """Return a Llama with random weights and heads of 64."""
+    """Return a Llama with random weights and heads of `dim` features."""
     torch.manual_seed(0)
     config = LlamaConfig(
-        hidden_size=heads * DIM,
-        intermediate_size=2 * heads * DIM + 3 * heads * DIM // 4,
+        hidden_size=heads * dim,
+        intermediate_size=2 * heads * dim + 3 * heads * dim // 4,
         num_hidden_layers=layers,
         num_attention_heads=heads,
         vocab_size=vocabulary,

@@ -10,8 +10,12 @@ from experiments.benchmarks.models import llama
 from lcx_lightning.attachment import attach
 from lcx_lightning.evaluation.sliding import sliding_nll
 
-LAYERS, HEADS, VOCABULARY = 2, 8, 32_000
+VOCABULARY = 32_000
 WINDOW, STRIDE = 2048, 256  # tokens
+MODELS = {  # layers, heads, features of a head
+    "4 layers of 128": {"layers": 4, "heads": 4, "dim": 32},  # as the embedded model
+    "2 layers of 512": {"layers": 2, "heads": 8, "dim": 64},
+}
 OURS = f"windows of {WINDOW:,} every {STRIDE}"
 SDPA, EAGER = (f"one window at a time, {attention}, all logits" for attention in ("SDPA", "eager"))
 EQUAL = 1e-5  # nats per token
@@ -19,36 +23,41 @@ DIFFERENCE = "largest difference of a window's loss per token"
 
 
 def run(options: Options) -> list[Comparison]:
-    """Compare time, peak memory and losses of a text, float32, the untouched model."""
-    tokens, device = WINDOW + (2 if options.quick else 24) * STRIDE, options.device
-    prepare = {OURS: (ours, "sdpa"), SDPA: (obvious, "sdpa"), EAGER: (obvious, "eager")}
-    calls = {name: make(tokens, device, attention) for name, (make, attention) in prepare.items()}
-    error = float((calls[OURS]() - calls[SDPA]()).abs().max()) / EQUAL
+    """Compare time, peak memory and losses of a text, float32, untouched models of several widths."""
+    return [comparison for name in MODELS for comparison in _compared(name, options)]
+
+
+def _compared(name: str, options: Options) -> list[Comparison]:
+    tokens, device = WINDOW + (2 if options.quick else 8) * STRIDE, options.device
+    called = f"{OURS}, {name}"
+    prepare = {called: (ours, "sdpa"), SDPA: (obvious, "sdpa"), EAGER: (obvious, "eager")}
+    calls = {way: make(name, tokens, device, attention) for way, (make, attention) in prepare.items()}
+    error = float((calls[called]() - calls[SDPA]()).abs().max()) / EQUAL
     seconds = interleaved(calls, options.repeats, device)
     del calls
     peaks = {
-        name: peak_bytes(make, tokens, device, attention, device=device)
-        for name, (make, attention) in prepare.items()
-        if name != EAGER
+        way: peak_bytes(make, name, tokens, device, attention, device=device)
+        for way, (make, attention) in prepare.items()
+        if way != EAGER
     }
     return [
-        faster(OURS, SDPA, seconds, 1),
-        faster(OURS, EAGER, seconds, 4),
-        smaller(OURS, SDPA, peaks, 0.25),
-        Comparison(DIFFERENCE, SDPA, "x 1e-5", error, 1.0, error, error, error, 1.0, at_least=False),
+        faster(called, SDPA, seconds, 1),
+        faster(called, EAGER, seconds, 4),
+        smaller(called, SDPA, peaks, 0.25),
+        Comparison(f"{DIFFERENCE}, {name}", SDPA, "x 1e-5", error, 1.0, error, error, error, 1.0, at_least=False),
     ]
 
 
-def ours(tokens: int, device: str, attention: str) -> Callable[[], Tensor]:
+def ours(name: str, tokens: int, device: str, attention: str) -> Callable[[], Tensor]:
     """Return the loss per token of every window, nats, of the evaluation."""
-    model = attach(llama(LAYERS, HEADS, device, vocabulary=VOCABULARY, attention=attention), "pretrained")
+    model = attach(llama(**MODELS[name], device=device, vocabulary=VOCABULARY, attention=attention), "pretrained")
     ids = text(tokens, device)
     return lambda: torch.stack([scored.mean() for scored in sliding_nll(model, ids, WINDOW, STRIDE, rows=1)])
 
 
-def obvious(tokens: int, device: str, attention: str) -> Callable[[], Tensor]:
+def obvious(name: str, tokens: int, device: str, attention: str) -> Callable[[], Tensor]:
     """Return the same of the stock model, which is told by labels what to score."""
-    model = llama(LAYERS, HEADS, device, vocabulary=VOCABULARY, attention=attention)
+    model = llama(**MODELS[name], device=device, vocabulary=VOCABULARY, attention=attention)
     ids = text(tokens, device)
 
     @torch.inference_mode()
