@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from experiments.arms import Arm
 from experiments.forecast import FULL, Forecast, Stage
 from experiments.hardware import Hardware, hardware_of
-from lcx_lightning.results.table import seconds_text
+from lcx_lightning.results.labels import seconds_text
 
 if TYPE_CHECKING:
     from rich.console import Console

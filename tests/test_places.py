@@ -9,9 +9,10 @@ from recorded import make_row, shown, write_run
 from experiments.report import report, screen
 from lcx_lightning.results import records
 from lcx_lightning.results.figure import length_figure
+from lcx_lightning.results.labels import NOT_EVALUATED
 from lcx_lightning.results.metrics import Measure
 from lcx_lightning.results.places import depth_figure, k_max, k_max_table, task_table
-from lcx_lightning.results.table import NOT_EVALUATED, length_table, terminal_table, thinned
+from lcx_lightning.results.table import length_table, terminal_table, thinned
 
 PASSKEY = Measure("passkey", "accuracy")
 

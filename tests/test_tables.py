@@ -3,7 +3,7 @@
 import pytest
 from recorded import shown, write_run
 
-from lcx_lightning.results import metrics, records, table
+from lcx_lightning.results import labels, metrics, records, table
 from lcx_lightning.results.metrics import Measure
 
 LAST_K = Measure("last_k")
@@ -16,7 +16,7 @@ def test_the_tables_numbers_are_right_and_the_training_length_is_marked(experime
     assert list(by_arm) == ["pretrained", "pi", "clex_blocks", "ntk (skipped)"]
     assert [cell.marked for cell in by_arm["pi"]] == [False, False, True, False, False, False, False]
     assert by_arm["clex_blocks"][0].text == "2.25 ±0.00"  # exp(.81), twice the same
-    assert by_arm["clex_blocks"][2].text == table.NOT_EVALUATED
+    assert by_arm["clex_blocks"][2].text == labels.NOT_EVALUATED
     assert not any(cell.marked for cell in by_arm["pretrained"])
     # pi at 512: NLL 1.11 and 1.13; t(.975, 1) = 12.706, so 1.12 ± .127: 3.06, from 2.70 to 3.48
     assert by_arm["pi"][2].text == "3.06 ±0.39"
@@ -28,7 +28,7 @@ def test_the_table_shows_each_arms_fingerprint_and_whether_its_seeds_agree(folde
     write_run(folder, "clex_blocks", seed=0, order=2, fingerprint=None)
     write_run(folder, "clex_blocks", seed=1, order=2, fingerprint=None)
     found = table.length_table(records.read_experiment(folder), LAST_K)
-    assert [row[-1].text for row in found.rows] == ["012345", "differ", table.NOT_EVALUATED, "012345"]
+    assert [row[-1].text for row in found.rows] == ["012345", "differ", labels.NOT_EVALUATED, "012345"]
     assert any("arms that share it do the same before training" in note for note in found.notes)
 
 
@@ -90,4 +90,4 @@ def test_perplexities_have_three_figures(value, text):
     ("seconds", "text"), [(0, "0 s"), (0.42, "0.4 s"), (35.2, "35 s"), (408, "6.8 min"), (8280, "2.3 h")]
 )
 def test_times_are_rounded_for_reading(seconds, text):
-    assert table.seconds_text(seconds) == text
+    assert labels.seconds_text(seconds) == text

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lcx_lightning.results.axis import Axis, axis_of
+from lcx_lightning.results.labels import arm_label, described, measured_places, pretrain_length, train_lengths
 from lcx_lightning.results.metrics import IN_TOKENS, OF_LENGTH, Measure, metric
 from lcx_lightning.results.records import Experiment
 from lcx_lightning.results.statistics import Estimate, estimates
-from lcx_lightning.results.table import arm_label, described, measured_places, pretrain_length, thinned, train_lengths
+from lcx_lightning.results.table import thinned
 
 if TYPE_CHECKING:
     import altair

@@ -7,9 +7,10 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
+from lcx_lightning.results.labels import NOT_EVALUATED, pretrain_length, seconds_text
 from lcx_lightning.results.metrics import Measure, metric
 from lcx_lightning.results.records import Experiment, Run
-from lcx_lightning.results.table import NOT_EVALUATED, Cell, Table, pretrain_length, seconds_text
+from lcx_lightning.results.table import Cell, Table
 from lcx_lightning.results.views import tables_of
 
 SHORT = 12  # characters of a fingerprint or commit that are shown

@@ -3,10 +3,11 @@
 from typing import TYPE_CHECKING
 
 from lcx_lightning.results.figure import FAINT, INK, styled
+from lcx_lightning.results.labels import NOT_EVALUATED, arm_label, described, length_header
 from lcx_lightning.results.metrics import Measure, metric
 from lcx_lightning.results.records import Experiment
 from lcx_lightning.results.statistics import arm_rows, score
-from lcx_lightning.results.table import NOT_EVALUATED, Cell, Table, arm_label, described, length_header
+from lcx_lightning.results.table import Cell, Table
 
 if TYPE_CHECKING:
     import altair
