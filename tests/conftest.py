@@ -168,3 +168,11 @@ def shaped(extended):
         return model
 
     return build
+
+
+@pytest.fixture
+def group():
+    """A process group of one."""
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()

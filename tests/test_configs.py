@@ -1,6 +1,5 @@
-"""Configurations: every file of every group composes and builds, command lines mean what they say, keys are right."""
+"""Configurations: every file of every group composes and builds, command lines mean what they say."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -27,7 +26,6 @@ SWEEPS = sorted((ROOT / "sweeps").glob("*.yaml"))
 SWEEP_KEYS = {"program", "command", "project", "entity", "name", "description", "method", "metric", "parameters"}
 SWEEP_KEYS |= {"early_terminate", "run_cap"}
 AGAIN = {"multiples": "[2]", "last": 16, "windows": 2, "split": "test", "seed": 0, "batch_tokens": 4096}
-PI = ["method=pi", "training=finetune", *TINY, *TRAINING]
 
 
 def choices(group):
@@ -47,13 +45,6 @@ def local(tmp_path_factory):
     folder = tmp_path_factory.mktemp("local")
     model = ["model=hub", f"model.source.name={save_checkpoint(folder / 'model')}"]
     return {"model": model, "data": save_documents(folder / "data")}
-
-
-@pytest.fixture(scope="module")
-def before():
-    """The arm of the command line `PI`, from which a change is told."""
-    (arm,) = arms_of(*PI)
-    return arm
 
 
 def test_every_group_is_known_to_these_tests():
@@ -274,42 +265,6 @@ def test_training_values_on_the_command_line_reach_the_arms_that_train_and_no_ot
     assert changed == {name for name, arm in arms.items() if arm.config["training"]}
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        "evaluation.growing_context.last=8",
-        "evaluation.growing_context.multiples=[1]",
-        "method=yarn",
-        "factor=4",
-        "seed=1",
-        "attention=flash_bands",
-        "data.documents=masked",
-    ],
-)
-def test_the_run_id_changes_with_what_its_numbers_depend_on(change, before):
-    (after,) = arms_of(*PI, change)
-    assert before.run != after.run
-    assert (before.base_key == after.base_key) == (change not in ("seed=1", "data.documents=masked"))
-    assert (before.extend_key == after.extend_key) == change.startswith("evaluation")
-
-
-@pytest.mark.parametrize(
-    "change", ["results_dir=elsewhere", "cache_dir=elsewhere", "jobs=1", "checkpoint_seconds=1", "attention=auto"]
-)
-def test_the_run_id_does_not_change_with_where_and_how_the_run_is_made(change, before):
-    (after,) = arms_of(*PI, change)
-    assert (before.run, before.base_key, before.extend_key) == (after.run, after.base_key, after.extend_key)
-
-
-def test_a_file_that_a_method_names_is_part_of_the_run_id(tmp_path):
-    lists, line = tmp_path / "lists.json", ["method=longrope", "factor=4", *TINY]
-    runs = set()
-    for most in (2.0, 3.0):
-        lists.write_text(json.dumps({"short_factor": [1.0] * 4, "long_factor": [1.0, 1.0, most, most]}))
-        runs |= {arm.run for arm in arms_of(*line, f"method.scaling.file={lists}", *folders(tmp_path))}
-    assert len(runs) == 2
-
-
 def test_the_arms_of_one_seed_share_their_base_and_other_seeds_have_others(tmp_path):
     arms = arms_of("method=lm_infinite", "seeds=3", *TINY, *folders(tmp_path))
     assert [arm.seed for arm in arms] == [0, 1, 2]
@@ -338,18 +293,3 @@ def test_the_quick_start_is_built_from_overrides_that_hydra_can_parse():
     for name in choices("exp"):
         for line in composed(f"+exp={name}").arms:
             assert all(override.key_or_group for override in parser.parse_overrides(line.split()))
-
-
-def test_runs_that_were_made_before_documents_could_be_kept_apart_keep_their_id(before):
-    (after,) = arms_of(*PI)
-    for name in ("documents", "minimum_tokens"):
-        del after.config["data"][name]
-    for kind in ("passkey", "key_value", "variable_tracking"):
-        del after.config["data"]["mixture"][kind]
-    assert (before.run, before.base_key, before.extend_key) == (after.run, after.base_key, after.extend_key)
-
-
-def test_runs_that_were_made_before_attention_could_be_chosen_keep_their_id(before):
-    (after,) = arms_of(*PI)
-    del after.config["attention"]
-    assert (before.run, before.extend_key) == (after.run, after.extend_key)

@@ -111,14 +111,6 @@ def test_what_cannot_be_split_is_refused_by_name(ranks):
         assert "without a cache: pass past_key_values=None" in found["refusals"]["cache"]
 
 
-@pytest.fixture
-def group():
-    """A process group of one."""
-    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
-    yield
-    torch.distributed.destroy_process_group()
-
-
 def test_a_mesh_of_one_rank_splits_nothing(group, monkeypatch):
     monkeypatch.setattr(share.distributed, "all_to_all_single", None)
     model = model_of("lm_infinite").eval()

@@ -11,14 +11,6 @@ from lcx_lightning.attention.attend import attend
 from lcx_lightning.families import FAMILIES
 
 
-@pytest.fixture
-def group():
-    """A process group of one."""
-    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
-    yield
-    torch.distributed.destroy_process_group()
-
-
 def off_by(logits, wanted):
     """Return the error of logits as a share of them."""
     return float((logits.float() - wanted).detach().norm() / wanted.detach().norm())

@@ -1,0 +1,49 @@
+"""The perplexity protocols at tiny sizes, and documents for them."""
+
+import pytest
+from books import CORPUS_ONLY, Books
+from scoring import Letters
+
+from lcx_lightning.data.source import LongContextData
+from lcx_lightning.evaluation.documents import Documents
+from lcx_lightning.evaluation.joined_stream import JoinedStream
+from lcx_lightning.evaluation.positions import Positions
+from lcx_lightning.evaluation.sliding import Sliding
+from lcx_lightning.evaluation.streaming import Streaming
+
+L = 32  # tokens, pretraining length
+METHODS = ["pretrained", "lm_infinite", "dynamic_ntk"]
+COMMON = {"split": "test", "seed": 0}
+
+
+def source(*sizes):
+    """Documents of so many letters."""
+    texts = ["".join(chr(65 + (i * i + 7 * i * d + d) % 58) for i in range(n)) for d, n in enumerate(sizes)]
+    return LongContextData(Books(test=texts), Letters(), CORPUS_ONLY)
+
+
+def sliding(**changes):
+    settings = {"multiples": [1, 1.5, 3], "stride": 7 / 32, "text": 3, "texts": 3, "batch_tokens": 150}
+    return Sliding(**COMMON | settings | changes)
+
+
+def documents(**changes):
+    settings = {"multiples": [1, 2, 3], "chunk": 0.75, "texts": 3, "batch_tokens": 150}
+    return Documents(**COMMON | settings | changes)
+
+
+def positions(**changes):
+    settings = {"multiples": [1, 2, 3], "bucket": 0.4, "texts": 3, "batch_tokens": 200}
+    return Positions(**COMMON | settings | changes)
+
+
+def streaming(**changes):
+    return Streaming(**COMMON | {"multiples": [1, 2, 3], "windows": 3, "chunk": 13} | changes)
+
+
+def joined(**changes):
+    return JoinedStream(**COMMON | {"multiples": [1, 2, 10], "chunk": 13} | changes)
+
+
+PROTOCOLS = [sliding, documents, positions, streaming, joined]
+protocols = pytest.mark.parametrize("protocol", PROTOCOLS, ids=lambda one: one.__name__)
