@@ -65,10 +65,32 @@ def test_files_that_cannot_serve_are_refused_by_name(tmp_path, text, needed):
         LongBenchExamples(path=str(tmp_path)).read("hotpotqa")
 
 
-def test_a_hub_that_cannot_be_reached_tells_what_to_put_where(monkeypatch):
-    def unreachable(**_):
+@pytest.mark.parametrize(
+    ("source", "fetched", "read"),
+    [
+        (
+            LongBenchExamples(path="THUDM/LongBench"),
+            "hf download THUDM/LongBench --repo-type",
+            "evaluation.NAME.source.path=DIR/data.zip",
+        ),
+        (
+            Qasper(load={"path": "a/b", "name": "c", "revision": "r", "split": "test"}),
+            "hf download a/b --revision r --repo-type",
+            "source.load.path=DIR evaluation.NAME.source.load.name=null evaluation.NAME.source.load.revision=null.",
+        ),
+        (
+            TextPairs(name="p", load={"path": "a/b", "split": "test"}, context="x", answer="y", id_column=None),
+            "hf download a/b --repo-type",
+            "add evaluation.NAME.source.load.path=DIR.",
+        ),
+    ],
+)
+def test_a_hub_that_cannot_be_reached_tells_what_to_put_where(source, fetched, read, monkeypatch):
+    def unreachable(*_, **__):
         raise ConnectionError("offline")
 
     monkeypatch.setattr("lcx_lightning.data.examples.load_dataset", unreachable)
-    with pytest.raises(ValueError, match=r"LongBench/data\.zip could not be read: offline\. Without a network, put"):
-        LongBenchExamples(path="THUDM/LongBench").read("lcc")
+    with pytest.raises(ValueError, match="could not be read: offline") as refused:
+        source.read("lcc")
+    assert fetched in str(refused.value)
+    assert read in str(refused.value)

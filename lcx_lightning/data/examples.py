@@ -10,6 +10,11 @@ from typing import Any
 from datasets import load_dataset
 from datasets.exceptions import DatasetGenerationError
 
+from lcx_lightning.data.located import without_network
+
+SOURCE = "evaluation.NAME.source"  # in a configuration
+PLACE = ("path", "name", "revision")  # of a dataset on the hub
+
 
 @dataclass(frozen=True)
 class Example:
@@ -46,8 +51,13 @@ class ExampleSource(ABC):
         """
 
 
-def loaded(load: Mapping[str, Any]) -> list[dict[str, Any]]:
+def loaded(load: Mapping[str, Any], repository: str | None = None, local: str | None = None) -> list[dict[str, Any]]:
     """Return the rows of a dataset: `load` is handed to `datasets.load_dataset`, a split in it.
+
+    Args:
+        load: Arguments of `load_dataset`.
+        repository: Of the hub, that holds the files; None: the path.
+        local: Overrides by which a copy of it in the folder DIR is read; None: those of `load`.
 
     Raises:
         ValueError: If it cannot be reached.
@@ -58,10 +68,9 @@ def loaded(load: Mapping[str, Any]) -> list[dict[str, Any]]:
     except DatasetGenerationError as error:
         raise ValueError(f"{source} cannot be read: {error.__cause__ or error} Correct the file.") from error
     except OSError as error:
-        raise ValueError(
-            f"The dataset {source} could not be read: {error}. Without a network, put its files into a local folder, "
-            "and name that in place of it."
-        ) from error
+        own = " ".join(f"{SOURCE}.load.{name}={'DIR' if name == 'path' else 'null'}" for name in PLACE if name in load)
+        told = without_network(repository or load["path"], local or own, load.get("revision"))
+        raise ValueError(f"The dataset {source} could not be read: {error}. {told}") from error
     return checked(rows, source)
 
 

@@ -9,7 +9,7 @@ from datasets import load_dataset
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 
 from lcx_lightning.data.corpus import SPLITS, Corpus, Document, HashSplit
-from lcx_lightning.data.located import file_names, is_local, located
+from lcx_lightning.data.located import file_names, is_local, located, without_network
 
 
 class HubCorpus(Corpus):
@@ -174,10 +174,7 @@ def _offline(load: Mapping[str, Any]) -> str:
     name, read = load["path"], "data.corpus.load.path=DIR data.corpus.load.revision=null"
     if repositories:
         name, read = repositories[0], "data.corpus.load.data_files={train:DIR/...,test:DIR/...}, its files there"
-    return (
-        f"Without a network: where there is one, run `hf download {name} --repo-type dataset --local-dir DIR`, bring "
-        f"that folder here, and add {read}. What this machine has read before is found with HF_HUB_OFFLINE=1."
-    )
+    return f"{without_network(name, read, load.get('revision'))} What was read before is found with HF_HUB_OFFLINE=1."
 
 
 def _label(load: Mapping[str, Any]) -> str:

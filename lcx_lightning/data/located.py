@@ -55,6 +55,13 @@ def is_local(load: Mapping[str, Any]) -> bool:
     return Path(load["path"]).is_dir()
 
 
+def without_network(repository: str, local: str, revision: str | None = None) -> str:
+    """Return what to put where, so that a dataset of the hub is read from a folder: `local` says how."""
+    of = f" --revision {revision}" if revision else ""
+    command = f"hf download {repository}{of} --repo-type dataset --local-dir DIR"
+    return f"Without a network: where there is one, run `{command}`, bring that folder here, and add {local}."
+
+
 def _by_document(text: bool) -> dict[str, Any]:
     return {"sample_by": "document"} if text else {}
 

@@ -5,7 +5,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from zipfile import BadZipFile, ZipFile
 
-from lcx_lightning.data.examples import Example, ExampleSource, column, json_lines, loaded, unique
+from lcx_lightning.data.examples import SOURCE, Example, ExampleSource, column, json_lines, loaded, unique
 
 
 class LongBenchExamples(ExampleSource):
@@ -33,7 +33,8 @@ class LongBenchExamples(ExampleSource):
         if place.is_file():
             return _zipped(place, task)
         archive = f"hf://datasets/{self._path}/data.zip"
-        return loaded({"path": "json", "data_files": f"zip://data/{task}.jsonl::{archive}", "split": "train"})
+        load = {"path": "json", "data_files": f"zip://data/{task}.jsonl::{archive}", "split": "train"}
+        return loaded(load, self._path, f"{SOURCE}.path=DIR/data.zip")
 
 
 def _zipped(archive: Path, task: str) -> list[dict[str, Any]]:
