@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from lcx_lightning.data.examples import Example, ExampleSource
 from lcx_lightning.data.source import LongContextData
 from lcx_lightning.data.tokens import Tokens
-from lcx_lightning.evaluation.base import Evaluation, Piece, Reading, Record
+from lcx_lightning.evaluation.base import AtMultiples, Piece, Reading, Record
+from lcx_lightning.evaluation.batching import batches
 from lcx_lightning.evaluation.prompting import Task
 from lcx_lightning.evaluation.sampling import Nucleus
 from lcx_lightning.generation import continuations
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-class Answering(Evaluation):
+class Answering(AtMultiples):
     """Every example of every task, its prompt cut to fit each context length, answered and scored; a row per score.
 
     A context length counts prompt and answer. Where two lengths give the same prompt it is answered once.
@@ -67,9 +68,6 @@ class Answering(Evaluation):
         self._batch_tokens, self._chunk = batch_tokens, chunk
         self._read: dict[str, list[Example]] = {}
 
-    def lengths(self, pretrain_length: int) -> list[int]:
-        return [round(m * pretrain_length) for m in self._multiples]
-
     def pieces(self, data: LongContextData, pretrain_length: int, reach: int | None) -> list[Piece]:
         served = self.served(pretrain_length, reach)
         return [
@@ -91,9 +89,8 @@ class Answering(Evaluation):
         """Yield the examples of a task in batches."""
         if task not in self._read:
             self._read[task] = self._source.read(task)[: self._examples]
-        rows = max(1, self._batch_tokens // served[-1]) if served else 1
-        for start in range(0, len(self._read[task]) if served else 0, rows):
-            yield self._read[task][start : start + rows]
+        if served:
+            yield from batches(self._read[task], served[-1], self._batch_tokens)
 
     def _rows(self, task: str, example: Example, length: int) -> list[Record]:
         asked, source = self._tasks[task], self._source.name

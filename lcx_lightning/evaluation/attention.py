@@ -11,8 +11,9 @@ from torch import Tensor
 from lcx_lightning.attention.watch import Attended
 from lcx_lightning.data.source import LongContextData
 from lcx_lightning.data.windows import Window
-from lcx_lightning.evaluation.base import Evaluation, Piece, Reading, Record
-from lcx_lightning.evaluation.sample import batches, last_queries, rows_at_once, spread, with_last
+from lcx_lightning.evaluation.base import AtMultiples, Piece, Reading, Record
+from lcx_lightning.evaluation.batching import batches, rows_at_once
+from lcx_lightning.evaluation.sample import last_queries, spread, with_last
 from lcx_lightning.passes import watched
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 PAIRS = 2**20  # logits held at once: 8 MiB of float64, and some of these
 
 
-class Attention(Evaluation):
+class Attention(AtMultiples):
     """What the paper explains length failure with, in section 3, of the same queries under longer and longer context.
 
     One pass over a window gives three protocols, each by layer and head; every number is a sum over queries.
@@ -74,9 +75,6 @@ class Attention(Evaluation):
         self._multiples, self._last, self._queries = sorted(multiples), last, queries
         self._layers, self._heads, self._first_tokens = layers, heads, sorted(first_tokens)
         self._windows, self._split, self._seed, self._batch_tokens = windows, split, seed, batch_tokens
-
-    def lengths(self, pretrain_length: int) -> list[int]:
-        return [round(m * pretrain_length) for m in self._multiples]
 
     def pieces(self, data: LongContextData, pretrain_length: int, reach: int | None) -> list[Piece]:
         lengths = self.lengths(pretrain_length)

@@ -72,6 +72,15 @@ class Evaluation(abc.ABC):
         return [length for length in self.lengths(pretrain_length) if reach is None or length <= reach]
 
 
+class AtMultiples(Evaluation):
+    """An evaluation whose context lengths are multiples of the pretraining length L."""
+
+    _multiples: list[float]  # ascending
+
+    def lengths(self, pretrain_length: int) -> list[int]:
+        return [round(multiple * pretrain_length) for multiple in self._multiples]
+
+
 def run(
     pieces: list[Piece],
     model: "PreTrainedModel",

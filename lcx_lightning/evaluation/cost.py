@@ -13,14 +13,14 @@ from lcx_lightning import head
 from lcx_lightning.cache.smallest import smallest_cache
 from lcx_lightning.data.source import LongContextData
 from lcx_lightning.evaluation import memory
-from lcx_lightning.evaluation.base import Evaluation, Piece, Reading, Record
+from lcx_lightning.evaluation.base import AtMultiples, Piece, Reading, Record
 from lcx_lightning.generation import one_factor
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-class Cost(Evaluation):
+class Cost(AtMultiples):
     """A prompt and new tokens after it, one text, greedily, as `generate` would: protocol `prompt_and_new_tokens`.
 
     `prefill_seconds`: to read the prompt, all but the new tokens of the context, and choose the first new one.
@@ -51,9 +51,6 @@ class Cost(Evaluation):
             )
         self._multiples, self._new, self._warmup, self._repeats = sorted(multiples), new_tokens, warmup, repeats
         self._split, self._seed = split, seed
-
-    def lengths(self, pretrain_length: int) -> list[int]:
-        return [round(m * pretrain_length) for m in self._multiples]
 
     def pieces(self, data: LongContextData, pretrain_length: int, reach: int | None) -> list[Piece]:
         shortest = self.lengths(pretrain_length)[0]

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from lcx_lightning.data.source import LongContextData
 from lcx_lightning.data.windows import Window
-from lcx_lightning.evaluation.base import Evaluation, Piece, Reading, Record
+from lcx_lightning.evaluation.base import AtMultiples, Piece, Reading, Record
+from lcx_lightning.evaluation.batching import batches, rows_at_once
 from lcx_lightning.evaluation.nll import nll_row, token_nll
 from lcx_lightning.evaluation.streaming import stream_nll
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-class Documents(Evaluation):
+class Documents(AtMultiples):
     """Perplexity of all tokens of documents that have exactly the context length.
 
     Protocol `documents`: read in chunks, with a cache, so that a factor that goes by length grows from chunk to chunk,
@@ -57,29 +58,23 @@ class Documents(Evaluation):
         self._split, self._seed, self._batch_tokens = split, seed, batch_tokens
         self._protocol = "documents_one_pass" if chunk is None else "documents"
 
-    def lengths(self, pretrain_length: int) -> list[int]:
-        return [round(m * pretrain_length) for m in self._multiples]
-
     def pieces(self, data: LongContextData, pretrain_length: int, reach: int | None) -> list[Piece]:
         longest = self.lengths(pretrain_length)[-1]
         texts = data.evaluation_windows(self._split, longest, self._texts, self._seed)
         pieces = []
         for length in self.served(pretrain_length, reach):
             cut = [document for text in texts for document in _cut(text, longest, length)]
-            batches = [cut[i : i + self._rows(length)] for i in range(0, len(cut), self._rows(length))]
-            pieces += [self._piece(data, batch, length, self._chunk_tokens(pretrain_length)) for batch in batches]
+            chunk = self._chunk_tokens(pretrain_length)
+            pieces += [self._piece(data, some, length, chunk) for some in batches(cut, length, self._batch_tokens)]
         return pieces
 
     def readings(self, pretrain_length: int, reach: int | None) -> list[Reading]:
         longest, chunk = self.lengths(pretrain_length)[-1], self._chunk_tokens(pretrain_length)
         counts = {n: self._texts * ((longest - 1) // (n - 1)) for n in self.served(pretrain_length, reach)}
-        return [Reading(count, n, min(count, self._rows(n)), chunk) for n, count in counts.items()]
+        return [Reading(count, n, rows_at_once(count, n, self._batch_tokens), chunk) for n, count in counts.items()]
 
     def _chunk_tokens(self, pretrain_length: int) -> int | None:
         return None if self._chunk is None else max(1, round(self._chunk * pretrain_length))
-
-    def _rows(self, length: int) -> int:
-        return max(1, self._batch_tokens // length)
 
     def _piece(self, data: LongContextData, documents: list[Window], length: int, chunk: int | None) -> Piece:
         more = {} if chunk is None else {"chunk": chunk}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from lcx_lightning.data.source import LongContextData
-from lcx_lightning.evaluation.base import Evaluation, Piece, Reading, Record
+from lcx_lightning.evaluation.base import AtMultiples, Piece, Reading, Record
 from lcx_lightning.evaluation.sample import with_last
 from lcx_lightning.method import Method
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-class Frequencies(Evaluation):
+class Frequencies(AtMultiples):
     """The frequencies of every pair at every length, as the method has them now. No text is read.
 
     Protocol `frequency_spectrum`: `inv_freq`, radians per token. Protocol `ode_drift`, of a scaling that learns:
@@ -33,9 +33,6 @@ class Frequencies(Evaluation):
         if not multiples or min(multiples) <= 0:
             raise ValueError(f"Frequencies need multiples of the pretraining length, got {list(multiples)}.")
         self._multiples = sorted(multiples)
-
-    def lengths(self, pretrain_length: int) -> list[int]:
-        return [round(m * pretrain_length) for m in self._multiples]
 
     def pieces(self, data: LongContextData, pretrain_length: int, reach: int | None) -> list[Piece]:
         return [

@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING
 
 from lcx_lightning.data.source import LongContextData
 from lcx_lightning.data.windows import Window
-from lcx_lightning.evaluation.base import Evaluation, Piece, Reading, Record
+from lcx_lightning.evaluation.base import AtMultiples, Piece, Reading, Record
+from lcx_lightning.evaluation.batching import batches, rows_at_once
 from lcx_lightning.evaluation.nll import nll_row, token_nll
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-class GrowingContext(Evaluation):
+class GrowingContext(AtMultiples):
     """One pass over a window of each length gives two protocols.
 
     `last_k`: the last k tokens of the window, the same tokens at every length, so that only the context changes: does
@@ -43,9 +44,6 @@ class GrowingContext(Evaluation):
         self._multiples, self._last, self._windows = sorted(multiples), last, windows
         self._split, self._seed, self._batch_tokens = split, seed, batch_tokens
 
-    def lengths(self, pretrain_length: int) -> list[int]:
-        return [round(m * pretrain_length) for m in self._multiples]
-
     def pieces(self, data: LongContextData, pretrain_length: int, reach: int | None) -> list[Piece]:
         lengths = self.lengths(pretrain_length)
         if lengths[0] <= self._last:
@@ -55,15 +53,14 @@ class GrowingContext(Evaluation):
             )
         windows = data.evaluation_windows(self._split, lengths[-1], self._windows, self._seed)
         return [
-            self._piece(data, windows[start : start + batch], length)
+            self._piece(data, some, length)
             for length in self.served(pretrain_length, reach)
-            for batch in [max(1, self._batch_tokens // length)]
-            for start in range(0, len(windows), batch)
+            for some in batches(windows, length, self._batch_tokens)
         ]
 
     def readings(self, pretrain_length: int, reach: int | None) -> list[Reading]:
         return [
-            Reading(self._windows, n, min(self._windows, max(1, self._batch_tokens // n)), None)
+            Reading(self._windows, n, rows_at_once(self._windows, n, self._batch_tokens), None)
             for n in self.served(pretrain_length, reach)
         ]
 

@@ -11,6 +11,7 @@ from lm_eval.tasks import TaskManager
 from lcx_lightning.data.source import LongContextData
 from lcx_lightning.data.tokens import Tokens
 from lcx_lightning.evaluation.base import Evaluation, Piece, Reading, Record
+from lcx_lightning.evaluation.batching import rows_at_once
 from lcx_lightning.evaluation.harness_model import AttachedModel
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class Harness(Evaluation):
     def readings(self, pretrain_length: int, reach: int | None) -> list[Reading]:
         texts = sum(len(self._numbers(task)) for task in self._tasks())
         served = self.served(pretrain_length, reach)
-        return [Reading(texts, n, min(texts, max(1, self._batch_tokens // n)), None) for n in served]
+        return [Reading(texts, n, rows_at_once(texts, n, self._batch_tokens), None) for n in served]
 
     def _tasks(self) -> dict[str, Any]:
         """Return the tasks by name, those of groups one by one."""

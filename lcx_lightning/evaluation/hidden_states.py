@@ -13,8 +13,9 @@ from torch import Tensor
 
 from lcx_lightning.data.source import LongContextData
 from lcx_lightning.data.windows import Window
-from lcx_lightning.evaluation.base import Evaluation, Piece, Reading, Record
-from lcx_lightning.evaluation.sample import batches, rows_at_once, spread, with_last
+from lcx_lightning.evaluation.base import AtMultiples, Piece, Reading, Record
+from lcx_lightning.evaluation.batching import batches, rows_at_once
+from lcx_lightning.evaluation.sample import spread, with_last
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 PLANE = 2  # principal components, as the paper's figure shows
 
 
-class HiddenStates(Evaluation):
+class HiddenStates(AtMultiples):
     """How much of the variance of a layer's hidden states is position, at a sample of places in all windows together.
 
     Protocol `hidden_states`, each number a share of variance. `position`: what differs between places, over windows of
@@ -67,9 +68,6 @@ class HiddenStates(Evaluation):
         self._multiples, self._first, self._later = sorted(multiples), first_tokens, later_tokens
         self._layers, self._windows, self._split = layers, windows, split
         self._seed, self._batch_tokens = seed, batch_tokens
-
-    def lengths(self, pretrain_length: int) -> list[int]:
-        return [round(m * pretrain_length) for m in self._multiples]
 
     def pieces(self, data: LongContextData, pretrain_length: int, reach: int | None) -> list[Piece]:
         lengths = self.lengths(pretrain_length)

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from lcx_lightning.data.source import LongContextData
 from lcx_lightning.data.windows import Window
-from lcx_lightning.evaluation.base import Evaluation, Piece, Reading, Record
+from lcx_lightning.evaluation.base import AtMultiples, Piece, Reading, Record
 from lcx_lightning.evaluation.streaming import stream_rows, with_losses
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-class JoinedStream(Evaluation):
+class JoinedStream(AtMultiples):
     """One stream of documents in a random order, protocol `joined_stream`: the loss by depth, beyond any document.
 
     As LM-Infinite's stream of 200 million tokens: BOS, and then documents with nothing between them, each once. The row
@@ -37,9 +37,6 @@ class JoinedStream(Evaluation):
                 f"got multiples={list(multiples)}, {chunk=}."
             )
         self._multiples, self._split, self._seed, self._chunk = sorted(multiples), split, seed, chunk
-
-    def lengths(self, pretrain_length: int) -> list[int]:
-        return [round(m * pretrain_length) for m in self._multiples]
 
     def pieces(self, data: LongContextData, pretrain_length: int, reach: int | None) -> list[Piece]:
         longest, served = self.lengths(pretrain_length)[-1], self.served(pretrain_length, reach)

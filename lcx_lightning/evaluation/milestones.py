@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from lcx_lightning.data.source import LongContextData
 from lcx_lightning.data.windows import Window
-from lcx_lightning.evaluation.base import Evaluation, Piece, Reading, Record
+from lcx_lightning.evaluation.base import AtMultiples, Piece, Reading, Record
+from lcx_lightning.evaluation.batching import batches, rows_at_once
 from lcx_lightning.evaluation.scoring import bleu, score
 from lcx_lightning.generation import continuations
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 METRICS = ("bleu", "rouge_l")
 
 
-class Milestones(Evaluation):
+class Milestones(AtMultiples):
     """Protocol `milestones` (LM-Infinite, arXiv:2308.16137, table 3): BLEU and ROUGE-L of the most probable tokens.
 
     The prompt is BOS and the text up to a milestone, the reference as many of the text's next tokens as are generated:
@@ -54,9 +55,6 @@ class Milestones(Evaluation):
         self._multiples, self._new_tokens, self._windows = sorted(multiples), new_tokens, windows
         self._split, self._seed, self._batch_tokens, self._chunk = split, seed, batch_tokens, chunk
 
-    def lengths(self, pretrain_length: int) -> list[int]:
-        return [round(m * pretrain_length) for m in self._multiples]
-
     def served(self, pretrain_length: int, reach: int | None) -> list[int]:
         """Return the milestones after which a method has room for the new tokens, shortest first."""
         return [n for n in self.lengths(pretrain_length) if reach is None or n + self._new_tokens <= reach]
@@ -70,18 +68,14 @@ class Milestones(Evaluation):
                 partial(self._compute, data=data, windows=batch, longest=longest, length=n),
             )
             for n in self.served(pretrain_length, reach)
-            for start in range(0, len(windows), self._rows(n))
-            for batch in [windows[start : start + self._rows(n)]]
+            for batch in batches(windows, n + self._new_tokens, self._batch_tokens)
         ]
 
     def readings(self, pretrain_length: int, reach: int | None) -> list[Reading]:
         return [
-            Reading(self._windows, n + self._new_tokens, min(self._windows, self._rows(n)), self._chunk)
-            for n in self.served(pretrain_length, reach)
+            Reading(self._windows, n, rows_at_once(self._windows, n, self._batch_tokens), self._chunk)
+            for n in (length + self._new_tokens for length in self.served(pretrain_length, reach))
         ]
-
-    def _rows(self, length: int) -> int:
-        return max(1, self._batch_tokens // (length + self._new_tokens))
 
     def _row(self, data: LongContextData, window: Window, length: int, metric: str) -> Record:
         return {

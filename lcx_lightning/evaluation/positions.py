@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 from lcx_lightning.data.source import LongContextData
 from lcx_lightning.data.windows import Window
-from lcx_lightning.evaluation.base import Evaluation, Piece, Reading, Record
+from lcx_lightning.evaluation.base import AtMultiples, Piece, Reading, Record
+from lcx_lightning.evaluation.batching import batches, rows_at_once
 from lcx_lightning.evaluation.nll import nll_row, token_nll
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-class Positions(Evaluation):
+class Positions(AtMultiples):
     """One pass over each text, protocol `positions`: the loss by position, over buckets of positions.
 
     `position` of a row is the end of its bucket in tokens, `bucket` its width: the row has the loss of the tokens that
@@ -44,27 +45,20 @@ class Positions(Evaluation):
         self._multiples, self._bucket, self._texts = sorted(multiples), bucket, texts
         self._split, self._seed, self._batch_tokens = split, seed, batch_tokens
 
-    def lengths(self, pretrain_length: int) -> list[int]:
-        return [round(m * pretrain_length) for m in self._multiples]
-
     def pieces(self, data: LongContextData, pretrain_length: int, reach: int | None) -> list[Piece]:
         longest, served = self.lengths(pretrain_length)[-1], self.served(pretrain_length, reach)
         if not served:
             return []
         texts = data.evaluation_windows(self._split, longest, self._texts, self._seed)
-        bucket, at_once, pieces = max(2, round(self._bucket * pretrain_length)), self._rows(served), []
-        for batch in (texts[i : i + at_once] for i in range(0, len(texts), at_once)):
+        bucket, pieces = max(2, round(self._bucket * pretrain_length)), []
+        for batch in batches(texts, served[-1], self._batch_tokens):
             rows = [row for text in batch for row in _rows_of(data, text, served[-1], bucket)]
             pieces.append(Piece(rows, partial(_compute, data=data, texts=batch, longest=longest, rows=rows)))
         return pieces
 
     def readings(self, pretrain_length: int, reach: int | None) -> list[Reading]:
         served = self.served(pretrain_length, reach)
-        return [Reading(self._texts, served[-1], min(self._texts, self._rows(served)), None)] if served else []
-
-    def _rows(self, served: list[int]) -> int:
-        """Return how many texts are read at once."""
-        return max(1, self._batch_tokens // served[-1])
+        return [Reading(self._texts, n, rows_at_once(self._texts, n, self._batch_tokens), None) for n in served[-1:]]
 
 
 def _rows_of(data: LongContextData, text: Window, length: int, bucket: int) -> list[Record]:

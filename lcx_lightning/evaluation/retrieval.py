@@ -12,7 +12,8 @@ import torch
 from lcx_lightning.data.prompts.base import Place, Prompt, Task
 from lcx_lightning.data.source import LongContextData
 from lcx_lightning.evaluation.answers import given_answers
-from lcx_lightning.evaluation.base import Evaluation, Piece, Reading, Record
+from lcx_lightning.evaluation.base import AtMultiples, Piece, Reading, Record
+from lcx_lightning.evaluation.batching import batches, rows_at_once
 from lcx_lightning.generation import continuations
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Trial(NamedTuple):
         return ", ".join([self.task, *at, f"trial {self.number}"])
 
 
-class Retrieval(Evaluation):
+class Retrieval(AtMultiples):
     """Tasks that are asked in contexts of several lengths, with the needle at several places, a number of times each.
 
     A prompt with the room for its answer has exactly as many tokens as the length says, BOS at position 0. An answer
@@ -86,28 +87,24 @@ class Retrieval(Evaluation):
         self._depths, self._distances = depths, distances
         self._trials, self._seed, self._batch_tokens = trials, seed, batch_tokens
 
-    def lengths(self, pretrain_length: int) -> list[int]:
-        return [round(m * pretrain_length) for m in self._multiples]
-
     def pieces(self, data: LongContextData, pretrain_length: int, reach: int | None) -> list[Piece]:
         served = self.served(pretrain_length, reach)
         for name in self._tasks if served else ():
             for place in self._places(served[0]):  # the tightest
                 self._prompt(data, Trial(name, served[0], place, 0))
         return [
-            self._piece(data, trials[start : start + rows])
+            self._piece(data, some)
             for length in served
             for name in self._tasks
             for trials in [[Trial(name, length, p, n) for p in self._places(length) for n in range(self._trials)]]
-            for rows in [max(1, self._batch_tokens // length)]
-            for start in range(0, len(trials), rows)
+            for some in batches(trials, length, self._batch_tokens)
         ]
 
     def readings(self, pretrain_length: int, reach: int | None) -> list[Reading]:
         readings = []
         for length in self.served(pretrain_length, reach):
             trials = len(self._places(length)) * self._trials
-            rows = min(trials, max(1, self._batch_tokens // length))
+            rows = rows_at_once(trials, length, self._batch_tokens)
             readings.append(Reading(trials * len(self._tasks), length, rows, length))
         return readings
 

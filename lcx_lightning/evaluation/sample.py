@@ -1,13 +1,10 @@
 """What evaluations that look inside a model share: which layers, heads, queries and windows they look at."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from lcx_lightning.data.windows import Window
 from lcx_lightning.evaluation.base import Record
 
 
@@ -24,18 +21,6 @@ def last_queries(count: int, last: int, length: int, seed: int) -> Int[Tensor, "
     """Return the places of `count` of the last tokens of a context: the same tokens whatever its length."""
     back = np.random.default_rng([seed, last]).choice(last, size=min(count, last), replace=False)
     return torch.from_numpy(np.sort(length - 1 - back))
-
-
-def batches(windows: list[Window], length: int, batch_tokens: int) -> Iterator[list[Window]]:
-    """Yield windows to be read at once."""
-    rows = rows_at_once(len(windows), length, batch_tokens)
-    for start in range(0, len(windows), rows):
-        yield windows[start : start + rows]
-
-
-def rows_at_once(windows: int, length: int, batch_tokens: int) -> int:
-    """Return how many of the windows of a length are read at once."""
-    return min(windows, max(1, batch_tokens // length))
 
 
 def with_last(rows: list[Record], known: list[Record]) -> list[Record]:

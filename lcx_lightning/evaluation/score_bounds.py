@@ -23,8 +23,9 @@ from torch import Tensor
 from lcx_lightning.attention.watch import Attended
 from lcx_lightning.data.source import LongContextData
 from lcx_lightning.data.windows import Window
-from lcx_lightning.evaluation.base import Evaluation, Piece, Reading, Record
-from lcx_lightning.evaluation.sample import batches, rows_at_once, spread, with_last
+from lcx_lightning.evaluation.base import AtMultiples, Piece, Reading, Record
+from lcx_lightning.evaluation.batching import batches, rows_at_once
+from lcx_lightning.evaluation.sample import spread, with_last
 from lcx_lightning.method import Method
 from lcx_lightning.passes import watched
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 HELD = 2**19  # complex numbers at once: 8 MiB
 
 
-class ScoreBounds(Evaluation):
+class ScoreBounds(AtMultiples):
     """Bounds of scores and scores themselves, of pairs of a query and a key that were read at the pretraining length L.
 
     Protocol `score_bounds`: the pairs are put at other distances than their own, at the pretrained frequencies. Scores
@@ -78,9 +79,6 @@ class ScoreBounds(Evaluation):
             )
         self._multiples, self._pairs, self._layers, self._heads = sorted(multiples), pairs, layers, heads
         self._windows, self._split, self._seed, self._batch_tokens = windows, split, seed, batch_tokens
-
-    def lengths(self, pretrain_length: int) -> list[int]:
-        return [round(m * pretrain_length) for m in self._multiples]
 
     def pieces(self, data: LongContextData, pretrain_length: int, reach: int | None) -> list[Piece]:
         lengths = self.served(pretrain_length, reach)

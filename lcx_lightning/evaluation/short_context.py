@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from lcx_lightning.data.source import LongContextData
 from lcx_lightning.data.windows import Window
 from lcx_lightning.evaluation.base import Evaluation, Piece, Reading, Record
+from lcx_lightning.evaluation.batching import batches, rows_at_once
 from lcx_lightning.evaluation.nll import token_nll
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ class ShortContext(Evaluation):
         return [pretrain_length]
 
     def pieces(self, data: LongContextData, pretrain_length: int, reach: int | None) -> list[Piece]:
-        rows = self._rows(pretrain_length)
         found = [
             data.evaluation_windows(self._split, n, self._windows, self._seed)
             for n in self.served(pretrain_length, reach)
@@ -45,16 +45,12 @@ class ShortContext(Evaluation):
                 partial(self._compute, data=data, windows=batch, length=pretrain_length),
             )
             for windows in found
-            for start in range(0, len(windows), rows)
-            for batch in [windows[start : start + rows]]
+            for batch in batches(windows, pretrain_length, self._batch_tokens)
         ]
 
     def readings(self, pretrain_length: int, reach: int | None) -> list[Reading]:
-        rows = min(self._windows, self._rows(pretrain_length))
+        rows = rows_at_once(self._windows, pretrain_length, self._batch_tokens)
         return [Reading(self._windows, n, rows, None) for n in self.served(pretrain_length, reach)]
-
-    def _rows(self, length: int) -> int:
-        return max(1, self._batch_tokens // length)
 
     def _row(self, data: LongContextData, window: Window, length: int) -> Record:
         return {

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from lcx_lightning.data.source import LongContextData
 from lcx_lightning.data.windows import Window
-from lcx_lightning.evaluation.base import Evaluation, Piece, Reading, Record
+from lcx_lightning.evaluation.base import AtMultiples, Piece, Reading, Record
+from lcx_lightning.evaluation.batching import rows_at_once
 from lcx_lightning.evaluation.nll import nll_row, token_nll
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def sliding_nll(
         yield from (row[start - end :] for row, (start, end) in zip(losses, batch, strict=True))
 
 
-class Sliding(Evaluation):
+class Sliding(AtMultiples):
     """Windows of the context length slide over texts, protocol `sliding`, as Position Interpolation evaluates.
 
     A window scores the tokens that it adds, the first one all of its own: at every length every token of a text is
@@ -80,9 +81,6 @@ class Sliding(Evaluation):
         self._multiples, self._stride, self._text, self._texts = sorted(multiples), stride, text, texts
         self._split, self._seed, self._batch_tokens = split, seed, batch_tokens
 
-    def lengths(self, pretrain_length: int) -> list[int]:
-        return [round(m * pretrain_length) for m in self._multiples]
-
     def pieces(self, data: LongContextData, pretrain_length: int, reach: int | None) -> list[Piece]:
         size, stride = round(self._text * pretrain_length), self._stride_tokens(pretrain_length)
         texts = data.evaluation_windows(self._split, size, self._texts, self._seed)
@@ -97,7 +95,8 @@ class Sliding(Evaluation):
         size, stride = round(self._text * pretrain_length), self._stride_tokens(pretrain_length)
         windows = {n: 1 - (n - size) // stride for n in self.served(pretrain_length, reach)}
         return [
-            Reading(self._texts * count, n, min(max(1, count - 1), self._rows(n)), None) for n, count in windows.items()
+            Reading(self._texts * count, n, rows_at_once(max(1, count - 1), n, self._batch_tokens), None)
+            for n, count in windows.items()
         ]
 
     def _stride_tokens(self, pretrain_length: int) -> int:
@@ -114,10 +113,7 @@ class Sliding(Evaluation):
             )
         return stride
 
-    def _rows(self, length: int) -> int:
-        return max(1, self._batch_tokens // length)
-
     def _compute(self, model: "PreTrainedModel", data: LongContextData, text: Window, row: Record) -> list[Record]:
         length, ids = row["context_length"], data.window_ids([text], row["n"] + 1)[0]
-        losses = sliding_nll(model, ids, length, row["stride"], self._rows(length))
+        losses = sliding_nll(model, ids, length, row["stride"], rows_at_once(len(ids), length, self._batch_tokens))
         return [row | {"value": sum(float(scored.cpu().double().sum()) for scored in losses)}]

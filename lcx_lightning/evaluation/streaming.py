@@ -12,7 +12,7 @@ from torch import Tensor
 from lcx_lightning.cache.smallest import smallest_cache
 from lcx_lightning.data.source import LongContextData
 from lcx_lightning.data.windows import Window
-from lcx_lightning.evaluation.base import Evaluation, Piece, Reading, Record
+from lcx_lightning.evaluation.base import AtMultiples, Piece, Reading, Record
 from lcx_lightning.evaluation.nll import nll_row, token_losses
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def stream_nll(
         last = hidden[:, -1:].clone()
 
 
-class Streaming(Evaluation):
+class Streaming(AtMultiples):
     """One stream of each window, protocol `streaming`: the loss by depth, of the tokens from one length to the next.
 
     The stream is BOS and the window's text; nothing is read twice. The row of a length has the tokens after the length
@@ -64,9 +64,6 @@ class Streaming(Evaluation):
             )
         self._multiples, self._windows, self._chunk = sorted(multiples), windows, chunk
         self._split, self._seed = split, seed
-
-    def lengths(self, pretrain_length: int) -> list[int]:
-        return [round(m * pretrain_length) for m in self._multiples]
 
     def pieces(self, data: LongContextData, pretrain_length: int, reach: int | None) -> list[Piece]:
         longest, served = self.lengths(pretrain_length)[-1], self.served(pretrain_length, reach)
