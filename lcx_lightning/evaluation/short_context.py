@@ -7,7 +7,7 @@ from lcx_lightning.data.source import LongContextData
 from lcx_lightning.data.windows import Window
 from lcx_lightning.evaluation.base import Evaluation, Piece, Reading, Record
 from lcx_lightning.evaluation.batching import batches, rows_at_once
-from lcx_lightning.evaluation.nll import token_nll
+from lcx_lightning.evaluation.nll import nll_row, token_nll
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -53,16 +53,7 @@ class ShortContext(Evaluation):
         return [Reading(self._windows, n, rows, None) for n in self.served(pretrain_length, reach)]
 
     def _row(self, data: LongContextData, window: Window, length: int) -> Record:
-        return {
-            "evaluation": "short_context",
-            "protocol": "original_window",
-            "dataset": f"{data.corpus.name}/{self._split}",
-            "document": window.document,
-            "window": window.end,
-            "context_length": length,
-            "metric": "nll",
-            "n": length - 1,
-        }
+        return nll_row("short_context", "original_window", data, window, length, length - 1)
 
     def _compute(
         self, model: "PreTrainedModel", data: LongContextData, windows: list[Window], length: int
