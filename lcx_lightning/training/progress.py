@@ -82,7 +82,8 @@ class Progress(L.Callback):
         """Return what training took and how well it used the devices, in all sessions.
 
         Memory is the largest of this process on CPU, weights, data and libraries included, and what torch has had
-        allocated at once on CUDA, in this session. `mfu` is None on a device whose peak is not known.
+        allocated at once on CUDA, in this session, evaluation in the loop included. `mfu` is None on a device whose
+        peak is not known.
         """
         self._get_to_know(trainer)  # where training was over before, it did not start
         rates = self._rates(trainer, trainer.global_step / max(self.seconds, 1e-9))
