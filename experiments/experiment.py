@@ -79,12 +79,13 @@ def _run(
 ) -> int:
     """Run what is missing, report, and return the exit code. `line`: overrides; `command`: to be typed again."""
     try:
-        if config.data_report == "only":  # before arms are built that these data may not serve
-            show_data(config, line, console)
-            return 0
-        arms = build(config, line, here=not launch.elsewhere)
-        if _shown(config, arms, console):
-            return 0
+        with preemption.nothing_to_save():
+            if config.data_report == "only":  # before arms are built that these data may not serve
+                show_data(config, line, console)
+                return 0
+            arms = build(config, line, here=not launch.elsewhere)
+            if _shown(config, arms, console):
+                return 0
         folder = claim(config, command, arms)
         _refuse_equals(arms)
         if nodes is not None:

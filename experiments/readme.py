@@ -97,8 +97,10 @@ def replace_block(text: str, name: str, block: str) -> str:
 
 
 def main() -> int:
-    """Rewrite README.md and the documents whose marks name a given results folder, copy its figure where the README
-    shows it, and return 0. Of results/bench the figures are copied into docs/benchmarks.
+    """Rewrite README.md and the documents whose marks name a given results folder, and return 0.
+
+    A mark of another table than the folder's first has the table's name behind that of the folder. Figures that
+    documents show are copied, those of results/bench into docs/benchmarks.
     """
     parser = argparse.ArgumentParser(prog="python -m experiments.readme", description=__doc__)
     parser.add_argument("folder", type=Path, nargs="*", help="results folders, such as results/quickstart")
@@ -114,12 +116,16 @@ def main() -> int:
         from lcx_lightning.results.table import length_table, markdown_table
 
         experiment = read_experiment(folder)
-        table = markdown_table(length_table(experiment, experiment.measures()[0]))
-        for document in (README, *sorted(DOCS.glob("*.md"))):
-            if f"<!-- {folder.name} -->" in document.read_text():
-                _rewrite(document, folder.name, table)
+        for measure in experiment.measures():
+            table = markdown_table(length_table(experiment, measure))
+            name = folder.name if measure == experiment.measures()[0] else f"{folder.name} {measure.name}"
+            for document in (README, *sorted(DOCS.glob("*.md"))):
+                if f"<!-- {name} -->" in document.read_text():
+                    _rewrite(document, name, table)
         if f"docs/{folder.name}.svg" in README.read_text():
             shutil.copy(folder / "perplexity.svg", DOCS / f"{folder.name}.svg")
+        if (depths := DOCS / f"{folder.name}_depths.svg").exists():
+            shutil.copy(folder / "passkey_accuracy_depth.svg", depths)
     return 0
 
 

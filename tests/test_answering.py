@@ -209,8 +209,8 @@ def test_what_is_told_before_is_what_is_computed_in_lengths_that_a_method_reache
 @pytest.mark.parametrize(
     ("changes", "needed"),
     [
-        ({"chosen": ["nothing"]}, "tasks of fixed are short, long; nothing were chosen"),
-        ({"chosen": []}, "none were chosen"),
+        ({"chosen": ["short", "nothing"]}, r"fixed\.chosen has nothing; choose from short, long"),
+        ({"chosen": []}, "chosen has none at all"),
         ({"multiples": []}, "multiples"),
         ({"examples": 0}, "examples >= 1"),
         ({"chunk": 0}, "chunk >= 1"),
@@ -251,5 +251,5 @@ def test_longbench_has_sixteen_tasks_in_six_groups():
         "synthetic": 2,
         "code completion": 2,
     }
-    with pytest.raises(InstantiationException, match="tasks of longbench are narrativeqa, qasper"):
+    with pytest.raises(InstantiationException, match=r"longbench\.chosen has nothing; choose from narrativeqa, qasper"):
         instantiate(composed("evaluation=longbench", "evaluation.longbench.chosen=[nothing]").evaluation.longbench)

@@ -8,6 +8,7 @@ from recorded import make_row, write_run
 from lcx_lightning.results import records
 from lcx_lightning.results.effective import effective_contexts
 from lcx_lightning.results.metrics import Measure
+from lcx_lightning.results.table import length_table
 
 L = 128
 
@@ -79,6 +80,9 @@ def test_the_whole_of_ruler_is_judged_by_its_own_threshold_and_a_part_of_it_by_i
 def test_a_score_of_nothing_at_l_holds_to_nothing(tmp_path):
     found = contexts(tmp_path, [0.0, 0.0, 0.0], metric="f1")
     assert (found.length, found.text(L)) == (0, "<1L")
+    experiment = records.read_experiment(tmp_path)
+    notes = length_table(experiment, Measure("last_k", "f1")).notes
+    assert any(note.endswith("<1L: at L itself there is nothing that could hold.") for note in notes)
 
 
 def test_trials_of_which_some_are_shared_with_l_are_compared_as_a_whole(tmp_path):

@@ -123,7 +123,7 @@ def test_a_schedule_without_decay_stays():
 
 @pytest.mark.parametrize(("warmup", "decay"), [(11, 0.0), (6, 0.5), (0, 1.5), (0, -0.1), (-1, 0.0)])
 def test_a_schedule_that_does_not_fit_is_refused(warmup, decay):
-    with pytest.raises(ValueError, match="A schedule of 10 steps has room for warm-up and decay"):
+    with pytest.raises(ValueError, match="A schedule of 10 steps needs room for warmup="):
         warmup_stable_decay(steps=10, warmup=warmup, decay=decay)
 
 

@@ -70,7 +70,7 @@ def loaded(load: Mapping[str, Any], repository: str | None = None, local: str | 
     except OSError as error:
         own = " ".join(f"{SOURCE}.load.{name}={'DIR' if name == 'path' else 'null'}" for name in PLACE if name in load)
         told = without_network(repository or load["path"], local or own, load.get("revision"))
-        raise ValueError(f"The dataset {source} could not be read: {error}. {told}") from error
+        raise ValueError(f"The dataset {source} could not be read: {str(error).rstrip('.')}. {told}") from error
     return checked(rows, source)
 
 
@@ -82,7 +82,8 @@ def json_lines(path: Path) -> list[dict[str, Any]]:
     """
     if not path.is_file():
         beside = sorted(p.name for p in path.parent.glob("*.jsonl")) if path.parent.is_dir() else []
-        raise ValueError(f"The file {path} is needed; its folder has {', '.join(beside) or 'no such files'}.")
+        has = ", ".join(beside) or "no such files"
+        raise ValueError(f"The file {path} is needed; its folder has {has}. evaluation.NAME.chosen takes some tasks.")
     rows = []
     for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):  # a text may hold U+2028
         if line.strip():

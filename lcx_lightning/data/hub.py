@@ -135,7 +135,7 @@ class HubCorpus(Corpus):
         except KeyError as error:
             raise ValueError(
                 f"The column {column!r} was asked for; {self.name} has the columns {', '.join(_columns(row))}. "
-                "Set text_column to the one that holds the text, and `where` to those that choose rows."
+                "Set data.corpus.text_column to the one that holds the text; data.corpus.where may choose rows by one."
             ) from error
 
 

@@ -54,7 +54,8 @@ class Answering(AtMultiples):
     ) -> None:
         names = list(tasks) if chosen is None else list(chosen)
         if not set(names) <= set(tasks) or not names:
-            raise ValueError(f"The tasks of {name} are {', '.join(tasks)}; {', '.join(names) or 'none'} were chosen.")
+            unknown = ", ".join(one for one in names if one not in tasks) or "none at all"
+            raise ValueError(f"evaluation.{name}.chosen has {unknown}; choose from {', '.join(tasks)}.")
         if sampling:
             Nucleus(**sampling, names=[])  # as a check
         if not multiples or min(multiples) <= 0 or (examples is not None and examples < 1) or chunk < 1:

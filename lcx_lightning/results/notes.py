@@ -64,15 +64,20 @@ def _counts_note(experiment: Experiment, measure: Measure) -> str:
 
 
 def _effective_note(experiment: Experiment, measure: Measure) -> str:
-    if not effective_contexts(experiment, measure):
+    found = effective_contexts(experiment, measure)
+    if not found:
         return ""
+    none = " <1L: at L itself there is nothing that could hold." if any(not e.length for e in found.values()) else ""
     every = [row for arm in experiment.arms() for row in arm_rows(experiment, arm, measure)]
     if is_full_ruler(every, measure):
-        return f"holds to: the longest context up to which the score over all tasks is {RULER_SCORE} or more (RULER)."
+        return (
+            f"holds to: the longest context up to which the score of all tasks is {RULER_SCORE} or more (RULER).{none}"
+        )
     worse = "higher" if metric(measure.metric).better == "lower" else "lower"
     return (
         f"holds to: the longest context, of those evaluated, up to which {metric(measure.metric).title} is at most "
         f"{TOLERANCE:.0%} {worse} than the arm's own at L; in brackets where all, and any, of the 95% interval is."
+        f"{none}"
     )
 
 

@@ -2,12 +2,15 @@
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: try again later
 
 _asked = threading.Event()  # signals are of the process
+_nothing_to_save = threading.Event()
 
 
 class PreemptedError(Exception):
@@ -32,5 +35,22 @@ def ask() -> None:
     _asked.set()
 
 
+@contextmanager
+def nothing_to_save() -> Iterator[None]:
+    """End the process with EXIT_CODE as soon as a signal comes, or if one has come: nobody else looks for it here."""
+    _nothing_to_save.set()
+    try:
+        _end_if_asked()
+        yield
+    finally:
+        _nothing_to_save.clear()
+
+
 def _note(_signal: int, _frame: FrameType | None) -> None:
     _asked.set()
+    _end_if_asked()
+
+
+def _end_if_asked() -> None:
+    if _asked.is_set() and _nothing_to_save.is_set():
+        raise SystemExit(EXIT_CODE)

@@ -19,7 +19,8 @@ def warmup_stable_decay(*, steps: int, warmup: int, decay: float, start: float |
     falling = round(decay * steps)
     if not 0 <= decay <= 1 or warmup < 0 or warmup + falling > steps:
         raise ValueError(
-            f"A schedule of {steps} steps has room for warm-up and decay within it, got {warmup=} steps and {decay=}."
+            f"A schedule of {steps} steps needs room for {warmup=} steps and for {falling} of {decay=}. "
+            "Take more steps, or lower schedule.warmup or schedule.decay."
         )
     if start is not None and not 0 <= start <= 1:
         raise ValueError(f"A schedule starts at a share of the learning rate from 0 to 1, got {start=}.")
