@@ -16,10 +16,13 @@ METHODS = ["pretrained", "lm_infinite", "dynamic_ntk"]
 COMMON = {"split": "test", "seed": 0}
 
 
-def source(*sizes):
-    """Documents of so many letters."""
-    texts = ["".join(chr(65 + (i * i + 7 * i * d + d) % 58) for i in range(n)) for d, n in enumerate(sizes)]
-    return LongContextData(Books(test=texts), Letters(), CORPUS_ONLY)
+def source(*sizes, validation=()):
+    """Documents of so many letters, of the test split and of the validation split."""
+    return LongContextData(Books(test=_texts(sizes), validation=_texts(validation)), Letters(), CORPUS_ONLY)
+
+
+def _texts(sizes):
+    return ["".join(chr(65 + (i * i + 7 * i * d + d) % 58) for i in range(n)) for d, n in enumerate(sizes)]
 
 
 def sliding(**changes):

@@ -101,3 +101,14 @@ def test_trials_of_which_some_are_shared_with_l_are_compared_as_a_whole(tmp_path
 def test_what_is_neither_better_high_nor_low_or_was_measured_at_one_length_holds_to_nothing(tmp_path):
     assert contexts(tmp_path / "entropy", [1.0, 1.0], metric="attention_entropy") is None
     assert contexts(tmp_path / "one", [1.0]) is None
+
+
+def test_a_length_with_more_documents_is_compared_on_those_that_l_has_too(tmp_path):
+    write_run(tmp_path, "arm", rows=False)
+    shared = {"run": "arm-0", "arm": "arm", "metric": "nll", "n": 1}
+    at_start = [make_row(**shared, context_length=L, document=f"d{d}", value=d + 1.0) for d in range(4)]
+    beyond = [row | {"context_length": 2 * L} for row in at_start]
+    beyond.append(make_row(**shared, context_length=2 * L, document="d4", value=9.0))
+    records.append(tmp_path / "arm-0" / "records.jsonl", at_start + beyond)
+    found = effective_contexts(records.read_experiment(tmp_path), Measure("last_k"))["arm"]
+    assert found.length == found.certain == 2 * L

@@ -154,6 +154,8 @@ def test_keys_are_those_of_before_unless_there_is_a_look(tmp_path):
     assert arm("in_loop.batches=3").run == plain.run
     assert looked.base_key == plain.base_key
     assert looked.extend_key != plain.extend_key
+    assert arm("in_loop.every=2", "evaluation.growing_context.last=8").extend_key != looked.extend_key
+    assert arm("evaluation.growing_context.last=8").extend_key == plain.extend_key
     assert composed().in_loop.every == 0
 
 
@@ -188,3 +190,16 @@ def test_changes_of_an_evaluation_in_the_loop_choose_it_alone(tmp_path):
     rows = [json.loads(line) for line in (tmp_path / FILE).read_text().splitlines()]
     assert len(rows) == 2 * 4
     assert {row["step"] for row in rows} == {7}
+
+
+def test_nothing_is_looked_at_beyond_the_reach_of_the_method(tmp_path):
+    from experiments.grid import load_data
+    from experiments.in_loop import Looks
+
+    (arm,) = arms_of(*LINE, *LOOP, *folders(tmp_path))
+    lengths = []
+    for arm.reach in (None, 64):
+        looks = Looks(arm, load_data(arm.config, {}), tmp_path / FILE)
+        lengths.append({row["context_length"] for piece in looks._pieces for row in piece.rows})
+    assert max(lengths[0]) > 64
+    assert lengths[1] == {64}

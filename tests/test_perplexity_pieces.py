@@ -106,3 +106,14 @@ def test_what_is_said_to_be_read_is_what_is_read(data, extended, protocol):
     assert sum(rows * tokens for rows, tokens in read) == sum(one.texts * one.tokens for one in told)
     assert max(rows for rows, _ in read) == max(one.rows for one in told)
     assert max(tokens for _, tokens in read) == max(min(one.tokens, one.chunk or one.tokens) for one in told)
+
+
+@protocols
+def test_seed_and_split_choose_the_texts(protocol):
+    def rows(**changes):
+        return [row for piece in protocol(**changes).pieces(both, L, None) for row in piece.rows]
+
+    both = source(300, 394, 297, validation=[400, 301, 330])
+    assert any(rows(seed=seed) != rows() for seed in range(1, 5))
+    assert {row["dataset"] for row in rows(split="validation")} == {"books/validation"}
+    assert {row["document"].partition("-")[0] for row in rows(split="validation")} <= {"validation"} | {"joined"}

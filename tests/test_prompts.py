@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 from asking import asked, data_of, digest, solved, tasks_of, tokenizer_folder
+from hydra.utils import instantiate
 from lab import ROOT, environment
 from omegaconf import OmegaConf
 
@@ -85,6 +86,32 @@ def test_a_depth_is_the_share_of_the_text_that_stands_before_the_needle(depth, l
     free = len(before) + len(after)
     assert 1 + free + len(needle) + 2 + len(question) + 4 == length
     assert len(before) == round(depth * free)
+
+
+@pytest.mark.parametrize("hay", [CorpusText(split="test"), None])
+@pytest.mark.parametrize(("depth", "at"), [(0, 0), (1, -1)])
+def test_a_depth_is_that_of_the_needle_that_is_asked_for_whatever_others_there_are(hay, depth, at, bytes_data):
+    task = needles(count={"keys": 3, "values": 1, "asked": 1}, hay=hay)
+    for seed in range(5):
+        prompt, text = asked(task, bytes_data, 300, Place(depth=depth), seed)
+        assert re.findall(r"^[a-z]{3}=(\d{4})\.$", text, re.MULTILINE)[at] == prompt.wanted[0]
+
+
+def test_chains_of_a_solved_prompt_are_in_their_order_and_the_first_of_several_is_asked_for(bytes_data):
+    task, config = tasks_of("ruler")["vt"]
+    for seed in range(20):
+        _, text = asked(task, bytes_data, 1500, seed=seed)
+        pairs = re.findall(r"VAR (\w+) = (?:VAR )?(\w+)", text[: text.rindex("Memorize")])
+        assert [other for _, other in pairs[1:]] == [name for name, _ in pairs[:-1]]
+    prompt, text = asked(instantiate(OmegaConf.merge(config, {"chains": 3})), bytes_data, 2048)
+    assert solved(config, text) == set(prompt.wanted)
+
+
+def test_what_a_setting_of_frequent_words_says_changes_the_prompt(bytes_data):
+    _, config = tasks_of("ruler")["fwe"]
+    changes = ({}, {"alpha": 3.0}, {"tokens_per_word": 500})
+    texts = {asked(instantiate(OmegaConf.merge(config, change)), bytes_data, 8001)[1] for change in changes}
+    assert len(texts) == 3
 
 
 @pytest.mark.parametrize("hay", [CorpusText(split="test"), Repeated(sentences="Over and over.")])

@@ -156,6 +156,18 @@ def test_rows_of_generated_answers_have_the_share_of_what_is_wanted(bytewise, da
     assert [row["value"] for row in all_rows(evaluation, data, model)] == [0.5] * 3
 
 
+def test_prompts_change_with_the_seed_and_with_the_name_of_the_task(data):
+    evaluation, other = passkey(), passkey(seed=1)
+    trial = trials_of(evaluation.pieces(data, LENGTH, None))[0]
+    evaluation._tasks["another"] = evaluation._tasks["passkey"]
+    wanted = [
+        evaluation._prompt(data, trial).wanted,
+        evaluation._prompt(data, trial._replace(task="another")).wanted,
+        other._prompt(data, trial).wanted,
+    ]
+    assert len(set(wanted)) == 3
+
+
 @pytest.mark.parametrize(
     ("wanted", "text", "share"),
     [

@@ -1,6 +1,7 @@
 """The id of a run and the keys of its stages: they change with what the numbers depend on, and with nothing else."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from lab import TINY, TRAINING, arms_of, folders
@@ -64,3 +65,29 @@ def test_runs_that_were_made_before_attention_could_be_chosen_keep_their_id(befo
     (after,) = arms_of(*PI)
     del after.config["attention"]
     assert (before.run, before.extend_key) == (after.run, after.extend_key)
+
+
+def changed(arm, **config):
+    return replace(arm, config=arm.config | config)
+
+
+def test_keys_of_a_checkpoint_that_is_extended_or_evaluated_change_with_its_data(before):
+    bare = changed(before, model=before.config["model"] | {"recipe": None})
+    masked = changed(bare, data=bare.config["data"] | {"documents": "masked"})
+    other = replace(bare, corpus="another")
+    assert len({bare.extend_key, masked.extend_key, other.extend_key}) == 3
+    assert len({arm.base_key for arm in (bare, masked, other)}) == 1
+    zero_shot = changed(bare, training=None)
+    assert replace(zero_shot, corpus="another").run != zero_shot.run
+
+
+@pytest.mark.parametrize("name", ["path", "data_files"])
+def test_files_of_examples_are_part_of_the_run_id_by_their_contents_and_prompts_are_no_files(before, name, tmp_path):
+    file, runs = tmp_path / "folder" / "examples.jsonl", []
+    file.parent.mkdir()
+    for text in ("a", "b"):
+        file.write_text(text)
+        source = {name: str(file.parent) if name == "path" else [str(file)]}
+        arm = changed(before, evaluation={"tasks": {"source": source, "prompt": f"Read. {'long ' * 70}/"}})
+        runs.append(arm.run)
+    assert runs[0] != runs[1]
