@@ -105,11 +105,13 @@ def test_documents_of_exactly_the_length_score_all_their_tokens(data, model, chu
         assert (row["n"], row["protocol"], row.get("chunk")) == (ids.shape[1] - 1, name, 24 if chunk else None)
 
 
-def test_the_documents_of_a_length_share_no_token(data):
+def test_the_documents_of_a_length_stand_side_by_side_and_share_no_token(data):
     rows = [row for piece in documents().pieces(data, L, None) for row in piece.rows if row["context_length"] == L]
     spans = [(row["document"], place) for row in rows for place in range(row["window"] - 31, row["window"])]
     assert len(set(spans)) == len(spans) == 9 * 31
     assert all(place >= 0 for _, place in spans)
+    texts = [[row["window"] for row in rows[i : i + 3]] for i in range(0, 9, 3)]
+    assert all(ends == [ends[0], ends[0] - 31, ends[0] - 62] for ends in texts)
 
 
 def test_chunks_matter_to_a_factor_that_grows_and_to_no_other(data, extended):
