@@ -34,6 +34,11 @@ def test_a_score_of_longbench_is_that_of_its_authors_code(longbench, pair):
     assert task.score(metric, task.prediction(pair["prediction"]), example) == pytest.approx(pair["score"], abs=1e-8)
 
 
+def test_a_class_that_is_not_the_answer_is_worth_nothing():
+    found = [score("classification", said, ["Date"], ["Date", "City"]) for said in ("Date", "City", "City, Date", "")]
+    assert found == [1, 0, 0.5, 0]
+
+
 def test_every_score_of_longbench_is_tried_with_hits_and_misses(longbench):
     tried = {}
     for pair in PAIRS:
