@@ -155,3 +155,16 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="cache_dir must be a folder that can be written"):
         encoded_once(tmp_path / "file" / "below", "x", lambda: DOCUMENTS, Counted())
+
+
+@pytest.mark.parametrize("vocabulary", [2**16, 2**16 + 1])
+def test_the_last_id_of_a_vocabulary_is_kept_whole(vocabulary, tmp_path):
+    class Last(ByteTokens):
+        def __init__(self):
+            self.vocab_size = vocabulary
+
+        def encode(self, text):
+            return [vocabulary - 1] * len(text)
+
+    kept = encoded_once(tmp_path, "of one", lambda: [Document("a", "xyz")], Last())
+    assert kept.ids.tolist() == [vocabulary - 1] * 3

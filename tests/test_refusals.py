@@ -153,7 +153,7 @@ def test_a_learned_method_within_the_pretraining_length_is_refused_without_train
         ("fingerprint=onyl", "fingerprint must be with_run or only, got 'onyl'"),
         ("forecast=yes", "forecast must be none or only, got 'yes'"),
         ("nonfinite=ignore", "nonfinite must be stop or skip, got 'ignore'"),
-        ("model.recipe.schedule.warmup=5", "A schedule of 4 steps has room for"),
+        ("model.recipe.schedule.warmup=5", "A schedule of 4 steps needs room for"),
         ("model.recipe.steps=0", "base of pretrained needs steps, rows and validation_steps of at least 1, got 0"),
         ("model.recipe.optimizer.lr=-1", "Invalid learning rate: -1"),
         ("model.source.architecture.max_position_embeddings=32", "Copy, retrieval and periodic rows need 64 tokens"),
@@ -196,4 +196,4 @@ def test_an_implementation_of_attention_that_cannot_run_an_arm_is_refused_with_t
 
 def test_a_schedule_that_does_not_fit_is_found_in_the_last_arm_of_a_grid(refuse):
     arms = "arms=['method=pretrained,lm_infinite','method=pi training=finetune']"
-    assert "A schedule of 2 steps has room for" in refuse(arms, "training.steps=2")
+    assert "A schedule of 2 steps needs room for" in refuse(arms, "training.steps=2")
