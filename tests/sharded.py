@@ -150,6 +150,12 @@ def train(
         outcome = fit(module, batches, trainer, **settings, skip_nonfinite=False, logger=False, callbacks=callbacks)
     except StoppedError:
         return {"batches": global_batches(gathered(module.batches), micro)}
+    return noted(module, outcome, micro, context) | {"looks": seen}
+
+
+def noted(module, outcome, micro, context):
+    """Return what a training that came to its end leaves: batches, norms, losses and weights, of all ranks."""
+    ranks = dist.get_world_size() if dist.is_initialized() else 1
     losses = torch.stack(module.losses).reshape(-1, micro).mean(dim=1)
     if ranks > 1:
         dist.all_reduce(losses, op=dist.ReduceOp.SUM)
@@ -163,7 +169,6 @@ def train(
         "validation": outcome.validation_loss,
         "weights": weights,
         "frequencies": module.frequencies,
-        "looks": seen,
         "seconds": outcome.seconds,
     }
 

@@ -4,9 +4,6 @@ import json
 from functools import partial
 
 import pytest
-
-pytest.importorskip("lm_eval")
-
 import torch
 from books import CORPUS_ONLY, Books
 from lab import save_checkpoint

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from asking import data_of, evaluation_of, tasks_of
+from asking import data_of, evaluation_of
 from lab import EVALUATION, TINY, folders, launch, runs
 from torch.nn.functional import log_softmax
 
@@ -12,7 +12,7 @@ from lcx_lightning.data.tokens import ByteTokens
 from lcx_lightning.evaluation import retrieval
 from lcx_lightning.evaluation.answers import given_answers
 from lcx_lightning.evaluation.base import run
-from lcx_lightning.evaluation.retrieval import Retrieval, contained
+from lcx_lightning.evaluation.retrieval import contained
 from lcx_lightning.generation import continuations
 from lcx_lightning.results import records
 
@@ -262,36 +262,6 @@ def test_the_grid_of_the_passkey_has_ten_lengths_ten_depths_and_ten_trials():
     readings = evaluation.readings(128, None)
     assert [r.texts for r in readings] == [100] * 10
     assert (readings[0].tokens, readings[-1].tokens) == (128, 32 * 128)
-
-
-@pytest.mark.parametrize(
-    ("changes", "needed"),
-    [
-        ({"multiples": []}, "needs tasks, multiples"),
-        ({"multiples": [0]}, "needs tasks, multiples"),
-        ({"tasks": {}}, "needs tasks, multiples"),
-        ({"trials": 0}, "trials >= 1"),
-        ({"depths": []}, "depths if any"),
-        ({"depths": [0.5, 1.1]}, "depths from 0 to 1"),
-        ({"distances": 4}, "or at distances"),
-    ],
-)
-def test_settings_that_ask_nothing_are_refused(changes, needed):
-    settings = {"multiples": [1], "depths": [0, 1], "distances": None, "trials": 1, "seed": 0, "batch_tokens": 1}
-    with pytest.raises(ValueError, match=needed):
-        Retrieval(**{"protocol": "", "tasks": {"passkey": tasks_of("passkey")["passkey"][0]}} | settings | changes)
-
-
-def test_a_prompt_that_does_not_fit_is_refused_before_any_is_asked(data):
-    parts = r"has 254 tokens \(149 of BOS and the opening, 58 of 1 needles, 37 of the question, 6 of the answer"
-    with pytest.raises(ValueError, match=rf"passkey_pi, passkey: .*{parts}.*is to have 128\. Raise the least"):
-        evaluation_of("passkey_pi").pieces(data, 128, None)
-
-
-def test_an_answer_that_is_longer_than_its_room_is_refused(data):
-    evaluation = evaluation_of("ruler", multiples=[16], tasks={"niah_single_3": {"room": 36}})
-    with pytest.raises(ValueError, match=r"ruler, niah_single_3: the answer has 38 tokens .* room=36 keeps fewer"):
-        evaluation.pieces(data, 1024, None)
 
 
 def test_retrieval_runs_from_the_command_line(tmp_path):
