@@ -1,6 +1,7 @@
 """What is inside a model besides attention: hidden states, frequencies, and bounds of scores, each written out."""
 
 import math
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -163,6 +164,17 @@ def bounded(extended, data):
     settings = {"pairs": 5, "layers": 2, "heads": 2, "windows": 2, "split": "test", "seed": 0, "batch_tokens": 1000}
     model = extended("yarn")
     return model, all_rows(ScoreBounds(multiples=[1, 4], **settings).pieces(data, LENGTH, None), model)
+
+
+def test_a_model_that_multiplies_its_features_has_products_larger_by_the_square(extended, data):
+    settings = {"pairs": 5, "layers": 1, "heads": 2, "windows": 1, "split": "test", "seed": 0, "batch_tokens": 1000}
+    model, found = extended("pretrained"), []
+    scaling = model.base_model.method.scaling
+    for spec in (scaling.spec, replace(scaling.spec, feature_scale=3.0)):
+        scaling.spec = spec
+        rows = all_rows(ScoreBounds(multiples=[1], **settings).pieces(data, LENGTH, None), model)
+        found.append([row["value"] for row in rows if row["metric"] == "largest_h"])
+    assert found[1] == pytest.approx([9 * value for value in found[0]], rel=1e-5)
 
 
 def test_scores_are_below_their_bounds(bounded):
