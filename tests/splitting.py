@@ -82,11 +82,12 @@ def learned(names, mesh, *, sharded=False, recomputed=False, logits=head.LOGITS)
 
 @torch.no_grad()
 def evaluated(names, mesh, family="llama", temperature=None, **architecture):
-    """Return the losses of every token, and those of the texts."""
+    """Return the losses of every token, of the last ones, and those of the texts."""
     model = split(model_of(names, family, **architecture).eval(), mesh)
     if temperature is not None:
         model.base_model.method.temperature = temperature
-    return {"nll": token_nll(model, IDS), "loss": mean(next_token_loss(model, IDS), mesh)}
+    losses = {"nll": token_nll(model, IDS), "nll of the last 5": token_nll(model, IDS, 5)}
+    return losses | {"loss": mean(next_token_loss(model, IDS), mesh)}
 
 
 @torch.no_grad()
