@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from experiments import benchmarks
-from experiments.report import screen
+from lcx_lightning.results.report.command import screen
 
 SHARED = {"measure", "models", "show"}
 
@@ -37,11 +37,11 @@ def run_benchmark(asked: argparse.Namespace) -> None:
 
     from experiments.benchmarks.measure import Options, machine
     from experiments.benchmarks.show import comparison_table, ratio_figure
-    from experiments.quiet import quieten
-    from lcx_lightning.results.figure import save
     from lcx_lightning.results.records import write_json
+    from lcx_lightning.results.report.figures import save
+    from lcx_lightning.runner.quiet import silence_library_logging
 
-    quieten()
+    silence_library_logging()
     torch.set_num_threads(asked.threads or torch.get_num_threads())
     options = Options(device=asked.device, repeats=asked.repeats, quick=asked.quick)
     found = importlib.import_module(f"experiments.benchmarks.{asked.name}").run(options)

@@ -10,11 +10,11 @@ from rich import box
 from rich.table import Table
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from experiments.report import screen
-from lcx_lightning.attachment import attach
-from lcx_lightning.configs import build_method, methods, read_method
-from lcx_lightning.families import FAMILIES
-from lcx_lightning.models import rope_spec
+from lcx_lightning.methods.library import build_method, methods, read_method
+from lcx_lightning.models.attach import attach
+from lcx_lightning.models.families import FAMILIES
+from lcx_lightning.models.rope_spec import rope_spec
+from lcx_lightning.results.report.command import screen
 
 TOLERANCE = 1e-4  # float32
 L, FACTOR, TOKENS = 32, 4, 100

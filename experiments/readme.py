@@ -9,7 +9,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from lcx_lightning.configs import METHODS, PARTS, methods, read_method
+from lcx_lightning.methods.library import METHODS, PARTS, methods, read_method
 
 README = Path(__file__).parent.parent / "README.md"
 DOCS = README.parent / "docs"
@@ -113,7 +113,7 @@ def main() -> int:
     _rewrite(README, "benchmarks", benchmarks_table())
     for folder in [folder for folder in folders if folder.name != "bench"]:
         from lcx_lightning.results.records import read_experiment
-        from lcx_lightning.results.table import length_table, markdown_table
+        from lcx_lightning.results.report.tables import length_table, markdown_table
 
         experiment = read_experiment(folder)
         for measure in experiment.measures():

@@ -2,29 +2,40 @@
 
 from jaxtyping import install_import_hook
 
-CHECKED = ("scaling", "positions", "temperature", "patterns", "attention", "method", "cache")
+CHECKED = (
+    "methods.scaling",
+    "methods.positions",
+    "methods.temperature",
+    "methods.patterns",
+    "methods.method",
+    "methods.packing",
+    "methods.rope",
+    "methods.rope_views",
+    "attention",
+    "models.cache",
+)
 BEARTYPE = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"  # an int serves as a float
 install_import_hook([f"lcx_lightning.{name}" for name in CHECKED], BEARTYPE)  # before they are imported
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
-from books import CONFIGS  # noqa: E402
-from cached import ROOM  # noqa: E402
 from hydra.utils import instantiate  # noqa: E402
 from hypothesis import settings  # noqa: E402
 from omegaconf import OmegaConf  # noqa: E402
-from recorded import write_run  # noqa: E402
-from tiny import OWN, TINY  # noqa: E402
+from support.books import CONFIGS  # noqa: E402
+from support.cached import ROOM  # noqa: E402
+from support.recorded import write_run  # noqa: E402
+from support.tiny import OWN, TINY  # noqa: E402
 from transformers import AutoConfig, AutoModelForCausalLM  # noqa: E402
 
-from lcx_lightning.attachment import attach  # noqa: E402
-from lcx_lightning.cache import layer  # noqa: E402
-from lcx_lightning.configs import build_method, methods, read_method  # noqa: E402
-from lcx_lightning.data.source import LongContextData  # noqa: E402
-from lcx_lightning.data.tokens import ByteTokens  # noqa: E402
-from lcx_lightning.models import rope_spec  # noqa: E402
+from lcx_lightning.data.dataset import LongContextData  # noqa: E402
+from lcx_lightning.data.tokenizers import ByteTokens  # noqa: E402
+from lcx_lightning.methods.library import build_method, methods, read_method  # noqa: E402
+from lcx_lightning.methods.scaling.base import RopeSpec  # noqa: E402
+from lcx_lightning.models.attach import attach  # noqa: E402
+from lcx_lightning.models.cache import growable_layer  # noqa: E402
+from lcx_lightning.models.rope_spec import rope_spec  # noqa: E402
 from lcx_lightning.results import records  # noqa: E402
-from lcx_lightning.scaling.base import RopeSpec  # noqa: E402
 
 torch.set_num_threads(1)  # of each of two workers: more threads than cores are tenfold slower
 settings.register_profile("lcx", deadline=None, derandomize=True, database=None)
@@ -155,7 +166,7 @@ def experiment(folder):
 @pytest.fixture
 def little_room(monkeypatch):
     """Room for few tokens in caches, so that short texts fill it often."""
-    monkeypatch.setattr(layer, "ROOM", ROOM)
+    monkeypatch.setattr(growable_layer, "ROOM", ROOM)
 
 
 @pytest.fixture
@@ -164,7 +175,7 @@ def shaped(extended):
 
     def build(pattern, method="yarn", **architecture):
         model = extended(method, **architecture)
-        model.base_model.method.pattern = pattern
+        model.base_model.attached.method.pattern = pattern
         return model
 
     return build

@@ -4,25 +4,23 @@ import dataclasses
 import functools
 
 import pytest
-import test_definition
-import test_fingerprint
-import test_patterns
-import test_positions
-import test_rope
-import test_rows_alone
-import test_scalings
-import test_stock_models
 import torch
-from attending import PATTERNS
+from attention import test_definition
+from methods import test_fingerprint, test_rope
+from methods.patterns import test_patterns
+from methods.positions import test_positions
+from methods.scaling import test_scalings
+from models import test_rows_alone, test_stock_models
+from support.attending import PATTERNS
 
-from lcx_lightning.attention.rope import Rope
-from lcx_lightning.method import Method
-from lcx_lightning.patterns import lambda_mask
-from lcx_lightning.patterns.base import Band
-from lcx_lightning.patterns.lambda_mask import Lambda
-from lcx_lightning.positions.dynamic_factor import DynamicFactor
-from lcx_lightning.scaling.base import FrequencyScaling
-from lcx_lightning.scaling.yarn import YaRN
+from lcx_lightning.methods.method import Method
+from lcx_lightning.methods.patterns import lambda_mask
+from lcx_lightning.methods.patterns.base import Band
+from lcx_lightning.methods.patterns.lambda_mask import Lambda
+from lcx_lightning.methods.positions.dynamic_factor import DynamicFactor
+from lcx_lightning.methods.rope import Rope
+from lcx_lightning.methods.scaling.base import FrequencyScaling
+from lcx_lightning.methods.scaling.yarn import YaRN
 
 MUTATIONS = {}  # name -> function of a monkeypatch that breaks the code
 

@@ -11,9 +11,11 @@ from torch import Tensor
 from torch.nn.functional import pad, scaled_dot_product_attention
 
 from experiments.benchmarks.measure import Comparison, Options, faster, grows, interleaved, peak_bytes, smaller
-from lcx_lightning.attention.attend import attend, implementation_of
-from lcx_lightning.attention.rope import Rope, rotate
-from lcx_lightning.patterns.lambda_mask import Lambda
+from lcx_lightning.attention.dispatch import attend, backend_of
+from lcx_lightning.attention.forward_pass import ForwardPass
+from lcx_lightning.attention.rotation import rotate
+from lcx_lightning.methods.patterns.lambda_mask import Lambda
+from lcx_lightning.methods.rope import Rope
 
 HEADS, DIM = 8, 64
 WINDOW, SINK_TOKENS = 512, 10
@@ -25,7 +27,7 @@ def run(options: Options) -> list[Comparison]:
     """Compare at 16k tokens, and growth from 8k to 64k."""
     tokens, sizes = (2048, (1024, 2048, 4096)) if options.quick else (16_384, (8192, 16_384, 32_768, 65_536))
     device = options.device
-    ours = f"Lambda, {implementation_of(lambda_rope(1024, device))}, {tokens} tokens"
+    ours = f"Lambda, {backend_of(ForwardPass(lambda_rope(1024, device)))}, {tokens} tokens"
     prepare = {ours: banded, DENSE: dense, MATERIALISED: materialised}
     calls = {name: make(tokens, device) for name, make in prepare.items()}
     seconds = interleaved(calls, options.repeats, device)
@@ -50,7 +52,7 @@ def banded(tokens: int, device: str) -> Callable[[], Tensor]:
     """Return our attention with the Lambda pattern."""
     q, k, v = inputs(tokens, device)
     rope = lambda_rope(tokens, device)
-    return lambda: attend(q, k, v, rope, DIM**-0.5)
+    return lambda: attend(q, k, v, ForwardPass(rope), DIM**-0.5)
 
 
 def materialised(tokens: int, device: str) -> Callable[[], Tensor]:

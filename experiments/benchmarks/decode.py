@@ -8,8 +8,8 @@ from transformers.cache_utils import Cache
 
 from experiments.benchmarks.measure import Comparison, Options, costs, faster, interleaved, peak_bytes, smaller
 from experiments.benchmarks.models import DIM, llama, random_chunks, with_lambda
-from lcx_lightning.cache.smallest import smallest_cache
-from lcx_lightning.evaluation.streaming import stream_nll
+from lcx_lightning.evaluation.perplexity.streaming import stream_nll
+from lcx_lightning.models.cache.choose import smallest_cache
 
 LAYERS, HEADS = 4, 8
 NEW = 8  # tokens decoded in each round

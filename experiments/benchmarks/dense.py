@@ -10,10 +10,10 @@ from experiments.benchmarks.decode import HEADS, LAYERS, NEW, decode
 from experiments.benchmarks.decode import dense as stock_decoding
 from experiments.benchmarks.measure import Comparison, Options, costs, interleaved
 from experiments.benchmarks.models import DIM, VOCABULARY, llama
-from lcx_lightning.attachment import attach
-from lcx_lightning.cache.base import MethodCache
-from lcx_lightning.cache.smallest import smallest_cache
-from lcx_lightning.method import Method
+from lcx_lightning.models.attach import attach
+from lcx_lightning.models.attached import attached, method_of
+from lcx_lightning.models.cache.base import MethodCache
+from lcx_lightning.models.cache.choose import smallest_cache
 
 METHODS = ("pi", "yarn", "clex")
 FACTOR = 16  # held: the context is planned to grow to 16 x 4096 tokens
@@ -60,7 +60,7 @@ def decoding(method: str | None, tokens: int, device: str) -> Callable[[], None]
     cache = cache_of(model, method)
     if isinstance(cache, MethodCache):
         valid = torch.ones(1, tokens, dtype=torch.bool, device=device)
-        own: Method = model.base_model.method  # pyright: ignore[reportAssignmentType]
+        own = method_of(model)
         cache.begin(own.rope(valid, tokens, to_come=planned(model) - tokens, rotated=True))
     for layer in range(LAYERS):
         keys, values = (torch.randn(1, HEADS, tokens, DIM, device=device) for _ in range(2))
@@ -83,5 +83,5 @@ def with_method(model: PreTrainedModel, method: str | None) -> PreTrainedModel:
     if method is None:
         return model
     attach(model, method, factor=FACTOR)
-    vars(model.base_model)["planned_length"] = planned(model)
+    attached(model).planned_length = planned(model)
     return model

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from experiments.benchmarks.measure import Comparison, Options, faster, interleaved, peak_bytes, smaller
 from experiments.benchmarks.models import llama, random_chunks, with_lambda
-from lcx_lightning.evaluation.nll import token_losses, token_nll
-from lcx_lightning.evaluation.streaming import stream_nll
+from lcx_lightning.evaluation.perplexity.nll import token_losses, token_nll
+from lcx_lightning.evaluation.perplexity.streaming import stream_nll
 
 LAYERS, HEADS = 2, 8
 SEEN, STRIDE = 2048, 512  # tokens: of a window, and of its end that is scored

@@ -6,13 +6,14 @@ from collections.abc import Callable
 
 from hydra import compose, initialize_config_module
 
-from experiments import stages
-from experiments.arms import Arm
 from experiments.benchmarks.measure import Comparison, Options, peak_bytes
-from experiments.forecast import Forecast
-from experiments.grid import build, load_data
-from experiments.hardware import hardware_of
-from experiments.quiet import quieten
+from lcx_lightning.runner import stages
+from lcx_lightning.runner.arms import Arm
+from lcx_lightning.runner.built_arm import load_data
+from lcx_lightning.runner.grid import build
+from lcx_lightning.runner.hardware import hardware_of
+from lcx_lightning.runner.preview.forecast import Forecast
+from lcx_lightning.runner.quiet import silence_library_logging
 
 STEPS = 3  # the second is the first that has gradients and states of a step before it
 FEW = [f"model.recipe.steps={STEPS}", "model.recipe.schedule.warmup=1", "model.recipe.validation_steps=1"]
@@ -49,7 +50,7 @@ def _compared(what: str, forecast: float, measured: float) -> Comparison:
 
 def stage_of(stage: str, line: list[str]) -> Callable[[], object]:
     """Return a stage of an arm, to be run for the first time in a folder of its own, after one of another seed."""
-    quieten()
+    silence_library_logging()
     folder = tempfile.mkdtemp()
     line = [*line, f"results_dir={folder}/results", f"cache_dir={folder}/cache"]
     before, arm = arm_of([*line, "seed=1"]), arm_of(line)

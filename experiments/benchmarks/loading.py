@@ -10,10 +10,10 @@ from torch.distributed.device_mesh import init_device_mesh
 
 from experiments.benchmarks.measure import Comparison, Options, peak_bytes, peaks_together, smaller
 from experiments.benchmarks.models import llama
-from experiments.quiet import quieten
-from lcx_lightning.attachment import attach
-from lcx_lightning.models import HubModel
-from lcx_lightning.training.sharding import shard
+from lcx_lightning.distributed.fsdp import shard
+from lcx_lightning.models.attach import attach
+from lcx_lightning.models.sources import HubModel
+from lcx_lightning.runner.quiet import silence_library_logging
 
 LAYERS, HEADS = 12, 16  # 160 million parameters
 RANKS = 2
@@ -34,7 +34,7 @@ def run(options: Options) -> list[Comparison]:
 
 def loads(folder: str, ranks: int, rank: int, port: int) -> Callable[[], object]:
     """Return what loads a checkpoint as training does, after one load of a small model: libraries are imported then."""
-    quieten()
+    silence_library_logging()
     if ranks > 1:
         place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "RANK": rank, "WORLD_SIZE": ranks, "LOCAL_RANK": rank}
         os.environ |= {name: str(value) for name, value in place.items()}

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, linear
 
 from experiments.benchmarks.measure import Comparison, Options, costs, interleaved, peak_bytes, smaller
-from lcx_lightning.head import LOGITS
+from lcx_lightning.models.lm_head import LOGITS
 from lcx_lightning.training.loss import chunked_sum
 
 VOCABULARY, FEATURES = 32_768, 256

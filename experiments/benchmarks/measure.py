@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from lcx_lightning.evaluation import memory
+from lcx_lightning.evaluation import peak_memory
 
 Name = TypeVar("Name")
 FREED_AT_ONCE = {"MALLOC_MMAP_THRESHOLD_": str(2**16), "MALLOC_TRIM_THRESHOLD_": str(2**16)}  # bytes
@@ -174,4 +174,4 @@ def _compare(what: str, against: str, seconds: dict[str, list[float]], goal: flo
 
 def _peak_of(prepare: Callable[..., Callable[[], object]], arguments: tuple, device: str, threads: int) -> int:
     torch.set_num_threads(threads)
-    return memory.peak_bytes(prepare(*arguments), torch.device(device))
+    return peak_memory.peak_bytes(prepare(*arguments), torch.device(device))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-from lcx_lightning.attachment import attach
+from lcx_lightning.models.attach import attach
 
 DIM = 64  # features of a head
 VOCABULARY = 4096  # with 32,000 the head would be most of so small a model

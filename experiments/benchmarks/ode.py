@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from experiments.benchmarks.measure import Comparison, Options, faster, interleaved
-from lcx_lightning.configs import build_method, read_method
-from lcx_lightning.configs.values import with_values
-from lcx_lightning.scaling.base import RopeSpec
-from lcx_lightning.scaling.clex import CLEX
+from lcx_lightning.methods.library import build_method, read_method
+from lcx_lightning.methods.overrides import with_values
+from lcx_lightning.methods.scaling.base import RopeSpec
+from lcx_lightning.methods.scaling.clex import CLEX
 
 SPEC = RopeSpec(dim=128, base=10_000.0, pretrain_length=4096)
 END = 16.0  # t

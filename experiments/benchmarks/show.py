@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from lcx_lightning.results.figure import FAINT, INK, styled
+from lcx_lightning.results.report.figures import FAINT, INK, styled
 
 if TYPE_CHECKING:
     import altair

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from experiments.benchmarks.measure import Comparison, Options, faster, interleaved, peak_bytes, smaller
 from experiments.benchmarks.models import llama
-from lcx_lightning.attachment import attach
-from lcx_lightning.evaluation.sliding import sliding_nll
+from lcx_lightning.evaluation.perplexity.sliding import sliding_nll
+from lcx_lightning.models.attach import attach
 
 VOCABULARY = 32_000
 WINDOW, STRIDE = 2048, 256  # tokens

@@ -17,16 +17,16 @@ from transformers import PreTrainedModel
 
 from experiments.benchmarks.measure import Comparison, Options, costs, faster, wait_for
 from experiments.benchmarks.models import llama
-from lcx_lightning.attachment import attach
-from lcx_lightning.data.module import LongContextDataModule
-from lcx_lightning.data.source import LongContextData
-from lcx_lightning.data.tokens import ByteTokens
-from lcx_lightning.training.checkpoint import Owner
+from lcx_lightning.data.datamodule import LongContextDataModule
+from lcx_lightning.data.dataset import LongContextData
+from lcx_lightning.data.tokenizers import ByteTokens
+from lcx_lightning.models.attach import attach
+from lcx_lightning.training.callbacks.checkpoint import Owner
+from lcx_lightning.training.callbacks.throughput import Throughput
 from lcx_lightning.training.fit import fit
+from lcx_lightning.training.lr_schedules import warmup_stable_decay
 from lcx_lightning.training.module import LongContextModule
-from lcx_lightning.training.optimizer import adamw
-from lcx_lightning.training.progress import Progress
-from lcx_lightning.training.schedule import warmup_stable_decay
+from lcx_lightning.training.optimizers import adamw
 
 LAYERS, HEADS = 6, 8  # 23 million parameters
 ROWS, LENGTH, STEPS = 2, 256, 4
@@ -111,7 +111,7 @@ def through_trainer(
             trainer,
             owner=Owner(Path(folder), "throughput", "this benchmark"),
             checkpoint_seconds=checkpoint_seconds,
-            progress=Progress(lambda *_: None, rows=ROWS, length=LENGTH, peak=lambda _: None),
+            progress=Throughput(lambda *_: None, rows=ROWS, length=LENGTH, peak=lambda _: None),
             skip_nonfinite=False,
             logger=False,
         )

@@ -9,8 +9,8 @@ from omegaconf import DictConfig
 from torch import nn
 
 from experiments.benchmarks.measure import Comparison, Options, costs, interleaved
-from lcx_lightning.attachment import attach
-from lcx_lightning.scaling.clex import CLEX
+from lcx_lightning.methods.scaling.clex import CLEX
+from lcx_lightning.models.attach import attach
 from lcx_lightning.training.loss import next_token_loss
 
 CLEX_STEP, PI_STEP = "CLEX training step", "PI training step"
@@ -45,7 +45,7 @@ def step_of(method: str, config: DictConfig, device: str) -> Callable[[], None]:
     draws = iter(range(10**9))
 
     def step() -> None:
-        next_token_loss(model, ids, draw=next(draws)).backward()
+        next_token_loss(model, ids, placement_seed=next(draws)).backward()
         nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
         optimizer.step()
         optimizer.zero_grad()

@@ -4,7 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lcx_lightning.attention.rope import Rope, rotate
+from lcx_lightning.attention.rotation import rotate
+from lcx_lightning.methods.rope import Rope
 
 
 def attend_reference(

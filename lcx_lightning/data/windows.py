@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lcx_lightning.data.stream import TokenStream
+from lcx_lightning.data.token_stream import TokenStream
 
 
 @dataclass(frozen=True)
@@ -86,11 +86,11 @@ def _too_long(stream: TokenStream, split: str, longest: int, count: int) -> str:
         return f"{needed}, which has no documents. Give the split a larger share, or choose another corpus."
     held = stream.lengths // (longest - 1)
     lengths = [length for length in (2**k for k in range(7, 31)) if (stream.lengths >= length - 1).any()]
-    reach = ", ".join(f"{length:,} tokens: {(stream.lengths >= length - 1).sum()}" for length in lengths)
+    max_context = ", ".join(f"{length:,} tokens: {(stream.lengths >= length - 1).sum()}" for length in lengths)
     top = int(stream.lengths.argmax())
     return (
         f"{needed}; {(held > 0).sum()} of its {len(held)} documents reach that length and hold {held.sum()} windows. "
         f"The longest is {stream.names[top]} with {stream.lengths[top]:,} tokens. "
-        f"Documents that reach {reach or '128 tokens: 0'}. "
+        f"Documents that reach {max_context or '128 tokens: 0'}. "
         "Ask for a shorter length or fewer windows, or choose a corpus with longer documents."
     )

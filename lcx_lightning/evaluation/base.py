@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lcx_lightning.data.source import LongContextData
+from lcx_lightning.data.dataset import LongContextData
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -15,7 +15,7 @@ Record = dict[str, Any]  # evaluation, protocol, dataset, document, window, cont
 
 
 @dataclass(frozen=True)
-class Piece:
+class WorkUnit:
     """Rows that one batch yields: without `value` until they are computed.
 
     A gradual piece takes long, and its rows come out one by one in their order; if it is cut short, those that are
@@ -25,18 +25,18 @@ class Piece:
 
     rows: list[Record]
     compute: Callable[["PreTrainedModel"], Iterable[Record]]
-    gradual: bool = False
-    alone: bool = False
+    streams_rows: bool = False
+    exclusive: bool = False
 
     @property
     def parts(self) -> int:
         """Parts in which its rows come out."""
-        return len(self.rows) if self.gradual else 1
+        return len(self.rows) if self.streams_rows else 1
 
     def computed(self, model: "PreTrainedModel") -> Iterator[list[Record]]:
         """Yield the rows of each part as soon as it is computed."""
         rows = self.compute(model)
-        yield from ([row] for row in rows) if self.gradual else [list(rows)]
+        yield from ([row] for row in rows) if self.streams_rows else [list(rows)]
 
 
 class Reading(NamedTuple):
@@ -56,7 +56,7 @@ class Evaluation(abc.ABC):
         """Return the context lengths in tokens, shortest first."""
 
     @abc.abstractmethod
-    def pieces(self, data: LongContextData, pretrain_length: int, reach: int | None) -> list[Piece]:
+    def work_units(self, data: LongContextData, pretrain_length: int, max_context: int | None) -> list[WorkUnit]:
         """Return what there is to compute, in contexts no longer than `reach` tokens (None: all).
 
         Raises:
@@ -64,12 +64,12 @@ class Evaluation(abc.ABC):
         """
 
     @abc.abstractmethod
-    def readings(self, pretrain_length: int, reach: int | None) -> list[Reading]:
+    def readings(self, pretrain_length: int, max_context: int | None) -> list[Reading]:
         """Return what the pieces read."""
 
-    def served(self, pretrain_length: int, reach: int | None) -> list[int]:
+    def served(self, pretrain_length: int, max_context: int | None) -> list[int]:
         """Return the context lengths that are no longer than `reach`, shortest first."""
-        return [length for length in self.lengths(pretrain_length) if reach is None or length <= reach]
+        return [length for length in self.lengths(pretrain_length) if max_context is None or length <= max_context]
 
 
 class AtMultiples(Evaluation):
@@ -82,7 +82,7 @@ class AtMultiples(Evaluation):
 
 
 def run(
-    pieces: list[Piece],
+    work_units: list[WorkUnit],
     model: "PreTrainedModel",
     done: Callable[[Record], bool],
     report: Callable[[int, int], None],
@@ -98,30 +98,30 @@ def run(
         share: Rank of this process, and how many share the pieces. All yield equally often, at last maybe nothing.
     """
     rank, ranks = share
-    left = [piece for piece in pieces if not all(done(row) for row in piece.rows)]
-    total = sum(piece.parts for piece in pieces)
-    known = total - sum(piece.parts for piece in left)
+    left = [unit for unit in work_units if not all(done(row) for row in unit.rows)]
+    total = sum(unit.parts for unit in work_units)
+    known = total - sum(unit.parts for unit in left)
     for together in _groups(left, ranks):
-        own = chain.from_iterable(piece.computed(model) for piece in together[rank : rank + 1])
-        for part in range(max(piece.parts for piece in together)):
-            report(known + sum(min(part, piece.parts) for piece in together), total)
+        own = chain.from_iterable(unit.computed(model) for unit in together[rank : rank + 1])
+        for part in range(max(unit.parts for unit in together)):
+            report(known + sum(min(part, unit.parts) for unit in together), total)
             yield [row for row in next(own, []) if not done(row)]
-        known += sum(piece.parts for piece in together)
+        known += sum(unit.parts for unit in together)
     report(total, total)
 
 
-def _groups(pieces: list[Piece], ranks: int) -> list[list[Piece]]:
+def _groups(work_units: list[WorkUnit], ranks: int) -> list[list[WorkUnit]]:
     """Return the pieces that are computed at the same time."""
-    groups: list[list[Piece]] = []
-    for piece in pieces:
-        if groups and len(groups[-1]) < ranks and not (piece.alone or groups[-1][0].alone):
-            groups[-1].append(piece)
+    groups: list[list[WorkUnit]] = []
+    for unit in work_units:
+        if groups and len(groups[-1]) < ranks and not (unit.exclusive or groups[-1][0].exclusive):
+            groups[-1].append(unit)
         else:
-            groups.append([piece])
+            groups.append([unit])
     return groups
 
 
-def starting_again(pieces: list[Piece], done: Callable[[Record], bool]) -> int:
+def starting_again(work_units: list[WorkUnit], done: Callable[[Record], bool]) -> int:
     """Return the number of gradual pieces that were cut short, and are computed from their beginning."""
-    known = [[done(row) for row in piece.rows] for piece in pieces if piece.gradual]
+    known = [[done(row) for row in unit.rows] for unit in work_units if unit.streams_rows]
     return sum(any(rows) and not all(rows) for rows in known)

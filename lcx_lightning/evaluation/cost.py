@@ -9,12 +9,12 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from lcx_lightning import head
-from lcx_lightning.cache.smallest import smallest_cache
-from lcx_lightning.data.source import LongContextData
-from lcx_lightning.evaluation import memory
-from lcx_lightning.evaluation.base import AtMultiples, Piece, Reading, Record
-from lcx_lightning.generation import one_factor
+from lcx_lightning.data.dataset import LongContextData
+from lcx_lightning.evaluation import peak_memory
+from lcx_lightning.evaluation.base import AtMultiples, Reading, Record, WorkUnit
+from lcx_lightning.models import lm_head
+from lcx_lightning.models.cache.choose import smallest_cache
+from lcx_lightning.models.generation import one_factor
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -52,19 +52,21 @@ class Cost(AtMultiples):
         self._multiples, self._new, self._warmup, self._repeats = sorted(multiples), new_tokens, warmup, repeats
         self._split, self._seed = split, seed
 
-    def pieces(self, data: LongContextData, pretrain_length: int, reach: int | None) -> list[Piece]:
+    def work_units(self, data: LongContextData, pretrain_length: int, max_context: int | None) -> list[WorkUnit]:
         shortest = self.lengths(pretrain_length)[0]
         if shortest <= self._new:
             raise ValueError(
                 f"Every context must hold a prompt and {self._new} new tokens, but the shortest has {shortest} tokens. "
                 "Lower new_tokens, or raise the least of multiples."
             )
-        served = self.served(pretrain_length, reach)
-        return [Piece(self._rows(data, n), partial(self._compute, data=data, length=n), alone=True) for n in served]
+        served = self.served(pretrain_length, max_context)
+        return [
+            WorkUnit(self._rows(data, n), partial(self._compute, data=data, length=n), exclusive=True) for n in served
+        ]
 
-    def readings(self, pretrain_length: int, reach: int | None) -> list[Reading]:
+    def readings(self, pretrain_length: int, max_context: int | None) -> list[Reading]:
         times = self._warmup + self._repeats + 1  # one for its memory
-        return [Reading(times, n, 1, n) for n in self.served(pretrain_length, reach)]
+        return [Reading(times, n, 1, n) for n in self.served(pretrain_length, max_context)]
 
     def _rows(self, data: LongContextData, length: int) -> list[Record]:
         row = {
@@ -81,7 +83,7 @@ class Cost(AtMultiples):
             "decode_seconds": self._repeats * self._new,
             "prefill_tokens_per_second": self._repeats,
             "decode_tokens_per_second": self._repeats,
-            **({"peak_bytes": 1} if memory.measurable() else {}),
+            **({"peak_bytes": 1} if peak_memory.measurable() else {}),
         }
         return [row | {"metric": metric, "n": n} for metric, n in counts.items()]
 
@@ -97,7 +99,7 @@ class Cost(AtMultiples):
         }
         rows = self._rows(data, length)
         if any(row["metric"] == "peak_bytes" for row in rows):
-            found["peak_bytes"] = memory.peak_bytes(generate, model.device)
+            found["peak_bytes"] = peak_memory.peak_bytes(generate, model.device)
         return [row | {"value": found[row["metric"]]} for row in rows]
 
 
@@ -113,7 +115,7 @@ def timed_generation(
 
     def next_token(ids: Tensor) -> Tensor:
         hidden = model.base_model(input_ids=ids, past_key_values=cache, use_cache=True).last_hidden_state
-        return head.logits_of(model, hidden[:, -1:]).argmax(dim=-1)
+        return lm_head.logits_of(model, hidden[:, -1:]).argmax(dim=-1)
 
     with one_factor(model, prompt.shape[1] + new_tokens):
         start = _now(model.device)

@@ -1,1 +1,5 @@
-"""Results: records on disk and their views, which are tables, figures and a page."""
+"""Records, and the views of them: statistics, tables, figures, a page, W&B."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import lightning as L
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 
-from lcx_lightning.data.module import LongContextDataModule
-from lcx_lightning.training.checkpoint import Checkpoints, Owner, WholeCheckpoints
-from lcx_lightning.training.finite import FiniteSteps
+from lcx_lightning.data.datamodule import LongContextDataModule
+from lcx_lightning.training.callbacks.checkpoint import Checkpoints, Owner, WholeCheckpoints
+from lcx_lightning.training.callbacks.nonfinite import NonFiniteGuard
+from lcx_lightning.training.callbacks.throughput import Throughput
 from lcx_lightning.training.module import LongContextModule
-from lcx_lightning.training.progress import Progress
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -34,7 +34,7 @@ def fit(  # noqa: PLR0913 a stage in full
     *,
     owner: Owner,
     checkpoint_seconds: float,
-    progress: Progress,
+    progress: Throughput,
     skip_nonfinite: bool,
     logger: Any,
     callbacks: Sequence[L.Callback] = (),
@@ -60,7 +60,7 @@ def fit(  # noqa: PLR0913 a stage in full
         OSError: If a checkpoint cannot be written.
         NonFiniteError: If a step has a loss or a gradient that is not finite, and is not to be left out.
     """
-    finite = FiniteSteps(skip=skip_nonfinite, documents=data.documents)
+    finite = NonFiniteGuard(skip=skip_nonfinite, documents=data.documents)
     last = owner.folder / "last.ckpt"
     loop = trainer(
         callbacks=[progress, finite, *callbacks, Checkpoints(last, checkpoint_seconds)],

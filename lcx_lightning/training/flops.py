@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lcx_lightning.attention.layer import ends_at
-from lcx_lightning.models import layer_windows
-from lcx_lightning.patterns.base import Band, Pattern
+from lcx_lightning.methods.patterns.base import Band, Pattern
+from lcx_lightning.methods.rope_views import ends_at
+from lcx_lightning.models.rope_spec import layer_windows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -11,8 +11,8 @@ from torch.autograd.function import once_differentiable
 from torch.distributed.fsdp import register_fsdp_forward_method
 from torch.nn.functional import cross_entropy
 
-from lcx_lightning import head
-from lcx_lightning.context_parallel import own_targets
+from lcx_lightning.models import lm_head
+from lcx_lightning.models.context_parallel import own_targets
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -26,7 +26,7 @@ def next_token_loss(model: "PreTrainedModel", ids: Int[Tensor, "rows tokens"], *
     Logits that fit are made at once by the model itself. Where ranks share the texts, what comes back is of the tokens
     of this one, so weighed that the mean over the ranks is that of the texts, and so with gradients.
     """
-    chunk = max(1, head.LOGITS // model.config.vocab_size)
+    chunk = max(1, lm_head.LOGITS // model.config.vocab_size)
     if ids.numel() <= chunk:
         targets, weight = own_targets(model, ids)
         logits = model(input_ids=ids, use_cache=False, **given).logits
@@ -48,7 +48,7 @@ def _loss_in_chunks(
     hidden, targets = hidden[:, : targets.shape[1]].flatten(0, 1), targets.flatten()
 
     def total(hidden: Tensor, targets: Tensor) -> Tensor:
-        return cross_entropy(head.logits_of(model, hidden), targets, reduction="sum")
+        return cross_entropy(lm_head.logits_of(model, hidden), targets, reduction="sum")
 
     module = model.get_output_embeddings()
     assert module is not None

@@ -1,7 +1,7 @@
 """LongContextModule: a Hugging Face model with a method attached, under Lightning's Trainer."""
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import lightning as L
 import numpy as np
@@ -13,15 +13,14 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from lcx_lightning.context_parallel import split_texts
-from lcx_lightning.training.loss import next_token_loss
-from lcx_lightning.training.parts import frozen
-from lcx_lightning.training.sharding import shard
+from lcx_lightning.distributed.fsdp import shard
+from lcx_lightning.distributed.state_dicts import frozen
+from lcx_lightning.models.attached import method_of
+from lcx_lightning.models.context_parallel import split_texts
+from lcx_lightning.training.loss import divided_loss, next_token_loss
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-    from lcx_lightning.method import Method
 
 
 class LongContextModule(L.LightningModule):
@@ -60,6 +59,7 @@ class LongContextModule(L.LightningModule):
         if self.device_mesh is not None:
             split_texts(self.model, self.device_mesh["tensor_parallel"])
             shard(self.model, init_device_mesh(self.device_mesh.device_type, (self.device_mesh.size(),)))
+            divided_loss(self.model)
 
     def forward(self, input_ids: Int[Tensor, "rows tokens"], **kwargs: Any) -> Float[Tensor, "rows tokens vocabulary"]:
         """Return the logits."""
@@ -73,7 +73,7 @@ class LongContextModule(L.LightningModule):
         the mean of their gradients is that of all tokens.
         """
         assert self.model is not None
-        loss = next_token_loss(self.model, **_given(batch), draw=draw_seed(self._seed, self.global_step))
+        loss = next_token_loss(self.model, **_given(batch), placement_seed=seed_of_step(self._seed, self.global_step))
         self.log("train/loss", loss, sync_dist=True)
         return loss
 
@@ -97,11 +97,11 @@ class LongContextModule(L.LightningModule):
     def placement(self, step: int, length: int) -> tuple[int, float | None]:
         """Return the draw of an optimizer step, and the factor that it gives rows of `length`, or None."""
         assert self.model is not None
-        draw, method = draw_seed(self._seed, step), cast("Method", self.model.base_model.method)
+        placement_seed, method = seed_of_step(self._seed, step), method_of(self.model)
         if not method.positions.samples:
-            return draw, None
-        place = method.positions.place(torch.tensor([length]), method.scaling.spec.pretrain_length, draw)
-        return draw, float(place.factor[0])
+            return placement_seed, None
+        place = method.positions.place(torch.tensor([length]), method.scaling.spec.pretrain_length, placement_seed)
+        return placement_seed, float(place.factor[0])
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return the optimizer and its schedule, by optimizer step."""
@@ -130,6 +130,6 @@ def _given(batch: dict[str, Tensor]) -> dict[str, Tensor]:
     return {"ids" if name == "input_ids" else name: x for name, x in batch.items()}
 
 
-def draw_seed(seed: int, step: int) -> int:
+def seed_of_step(seed: int, step: int) -> int:
     """Return the seed of the training placement of one optimizer step."""
     return int(np.random.SeedSequence([seed, step]).generate_state(1)[0])

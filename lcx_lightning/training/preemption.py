@@ -9,7 +9,7 @@ from types import FrameType
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: try again later
 
-_asked = threading.Event()  # signals are of the process
+_requested = threading.Event()  # signals are of the process
 _nothing_to_save = threading.Event()
 
 
@@ -25,14 +25,14 @@ def listen() -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
-def asked() -> bool:
+def stop_requested() -> bool:
     """Return whether a signal has come."""
-    return _asked.is_set()
+    return _requested.is_set()
 
 
-def ask() -> None:
+def request_stop() -> None:
     """Do what a signal does."""
-    _asked.set()
+    _requested.set()
 
 
 @contextmanager
@@ -40,17 +40,17 @@ def nothing_to_save() -> Iterator[None]:
     """End the process with EXIT_CODE as soon as a signal comes, or if one has come: nobody else looks for it here."""
     _nothing_to_save.set()
     try:
-        _end_if_asked()
+        _end_if_requested()
         yield
     finally:
         _nothing_to_save.clear()
 
 
 def _note(_signal: int, _frame: FrameType | None) -> None:
-    _asked.set()
-    _end_if_asked()
+    _requested.set()
+    _end_if_requested()
 
 
-def _end_if_asked() -> None:
-    if _asked.is_set() and _nothing_to_save.is_set():
+def _end_if_requested() -> None:
+    if _requested.is_set() and _nothing_to_save.is_set():
         raise SystemExit(EXIT_CODE)

@@ -1,0 +1,14 @@
+from . import data as data
+from . import distributed as distributed
+from . import evaluation as evaluation
+from . import models as models
+from . import patterns as patterns
+from . import positions as positions
+from . import results as results
+from . import runner as runner
+from . import scaling as scaling
+from . import temperature as temperature
+from . import training as training
+from .methods.library import methods as methods
+from .models.attach import attach as attach
+from .models.attach import detach as detach

@@ -1,0 +1,10 @@
+from .corpora.base import Corpus as Corpus
+from .corpora.base import Document as Document
+from .corpora.base import HashSplit as HashSplit
+from .corpora.hub import HubCorpus as HubCorpus
+from .corpora.stdlib import StandardLibrary as StandardLibrary
+from .datamodule import LongContextDataModule as LongContextDataModule
+from .dataset import LongContextData as LongContextData
+from .tokenizers import ByteTokens as ByteTokens
+from .tokenizers import HubTokens as HubTokens
+from .tokenizers import Tokens as Tokens

@@ -1,0 +1,5 @@
+"""Several processes: what they tell each other, and what each holds."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,1 @@
+from .fsdp import Sharded as Sharded

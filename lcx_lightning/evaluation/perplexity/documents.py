@@ -1,0 +1,101 @@
+"""Documents of exactly the context length, read in chunks as CLEX's code does (arXiv:2310.16450), or at once."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from jaxtyping import Float
+from torch import Tensor
+
+from lcx_lightning.data.dataset import LongContextData
+from lcx_lightning.data.windows import Window
+from lcx_lightning.evaluation.base import AtMultiples, Reading, Record, WorkUnit
+from lcx_lightning.evaluation.batching import batches, rows_at_once
+from lcx_lightning.evaluation.perplexity.nll import nll_row, token_nll
+from lcx_lightning.evaluation.perplexity.streaming import stream_nll
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class Documents(AtMultiples):
+    """Perplexity of all tokens of documents that have exactly the context length.
+
+    Protocol `documents`: read in chunks, with a cache, so that a factor that goes by length grows from chunk to chunk,
+    and early chunks keep what they were read with. CLEX's code does so in chunks of 4,096, its L. It leaves out the
+    first token of every chunk; here all are scored, BOS apart. Protocol `documents_one_pass`: read at once, all under
+    the factor of the whole length. The documents of every length are cut from the same texts, side by side.
+
+    Args:
+        multiples: Lengths of documents in units of the pretraining length L.
+        chunk: Tokens of a pass, in units of L; none reads a document at once.
+        texts: Of the greatest length, from different documents of the corpus as far as those reach.
+        split: Of the corpus: test for results, validation for choosing recipes.
+        seed: Of the choice of texts.
+        batch_tokens: Tokens of a batch of documents.
+
+    Raises:
+        ValueError: If there are no multiples or no texts, or a chunk is of no length.
+    """
+
+    def __init__(
+        self,
+        *,
+        multiples: Sequence[float],
+        chunk: float | None,
+        texts: int,
+        split: str,
+        seed: int,
+        batch_tokens: int,
+    ) -> None:
+        if not multiples or min(multiples) <= 0 or texts < 1 or (chunk is not None and chunk <= 0):
+            raise ValueError(
+                "Documents need multiples of the pretraining length, texts >= 1 and chunk > 0 or none, "
+                f"got multiples={list(multiples)}, {texts=}, {chunk=}."
+            )
+        self._multiples, self._chunk, self._texts = sorted(multiples), chunk, texts
+        self._split, self._seed, self._batch_tokens = split, seed, batch_tokens
+        self._protocol = "documents_one_pass" if chunk is None else "documents"
+
+    def work_units(self, data: LongContextData, pretrain_length: int, max_context: int | None) -> list[WorkUnit]:
+        longest = self.lengths(pretrain_length)[-1]
+        texts = data.evaluation_windows(self._split, longest, self._texts, self._seed)
+        work_units = []
+        for length in self.served(pretrain_length, max_context):
+            cut = [document for text in texts for document in _cut(text, longest, length)]
+            chunk = self._chunk_tokens(pretrain_length)
+            work_units += [self._piece(data, some, length, chunk) for some in batches(cut, length, self._batch_tokens)]
+        return work_units
+
+    def readings(self, pretrain_length: int, max_context: int | None) -> list[Reading]:
+        longest, chunk = self.lengths(pretrain_length)[-1], self._chunk_tokens(pretrain_length)
+        counts = {n: self._texts * ((longest - 1) // (n - 1)) for n in self.served(pretrain_length, max_context)}
+        return [Reading(count, n, rows_at_once(count, n, self._batch_tokens), chunk) for n, count in counts.items()]
+
+    def _chunk_tokens(self, pretrain_length: int) -> int | None:
+        return None if self._chunk is None else max(1, round(self._chunk * pretrain_length))
+
+    def _piece(self, data: LongContextData, documents: list[Window], length: int, chunk: int | None) -> WorkUnit:
+        more = {} if chunk is None else {"chunk": chunk}
+        rows = [nll_row(self._protocol, self._protocol, data, one, length, length - 1, **more) for one in documents]
+        return WorkUnit(rows, partial(_compute, data=data, documents=documents, rows=rows, chunk=chunk))
+
+
+def _cut(text: Window, size: int, length: int) -> list[Window]:
+    """Return documents of `length` tokens, BOS included, that stand side by side at the end of a text of `size`."""
+    return [replace(text, end=text.end - i * (length - 1)) for i in range((size - 1) // (length - 1))]
+
+
+def _compute(
+    model: "PreTrainedModel", data: LongContextData, documents: list[Window], rows: list[Record], chunk: int | None
+) -> list[Record]:
+    ids = data.window_ids(documents, rows[0]["context_length"]).to(model.device)
+    parts = [token_nll(model, ids)] if chunk is None else stream_nll(model, ids.split(chunk, dim=1))
+    sums = sum(map(_sums, parts))
+    assert isinstance(sums, Tensor)
+    return [row | {"value": value} for row, value in zip(rows, sums.tolist(), strict=True)]
+
+
+def _sums(losses: Float[Tensor, "rows tokens"]) -> Float[Tensor, " rows"]:
+    return losses.cpu().double().sum(dim=1)

@@ -1,0 +1,59 @@
+"""Streaming perplexity over whole documents one after the other, to millions of tokens (arXiv:2308.16137, figure 4)."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from lcx_lightning.data.dataset import LongContextData
+from lcx_lightning.data.windows import Window
+from lcx_lightning.evaluation.base import AtMultiples, Reading, Record, WorkUnit
+from lcx_lightning.evaluation.perplexity.streaming import stream_rows, with_losses
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class JoinedStream(AtMultiples):
+    """One stream of documents in a random order, protocol `joined_stream`: the loss by depth, beyond any document.
+
+    As LM-Infinite's stream of 200 million tokens: BOS, and then documents with nothing between them, each once. The row
+    of a length has the tokens after the length before it. Rows come out while the stream is read; one that is cut short
+    is read again from its beginning, since its keys are gone.
+
+    Args:
+        multiples: Depths in units of the pretraining length L.
+        split: Of the corpus: test for results, validation for choosing recipes.
+        seed: Of the order of documents.
+        chunk: Tokens of a pass.
+
+    Raises:
+        ValueError: If there are no multiples, or `chunk` is below 2.
+    """
+
+    def __init__(self, *, multiples: Sequence[float], split: str, seed: int, chunk: int) -> None:
+        if not multiples or min(multiples) <= 0 or chunk < 2:
+            raise ValueError(
+                "A joined stream needs multiples of the pretraining length and chunk >= 2, "
+                f"got multiples={list(multiples)}, {chunk=}."
+            )
+        self._multiples, self._split, self._seed, self._chunk = sorted(multiples), split, seed, chunk
+
+    def work_units(self, data: LongContextData, pretrain_length: int, max_context: int | None) -> list[WorkUnit]:
+        longest, served = self.lengths(pretrain_length)[-1], self.served(pretrain_length, max_context)
+        if not served:
+            return []
+        documents = data.joined_documents(self._split, longest, self._seed)
+        name = f"{documents[0].document} and {len(documents) - 1} more"
+        stream = Window(self._split, name, documents[0].index, longest - 1)
+        rows = stream_rows(data, stream, served, "joined_stream")
+        return [WorkUnit(rows, partial(self._compute, data=data, documents=documents, rows=rows), streams_rows=True)]
+
+    def readings(self, pretrain_length: int, max_context: int | None) -> list[Reading]:
+        served = self.served(pretrain_length, max_context)
+        return [Reading(1, served[-1], 1, self._chunk)] if served else []
+
+    def _compute(
+        self, model: "PreTrainedModel", data: LongContextData, documents: list[Window], rows: list[Record]
+    ) -> Iterator[Record]:
+        ids = data.joined_ids(documents)[: rows[-1]["context_length"]]
+        return with_losses(model, ids, self._chunk, rows)

@@ -1,0 +1,61 @@
+"""Negative log-likelihood of every token of a window, without ever holding all logits, and the row that records it."""
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from lcx_lightning.data.dataset import LongContextData
+from lcx_lightning.data.windows import Window
+from lcx_lightning.evaluation.base import Record
+from lcx_lightning.models import lm_head
+from lcx_lightning.models.context_parallel import of_all_ranks, own_targets
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+LOGITS = 2**23  # held at once: 32 MiB of float32, and as much again for their logarithms
+
+
+@torch.inference_mode()
+def token_nll(
+    model: "PreTrainedModel", ids: Int[Tensor, "rows tokens"], last: int | None = None
+) -> Float[Tensor, "rows scored"]:
+    """Return the negative log-likelihood in nats, float32, of the `last` tokens (None: all but the first), one pass."""
+    scored = ids.shape[1] - 1 if last is None else last
+    targets, _ = own_targets(model, ids)
+    hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state[:, : targets.shape[1]]
+    if targets.shape[1] == ids.shape[1] - 1:  # no other rank has a share of the texts
+        hidden, targets = hidden[:, -scored:], targets[:, -scored:]
+    return of_all_ranks(model, token_losses(model, hidden, targets), ids)[:, -scored:]
+
+
+def token_losses(
+    model: "PreTrainedModel", hidden: Float[Tensor, "rows tokens dim"], targets: Int[Tensor, "rows tokens"]
+) -> Float[Tensor, "rows tokens"]:
+    """Return the negative log-likelihood in nats, float32, of the token that each hidden state is to predict."""
+    chunk = max(1, LOGITS // (len(targets) * model.config.vocab_size))
+    parts = [
+        cross_entropy(lm_head.logits_of(model, h).flatten(0, 1), t.flatten(), reduction="none").view_as(t)
+        for h, t in zip(hidden.split(chunk, dim=1), targets.split(chunk, dim=1), strict=True)
+    ]
+    return torch.cat(parts, dim=1)
+
+
+def nll_row(
+    evaluation: str, protocol: str, data: LongContextData, window: Window, context_length: int, n: int, **more: Any
+) -> Record:
+    """Return the row of the loss of `n` tokens, without its value: what it is of, and `more` that tells it apart."""
+    return {
+        "evaluation": evaluation,
+        "protocol": protocol,
+        "dataset": f"{data.corpus.name}/{window.split}",
+        "document": window.document,
+        "window": window.end,
+        "context_length": context_length,
+        "metric": "nll",
+        "n": n,
+        **more,
+    }

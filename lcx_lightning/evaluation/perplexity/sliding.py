@@ -1,0 +1,119 @@
+"""Sliding-window perplexity: every token once, with much context before it (arXiv:2012.15832, arXiv:2306.15595)."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lcx_lightning.data.dataset import LongContextData
+from lcx_lightning.data.windows import Window
+from lcx_lightning.evaluation.base import AtMultiples, Reading, Record, WorkUnit
+from lcx_lightning.evaluation.batching import rows_at_once
+from lcx_lightning.evaluation.perplexity.nll import nll_row, token_nll
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def sliding_nll(
+    model: "PreTrainedModel", ids: Int[Tensor, " tokens"], length: int, stride: int, rows: int
+) -> Iterator[Float[Tensor, " scored"]]:
+    """Yield, window by window, the negative log-likelihood in nats, float32, of the tokens that it scores.
+
+    The first window scores all its tokens but BOS, every later one the tokens that it adds.
+
+    Args:
+        model: On its device.
+        ids: Of a text of at least `length` tokens, BOS first.
+        length: Of a window, with the BOS at its front, in tokens.
+        stride: Tokens that a window adds, below `length`; the last one may add fewer.
+        rows: Windows that are read at once.
+    """
+    yield token_nll(model, ids[None, :length].to(model.device))[0]
+    spans = list(pairwise([*range(length, len(ids), stride), len(ids)]))
+    for batch in (spans[i : i + rows] for i in range(0, len(spans), rows)):
+        windows = torch.stack([ids[end - length : end] for _, end in batch])
+        windows[:, 0] = ids[0]
+        losses = token_nll(model, windows.to(model.device), stride)
+        yield from (row[start - end :] for row, (start, end) in zip(losses, batch, strict=True))
+
+
+class Sliding(AtMultiples):
+    """Windows of the context length slide over texts, protocol `sliding`, as Position Interpolation evaluates.
+
+    A window scores the tokens that it adds, the first one all of its own: at every length every token of a text is
+    scored once, the same tokens, with at least length - stride tokens before it but for those of the first window. The
+    paper's settings: L = 2,048, stride 256, texts of 32,768 tokens.
+
+    Args:
+        multiples: Windows in units of the pretraining length L.
+        stride: Tokens that a window adds, in units of L.
+        text: Tokens of a text with its BOS, in units of L.
+        texts: How many, of different documents as far as those reach.
+        split: Of the corpus: test for results, validation for choosing recipes.
+        seed: Of the choice of texts.
+        batch_tokens: Tokens of a batch of windows.
+
+    Raises:
+        ValueError: If there are no multiples or no texts, or a text does not hold the longest window.
+    """
+
+    def __init__(
+        self,
+        *,
+        multiples: Sequence[float],
+        stride: float,
+        text: float,
+        texts: int,
+        split: str,
+        seed: int,
+        batch_tokens: int,
+    ) -> None:
+        if not multiples or min(multiples) <= 0 or texts < 1 or text < max(multiples):
+            raise ValueError(
+                "Sliding windows need multiples of the pretraining length, a text at least as long as the largest, and "
+                f"texts >= 1, got multiples={list(multiples)}, {text=}, {texts=}."
+            )
+        self._multiples, self._stride, self._text, self._texts = sorted(multiples), stride, text, texts
+        self._split, self._seed, self._batch_tokens = split, seed, batch_tokens
+
+    def work_units(self, data: LongContextData, pretrain_length: int, max_context: int | None) -> list[WorkUnit]:
+        size, stride = round(self._text * pretrain_length), self._stride_tokens(pretrain_length)
+        texts = data.evaluation_windows(self._split, size, self._texts, self._seed)
+        work_units = []
+        for length in self.served(pretrain_length, max_context):
+            for text in texts:
+                row = nll_row("sliding", "sliding", data, text, length, size - 1, stride=stride)
+                work_units.append(WorkUnit([row], partial(self._compute, data=data, text=text, row=row)))
+        return work_units
+
+    def readings(self, pretrain_length: int, max_context: int | None) -> list[Reading]:
+        size, stride = round(self._text * pretrain_length), self._stride_tokens(pretrain_length)
+        windows = {n: 1 - (n - size) // stride for n in self.served(pretrain_length, max_context)}
+        return [
+            Reading(self._texts * count, n, rows_at_once(max(1, count - 1), n, self._batch_tokens), None)
+            for n, count in windows.items()
+        ]
+
+    def _stride_tokens(self, pretrain_length: int) -> int:
+        """Return the stride in tokens.
+
+        Raises:
+            ValueError: If it is none, or leaves a window nothing but the tokens that it scores.
+        """
+        stride, shortest = round(self._stride * pretrain_length), self.lengths(pretrain_length)[0]
+        if not 0 < stride < shortest:
+            raise ValueError(
+                f"The stride needs to be a token or more and shorter than every window, but it has {stride} tokens and "
+                f"the shortest window {shortest}. It is given in units of the pretraining length: {self._stride}."
+            )
+        return stride
+
+    def _compute(self, model: "PreTrainedModel", data: LongContextData, text: Window, row: Record) -> list[Record]:
+        length, ids = row["context_length"], data.window_ids([text], row["n"] + 1)[0]
+        losses = sliding_nll(model, ids, length, row["stride"], rows_at_once(len(ids), length, self._batch_tokens))
+        return [row | {"value": sum(float(scored.cpu().double().sum()) for scored in losses)}]

@@ -1,0 +1,116 @@
+"""Streaming perplexity: a text without end, read in chunks at constant memory (StreamingLLM, arXiv:2309.17453)."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lcx_lightning.data.dataset import LongContextData
+from lcx_lightning.data.windows import Window
+from lcx_lightning.evaluation.base import AtMultiples, Reading, Record, WorkUnit
+from lcx_lightning.evaluation.perplexity.nll import nll_row, token_losses
+from lcx_lightning.models.cache.choose import smallest_cache
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@torch.inference_mode()
+def stream_nll(
+    model: "PreTrainedModel", chunks: Iterable[Int[Tensor, "rows tokens"]]
+) -> Iterator[Float[Tensor, "rows tokens"]]:
+    """Yield the negative log-likelihood in nats, float32, of the tokens of each chunk, all but the very first token.
+
+    The cache is the smallest one that serves the method: with a pattern of sinks and a window, memory does not grow
+    with the stream. A factor that goes by length grows with it, from chunk to chunk.
+    """
+    cache, last = smallest_cache(model), None
+    for ids in chunks:
+        hidden = model.base_model(input_ids=ids, past_key_values=cache, use_cache=True).last_hidden_state
+        if last is None:
+            yield token_losses(model, hidden[:, :-1], ids[:, 1:])
+        else:
+            yield token_losses(model, torch.cat([last, hidden[:, :-1]], dim=1), ids)
+        last = hidden[:, -1:].clone()
+
+
+class Streaming(AtMultiples):
+    """One stream of each window, protocol `streaming`: the loss by depth, of the tokens from one length to the next.
+
+    The stream is BOS and the window's text; nothing is read twice. The row of a length has the tokens after the length
+    before it: does the loss stay where it was, however deep into the stream? Rows come out while a stream is read; one
+    that is cut short is read again from its beginning, since its keys are gone.
+
+    Args:
+        multiples: Depths in units of the pretraining length L.
+        windows: Streams, of different documents as far as those reach.
+        split: Of the corpus: test for results, validation for choosing recipes.
+        seed: Of the choice of windows.
+        chunk: Tokens of a pass.
+
+    Raises:
+        ValueError: If there are no multiples or no windows, or `chunk` is below 2.
+    """
+
+    def __init__(self, *, multiples: Sequence[float], windows: int, split: str, seed: int, chunk: int) -> None:
+        if not multiples or min(multiples) <= 0 or windows < 1 or chunk < 2:
+            raise ValueError(
+                "Streaming needs multiples of the pretraining length, windows >= 1 and chunk >= 2, "
+                f"got multiples={list(multiples)}, {windows=}, {chunk=}."
+            )
+        self._multiples, self._windows, self._chunk = sorted(multiples), windows, chunk
+        self._split, self._seed = split, seed
+
+    def work_units(self, data: LongContextData, pretrain_length: int, max_context: int | None) -> list[WorkUnit]:
+        longest, served = self.lengths(pretrain_length)[-1], self.served(pretrain_length, max_context)
+        windows = data.evaluation_windows(self._split, longest, self._windows, self._seed) if served else []
+        return [
+            WorkUnit(
+                rows, partial(self._compute, data=data, window=window, rows=rows, longest=longest), streams_rows=True
+            )
+            for window in windows
+            for rows in [stream_rows(data, window, served, "streaming")]
+        ]
+
+    def readings(self, pretrain_length: int, max_context: int | None) -> list[Reading]:
+        served = self.served(pretrain_length, max_context)
+        return [Reading(self._windows, served[-1], 1, self._chunk)] if served else []
+
+    def _compute(
+        self, model: "PreTrainedModel", data: LongContextData, window: Window, rows: list[Record], longest: int
+    ) -> Iterator[Record]:
+        ids = data.window_ids([window], longest)[0, : rows[-1]["context_length"]]
+        return with_losses(model, ids, self._chunk, rows)
+
+
+def stream_rows(data: LongContextData, window: Window, lengths: Sequence[int], name: str) -> list[Record]:
+    """Return the rows of a stream by depth, without values: each of the tokens after the length before its own."""
+    pairs = pairwise([1, *lengths])  # the very first token is predicted by none
+    return [nll_row(name, name, data, window, end, end - start) for start, end in pairs]
+
+
+def with_losses(
+    model: "PreTrainedModel", ids: Int[Tensor, " tokens"], chunk: int, rows: list[Record]
+) -> Iterator[Record]:
+    """Yield the rows of a stream with their values, each as soon as the stream has been read so far.
+
+    Args:
+        model: On its device.
+        ids: Of the stream, BOS first.
+        chunk: Tokens of a pass.
+        rows: As of `stream_rows`, to the stream's end.
+    """
+    chunks = (part[None].long().to(model.device) for part in ids.split(chunk))
+    losses = (part[0].cpu().double() for part in stream_nll(model, chunks))
+    waiting = next(losses)
+    for row in rows:
+        total, left = 0.0, row["n"]
+        while left > len(waiting):
+            total, left = total + float(waiting.sum()), left - len(waiting)
+            waiting = next(losses)
+        yield row | {"value": total + float(waiting[:left].sum())}
+        waiting = waiting[left:]

@@ -1,0 +1,76 @@
+"""Common words: which words of a long numbered list are there most often? (RULER, arXiv:2404.06654, section 3.3.)"""
+
+from collections.abc import Mapping
+from functools import partial
+
+import numpy as np
+
+from lcx_lightning.data.dataset import LongContextData
+from lcx_lightning.evaluation.retrieval.prompts.base import Place, Prompt, RetrievalTask
+from lcx_lightning.evaluation.retrieval.prompts.listing import Wording, longest_list
+from lcx_lightning.evaluation.retrieval.prompts.random_values import Values
+
+
+class CommonWords(RetrievalTask):
+    """List a few words many times and many words a few times, in random order, and ask for the few.
+
+    Words mean nothing, as there is no list of real ones that never ends. A solved list stands before.
+
+    Args:
+        wording: The text of a prompt; {words} of the answer is the common ones, numbered.
+        word: Kind of the words.
+        common: Words that are asked for.
+        times: How often a common word and another one are there.
+        example: The same of the solved list, and the number of its other words.
+        room: Tokens kept for the generated answer.
+    """
+
+    def __init__(
+        self,
+        *,
+        wording: Mapping[str, str],
+        word: Mapping[str, int],
+        common: int,
+        times: Mapping[str, int],
+        example: Mapping[str, int],
+        room: int,
+    ) -> None:
+        self._wording, self._word, self._common = Wording(**wording), Values(word), common
+        self._times, self._example, self._room = dict(times), dict(example), room
+        self.room, self.asks, self.split = room, f"{common} words", None
+
+    def prompt(self, data: LongContextData, length: int, place: Place, rng: np.random.Generator) -> Prompt:
+        if place != Place():
+            raise ValueError("Common words are all over their list: leave out depths and distances.")
+        taken = set[str]()
+        solved = self._word.placement_seed(rng, self._common + self._example["words"], taken)
+        listed = self._list(solved, self._example, int(rng.integers(2**62)))
+        answer = self._wording.answer.format(words=numbered(solved[: self._common]))
+        before = "\n".join([self._wording.opening, listed, self._wording.question + answer, ""])
+        most = length // (2 * self._times["other"])  # a word has two tokens at the least, one of them of its number
+        words = self._word.placement_seed(rng, self._common + most, taken)
+        entries, wanted = partial(self._entries, words, int(rng.integers(2**62))), words[: self._common]
+        return longest_list(
+            data.tokens,
+            self._wording,
+            entries,
+            wanted,
+            length=length,
+            room=self._room,
+            before=before,
+            answer=numbered(wanted),
+        )
+
+    def _entries(self, words: list[str], seed: int, others: int) -> str:
+        return self._list(words[: self._common + others], self._times, seed)
+
+    def _list(self, words: list[str], times: Mapping[str, int], seed: int) -> str:
+        """Return the numbered list of words, the common ones first among them, in an order of that seed."""
+        all_words = words[: self._common] * times["common"] + words[self._common :] * times["other"]
+        order = np.random.default_rng(seed).permutation(len(all_words))
+        return numbered([all_words[i] for i in order])
+
+
+def numbered(words: list[str]) -> str:
+    """Return words with their numbers, from 1."""
+    return " ".join(f"{number}. {word}" for number, word in enumerate(words, start=1))

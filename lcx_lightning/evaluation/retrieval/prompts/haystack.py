@@ -1,0 +1,54 @@
+"""What surrounds a needle: text of the corpus, or a few sentences over and over."""
+
+import abc
+
+import numpy as np
+from jaxtyping import Int
+
+from lcx_lightning.data.dataset import LongContextData
+from lcx_lightning.evaluation.retrieval.prompts.lines import behind, line
+
+
+class Hay(abc.ABC):
+    """Text without end.
+
+    Attributes:
+        split: The split of the corpus that it is from, None if from none.
+    """
+
+    split: str | None
+
+    @abc.abstractmethod
+    def text(self, data: LongContextData, tokens: int, rng: np.random.Generator) -> Int[np.ndarray, " tokens"]:
+        """Return so many tokens of it."""
+
+
+class CorpusText(Hay):
+    """A random slice of a random document, and of others after it where that ends.
+
+    Args:
+        split: Of the corpus: test for results.
+    """
+
+    def __init__(self, *, split: str) -> None:
+        self.split = self._split = split
+
+    def text(self, data: LongContextData, tokens: int, rng: np.random.Generator) -> Int[np.ndarray, " tokens"]:
+        return data.text(self._split, tokens, rng)
+
+
+class Repeated(Hay):
+    """The same sentences over and over, with a blank between them.
+
+    Args:
+        sentences: One time.
+    """
+
+    def __init__(self, *, sentences: str) -> None:
+        self._sentences, self.split = sentences, None
+
+    def text(self, data: LongContextData, tokens: int, rng: np.random.Generator) -> Int[np.ndarray, " tokens"]:
+        first = line(data.tokens, self._sentences)
+        again = behind(data.tokens, self._sentences, f" {self._sentences}")
+        more = np.resize(again, max(tokens - len(first), 0))
+        return np.concatenate([first, more])[:tokens].astype(np.int64)

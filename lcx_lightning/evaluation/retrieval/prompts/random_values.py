@@ -1,0 +1,77 @@
+"""Random keys and values of prompts, from a given generator: letters, digits, capitals, words and UUIDs."""
+
+import uuid
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from lcx_lightning.data.synthetic_rows import letters
+
+CONSONANTS, VOWELS = "bdfgklmnprstvz", "aeiou"
+SYLLABLES = (2, 4)  # of a word, from and to: 2 * 70 ** 3 words and more
+
+
+def digits(rng: np.random.Generator, count: int) -> str:
+    """Return a number of `count` digits, the first of which is not 0."""
+    return str(rng.integers(10 ** (count - 1), 10**count))
+
+
+def capitals(rng: np.random.Generator, count: int) -> str:
+    """Return `count` random capital letters."""
+    return letters(rng, count).upper()
+
+
+def words(rng: np.random.Generator, count: int) -> str:
+    """Return `count` words that can be pronounced and mean nothing, with hyphens between them."""
+    return "-".join(_word(rng) for _ in range(count))
+
+
+def uuids(rng: np.random.Generator, count: int) -> str:
+    """Return `count` UUIDs of version 4, with blanks between them."""
+    return " ".join(str(uuid.UUID(bytes=rng.bytes(16), version=4)) for _ in range(count))
+
+
+def _word(rng: np.random.Generator) -> str:
+    syllables = rng.integers(*SYLLABLES)
+    first, second = rng.integers(len(CONSONANTS), size=syllables), rng.integers(len(VOWELS), size=syllables)
+    return "".join(CONSONANTS[c] + VOWELS[v] for c, v in zip(first, second, strict=True))
+
+
+KINDS: dict[str, Callable[[np.random.Generator, int], str]] = {
+    "letters": letters,
+    "digits": digits,
+    "capitals": capitals,
+    "words": words,
+    "uuids": uuids,
+}
+
+
+class Values:
+    """Draw values of one kind.
+
+    Args:
+        kind: A name of KINDS with how many of them a value has: {digits: 5}.
+
+    Raises:
+        ValueError: If there is no such kind, or the number is below 1.
+    """
+
+    def __init__(self, kind: Mapping[str, int]) -> None:
+        ((self._name, self._count),) = kind.items() if len(kind) == 1 else [("", 0)]
+        if self._name not in KINDS or self._count < 1:
+            raise ValueError(
+                f"A kind of values is one of {', '.join(KINDS)} with a number, as {{digits: 5}}; got {dict(kind)}."
+            )
+
+    def __str__(self) -> str:
+        return f"{self._count} {self._name}"
+
+    def placement_seed(self, rng: np.random.Generator, count: int, taken: set[str]) -> list[str]:
+        """Return `count` values that differ from each other and from those `taken`, and take them."""
+        drawn: list[str] = []
+        while len(drawn) < count:
+            value = KINDS[self._name](rng, self._count)
+            if value not in taken:
+                taken.add(value)
+                drawn.append(value)
+        return drawn

@@ -1,0 +1,36 @@
+"""Several evaluations of one arm, one after the other, as one."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from lcx_lightning.data.dataset import LongContextData
+from lcx_lightning.evaluation.base import Evaluation, Reading, WorkUnit
+
+
+class EvaluationSuite(Evaluation):
+    """All evaluations that were chosen, in their order.
+
+    Args:
+        chosen: Evaluations by name. What is none is left out: settings of an experiment for an evaluation that the
+            command line has not chosen.
+
+    Raises:
+        ValueError: If none is left.
+    """
+
+    def __init__(self, chosen: Mapping[str, Any]) -> None:
+        self._evaluations = [one for one in chosen.values() if isinstance(one, Evaluation)]
+        if not self._evaluations:
+            raise ValueError(f"An arm needs an evaluation, got {list(chosen)}: choose one with evaluation=NAME.")
+
+    def lengths(self, pretrain_length: int) -> list[int]:
+        return sorted({length for one in self._evaluations for length in one.lengths(pretrain_length)})
+
+    def served(self, pretrain_length: int, max_context: int | None) -> list[int]:
+        return sorted({length for one in self._evaluations for length in one.served(pretrain_length, max_context)})
+
+    def work_units(self, data: LongContextData, pretrain_length: int, max_context: int | None) -> list[WorkUnit]:
+        return [unit for one in self._evaluations for unit in one.work_units(data, pretrain_length, max_context)]
+
+    def readings(self, pretrain_length: int, max_context: int | None) -> list[Reading]:
+        return [reading for one in self._evaluations for reading in one.readings(pretrain_length, max_context)]

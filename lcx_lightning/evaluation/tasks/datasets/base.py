@@ -1,0 +1,125 @@
+"""Examples of a task: what its prompt is made of and the reference answers, from local files or the hub."""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from datasets import load_dataset
+from datasets.exceptions import DatasetGenerationError
+
+from lcx_lightning.data.corpora.paths import without_network
+
+SOURCE = "evaluation.NAME.source"  # in a configuration
+PLACE = ("path", "name", "revision")  # of a dataset on the hub
+
+
+@dataclass(frozen=True)
+class Example:
+    """One question to a model.
+
+    Attributes:
+        name: By which records speak of it, and pair arms.
+        fields: Texts by the names that a prompt uses: context, input ...
+        answers: References, any of which is right.
+        classes: All labels of a task of classification, else empty.
+    """
+
+    name: str
+    fields: Mapping[str, str]
+    answers: tuple[str, ...]
+    classes: tuple[str, ...] = ()
+
+
+class ExampleSource(ABC):
+    """Examples of one or several tasks.
+
+    Attributes:
+        name: The dataset's name in records.
+    """
+
+    name: str
+
+    @abstractmethod
+    def read(self, task: str) -> list[Example]:
+        """Return the examples of a task, in an order that is the same in every process.
+
+        Raises:
+            ValueError: If there are none, or they are not in the format.
+        """
+
+
+def loaded(load: Mapping[str, Any], repository: str | None = None, local: str | None = None) -> list[dict[str, Any]]:
+    """Return the rows of a dataset: `load` is handed to `datasets.load_dataset`, a split in it.
+
+    Args:
+        load: Arguments of `load_dataset`.
+        repository: Of the hub, that holds the files; None: the path.
+        local: Overrides by which a copy of it in the folder DIR is read; None: those of `load`.
+
+    Raises:
+        ValueError: If it cannot be reached.
+    """
+    source = str(load.get("data_files") or load["path"])
+    try:
+        rows = list(load_dataset(**load))
+    except DatasetGenerationError as error:
+        raise ValueError(f"{source} cannot be read: {error.__cause__ or error} Correct the file.") from error
+    except OSError as error:
+        own = " ".join(f"{SOURCE}.load.{name}={'DIR' if name == 'path' else 'null'}" for name in PLACE if name in load)
+        told = without_network(repository or load["path"], local or own, load.get("revision"))
+        raise ValueError(f"The dataset {source} could not be read: {str(error).rstrip('.')}. {told}") from error
+    return checked(rows, source)
+
+
+def json_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a file of JSON lines.
+
+    Raises:
+        ValueError: If it is missing, empty, or a line is no JSON object.
+    """
+    if not path.is_file():
+        beside = sorted(p.name for p in path.parent.glob("*.jsonl")) if path.parent.is_dir() else []
+        has = ", ".join(beside) or "no such files"
+        raise ValueError(f"The file {path} is needed; its folder has {has}. evaluation.NAME.chosen takes some tasks.")
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):  # a text may hold U+2028
+        if line.strip():
+            rows.append(_row(line, path, number))
+    return checked(rows, str(path))
+
+
+def _row(line: str, path: Path, number: int) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}, line {number}: needed a JSON object, found {line[:60]!r} ({error}).") from error
+    if not isinstance(row, dict):
+        raise ValueError(f"{path}, line {number}: needed a JSON object, found {line[:60]!r}.")
+    return row
+
+
+def checked(rows: list[dict[str, Any]], source: str) -> list[dict[str, Any]]:
+    """Return the rows; ValueError if there are none."""
+    if not rows:
+        raise ValueError(f"{source} holds no examples: give a file with at least one.")
+    return rows
+
+
+def column(row: Mapping[str, Any], name: str, source: str) -> Any:
+    """Return what a row holds under a name; ValueError if it has no such column."""
+    if name not in row:
+        raise ValueError(f"{source} needs the column {name!r}; a row has {', '.join(sorted(row))}.")
+    return row[name]
+
+
+def unique(examples: Iterable[Example], source: str) -> list[Example]:
+    """Return the examples; ValueError if two have one name, by which arms are paired."""
+    found: dict[str, Example] = {}
+    for example in examples:
+        if example.name in found:
+            raise ValueError(f"{source} has two examples called {example.name!r}: give each an id of its own.")
+        found[example.name] = example
+    return list(found.values())

@@ -1,0 +1,32 @@
+"""Examples from two columns of a dataset: a text and what is to be made of it, as GovReport and its summaries."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from lcx_lightning.evaluation.tasks.datasets.base import Example, ExampleSource, column, loaded, unique
+
+
+class TextPairs(ExampleSource):
+    """Each row is an example, named by its place, or by a column.
+
+    Args:
+        name: The dataset's name in records.
+        load: Arguments of `datasets.load_dataset`, a split among them. A local file has the path `json` (JSON lines
+            too) or `parquet`, and is named in data_files.
+        context: Column of the text.
+        answer: Column of the reference.
+        id_column: Column of names; None: the place in the split.
+    """
+
+    def __init__(self, *, name: str, load: Mapping[str, Any], context: str, answer: str, id_column: str | None) -> None:
+        self.name, self._load = name, {key: value for key, value in load.items() if value is not None}
+        self._context, self._answer, self._id_column = context, answer, id_column
+
+    def read(self, task: str) -> list[Example]:
+        """Return the examples, whatever the task is called."""
+        return unique((self._example(*numbered) for numbered in enumerate(loaded(self._load))), self.name)
+
+    def _example(self, place: int, row: Mapping[str, Any]) -> Example:
+        name = place if self._id_column is None else column(row, self._id_column, self.name)
+        texts = [str(column(row, wanted, self.name)) for wanted in (self._context, self._answer)]
+        return Example(str(name), {"context": texts[0]}, (texts[1],))

@@ -1,0 +1,143 @@
+"""Any task of the lm-evaluation-harness, a row per example: BoolQ, PIQA, RACE, WinoGrande and so on."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from lm_eval.api.metrics import mean
+from lm_eval.evaluator import evaluate
+from lm_eval.tasks import TaskManager
+
+from lcx_lightning.data.dataset import LongContextData
+from lcx_lightning.data.tokenizers import Tokens
+from lcx_lightning.evaluation.base import Evaluation, Reading, Record, WorkUnit
+from lcx_lightning.evaluation.batching import rows_at_once
+from lcx_lightning.evaluation.tasks.lm_eval_model import LMEvalModel
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+NAMES = {"acc": "accuracy", "acc_norm": "accuracy_by_length"}  # in records; other metrics keep the harness's names
+
+
+class LMEvalTasks(Evaluation):
+    """Tasks of the harness in texts of one length; metrics are those that are means over examples.
+
+    Args:
+        tasks: Names of tasks or groups.
+        folder: With YAML files of tasks of your own; None: there is none.
+        examples: Of each task, the first ones; None: all.
+        shots: Worked examples in a prompt; None: as each task says.
+        multiple: Length of the longest text in units of the pretraining length; of longer ones the end is kept.
+        seed: Of the choice of worked examples.
+        batch_tokens: Tokens of a batch.
+        chunk: Tokens of a prompt that are read at once.
+
+    Raises:
+        ValueError: If there are no tasks or examples, or a task is unknown or has no metric that is a mean.
+    """
+
+    def __init__(
+        self,
+        *,
+        tasks: Sequence[str],
+        folder: str | None,
+        examples: int | None,
+        shots: int | None,
+        multiple: float,
+        seed: int,
+        batch_tokens: int,
+        chunk: int,
+    ) -> None:
+        if not tasks or multiple <= 0 or chunk < 1 or (examples is not None and examples < 1):
+            raise ValueError(
+                "The harness needs tasks, examples >= 1 or null, a multiple above 0 and chunk >= 1, got "
+                f"tasks={list(tasks)}, {examples=}, {multiple=}, {chunk=}."
+            )
+        self._names, self._folder, self._examples, self._shots = list(tasks), folder, examples, shots
+        self._multiple, self._seed, self._batch_tokens, self._chunk = multiple, seed, batch_tokens, chunk
+        self._loaded: dict[str, Any] = {}
+
+    def lengths(self, pretrain_length: int) -> list[int]:
+        return [round(self._multiple * pretrain_length)]
+
+    def work_units(self, data: LongContextData, pretrain_length: int, max_context: int | None) -> list[WorkUnit]:
+        return [
+            WorkUnit(
+                [self._row(task, number, key, length) for number in self._numbers(task) for key in self._metrics(task)],
+                partial(self._compute, tokens=data.tokens, task=task, length=length),
+            )
+            for length in self.served(pretrain_length, max_context)
+            for task in self._tasks()
+        ]
+
+    def readings(self, pretrain_length: int, max_context: int | None) -> list[Reading]:
+        texts = sum(len(self._numbers(task)) for task in self._tasks())
+        served = self.served(pretrain_length, max_context)
+        return [Reading(texts, n, rows_at_once(texts, n, self._batch_tokens), None) for n in served]
+
+    def _tasks(self) -> dict[str, Any]:
+        """Return the tasks by name, those of groups one by one."""
+        if not self._loaded:
+            self._loaded = self._manager().load(self._names)["tasks"]
+        return self._loaded
+
+    def _manager(self) -> TaskManager:
+        """Return what knows the tasks: their folder if that is enough, as looking through all others takes seconds."""
+        if self._folder is not None:
+            own = TaskManager(include_path=self._folder, include_defaults=False)
+            if set(self._names) <= set(own.all_tasks):
+                return own
+        manager = TaskManager(include_path=self._folder)
+        unknown = [name for name in self._names if name not in manager.all_tasks]
+        if unknown:
+            raise ValueError(
+                f"The harness has no task {', '.join(unknown)}: `lm-eval ls tasks` shows its own, and folder names the "
+                "folder of yours."
+            )
+        return manager
+
+    def _shots_of(self, task: Any) -> int:
+        return task.get_config("num_fewshot") or 0 if self._shots is None else self._shots
+
+    def _numbers(self, task: str) -> range:
+        count = len(self._tasks()[task].eval_docs)
+        return range(count if self._examples is None else min(count, self._examples))
+
+    def _metrics(self, task: str) -> list[tuple[str, str]]:
+        """Return metric and filter of every score of an example."""
+        found = self._tasks()[task]
+        filters = [one.name for one in found._filters]
+        keys = [(name, chosen) for chosen in filters for name, whole in found.aggregation().items() if whole is mean]
+        if not keys:
+            raise ValueError(f"Records need a score of each example; the task {task} has none: choose another.")
+        return keys
+
+    def _row(self, task: str, number: int, key: tuple[str, str], length: int) -> Record:
+        metric, chosen = key
+        return {
+            "evaluation": "harness",
+            "protocol": "harness",
+            "dataset": f"harness/{task}",
+            "document": f"{task} {number}",
+            "window": 0,
+            "context_length": length,
+            "metric": NAMES.get(metric, metric) + ("" if chosen == "none" else f", {chosen}"),
+            "n": 1,
+            "task": task,
+            "shots": self._shots_of(self._tasks()[task]),
+        }
+
+    def _compute(self, model: "PreTrainedModel", tokens: Tokens, task: str, length: int) -> list[Record]:
+        attached = LMEvalModel(model, tokens, length=length, batch_tokens=self._batch_tokens, chunk=self._chunk)
+        asked = self._tasks()[task]
+        asked.set_config(key="num_fewshot", value=self._shots_of(asked))
+        asked.set_fewshot_seed(seed=self._seed)
+        chosen: Any = {"tasks": {task: asked}, "groups": {}, "group_map": {}}
+        found: Any = evaluate(attached, chosen, limit=self._examples, bootstrap_iters=0)
+        samples = {(sample["doc_id"], sample["filter"]): sample for sample in found["samples"][task]}
+        return [
+            {**self._row(task, number, key, length), "value": float(samples[number, key[1]][key[0]])}
+            for number in self._numbers(task)
+            for key in self._metrics(task)
+        ]

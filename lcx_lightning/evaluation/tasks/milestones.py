@@ -1,0 +1,109 @@
+"""Quality of generation against position: what a model writes after so many tokens, against how the text goes on."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from lcx_lightning.data.dataset import LongContextData
+from lcx_lightning.data.windows import Window
+from lcx_lightning.evaluation.base import AtMultiples, Reading, Record, WorkUnit
+from lcx_lightning.evaluation.batching import batches, rows_at_once
+from lcx_lightning.evaluation.tasks.scoring import bleu, score
+from lcx_lightning.models.generation import continuations
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+METRICS = ("bleu", "rouge_l")
+
+
+class Milestones(AtMultiples):
+    """Protocol `milestones` (LM-Infinite, arXiv:2308.16137, table 3): BLEU and ROUGE-L of the most probable tokens.
+
+    The prompt is BOS and the text up to a milestone, the reference as many of the text's next tokens as are generated:
+    other ones at each milestone. A context length is that of the prompt; a method must reach beyond it.
+
+    Args:
+        multiples: Milestones in units of the pretraining length L.
+        new_tokens: Generated after each, at most.
+        windows: Texts, of different documents as far as those reach.
+        split: Of the corpus.
+        seed: Of the choice of windows.
+        batch_tokens: Tokens of a batch.
+        chunk: Tokens of a prompt that are read at once.
+
+    Raises:
+        ValueError: If there are no multiples or no windows, or `new_tokens` or `chunk` is below 1.
+    """
+
+    def __init__(
+        self,
+        *,
+        multiples: Sequence[float],
+        new_tokens: int,
+        windows: int,
+        split: str,
+        seed: int,
+        batch_tokens: int,
+        chunk: int,
+    ) -> None:
+        if not multiples or min(multiples) <= 0 or min(new_tokens, windows, chunk) < 1:
+            raise ValueError(
+                "Milestones need multiples of the pretraining length, new_tokens, windows and chunk >= 1, got "
+                f"multiples={list(multiples)}, {new_tokens=}, {windows=}, {chunk=}."
+            )
+        self._multiples, self._new_tokens, self._windows = sorted(multiples), new_tokens, windows
+        self._split, self._seed, self._batch_tokens, self._chunk = split, seed, batch_tokens, chunk
+
+    def served(self, pretrain_length: int, max_context: int | None) -> list[int]:
+        """Return the milestones after which a method has room for the new tokens, shortest first."""
+        return [n for n in self.lengths(pretrain_length) if max_context is None or n + self._new_tokens <= max_context]
+
+    def work_units(self, data: LongContextData, pretrain_length: int, max_context: int | None) -> list[WorkUnit]:
+        longest = self.lengths(pretrain_length)[-1] + self._new_tokens
+        windows = data.evaluation_windows(self._split, longest, self._windows, self._seed)
+        return [
+            WorkUnit(
+                [self._row(data, window, n, metric) for window in batch for metric in METRICS],
+                partial(self._compute, data=data, windows=batch, longest=longest, length=n),
+            )
+            for n in self.served(pretrain_length, max_context)
+            for batch in batches(windows, n + self._new_tokens, self._batch_tokens)
+        ]
+
+    def readings(self, pretrain_length: int, max_context: int | None) -> list[Reading]:
+        return [
+            Reading(self._windows, n, rows_at_once(self._windows, n, self._batch_tokens), self._chunk)
+            for n in (length + self._new_tokens for length in self.served(pretrain_length, max_context))
+        ]
+
+    def _row(self, data: LongContextData, window: Window, length: int, metric: str) -> Record:
+        return {
+            "evaluation": "milestones",
+            "protocol": "milestones",
+            "dataset": f"{data.corpus.name}/{self._split}",
+            "document": window.document,
+            "window": window.end,
+            "context_length": length,
+            "metric": metric,
+            "n": 1,
+            "new_tokens": self._new_tokens,
+        }
+
+    def _compute(
+        self, model: "PreTrainedModel", data: LongContextData, windows: list[Window], longest: int, length: int
+    ) -> list[Record]:
+        texts = data.window_ids(windows, longest).tolist()
+        found = continuations(model, [ids[:length] for ids in texts], self._new_tokens, chunk=self._chunk)
+        rows = []
+        for window, ids, said in zip(windows, texts, found, strict=True):
+            reference = data.tokens.decode(ids[length : length + self._new_tokens])
+            prediction = data.tokens.decode([token for token in said if token not in data.tokens.special])
+            told = {"bleu": bleu(prediction, reference), "rouge_l": {"value": _rouge_l(prediction, reference)}}
+            for metric in METRICS:
+                rows.append({**self._row(data, window, length, metric), **told[metric], "prediction": prediction})
+        return rows
+
+
+def _rouge_l(prediction: str, reference: str) -> float:
+    return score("rouge_l", prediction, [reference], [])

@@ -1,0 +1,117 @@
+"""A task of text: its prompt made to fit a context, and its answer cut out of what a model wrote."""
+
+from collections.abc import Callable, Mapping
+
+from lcx_lightning.data.tokenizers import Tokens
+from lcx_lightning.evaluation.tasks.datasets.base import Example
+from lcx_lightning.evaluation.tasks.scoring import SCORES, score
+
+CUTS = ("middle", "end_of_context")
+SHARE = 4  # an answer may take one part of so many of a context
+
+
+class TextTask:
+    """How one task asks and how it is scored.
+
+    Args:
+        prompt: With {context}, {input} ... in the place of an example's fields.
+        answer_tokens: At most; and no more than a quarter of the context.
+        metrics: By the metric's name in records the score, one of `scoring.SCORES`.
+        cut: What a prompt that is too long loses. middle: the tokens in its middle. end_of_context: the last tokens of
+            the field `context`, so that the instructions stay whole.
+        chat: Whether the prompt is put into the tokenizer's chat template, where it has one.
+        one_line: Whether the answer ends with its line.
+        first_line: Whether only the first line is scored, line feeds before it not counted.
+        tag: The answer stands between <tag> and </tag>, the first of which is given. None: there is none.
+        group: Of tasks that are averaged together; None: none.
+
+    Raises:
+        ValueError: If a cut or a score is unknown, or the answer has no tokens.
+    """
+
+    def __init__(  # noqa: PLR0913, each is a value of the protocol
+        self,
+        *,
+        prompt: str,
+        answer_tokens: int,
+        metrics: Mapping[str, str],
+        cut: str,
+        chat: bool,
+        one_line: bool,
+        first_line: bool,
+        tag: str | None,
+        group: str | None,
+    ) -> None:
+        unknown = sorted(set(metrics.values()) - set(SCORES))
+        if cut not in CUTS or unknown or not metrics or answer_tokens < 1:
+            raise ValueError(
+                f"A task needs answer_tokens >= 1, a cut ({', '.join(CUTS)}) and metrics from {', '.join(SCORES)}; got "
+                f"{answer_tokens=}, {cut=}, metrics={dict(metrics)}."
+            )
+        self.metrics, self.group, self._prompt, self._answer_tokens = dict(metrics), group, prompt, answer_tokens
+        self._cut, self._chat, self._one_line, self._first_line, self._tag = cut, chat, one_line, first_line, tag
+
+    def answer_tokens(self, length: int) -> int:
+        """Return the tokens of an answer in a context of `length` tokens, at most."""
+        return min(self._answer_tokens, length // SHARE)
+
+    def ends(self, tokens: Tokens) -> list[int]:
+        """Return the tokens that end an answer, beside those that end the model's texts."""
+        return tokens.encode("\n")[-1:] if self._one_line else []
+
+    def ids(self, example: Example, tokens: Tokens, length: int) -> list[int]:
+        """Return the prompt, BOS first, that leaves room for the answer in a context of `length` tokens.
+
+        Raises:
+            ValueError: If it does not fit, though all that may be cut is cut.
+        """
+        room = length - self.answer_tokens(length)
+        cut_to = self._middle_cut if self._cut == "middle" else self._context_cut
+        whole, shorter = cut_to(example, tokens)
+        ids, kept = self._asked(shorter(whole), tokens), whole
+        while len(ids) > room:
+            if kept == 0:
+                raise ValueError(
+                    f"A prompt must leave room for its answer: that of {example.name} has {len(ids)} tokens without "
+                    f"what may be cut, and a context of {length} has room for {room}. Raise multiples."
+                )
+            kept = max(0, min(kept - (len(ids) - room), room))
+            ids = self._asked(shorter(kept), tokens)
+        return ids
+
+    def score(self, metric: str, prediction: str, example: Example) -> float:
+        """Return the score, 0 to 1, of a prediction."""
+        return score(self.metrics[metric], prediction, example.answers, example.classes)
+
+    def prediction(self, text: str) -> str:
+        """Return the answer in what a model wrote."""
+        if self._tag is not None:
+            text = text.split(f"<{self._tag}>", 1)[-1].split(f"</{self._tag}>", 1)[0].strip()
+        return text.lstrip("\n").split("\n")[0] if self._first_line else text
+
+    def _asked(self, text: str, tokens: Tokens) -> list[int]:
+        ids = (tokens.chat(text) if self._chat else None) or tokens.encode(text)
+        begun = [] if self._tag is None else tokens.encode(f"<{self._tag}>")
+        return [*([] if ids[:1] == [tokens.bos] else [tokens.bos]), *ids, *begun]
+
+    def _middle_cut(self, example: Example, tokens: Tokens) -> tuple[int, Callable[[int], str]]:
+        """Return the tokens of the prompt, and the function that returns its text with so many of them left."""
+        text = self._prompt.format(**example.fields)
+        ids = tokens.encode(text)
+
+        def shorter(kept: int) -> str:
+            half = kept // 2
+            ends = tokens.decode(ids[:half]), tokens.decode(ids[len(ids) - half :])
+            return text if kept == len(ids) else "".join(ends)
+
+        return len(ids), shorter
+
+    def _context_cut(self, example: Example, tokens: Tokens) -> tuple[int, Callable[[int], str]]:
+        """Return the tokens of the context, and the function that returns the prompt with so many of them left."""
+        ids = tokens.encode(example.fields["context"])
+
+        def shorter(kept: int) -> str:
+            context = example.fields["context"] if kept == len(ids) else tokens.decode(ids[:kept])
+            return self._prompt.format(**{**example.fields, "context": context})
+
+        return len(ids), shorter

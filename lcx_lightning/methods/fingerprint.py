@@ -1,0 +1,178 @@
+"""The fingerprint of a method: what it does to frequencies, positions, logits and visibility, and its hash."""
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from copy import copy
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from lcx_lightning.methods.method import Method
+from lcx_lightning.methods.rope import Rope
+from lcx_lightning.methods.rope_views import clip_to_window
+
+DIGITS = 6  # significant, of every number
+DRAWS = (0, 1, 2)  # training placements that are looked at
+TOLERANCE = 1e-5  # relative, of frequencies: the last digits of a solver are no difference
+
+
+@torch.no_grad()
+def fingerprint(method: Method, lengths: Sequence[int], train_length: int | None) -> dict[str, Any]:
+    """Return what the method does at every evaluated length, and in training.
+
+    Args:
+        method: Of which learned parts count with the values they have now.
+        lengths: Evaluated context lengths in tokens, within the method's reach.
+        train_length: Tokens; None if the method is not trained.
+    """
+    return {
+        name: _pass_numbers(method, n, placement_seed) for name, n, placement_seed in _passes(lengths, train_length)
+    }
+
+
+def alike(passes: dict[str, Any], others: dict[str, Any]) -> bool:
+    """Return whether two fingerprints of the same passes say the same: frequencies to rounding, all else exactly."""
+    return passes.keys() == others.keys() and all(
+        _alike(mine, other) if what == "inv_freq" else mine == other
+        for name, numbers in passes.items()
+        for (what, mine), other in zip(numbers.items(), others[name].values(), strict=True)
+    )
+
+
+def _alike(mine: list[float], other: list[float]) -> bool:
+    return len(mine) == len(other) and all(
+        math.isclose(a, b, rel_tol=TOLERANCE) for a, b in zip(mine, other, strict=True)
+    )
+
+
+def digest(passes: dict[str, Any]) -> str:
+    """Return a fingerprint as 16 hexadecimal digits."""
+    return hashlib.sha256(json.dumps(passes, sort_keys=True).encode()).hexdigest()[:16]
+
+
+class PassSummary(NamedTuple):
+    """What a method does in one pass over a text of some length, to be read by people."""
+
+    name: str
+    factor: float
+    feature_scale: float  # what the rotated features of queries and of keys are multiplied by
+    logit_scale: tuple[float, float] | None  # what the logits of the first and the last query are multiplied by
+    last_position: float
+    distances: str  # which keys the last query sees, by distance in tokens, and where they are rotated
+    inv_freq: list[float]  # radians per token
+
+
+@torch.no_grad()
+def summarize_passes(method: Method, lengths: Sequence[int], train_length: int | None) -> list[PassSummary]:
+    """Return what `fingerprint` looks at as a few numbers for each pass."""
+    return [_summarize(method, *one) for one in _passes(lengths, train_length)]
+
+
+def _summarize(method: Method, name: str, length: int, placement_seed: int | None) -> PassSummary:
+    rope = _rope(method, length, placement_seed)
+    place = method.positions.place(torch.tensor([length]), method.scaling.spec.pretrain_length, placement_seed)
+    scale = None if rope.logit_scale is None else (float(rope.logit_scale[0, 0]), float(rope.logit_scale[0, -1]))
+    return PassSummary(
+        name=name,
+        factor=float(place.factor[0]),
+        feature_scale=float(rope.feature_scale[0]),
+        logit_scale=scale,
+        last_position=float(rope.key_pos[0, -1]),
+        distances=_distances(rope),
+        inv_freq=rope.inv_freq[0].tolist(),
+    )
+
+
+def _distances(rope: Rope) -> str:
+    """Return the runs of distances that the last query sees, nearest first: "0-127 as they are, 128-200 at 128"."""
+    true = (rope.key_pos[0, -1] - rope.key_pos[0]).flip(0).tolist()
+    rotated = _rotated_distances(rope, torch.tensor([len(true) - 1]))[0].flip(0).tolist()
+    kinds = ["unseen" if r < 0 else "as they are" if r == t else "at" for t, r in zip(true, rotated, strict=True)]
+    starts = [i for i, kind in enumerate(kinds) if i == 0 or kind != kinds[i - 1]]
+    runs = []
+    for first, last in zip(starts, [*(start - 1 for start in starts[1:]), len(kinds) - 1], strict=True):
+        at = " to ".join(f"{value:g}" for value in dict.fromkeys((rotated[first], rotated[last])))
+        words = f"at {at}" if kinds[first] == "at" else kinds[first]
+        runs.append(f"{f'{first}-{last}' if last > first else first} {words}")
+    return ", ".join(runs)
+
+
+def _passes(lengths: Sequence[int], train_length: int | None) -> list[tuple[str, int, int | None]]:
+    """Return name, length and draw of every pass that is looked at."""
+    passes: list[tuple[str, int, int | None]] = [(f"evaluation {n}", n, None) for n in lengths]
+    if train_length is not None:
+        passes += [(f"training {train_length}, draw {d}", train_length, d) for d in DRAWS]
+    return passes
+
+
+def _rope(method: Method, length: int, placement_seed: int | None) -> Rope:
+    was_training = method.training
+    rope = method.eval().rope(torch.ones(1, length, dtype=torch.bool), length, placement_seed)
+    method.train(was_training)
+    return clip_to_window(
+        rope, method.scaling.spec.window
+    )  # a pattern that sees farther than the model ever does is off
+
+
+def _pass_numbers(method: Method, length: int, placement_seed: int | None) -> dict[str, Any]:
+    rope = _rope(method, length, placement_seed)
+    logit_scale = rope.logit_scale  # of ones is none
+    probe = _probe(length)
+    at_probe, seen, total = zip(*(_distances_of(rope, query, probe) for query in probe), strict=True)
+    return {
+        "inv_freq": _numbers(rope.inv_freq),
+        "feature_scale": _numbers(rope.feature_scale),
+        "logit_scale": [] if logit_scale is None or (logit_scale == 1).all() else _numbers(logit_scale[:, probe]),
+        "positions": _numbers(rope.key_pos[:, probe]),
+        "distances": _numbers(torch.stack(at_probe)),
+        "keys seen": _numbers(torch.stack(seen)),
+        "sum of distances": _numbers(torch.stack(total)),
+        "selection": _selection(rope, probe),
+    }
+
+
+def _distances_of(rope: Rope, query: Tensor, probe: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the rotated distances of one query: to probed keys, how many keys it sees, and the sum over these.
+
+    One at a time: of a stream of millions of tokens all of them would not fit in memory.
+    """
+    distances = _rotated_distances(rope, query[None])[0]
+    return distances[probe], (distances >= 0).sum(), distances.clamp(min=0).sum()
+
+
+def _probe(length: int) -> Tensor:
+    """Return indices of about 24 tokens: first, last and powers of two from both ends."""
+    powers = 2 ** torch.arange(0, 40)
+    powers = powers[powers < length]
+    return torch.cat([torch.tensor([0]), powers, length - powers]).unique()
+
+
+def _selection(rope: Rope, probe: Tensor) -> list[float] | None:
+    """Return what the last query chooses from and how, or None if there is nothing to choose."""
+    if rope.selection is None:
+        return None
+    choosing, chosen = copy(rope), rope.selection
+    choosing.bands = [chosen.candidates]
+    distances = _rotated_distances(choosing, probe[-1:])
+    candidates = distances[distances >= 0]
+    if not len(candidates):
+        return None
+    return _numbers(torch.tensor([chosen.tokens, chosen.first_layer, len(candidates), candidates.sum()]))
+
+
+def _rotated_distances(rope: Rope, probe: Tensor) -> Tensor:
+    """Return the distance at which each pair of a probed query and a key is rotated, -1 where the key is not seen."""
+    index, positions = rope.key_index[0], rope.key_pos[0]
+    distances = torch.full((len(probe), len(index)), -1.0, dtype=torch.float64)
+    for band in rope.bands:
+        rotated = band.query_at(positions[probe])[:, None] - band.key_at(positions)[None, :]
+        seen = band.visible(index[probe, None], index[None, :], positions[probe, None], positions[None, :])
+        distances = torch.where(seen, rotated, distances)
+    return distances
+
+
+def _numbers(values: Tensor) -> list[float]:
+    return [float(f"{value:.{DIGITS}g}") for value in values.double().flatten().tolist()]

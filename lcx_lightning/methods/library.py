@@ -1,0 +1,100 @@
+"""Method files: read, composed and built. One YAML per method, in the folder `method` beside this file."""
+
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+if TYPE_CHECKING:
+    from lcx_lightning.methods.method import Method
+    from lcx_lightning.methods.scaling.base import RopeSpec
+
+METHODS = Path(__file__).parent / "configs" / "method"
+PARTS = ("scaling", "positions", "temperature", "pattern")
+
+
+def methods() -> list[str]:
+    """Return the names of the methods there are."""
+    return sorted(path.stem for path in METHODS.glob("*.yaml"))
+
+
+def read_method(names: str | Sequence[str]) -> DictConfig:
+    """Return the four parts of a method, or of several composed, with `${factor}` and the like still open.
+
+    A name that ends in .yaml is the path of a method file elsewhere.
+
+    Raises:
+        ValueError: If no name is given, a name is unknown, or two methods set one part differently.
+    """
+    names = [names] if isinstance(names, str) else list(names)
+    if not names:
+        raise ValueError(f"An extension needs at least one method. There are: {', '.join(methods())}.")
+    parts = [_read(name) for name in names]
+    for part in PARTS:
+        claims = {name: config[part] for name, config in zip(names, parts, strict=True) if part in config}
+        if len({OmegaConf.to_yaml(claim) for claim in claims.values()}) > 1:
+            raise ValueError(
+                f"Methods that are composed must not claim one part differently: {' and '.join(claims)} all set "
+                f"{part}. Leave all but one out, or write a method file that says which one counts."
+            )
+    merged = OmegaConf.merge(*parts)
+    assert isinstance(merged, DictConfig)
+    return complete(merged)
+
+
+def complete(method: DictConfig) -> DictConfig:
+    """Return the method with the parts that it does not set as in pretraining, in the order of the parts."""
+    pretrained = _read("pretrained")
+    unknown = set(method) - set(PARTS)
+    if unknown:
+        raise ValueError(f"A method has the parts {', '.join(PARTS)}, got {', '.join(sorted(map(str, unknown)))}.")
+    return OmegaConf.create({part: method[part] if part in method else pretrained[part] for part in PARTS})
+
+
+def build_method(method: DictConfig, spec: "RopeSpec") -> "Method":
+    """Return the method for a checkpoint.
+
+    Args:
+        method: The four parts, resolved; the scaling is also given the rotary embedding.
+        spec: The rotary embedding of the checkpoint.
+    """
+    from lcx_lightning.methods.method import Method  # heavy: Hydra imports this module, for --help too
+
+    parts = OmegaConf.to_container(method, resolve=True)
+    assert isinstance(parts, dict)
+    parts["scaling"] |= {"spec": spec}
+    return Method(**{str(part): _build(node) for part, node in parts.items()})
+
+
+def _read(name: str, beside: Path | None = None) -> DictConfig:
+    path = _path(name, beside)
+    config = OmegaConf.load(path)
+    assert isinstance(config, DictConfig)
+    bases = [base for base in config.pop("defaults", []) if base != "_self_"]
+    merged = OmegaConf.merge(*[_read(base, path.parent) for base in bases], config)
+    assert isinstance(merged, DictConfig)
+    return merged
+
+
+def _path(name: str, beside: Path | None) -> Path:
+    """Return the file of a method: of that path, of the package, or in the folder of the file that stands on it."""
+    if name.endswith(".yaml"):
+        if not Path(name).is_file():
+            raise ValueError(f"There is no method file {name}.")
+        return Path(name)
+    if beside and (beside / f"{name}.yaml").is_file():
+        return beside / f"{name}.yaml"
+    if name not in methods():
+        raise ValueError(f"There is no method {name!r}. There are: {', '.join(methods())}. Or give the path of a file.")
+    return METHODS / f"{name}.yaml"
+
+
+def _build(node: Any) -> Any:
+    """Return the object that a `_target_` node describes, its arguments built first."""
+    if not isinstance(node, dict):
+        return node
+    arguments = {key: _build(value) for key, value in node.items() if key != "_target_"}
+    module, name = node["_target_"].rsplit(".", 1)
+    return getattr(importlib.import_module(module), name)(**arguments)

@@ -1,0 +1,80 @@
+"""The values of a method by keyword, named as in its file: for use from Python, without Hydra."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from lcx_lightning.methods.library import PARTS
+
+OPEN = re.compile(r"\$\{(\w+)\}")
+
+
+def with_values(method: DictConfig, pretrain_length: int, values: Mapping[str, Any]) -> DictConfig:
+    """Return the method with its open values, such as `${factor}`, filled in and others replaced.
+
+    Args:
+        method: The four parts, as `read_method` returns them.
+        pretrain_length: Tokens; what `${pretrain_length}` stands for.
+        values: By name: of an open value (factor=4); of a setting, where one part alone has it (window=4096); or of a
+            part, with a mapping of its settings (pattern={"window": 4096}), which replaces the part if it has a
+            `_target_`.
+
+    Raises:
+        ValueError: If a name is unknown or ambiguous, or an open value is not given.
+    """
+    fillings = {name: value for name, value in values.items() if name in open_values(method)}
+    replaced, changes = method.copy(), {}
+    for name, value in values.items():
+        if name in fillings:
+            continue
+        part, setting = _place(method, name, value)
+        if "_target_" in setting:
+            replaced[part] = setting
+        else:
+            changes[part] = changes.get(part, {}) | setting
+    merged = OmegaConf.merge(replaced, changes)
+    assert isinstance(merged, DictConfig)
+    needed = open_values(merged)
+    missing, unused = sorted(needed - fillings.keys()), sorted(fillings.keys() - needed)
+    if missing:
+        raise ValueError(f"The method needs a value for {' and '.join(missing)}: give {missing[0]}=...")
+    if unused:
+        raise ValueError(f"{unused[0]} would change nothing: what it sets is given as well. Leave one of them out.")
+    return OmegaConf.create(fillings | {"pretrain_length": pretrain_length, "method": merged}).method
+
+
+def open_values(method: DictConfig) -> set[str]:
+    """Return the names of the values that the method's files leave open, but the model's own."""
+    return set(OPEN.findall(OmegaConf.to_yaml(method))) - {"pretrain_length"}
+
+
+def _place(method: DictConfig, name: str, value: Any) -> tuple[str, dict[str, Any]]:
+    """Return the part that a keyword changes, and how."""
+    if name in PARTS:
+        if not isinstance(value, Mapping):
+            raise ValueError(f"{name} needs a mapping of its settings, got {value!r}: {name}={{'setting': value}}.")
+        unknown = [key for key in value if "_target_" not in value and key not in _settings(method, name)]
+        if unknown:
+            raise ValueError(f"The {name} has no setting {unknown[0]!r}. {_offer(method)}")
+        return name, dict(value)
+    owners = [part for part in PARTS if name in _settings(method, part)]
+    if len(owners) > 1:
+        raise ValueError(
+            f"{name} is a setting of {' and '.join(owners)}: say which, as in {owners[0]}={{{name!r}: ...}}."
+        )
+    if not owners:
+        raise ValueError(f"The method has no value {name!r}. {_offer(method)}")
+    return owners[0], {name: value}
+
+
+def _settings(method: DictConfig, part: str) -> list[str]:
+    return [str(name) for name in method[part] if name != "_target_"]
+
+
+def _offer(method: DictConfig) -> str:
+    """Return a sentence with every value there is."""
+    settings = {part: _settings(method, part) for part in PARTS}
+    offers = [*sorted(open_values(method)), *(f"{', '.join(names)} of {p}" for p, names in settings.items() if names)]
+    return f"There are: {'; '.join(offers) or 'none'}."

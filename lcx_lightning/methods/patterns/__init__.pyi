@@ -1,0 +1,13 @@
+from .base import Band as Band
+from .base import Pattern as Pattern
+from .base import Selection as Selection
+from .capped import Capped as Capped
+from .causal import Causal as Causal
+from .lambda_mask import Lambda as Lambda
+from .lambda_top_k import LambdaTopK as LambdaTopK
+from .leaky_rerope import LeakyReRoPE as LeakyReRoPE
+from .self_extend import SelfExtend as SelfExtend
+from .sizes import least_group as least_group
+from .sizes import rest as rest
+from .sizes import share as share
+from .streaming_llm import StreamingLLM as StreamingLLM

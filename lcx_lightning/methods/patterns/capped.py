@@ -1,0 +1,25 @@
+"""Capped distances: see everything, but nothing farther than a limit (LM-Infinite's limit alone, arXiv:2308.16137)."""
+
+from lcx_lightning.methods.patterns.base import Band, Pattern, limited
+
+
+class Capped(Pattern):
+    """See every earlier token, rotated at min(distance, distance_limit).
+
+    This is also ReRoPE (Su 2023, https://kexue.fm/archives/9708), whose window w is the limit. The released code of
+    ReRoPE multiplies queries by max(1, ln(n) / ln(L)) besides: that is a temperature, and not part of the pattern.
+
+    Args:
+        distance_limit: Tokens; L_pretrain in LM-Infinite, w in ReRoPE.
+
+    Raises:
+        ValueError: If distance_limit is below 1.
+    """
+
+    def __init__(self, *, distance_limit: int) -> None:
+        if distance_limit < 1:
+            raise ValueError(f"Capped needs distance_limit >= 1, got {distance_limit}.")
+        self.distance_limit = distance_limit
+
+    def bands(self) -> list[Band]:
+        return limited(Band(), self.distance_limit)

@@ -1,0 +1,37 @@
+"""Lambda-shaped attention with a distance limit (LM-Infinite, Han et al. 2023, arXiv:2308.16137)."""
+
+from lcx_lightning.methods.patterns.base import Band, Pattern, limited
+
+
+class Lambda(Pattern):
+    """See the last `window` tokens and the first `sink_tokens`, every pair rotated at min(distance, distance_limit).
+
+    Window and limit are independent: tokens of the window beyond the limit are rotated at the limit, and sinks nearer
+    than the limit at their distance. Whom a query sees goes by indices, distance by positions: where positions are
+    sampled, as CLEX does in training, a token of the window may be beyond the limit. The authors' code
+    cuts at min(limit, keys - 1), which differs in passes shorter than the limit only by never being reached there.
+
+    Args:
+        window: Tokens in the local branch, the query included (distances 0 .. window - 1); n_local in the paper.
+        sink_tokens: Tokens in the global branch; n_global in the paper, 10 to 100 there. 0 for a plain window.
+        distance_limit: Tokens; L_pretrain in the paper. None leaves every pair at its true distance.
+
+    Raises:
+        ValueError: If window or distance_limit is below 1, or sink_tokens below 0.
+    """
+
+    def __init__(self, *, window: int, sink_tokens: int, distance_limit: int | None) -> None:
+        if window < 1 or sink_tokens < 0 or (distance_limit is not None and distance_limit < 1):
+            raise ValueError(
+                "Lambda needs window >= 1, sink_tokens >= 0 and distance_limit >= 1 or none, "
+                f"got {window=}, {sink_tokens=}, {distance_limit=}."
+            )
+        self.window, self.sink_tokens, self.distance_limit = window, sink_tokens, distance_limit
+
+    def bands(self) -> list[Band]:
+        near = Band(max_distance=self.window)
+        far = Band(min_distance=self.window, first_keys=self.sink_tokens)
+        bands = [near, far] if self.sink_tokens else [near]
+        if self.distance_limit is None:
+            return bands
+        return [part for band in bands for part in limited(band, self.distance_limit)]

@@ -1,0 +1,41 @@
+"""Grouped positions for distant tokens (Self-Extend, Jin et al. 2024, arXiv:2401.01325)."""
+
+from torch import Tensor
+
+from lcx_lightning.methods.patterns.base import Band, Pattern
+
+
+class SelfExtend(Pattern):
+    """See the last `window` tokens at their true distance, and the others at the distance of their groups.
+
+    Beyond the window the pair is rotated at q // G + w - w // G and k // G, with the paper's floors; the released code
+    divides w / G without floor when it reads a prompt. Where w is no multiple of G, a distance can come out larger
+    than it is by 1.
+
+    Args:
+        window: Tokens at their true distance, the query included (distances 0 .. window - 1); neighbour window, w_n.
+        group: Positions that share one; group size, G_s. A context has at most (L - window) * group + window tokens.
+
+    Raises:
+        ValueError: If window or group is below 1.
+    """
+
+    def __init__(self, *, window: int, group: int) -> None:
+        if window < 1 or group < 1:
+            raise ValueError(f"Self-Extend needs window >= 1 and group >= 1, got {window=}, {group=}.")
+        self.window, self.group = window, group
+
+    def bands(self) -> list[Band]:
+        near = Band(max_distance=self.window)
+        far = Band(min_distance=self.window, query_at=self._query_at, key_at=self._grouped)
+        return [near, far]
+
+    def max_context(self, pretrain_length: int) -> int | None:
+        window = min(self.window, pretrain_length)
+        return (pretrain_length - window) * self.group + window
+
+    def _grouped(self, position: Tensor) -> Tensor:
+        return position // self.group
+
+    def _query_at(self, position: Tensor) -> Tensor:
+        return position // self.group + (self.window - self.window // self.group)

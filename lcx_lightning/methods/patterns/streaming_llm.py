@@ -1,0 +1,35 @@
+"""A window and sinks at positions inside the kept cache (StreamingLLM, Xiao et al. 2023, arXiv:2309.17453)."""
+
+from torch import Tensor
+
+from lcx_lightning.methods.patterns.base import Band, Pattern
+
+
+class StreamingLLM(Pattern):
+    """See the last `window` tokens and the first `sink_tokens`, at their distances inside a cache of only these.
+
+    A token of the window keeps its distance; a sink token k stands at min(q, sink_tokens + window - 1) - k from query
+    q. On sampled positions both q and k end there, so that no sink comes to stand after its query.
+
+    Args:
+        window: Tokens of the rolling cache, the query included (distances 0 .. window - 1).
+        sink_tokens: Attention sinks, 4 in the paper. 0 for a plain window.
+
+    Raises:
+        ValueError: If window is below 1, or sink_tokens below 0.
+    """
+
+    def __init__(self, *, window: int, sink_tokens: int) -> None:
+        if window < 1 or sink_tokens < 0:
+            raise ValueError(f"StreamingLLM needs window >= 1 and sink_tokens >= 0, got {window=}, {sink_tokens=}.")
+        self.window, self.sink_tokens = window, sink_tokens
+
+    def bands(self) -> list[Band]:
+        near = Band(max_distance=self.window)
+        sinks = Band(
+            min_distance=self.window, first_keys=self.sink_tokens, query_at=self._in_cache, key_at=self._in_cache
+        )
+        return [near, sinks] if self.sink_tokens else [near]
+
+    def _in_cache(self, position: Tensor) -> Tensor:
+        return position.clamp(max=self.sink_tokens + self.window - 1)

@@ -1,0 +1,9 @@
+from .base import Placement as Placement
+from .base import PositionScheme as PositionScheme
+from .blocks import SampledBlocks as SampledBlocks
+from .dynamic_factor import DynamicFactor as DynamicFactor
+from .fixed_factor import FixedFactor as FixedFactor
+from .original import OriginalPositions as OriginalPositions
+from .random_positions import RandomPositions as RandomPositions
+from .sampled import SampledPositions as SampledPositions
+from .skip_wise import SkipWisePositions as SkipWisePositions

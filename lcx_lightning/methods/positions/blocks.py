@@ -1,0 +1,55 @@
+"""Sampled blocks: our variant of CLEX's sampling, in contiguous blocks (arXiv:2310.16450; PoSE, arXiv:2309.10400)."""
+
+import math
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lcx_lightning.methods.positions.base import Placement, PositionScheme, check_factor, consecutive
+from lcx_lightning.methods.positions.sampled import whole_factor
+
+
+class SampledBlocks(PositionScheme):
+    """Train at a whole factor t that is never below the training length over L, on contiguous blocks of positions.
+
+    The positions keep their distances inside a block, so a small model can go on reading words; the blocks stand at
+    random places, in order, of the t L positions that t reaches. Evaluation uses t = max(min_factor, ceil(n / L)).
+
+    Args:
+        max_factor: Largest t; no context is longer than max_factor * L.
+        min_factor: Smallest t, training length over L.
+        blocks: Contiguous blocks that a training row is cut into.
+
+    Raises:
+        ValueError: If not 1 <= min_factor <= max_factor and blocks >= 1, or a context is longer than that reaches.
+    """
+
+    samples = by_length = True
+
+    def __init__(self, *, max_factor: int, min_factor: float, blocks: int) -> None:
+        check_factor(min_factor, "min_factor")
+        if max_factor < min_factor or blocks < 1:
+            raise ValueError(
+                f"Sampled blocks need max_factor >= min_factor and blocks >= 1, got {max_factor=}, {min_factor=}, "
+                f"{blocks=}: max_factor must cover the training length."
+            )
+        self.max_factor, self.min_factor, self.blocks = max_factor, math.ceil(min_factor), blocks
+
+    def evaluation_factor(self, lengths: Int[Tensor, " rows"], pretrain_length: int) -> Float[Tensor, " factors"]:
+        return whole_factor(lengths, pretrain_length, self.min_factor, self.max_factor)
+
+    def place(self, lengths: Int[Tensor, " rows"], pretrain_length: int, placement_seed: int | None) -> Placement:
+        factor = self.evaluation_factor(lengths, pretrain_length)
+        if placement_seed is None:
+            return Placement(factor, consecutive(lengths))
+        generator = torch.Generator().manual_seed(placement_seed)
+        drawn = int(torch.randint(int(factor.max()), self.max_factor + 1, (), generator=generator))
+        tokens = int(lengths.max())
+        skipped = torch.randint(drawn * pretrain_length - tokens + 1, (self.blocks,), generator=generator).sort().values
+        index = torch.arange(tokens)
+        positions = (index + skipped[index * self.blocks // tokens]).double().to(lengths.device)[None]
+        return Placement(positions.new_full((1,), drawn), positions)
+
+    def max_context(self, pretrain_length: int) -> int | None:
+        return self.max_factor * pretrain_length

@@ -1,0 +1,25 @@
+"""Fixed factor: one scale factor for every length (Position Interpolation, arXiv:2306.15595)."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lcx_lightning.methods.positions.base import PositionScheme, check_factor
+
+
+class FixedFactor(PositionScheme):
+    """Place token m at position m, and scale by the same factor however long the context is.
+
+    Args:
+        factor: s, target length over pretraining length; L'/L in the paper.
+
+    Raises:
+        ValueError: If factor is below 1.
+    """
+
+    def __init__(self, *, factor: float) -> None:
+        check_factor(factor)
+        self.factor = factor
+
+    def evaluation_factor(self, lengths: Int[Tensor, " rows"], pretrain_length: int) -> Float[Tensor, " factors"]:
+        return lengths.new_full((1,), self.factor, dtype=torch.float64)

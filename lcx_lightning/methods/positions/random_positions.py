@@ -1,0 +1,39 @@
+"""Random positions: train on an ordered random subset of long positions (Ruoss et al. 2023, arXiv:2305.16843)."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lcx_lightning.methods.positions.base import Placement, PositionScheme, check_factor, consecutive, sampled_span
+
+
+class RandomPositions(PositionScheme):
+    """Place the n tokens of a training row at n different positions of 0 .. s L - 1, drawn evenly, in order.
+
+    Only training is changed: evaluation is on consecutive positions, where the paper draws there too. The factor is s
+    in both.
+
+    Args:
+        factor: s; s L is the paper's largest position, L there.
+
+    Raises:
+        ValueError: If factor is below 1, or a training row leaves nothing to choose.
+    """
+
+    samples = True
+
+    def __init__(self, *, factor: float) -> None:
+        check_factor(factor)
+        self.factor = factor
+
+    def evaluation_factor(self, lengths: Int[Tensor, " rows"], pretrain_length: int) -> Float[Tensor, " factors"]:
+        return lengths.new_full((1,), self.factor, dtype=torch.float64)
+
+    def place(self, lengths: Int[Tensor, " rows"], pretrain_length: int, placement_seed: int | None) -> Placement:
+        positions = consecutive(lengths)
+        if placement_seed is not None:
+            tokens = int(lengths.max())
+            span = sampled_span(tokens, self.factor, pretrain_length)
+            generator = torch.Generator().manual_seed(placement_seed)
+            positions = torch.randperm(span, generator=generator)[:tokens].sort().values.to(positions)[None]
+        return Placement(positions.new_full((1,), self.factor), positions)

@@ -1,0 +1,100 @@
+"""Sampled factors and positions: train on random places of a longer context (CLEX, arXiv:2310.16450, section 3.3)."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lcx_lightning.methods.positions.base import Placement, PositionScheme, check_factor
+
+SPREADS = ("real", "whole", "consecutive")
+
+
+class SampledPositions(PositionScheme):
+    """Train at a factor t drawn from 1 .. `max_factor`, on positions drawn from the context that t reaches.
+
+    In evaluation t is the next whole factor, ceil(n / L), on consecutive positions. The options name
+    where the released code leaves the paper.
+
+    Args:
+        max_factor: Largest t, t^Train in the paper; no context is longer than max_factor * L.
+        whole_factors: Draw t from 1, 2 ... max_factor, as the released code; False draws any real number in between, as
+            the paper.
+        spread: How n tokens of training stand. `real`: at n of the n t positions 0, 1, 2 ..., the two end points among
+            them, divided by s = n // L where the training length is longer than the pretraining length, so that they
+            are real numbers in [0, t n / s); the released code. Its last position is n t // s - 1, which for s > 1 may
+            not stand after its neighbour: ours is (n t - 1) / s. `whole`: at n of the t L whole positions, end points
+            included, or at the first n if t L has fewer; the paper. `consecutive`: at 0 .. n - 1, the ablation.
+        clamp: Place a context longer than max_factor * L at t = max_factor, its positions going on; False refuses it.
+            The released code clamps t, but has no positions there.
+
+    Raises:
+        ValueError: If max_factor is no whole number of at least 1, the spread is not one of those, or a context is
+            longer than the scheme reaches.
+    """
+
+    samples = by_length = True
+
+    def __init__(self, *, max_factor: float, whole_factors: bool, spread: str, clamp: bool) -> None:
+        check_whole_factor(max_factor)
+        if spread not in SPREADS:
+            raise ValueError(f"Sampled positions are spread in one way of {', '.join(SPREADS)}; got {spread!r}.")
+        self.max_factor, self.whole_factors, self.spread, self.clamp = int(max_factor), whole_factors, spread, clamp
+
+    def evaluation_factor(self, lengths: Int[Tensor, " rows"], pretrain_length: int) -> Float[Tensor, " factors"]:
+        served = lengths.clamp(max=self.max_factor * pretrain_length) if self.clamp else lengths
+        return whole_factor(served, pretrain_length, 1, self.max_factor)
+
+    def place(self, lengths: Int[Tensor, " rows"], pretrain_length: int, placement_seed: int | None) -> Placement:
+        if placement_seed is None:
+            return super().place(lengths, pretrain_length, placement_seed)
+        generator = torch.Generator().manual_seed(placement_seed)
+        factor = self._factor(generator)
+        positions = self._positions(int(lengths.max()), factor, pretrain_length, generator).to(lengths.device)[None]
+        return Placement(positions.new_full((1,), factor), positions)
+
+    def max_context(self, pretrain_length: int) -> int | None:
+        return None if self.clamp else self.max_factor * pretrain_length
+
+    def _factor(self, generator: torch.Generator) -> float:
+        if self.whole_factors:
+            return float(torch.randint(1, self.max_factor + 1, (), generator=generator))
+        return 1 + (self.max_factor - 1) * float(torch.rand((), generator=generator, dtype=torch.float64))
+
+    def _positions(
+        self, tokens: int, factor: float, pretrain_length: int, generator: torch.Generator
+    ) -> Float[Tensor, " tokens"]:
+        if self.spread == "real":
+            return drawn(tokens, int(tokens * factor), generator) / max(1, tokens // pretrain_length)
+        if self.spread == "whole":
+            return drawn(tokens, max(tokens, int(pretrain_length * factor)), generator)
+        return torch.arange(tokens, dtype=torch.float64)
+
+
+def drawn(tokens: int, span: int, generator: torch.Generator) -> Float[Tensor, " tokens"]:
+    """Return `tokens` different positions of 0 .. span - 1 in order, the first and the last one among them."""
+    if tokens < 2:
+        return torch.zeros(tokens, dtype=torch.float64)
+    inner = torch.randperm(span - 2, generator=generator)[: tokens - 2].sort().values + 1
+    return torch.cat([inner.new_tensor([0]), inner, inner.new_tensor([span - 1])]).double()
+
+
+def check_whole_factor(max_factor: float) -> None:
+    """Raise a ValueError if the largest factor is below 1 or no whole number."""
+    check_factor(max_factor, "max_factor")
+    if max_factor != int(max_factor):
+        raise ValueError(f"Evaluation uses whole factors: max_factor must be a whole number, got {max_factor}.")
+
+
+def whole_factor(lengths: Int[Tensor, " rows"], pretrain_length: int, least: int, most: int) -> Float[Tensor, " rows"]:
+    """Return the next whole factor of each row, ceil(n / L), and at least `least`.
+
+    Raises:
+        ValueError: If a row needs more than `most`.
+    """
+    factor = -(-lengths // pretrain_length)
+    if int(factor.max()) > most:
+        raise ValueError(
+            f"A context of {int(lengths.max())} tokens needs factor {int(factor.max())}, but max_factor is {most}, "
+            f"which reaches {most * pretrain_length} tokens. Raise it (training must cover it) or shorten the context."
+        )
+    return factor.clamp(min=least).double()

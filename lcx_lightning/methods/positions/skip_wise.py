@@ -1,0 +1,53 @@
+"""Skip-wise positions: train on short rows in chunks with gaps between (PoSE, Zhu et al. 2023, arXiv:2309.10400)."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lcx_lightning.methods.positions.base import Placement, PositionScheme, check_factor, consecutive, sampled_span
+
+
+class SkipWisePositions(PositionScheme):
+    """Cut a training row into chunks, and move each by a skip u_0 = 0, u_i in u_(i-1) .. s L - n, drawn evenly.
+
+    With two chunks this is the released code: the first one has 1 .. ceil(n / 2) tokens. With c chunks, all but the
+    last have 1 .. ceil(n / c). The text itself is contiguous; the released code skips text too.
+    Only training is changed: evaluation is on consecutive positions, and the factor is s in both.
+
+    Args:
+        factor: s, target length over pretraining length.
+        chunks: Of a training row; N in the paper, 2 there.
+
+    Raises:
+        ValueError: If factor is below 1 or chunks below 2, or a training row leaves nothing to skip.
+    """
+
+    samples = True
+
+    def __init__(self, *, factor: float, chunks: int) -> None:
+        check_factor(factor)
+        if chunks < 2:
+            raise ValueError(f"Skip-wise positions need chunks >= 2, got {chunks}: a single chunk skips nothing.")
+        self.factor, self.chunks = factor, chunks
+
+    def evaluation_factor(self, lengths: Int[Tensor, " rows"], pretrain_length: int) -> Float[Tensor, " factors"]:
+        return lengths.new_full((1,), self.factor, dtype=torch.float64)
+
+    def place(self, lengths: Int[Tensor, " rows"], pretrain_length: int, placement_seed: int | None) -> Placement:
+        positions = consecutive(lengths)
+        if placement_seed is not None:
+            tokens = int(lengths.max())
+            room = sampled_span(tokens, self.factor, pretrain_length) - tokens
+            positions = positions + self._skips(tokens, room, placement_seed).to(positions)
+        return Placement(positions.new_full((1,), self.factor), positions)
+
+    def _skips(self, tokens: int, room: int, placement_seed: int) -> Int[Tensor, " tokens"]:
+        """Return by how much each token is moved: in the chunks from the second on, never less than before."""
+        generator = torch.Generator().manual_seed(placement_seed)
+        sizes = torch.randint(1, -(-tokens // self.chunks) + 1, (self.chunks - 1,), generator=generator)
+        skips = torch.zeros(tokens, dtype=torch.long)
+        skip = 0
+        for start in sizes.cumsum(0).tolist():
+            skip = int(torch.randint(skip, room + 1, (), generator=generator))
+            skips[start:] = skip
+        return skips

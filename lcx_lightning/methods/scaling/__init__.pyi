@@ -1,0 +1,11 @@
+from .abf import ABF as ABF
+from .base import FrequencyScaling as FrequencyScaling
+from .base import RopeSpec as RopeSpec
+from .clex import CLEX as CLEX
+from .llama3 import Llama3 as Llama3
+from .longrope import LongRoPE as LongRoPE
+from .ntk import NTKAware as NTKAware
+from .ntk_by_parts import NTKByParts as NTKByParts
+from .position_interpolation import PositionInterpolation as PositionInterpolation
+from .unscaled import Unscaled as Unscaled
+from .yarn import YaRN as YaRN

@@ -1,0 +1,37 @@
+"""Adjusted base frequency: one larger base at every length (Xiong et al. 2023, arXiv:2309.16039, section 4.1)."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lcx_lightning.methods.scaling.base import FrequencyScaling, RopeSpec
+
+
+class ABF(FrequencyScaling):
+    """Replace the base b by b', so pair i slows by (b' / b)^(2i / d), whatever the scale factor is.
+
+    At factor 1 this is not pretraining: the base is a constant that the model is fine-tuned with, at all lengths.
+
+    Args:
+        spec: The rotary embedding of the checkpoint.
+        base: b' in the paper, 500 000 there for a pretrained base of 10 000.
+
+    Raises:
+        ValueError: If the base is not above the checkpoint's.
+    """
+
+    pretrained_at_one = False
+
+    def __init__(self, spec: RopeSpec, *, base: float) -> None:
+        super().__init__(spec)
+        if not base > spec.base:
+            raise ValueError(
+                f"ABF needs a base above that of the checkpoint, {spec.base:g}, got {base:g}: set "
+                "method.scaling.base to a larger one."
+            )
+        self.base = base
+
+    def inv_freq(self, factor: Float[Tensor, " rows"]) -> Float[Tensor, "rows pairs"]:
+        exponent = torch.arange(0, self.spec.dim, 2, dtype=torch.float32, device=factor.device) / self.spec.dim
+        kept = self.spec.inv_freq().to(factor.device)
+        return (kept * (self.base / self.spec.base) ** -exponent).expand(len(factor), -1)

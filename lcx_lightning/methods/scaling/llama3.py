@@ -1,0 +1,35 @@
+"""Llama-3.1's scaling: NTK-by-parts with the names and bounds of its checkpoints (arXiv:2407.21783; transformers)."""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from lcx_lightning.methods.scaling.base import FrequencyScaling, RopeSpec
+from lcx_lightning.methods.scaling.ntk_by_parts import interpolated_by_turns
+
+
+class Llama3(FrequencyScaling):
+    """Keep wavelengths below L / high_freq_factor, interpolate those above L / low_freq_factor, ramp in between.
+
+    L over a wavelength is a number of turns, and the ramp runs over it: the formula is that of NTK-by-parts, of which
+    the arguments here are `slow` and `fast`. The report does not describe it; the source is transformers' `llama3`.
+
+    Args:
+        spec: The rotary embedding of the checkpoint.
+        low_freq_factor: Turns over the pretraining length; 1 in Llama-3.1.
+        high_freq_factor: Turns over the pretraining length; 4 in Llama-3.1.
+
+    Raises:
+        ValueError: If not high_freq_factor > low_freq_factor > 0.
+    """
+
+    def __init__(self, spec: RopeSpec, *, low_freq_factor: float, high_freq_factor: float) -> None:
+        super().__init__(spec)
+        if not high_freq_factor > low_freq_factor > 0:
+            raise ValueError(
+                f"Llama-3's scaling needs high_freq_factor > low_freq_factor > 0, got {high_freq_factor=} and "
+                f"{low_freq_factor=}."
+            )
+        self.low_freq_factor, self.high_freq_factor = low_freq_factor, high_freq_factor
+
+    def inv_freq(self, factor: Float[Tensor, " rows"]) -> Float[Tensor, "rows pairs"]:
+        return interpolated_by_turns(self.spec, factor, fast=self.high_freq_factor, slow=self.low_freq_factor)

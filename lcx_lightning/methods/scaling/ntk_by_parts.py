@@ -1,0 +1,43 @@
+"""NTK-by-parts: interpolate by the number of turns (bloc97 2023; YaRN, arXiv:2309.00071, section 3.2)."""
+
+import math
+
+from jaxtyping import Float
+from torch import Tensor
+
+from lcx_lightning.methods.scaling.base import FrequencyScaling, RopeSpec
+
+
+class NTKByParts(FrequencyScaling):
+    """Keep the pairs that turn often, interpolate those that hardly turn: h(theta) = (1 - g) theta / s + g theta.
+
+    As in the paper, the ramp g runs over the number of turns r over the pretraining length. YaRN's released code runs
+    it over pair indices instead, and that is our `lcx_lightning.scaling.yarn`.
+
+    Args:
+        spec: The rotary embedding of the checkpoint.
+        fast: Pairs that turn at least this often over the pretraining length are kept; beta in the paper, 32 there.
+        slow: Pairs that turn at most this often are interpolated; alpha in the paper, 1 there.
+
+    Raises:
+        ValueError: If not fast > slow >= 0.
+    """
+
+    def __init__(self, spec: RopeSpec, *, fast: float, slow: float) -> None:
+        super().__init__(spec)
+        if not fast > slow >= 0:
+            raise ValueError(f"NTK-by-parts needs fast > slow >= 0 turns, got fast={fast} and slow={slow}.")
+        self.fast, self.slow = fast, slow
+
+    def inv_freq(self, factor: Float[Tensor, " rows"]) -> Float[Tensor, "rows pairs"]:
+        return interpolated_by_turns(self.spec, factor, self.fast, self.slow)
+
+
+def interpolated_by_turns(
+    spec: RopeSpec, factor: Float[Tensor, " rows"], fast: float, slow: float
+) -> Float[Tensor, "rows pairs"]:
+    """Return frequencies of which the share g = clamp((r - slow) / (fast - slow), 0, 1) is kept, r = L theta / 2 pi."""
+    kept = spec.inv_freq().to(factor.device)
+    turns = spec.pretrain_length * kept / (2 * math.pi)
+    share = ((turns - slow) / (fast - slow)).clamp(0, 1)
+    return kept * (share + (1 - share) / factor.float()[:, None])

@@ -1,0 +1,42 @@
+"""The cache that serves a method with the least memory and time."""
+
+from typing import TYPE_CHECKING
+
+from transformers import DynamicCache
+from transformers.cache_utils import Cache, DynamicSlidingWindowLayer
+
+from lcx_lightning.attention.backends.dense import is_dense
+from lcx_lightning.models.attached import method_of
+from lcx_lightning.models.cache.rotated import RotatedCache
+from lcx_lightning.models.cache.rotation import Rotation
+from lcx_lightning.models.cache.window import WindowCache, bands_of
+from lcx_lightning.models.families import family_of
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def smallest_cache(model: "PreTrainedModel", *, held: bool = False) -> Cache:
+    """Return a new cache of the smallest kind that serves the method of `model`: all keys, where any may be seen.
+
+    Args:
+        model: With its method attached.
+        held: Whether all passes will have one scale factor, as those of a generation have.
+    """
+    method = method_of(model)
+    bands = bands_of(method.pattern)
+    endless = any(band.max_distance is None and band.first_keys is None for band in bands)
+    constant = held or not method.positions.by_length
+    if not endless:
+        return WindowCache(method.pattern, rotation_of(model) if constant else None)
+    every_key = DynamicCache(config=model.config)
+    native_window = any(isinstance(layer, DynamicSlidingWindowLayer) for layer in every_key.layers)
+    if constant and is_dense(bands) and not native_window:
+        return RotatedCache(rotation_of(model))
+    return every_key
+
+
+def rotation_of(model: "PreTrainedModel") -> Rotation:
+    """Return how the keys of a model are rotated when they are held so."""
+    still = {module.layer_idx for module in model.modules() if getattr(module, "use_rope", True) in (False, 0)}
+    return Rotation(interleaved=family_of(model.config).interleaved, still=still)

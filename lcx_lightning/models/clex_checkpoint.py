@@ -1,0 +1,149 @@
+"""Released CLEX checkpoints: their own settings and the weights of their ODE (arXiv:2310.16450, DAMO-NLP-SG/CLEX).
+
+Their config.json carries `rope_scaling: {type: clex, max_factor, param_factor, act, time_dt}` and `log_scale`, which no
+model of transformers knows; their weight files carry `model.clex_layer.proj_func.ode_up_proj` and `.ode_down_proj`
+beside the weights of the plain model. The rest of such a checkpoint is a plain Llama, Phi or Mixtral.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from safetensors import safe_open
+from torch import Tensor, nn
+from transformers import PretrainedConfig, PreTrainedModel
+from transformers.utils.hub import cached_file
+
+from lcx_lightning.methods.scaling.clex import CLEX
+
+WEIGHTS = ("ode_up_proj", "ode_down_proj")
+FILES = ("model.safetensors.index.json", "model.safetensors", "pytorch_model.bin.index.json", "pytorch_model.bin")
+ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "silu": nn.SiLU}
+CLEX_TARGET = "lcx_lightning.scaling.CLEX"
+UNSET = "lcx_lightning.temperature.Constant"
+LOG_SCALE = {"_target_": "lcx_lightning.temperature.LogN", "clamp": False, "per_pass": True}
+
+
+def separate_clex(config: PretrainedConfig, name: str, revision: str) -> PretrainedConfig:
+    """Return `config` with a CLEX of its own moved out of its rotary embedding, to `config.clex`.
+
+    Args:
+        config: Of any checkpoint; one without a CLEX is returned as it is.
+        name: Of the checkpoint on the hub, or its folder: where the weights of the ODE are.
+        revision: Branch, tag or commit.
+
+    Raises:
+        ValueError: If the activation is not one that the released code has.
+    """
+    rope = getattr(config, "rope_parameters", None) or {}
+    if rope.get("rope_type") != "clex":
+        return config
+    activation = rope.get("act", "silu")  # releases before January 2024 write none; their code always takes SiLU
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"A released CLEX has the activation {' or '.join(ACTIVATIONS)}, this one {activation!r}.")
+    config.clex = {
+        "width": rope["param_factor"],
+        "activation": activation,
+        "max_factor": rope["max_factor"],
+        "log_scale": bool(getattr(config, "log_scale", False)),
+        "name": name,
+        "revision": revision,
+    }
+    plain = {key: rope[key] for key in ("rope_theta", "partial_rotary_factor") if key in rope}
+    config.rope_parameters = plain | {"rope_type": "default"}
+    return config
+
+
+def with_own_clex(method: DictConfig, config: PretrainedConfig) -> DictConfig:
+    """Return a method that scales by CLEX with the settings of the checkpoint, any other method as it is.
+
+    Width and activation are those of the checkpoint's weights. max_factor is the checkpoint's, unless it was set to a
+    number of its own and not through `factor`. A checkpoint that was released with `log_scale` gets that temperature,
+    unless the method has another.
+
+    Args:
+        method: The parts, interpolations still open.
+        config: Of the model, after `separate_clex`.
+    """
+    own = _own(config)
+    if own is None or method.scaling.get("_target_") != CLEX_TARGET:
+        return method
+    activation = ACTIVATIONS[own["activation"]]
+    changes: dict[str, Any] = {
+        "scaling": {"width": own["width"], "activation": {"_target_": f"torch.nn.{activation.__name__}"}}
+    }
+    if OmegaConf.is_interpolation(method.positions, "max_factor"):
+        changes["positions"] = {"max_factor": own["max_factor"]}
+    if own["log_scale"] and method.get("temperature", {}).get("_target_", UNSET) == UNSET:
+        changes["temperature"] = LOG_SCALE
+    merged = OmegaConf.merge(method, changes)
+    assert isinstance(merged, DictConfig)
+    return merged
+
+
+def load_own_clex(scaling: nn.Module, model: PreTrainedModel) -> None:
+    """Give a CLEX the weights that its model was released with; leave other scalings, frozen ones and models alone.
+
+    Raises:
+        ValueError: If the settings differ from the checkpoint's, or its weights are not there.
+    """
+    own = _own(model.config)
+    if own is None or not isinstance(scaling, CLEX) or not scaling.up.weight.requires_grad:
+        return
+    if not isinstance(scaling.activation, ACTIVATIONS[own["activation"]]):
+        raise ValueError(
+            f"This checkpoint's own CLEX has the activation {own['activation']}, the method {scaling.activation}: "
+            "build the method with the checkpoint's settings, with_own_clex(method, model.config)."
+        )
+    if model.device.type != "meta":
+        scaling.load_released(*read_field(own["name"], own["revision"]))
+
+
+def read_field(name: str, revision: str) -> tuple[Tensor, Tensor]:
+    """Return `ode_up_proj` [pairs, hidden] and `ode_down_proj` [hidden, pairs] of a checkpoint.
+
+    Args:
+        name: On the hub, or a folder.
+        revision: Branch, tag or commit.
+
+    Raises:
+        ValueError: If its weight files do not hold them.
+    """
+    found: dict[str, Tensor] = {}
+    for path in _weight_files(name, revision):
+        found |= _read(path)
+    missing = [weight for weight in WEIGHTS if weight not in found]
+    if missing:
+        raise ValueError(f"{name} says that it has a CLEX, but its weight files lack {' and '.join(missing)}.")
+    return found[WEIGHTS[0]], found[WEIGHTS[1]]
+
+
+def _own(config: PretrainedConfig) -> dict[str, Any] | None:
+    return getattr(config, "clex", None)
+
+
+def _weight_files(name: str, revision: str) -> list[str]:
+    """Return the weight files that may hold the ODE, safetensors before pickles."""
+    for file in FILES:
+        path = cached_file(name, file, revision=revision, _raise_exceptions_for_missing_entries=False)
+        if path is None:
+            continue
+        if not path.endswith(".json"):
+            return [path]
+        shards = json.loads(Path(path).read_text())["weight_map"]
+        holding = sorted({shard for key, shard in shards.items() if key.endswith(WEIGHTS)})
+        return [str(cached_file(name, shard, revision=revision)) for shard in holding]
+    return []
+
+
+def _read(path: str) -> dict[str, Tensor]:
+    """Return the ODE weights of one file, by the last part of their names."""
+    if path.endswith(".safetensors"):
+        with safe_open(path, framework="pt") as file:
+            found = {key: file.get_tensor(key) for key in file.keys() if key.endswith(WEIGHTS)}  # noqa: SIM118
+    else:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        found = {key: value for key, value in state.items() if key.endswith(WEIGHTS)}
+    return {key.rsplit(".", 1)[-1]: value for key, value in found.items()}

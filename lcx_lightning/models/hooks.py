@@ -1,0 +1,216 @@
+"""A forward pass of a model with a method: one `ForwardPass` is made, handed to every layer, used by its attention."""
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor, nn
+
+from lcx_lightning.attention.capture import Attended, Listener
+from lcx_lightning.attention.dispatch import attend
+from lcx_lightning.attention.forward_pass import ForwardPass
+from lcx_lightning.attention.rotation import half_split
+from lcx_lightning.methods.packing import Packed
+from lcx_lightning.methods.rope import Rope
+from lcx_lightning.methods.rope_views import clip_to_window, keep_last_keys, unrotated
+from lcx_lightning.models.attached import Attached, attached
+from lcx_lightning.models.cache.base import MethodCache
+from lcx_lightning.models.cache.window import WindowCache
+from lcx_lightning.models.context_parallel import shard_for
+from lcx_lightning.models.families import FAMILIES
+
+
+class Unrotated(nn.Module):
+    """The identity rotation, in the place of a model's rotary embedding."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, x: Tensor, position_ids: Tensor) -> "tuple[Tensor, Tensor] | Carrier":
+        """Return cosines of 1 and sines of 0, [batch, tokens, dim], and with them the forward pass left here."""
+        shape = (*position_ids.shape, self.dim)
+        tables = x.new_ones(shape), x.new_zeros(shape)
+        forward_pass = vars(self).pop("forward_pass", None)
+        return tables if forward_pass is None else Carrier(tables, forward_pass)
+
+
+class Carrier:
+    """Cosines and sines, and the forward pass they are of: for families whose layers hand on nothing else.
+
+    Layers that are recomputed in the backward pass are given the arguments of their own pass again, and this with
+    them. It unpacks as a tuple and is none: sharded training takes those apart.
+    """
+
+    def __init__(self, tables: tuple[Tensor, Tensor], forward_pass: ForwardPass) -> None:
+        self.tables, self.forward_pass = tables, forward_pass
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter(self.tables)
+
+
+@torch.compiler.disable  # what it decides from the numbers of a batch is no part of a compiled graph, its tensors are
+def insert_forward_pass(base: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+    """Add the `ForwardPass` to the arguments that reach every attention layer."""
+    # 1. what the pass was given
+    own = attached(base)
+    placement_seed = kwargs.pop("placement_seed", None)
+    segments = {name: kwargs.pop(name) for name in ("segments", "segments_continuing") if name in kwargs}
+    given = inspect.signature(base.forward).bind(*args, **kwargs).arguments
+    given |= given.pop("kwargs", {})
+    tokens = given["input_ids"] if given.get("inputs_embeds") is None else given["inputs_embeds"]
+    cache, mask, queries = given.get("past_key_values"), given.get("attention_mask"), tokens.shape[1]
+    if mask is not None and mask.ndim != 2:
+        raise ValueError(
+            f"A mask says which keys are padding, [batch, keys]: this one has the shape {list(mask.shape)}."
+        )
+    if segments:
+        packed = _packed(own, segments, placement_seed, cache, mask)
+        return args, kwargs | {"forward_pass": ForwardPass(packed, backend=own.backend)}
+    # 2. which keys there are, and where they stand
+    slots = queries + (0 if cache is None else cache.get_seq_length())
+    if isinstance(cache, WindowCache):
+        valid, index = cache.keys(own.method.pattern, _valid(_added(mask, slots, queries), queries, tokens.device))
+    else:
+        valid, index = _valid(mask, slots, tokens.device), None
+    shard = shard_for(own, valid, cache)
+    # 3. the geometry of the pass
+    rope = own.method.rope(
+        valid,
+        queries,
+        placement_seed,
+        to_come=max(own.planned_length - slots, 0),
+        index=index,
+        rotated=isinstance(cache, MethodCache) and cache.rotation is not None,
+        visible_keys=None if shard is None else shard.visible_keys,
+        local_tokens=None if shard is None else shard.local_tokens,
+    )
+    if isinstance(cache, MethodCache):
+        cache.begin(rope)
+    if shard is not None:
+        args, kwargs = (), given | _local_tokens(given, shard.local_tokens)
+    forward_pass = ForwardPass(rope, backend=own.backend, shard=shard, listener=own.listener)
+    return args, kwargs | {"forward_pass": forward_pass}
+
+
+def _packed(
+    own: Attached, segments: dict[str, Tensor], placement_seed: int | None, cache: object, mask: Tensor | None
+) -> Packed:
+    """Return the positions of a pass over rows of several documents, none of which sees another.
+
+    Raises:
+        ValueError: If the pass has a cache or padding, or ranks share its texts.
+    """
+    if cache is not None or (mask is not None and not bool(mask.all())) or own.mesh is not None:
+        raise ValueError(
+            "Rows of several documents that do not see each other are read whole, by one rank, without cache and "
+            "padding: pass use_cache=False and no attention_mask, or leave segments out."
+        )
+    name, of = next(iter(segments.items()))
+    return own.method.packed(of, restart=name == "segments", placement_seed=placement_seed)
+
+
+@contextmanager
+def listening(base: nn.Module, listener: Listener) -> Iterator[None]:
+    """Call `listener` with what every layer of a model attends to, in every pass inside this context."""
+    own = attached(base)
+    if own.mesh is not None:
+        raise ValueError(
+            "A model whose texts are split over ranks has no listener: each rank has a part of the queries."
+        )
+    own.listener = listener
+    try:
+        yield
+    finally:
+        own.listener = None
+
+
+def _local_tokens(given: dict[str, Any], own: slice) -> dict[str, Any]:
+    """Return the arguments of a pass over this rank's tokens of a text: the `Rope` knows their places and padding."""
+    tokens = {name: x[:, own] for name in ("input_ids", "inputs_embeds") if (x := given.get(name)) is not None}
+    return tokens | {"attention_mask": None, "position_ids": None}
+
+
+def _valid(mask: Tensor | None, slots: int, device: torch.device) -> Bool[Tensor, "rows slots"]:
+    """Return False on padding; one row where there is none."""
+    if mask is None or bool(mask.all()):
+        return torch.ones(1, slots, dtype=torch.bool, device=device)
+    return mask.bool()
+
+
+def _added(mask: Tensor | None, slots: int, queries: int) -> Tensor | None:
+    """Return the part of a mask of all `slots` that is of the queries: the cache knows the padding before them."""
+    if mask is not None and mask.shape[1] != slots:
+        raise ValueError(
+            f"The mask is of {mask.shape[1]} tokens, and there are {slots} with those that the cache has been given: "
+            "pass the mask of the whole text."
+        )
+    return None if mask is None else mask[:, -queries:]
+
+
+def leave_forward_pass(base: Any, _args: tuple, kwargs: dict) -> None:
+    """Leave the forward pass where its cosines and sines are about to be made."""
+    base.rotary_emb.forward_pass = kwargs["forward_pass"]
+
+
+def take_forward_pass(attention: Any, _args: tuple, kwargs: dict) -> None:
+    """Take the forward pass that came with the cosines and sines."""
+    attention.forward_pass = kwargs["position_embeddings"].forward_pass
+
+
+def attention(
+    module: Any,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    _mask: Tensor | None,
+    *,
+    scaling: float,
+    forward_pass: ForwardPass[Rope | Packed] | None = None,
+    sliding_window: int | None = None,
+    **_: object,
+) -> tuple[Tensor, None]:
+    """Attend as the method of this pass says, in the signature of transformers' attention functions."""
+    whole = forward_pass or module.__dict__.pop("forward_pass")
+    rope = whole.rope
+
+    def attended(q: Tensor, k: Tensor, v: Tensor, rope: Rope) -> Tensor:
+        return _attended(module, q, k, v, whole.over(rope), scaling=scaling, sliding_window=sliding_window)
+
+    return (rope.attended(q, k, v, attended) if isinstance(rope, Packed) else attended(q, k, v, rope)), None
+
+
+def _attended(
+    module: Any,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    forward_pass: ForwardPass[Rope],
+    *,
+    scaling: float,
+    sliding_window: int | None,
+) -> Tensor:
+    """Return what a layer attends to, [batch, queries, heads, dim]."""
+    rope, shard = forward_pass.rope, forward_pass.shard
+    # 1. the keys of this layer
+    if shard is not None:
+        k, v = shard.keys_and_values(k.to(v.dtype), v)
+    slots, keys = k.shape[2], rope.key_index.shape[1]
+    held = keys if sliding_window is None else min(keys, sliding_window - 1 + q.shape[2])  # by a sliding cache
+    if slots not in (keys, held):
+        raise ValueError(f"This cache hands out {slots} keys for {keys} tokens: use one that grows, as DynamicCache.")
+    # 2. the pass as this layer sees it
+    rope = keep_last_keys(clip_to_window(rope, sliding_window), slots)
+    if not getattr(module, "use_rope", True):
+        rope = unrotated(rope)
+    elif FAMILIES[module.config.model_type].interleaved:
+        pairs = rope.inv_freq.shape[-1]
+        q, k = half_split(q, pairs), k if rope.rotated else half_split(k, pairs)
+    # 3. attention
+    depth = (module.layer_idx + 1) / module.config.num_hidden_layers
+    if forward_pass.listener is not None:
+        forward_pass.listener(Attended(module.layer_idx, depth, q, k, rope, scaling))
+    return attend(q, k, v, forward_pass.over(rope), scaling, depth).transpose(1, 2)

@@ -1,0 +1,107 @@
+"""Models: where they come from, and how their rotary embedding is read."""
+
+import abc
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+
+from lcx_lightning.data.tokenizers import ByteTokens, HubTokens, Tokens
+from lcx_lightning.distributed.sharded_loading import load_in_parts
+from lcx_lightning.models.clex_checkpoint import separate_clex
+from lcx_lightning.models.rope_spec import without_scaling
+
+
+class ModelSource(abc.ABC):
+    """A model that can be described before it is loaded."""
+
+    @abc.abstractmethod
+    def config(self) -> PretrainedConfig:
+        """Return the model's config, without loading weights."""
+
+    @abc.abstractmethod
+    def tokens(self) -> Tokens:
+        """Return the model's tokenizer."""
+
+    @abc.abstractmethod
+    def load(self, folder: Path | None, ranks: int = 1) -> PreTrainedModel:
+        """Return the model: the pretrained base in `folder`, or the checkpoint itself if there is none.
+
+        If `ranks` processes that are to share it call this together, each may read its part alone: see `shards`.
+        """
+
+
+class EmbeddedModel(ModelSource):
+    """A small byte-level model that is pretrained here, in minutes.
+
+    Args:
+        architecture: Arguments of the transformers config, `model_type` among them.
+    """
+
+    def __init__(self, *, architecture: dict[str, Any]) -> None:
+        self.architecture = dict(architecture)
+
+    def config(self) -> PretrainedConfig:
+        return AutoConfig.for_model(**self.architecture)
+
+    def tokens(self) -> Tokens:
+        return ByteTokens()
+
+    def load(self, folder: Path | None, ranks: int = 1) -> PreTrainedModel:
+        if folder is None:
+            return AutoModelForCausalLM.from_config(self.config())
+        return AutoModelForCausalLM.from_pretrained(folder)
+
+
+class HubModel(ModelSource):
+    """A checkpoint of the Hugging Face hub, or a folder in its format.
+
+    Args:
+        name: Name on the hub, or a folder.
+        revision: Branch, tag or commit.
+        dtype: Of the weights: float32, bfloat16 ...
+        own_scaling: Of a checkpoint that carries a scaling, as Llama-3.1. True: it starts from its own frequencies and
+            the length they reach. False: from the unscaled frequencies and its original length.
+    """
+
+    def __init__(self, *, name: str, revision: str, dtype: str, own_scaling: bool) -> None:
+        self.name, self.revision, self.own_scaling = name, revision, own_scaling
+        self.dtype = getattr(torch, dtype)
+
+    def config(self) -> PretrainedConfig:
+        config = AutoConfig.from_pretrained(self.name, revision=self.revision)
+        config = separate_clex(config, self.name, self.revision)
+        return config if self.own_scaling else without_scaling(config)
+
+    def tokens(self) -> Tokens:
+        return HubTokens(self.name, self.revision)
+
+    def load(self, folder: Path | None, ranks: int = 1) -> PreTrainedModel:
+        config = self.config()
+        given = {"config": config, "revision": self.revision} if folder is None else {}
+        name = folder or self.name
+        if ranks == 1 or hasattr(config, "clex"):  # whose own field is read beside the model
+            return AutoModelForCausalLM.from_pretrained(name, dtype=self.dtype, **given)
+        return load_in_parts(name, ranks, dtype=self.dtype, **given)
+
+
+def skeleton(config: PretrainedConfig) -> PreTrainedModel:
+    """Return the model without weights, on the meta device: to see what can be built on it."""
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config)
+
+
+def check_tokens(tokens: Tokens, config: PretrainedConfig) -> None:
+    """Raise a ValueError if a tokenizer is not that of a model: it has ids that the model lacks, or another BOS."""
+    if tokens.vocab_size > config.vocab_size:
+        raise ValueError(
+            f"The tokenizer has {tokens.vocab_size:,} ids, and the model embeds {config.vocab_size:,}: it is another "
+            "model's, or tokens were added to it. Put the model's own tokenizer beside its weights."
+        )
+    own, expected = getattr(tokens, "own_bos", tokens.bos), config.bos_token_id
+    if own is not None and expected is not None and own != expected:
+        raise ValueError(
+            f"The tokenizer's BOS token has the id {own}, and the model's config says bos_token_id={expected}: every "
+            "row and window starts with it. Put the model's own tokenizer beside its weights, or correct the config."
+        )

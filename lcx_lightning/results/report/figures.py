@@ -1,0 +1,190 @@
+"""The figure of a measure: its number against context length, one line per arm, named at its end."""
+
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lcx_lightning.results.analysis.estimates import Estimate, estimates
+from lcx_lightning.results.metrics import IN_TOKENS, OF_LENGTH, Measure, metric
+from lcx_lightning.results.records import Experiment
+from lcx_lightning.results.report.axis import Axis, axis_of
+from lcx_lightning.results.report.labels import arm_label, described, measured_places, pretrain_length, train_lengths
+from lcx_lightning.results.report.tables import thinned
+
+if TYPE_CHECKING:
+    import altair
+
+WIDTH, HEIGHT = 620, 430  # pixels of the plot
+LABEL_GAP = 17  # pixels between the arms' names
+INK, FAINT = "#1f2328", "#8b929a"
+# Okabe and Ito's colours for colour-blind readers without their yellow, which is faint on white, then dark ones of
+# Tol's. Shape and dash differ as well: the first arm with the shape of another has the other dash.
+COLOURS = ["#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"]
+COLOURS += ["#56B4E9", "#882255", "#999933", "#332288", "#8C510A", "#7F7F7F"]
+SHAPES = ["circle", "square", "triangle-up", "diamond", "triangle-down", "cross"]
+DASHES = [[1, 0], [6, 3], [2, 2]]
+
+
+def length_figure(experiment: Experiment, measure: Measure) -> "altair.LayerChart":
+    """A measure against context length, perplexity on a logarithmic axis; ValueError where no number can be drawn.
+
+    A dashed rule stands at the pretraining length, a ring around the point where the arm was trained, a band for
+    its interval.
+    """
+    import altair as alt  # 0.4 s that `import lcx_lightning.results` should not cost
+
+    found, how = estimates(experiment, measure), metric(measure.metric)
+    points = _points(experiment, found, measure)
+    if not points:
+        raise ValueError(f"A finite {how.title} is needed for a figure; {experiment.folder} has none, {measure.name}.")
+    axis = axis_of(points, how.logarithmic)
+    rule = _rule(alt, experiment) if measure.axis in IN_TOKENS else []
+    layers = [*rule, *_lines(alt, points), *_names(alt, points, axis)]
+    y_scale = alt.Scale(type="log" if axis.logarithmic else "linear", domain=[axis.low, axis.high], nice=False)
+    y_axis = alt.Axis(values=axis.ticks(), labelExpr="format(datum.value, datum.value < 1e5 ? ',~r' : '.0e')")
+    named = measure.axis.replace("_", " ") + (" (tokens)" if measure.axis in IN_TOKENS else "")
+    x_scale, x_axis = _place_scale(alt, points, experiment, measure), _place_axis(alt, experiment, measure)
+    x = alt.X("length:Q", title=named, scale=x_scale, axis=x_axis)
+    better = f" ({how.better} is better)" if how.better else ""
+    y = alt.Y("value:Q", title=how.title + better, scale=y_scale, axis=y_axis)
+    frame = alt.Chart({"values": points}).mark_point(opacity=0).encode(x, y)
+    title = _title(alt, experiment, measure, found)
+    return styled(alt.LayerChart(layer=[frame, *layers], width=WIDTH, height=HEIGHT, title=title))
+
+
+def save(chart: "altair.TopLevelMixin", folder: Path | str, name: str) -> list[Path]:
+    """Write name.svg and name.png (two pixels per point) into the folder, without a browser or a network."""
+    import vl_convert
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    drawing = vl_convert.vegalite_to_svg(chart.to_json())
+    svg, png = folder / f"{name}.svg", folder / f"{name}.png"
+    svg.write_text(drawing)
+    png.write_bytes(vl_convert.svg_to_png(drawing, scale=2))
+    return [svg, png]
+
+
+def _points(experiment: Experiment, found: dict[tuple[str, int], Estimate], measure: Measure) -> list[dict]:
+    """One object per drawn number. Numbers that are not finite have no place on the axis; the table shows them."""
+    points = []
+    for index, arm in enumerate(experiment.arms()):
+        runs = experiment.runs_of(arm)
+        style = {
+            "arm": arm_label(runs),
+            "colour": COLOURS[index % len(COLOURS)],
+            "shape": SHAPES[index % len(SHAPES)],
+            "dash": DASHES[index // len(SHAPES) % len(DASHES)],
+        }
+        for (name, length), estimate in found.items():
+            if name == arm and np.isfinite(estimate.value):
+                known = bool(np.isfinite([estimate.low, estimate.high]).all())
+                low, high = (estimate.low, estimate.high) if known else (estimate.value, estimate.value)
+                point = {"length": length, "value": estimate.value, "low": low, "high": high}
+                points.append(style | point | {"trained": measure.axis in OF_LENGTH and length in train_lengths(runs)})
+    return points
+
+
+def _styles(alt) -> dict:
+    """The arms' own colours, shapes and dashes, as the data name them."""
+    colour = alt.Color("colour:N", scale=None)
+    return {
+        "area": {"color": colour, "detail": "arm:N"},
+        "line": {"color": colour, "detail": "arm:N", "strokeDash": alt.StrokeDash("dash:N", scale=None)},
+        "point": {"color": colour, "shape": alt.Shape("shape:N", scale=None)},
+    }
+
+
+def _lines(alt, points: list[dict]) -> list:
+    """The arms' bands, their lines, their points, and a ring around each at its training length."""
+    styles = _styles(alt)
+    arms = {point["arm"] for point in points}
+    chart = alt.Chart({"values": points}).encode(x="length:Q")
+    band = chart.mark_area(opacity=min(0.12, 0.6 / len(arms)), clip=True)
+    line = chart.mark_line(strokeWidth=2).encode(y="value:Q", **styles["line"])
+    dots = chart.mark_point(filled=True, size=55, opacity=1).encode(y="value:Q", **styles["point"])
+    rings = chart.transform_filter("datum.trained").mark_point(shape="circle", strokeWidth=2, size=210, opacity=1)
+    ringed = rings.encode(y="value:Q", color=styles["point"]["color"])
+    return [band.encode(y="low:Q", y2="high:Q", **styles["area"]), line, dots, ringed]
+
+
+def _names(alt, points: list[dict], axis: Axis) -> list:
+    """The arms' names right of the plot in the order of the lines' ends, each with a thin leader to its end."""
+    ends = list({point["arm"]: point for point in points}.values())  # the last point of each arm
+    ends = sorted(ends, key=lambda point: -point["value"])
+    ys = _spread([axis.pixel(end["value"], HEIGHT) for end in ends])
+    named = [end | {"name_y": axis.value(y, HEIGHT)} for end, y in zip(ends, ys, strict=True)]
+    at, style = alt.Chart({"values": named}), _styles(alt)["point"]
+    leaders = at.mark_rule(strokeDash=[1, 3], strokeWidth=1.2).encode(
+        x="length:Q", y="value:Q", x2=alt.value(WIDTH + 14), y2="name_y:Q", color=style["color"]
+    )
+    symbols = at.mark_point(filled=True, size=55, opacity=1).encode(x=alt.value(WIDTH + 20), y="name_y:Q", **style)
+    text = at.mark_text(align="left", baseline="middle", fontSize=13, color=INK)
+    return [leaders, symbols, text.encode(text="arm:N", x=alt.value(WIDTH + 29), y="name_y:Q")]
+
+
+def _spread(ys: list[float]) -> list[float]:
+    """Ascending pixel rows moved as little as possible (least squares) to lie LABEL_GAP apart inside the plot."""
+    from scipy.optimize import isotonic_regression
+
+    offsets = LABEL_GAP * np.arange(len(ys))
+    free = isotonic_regression(np.array(ys) - offsets).x
+    return (np.clip(free, 0, max(0, HEIGHT - offsets[-1])) + offsets).tolist()
+
+
+def _rule(alt, experiment: Experiment) -> list:
+    """The dashed rule at L and its name above the plot; nothing where arms have different ones."""
+    pretrained = pretrain_length(experiment)
+    if not pretrained:
+        return []
+    at = alt.Chart({"values": [{"length": pretrained, "text": f"pretraining length L = {pretrained}"}]})
+    rule = at.mark_rule(strokeDash=[4, 4], color=FAINT, strokeWidth=1.5).encode(x="length:Q")
+    text = at.mark_text(align="left", baseline="bottom", color=INK, fontSize=12, dx=-4)
+    return [rule, text.encode(x="length:Q", y=alt.value(-6), text="text:N")]
+
+
+def _place_scale(alt, points: list[dict], experiment: Experiment, measure: Measure):
+    """Logarithmic, from the first place to the last and L; linear in its smallest part where it begins at 0."""
+    shown = {point["length"] for point in points}
+    if not min(shown):
+        kind = "symlog" if measure.axis in IN_TOKENS else "linear"
+        return alt.Scale(type=kind, domain=[-0.03 * max(shown), 1.05 * max(shown)], nice=False)
+    if measure.axis in IN_TOKENS:
+        shown |= {pretrain_length(experiment) or points[0]["length"]}
+    margin = max((max(shown) / min(shown)) ** 0.03, 1.05)
+    return alt.Scale(type="log", base=2, domain=[min(shown) / margin, max(shown) * margin], nice=False)
+
+
+def _place_axis(alt, experiment: Experiment, measure: Measure):
+    """A tick at every place that a table has: "512", "1K", and below it the multiple of L where it is of tokens."""
+    pretrained = pretrain_length(experiment) if measure.axis in IN_TOKENS else None
+    thousands = "datum.value >= 1024 && datum.value % 512 == 0"
+    short = f"({thousands} ? format(datum.value / 1024, '~f') + 'K' : '' + datum.value)"
+    label = f"[{short}, format(datum.value / {pretrained}, '~r') + 'L']" if pretrained else short
+    return alt.Axis(values=thinned(measured_places(experiment, measure)), labelExpr=label, grid=False)
+
+
+def _title(alt, experiment: Experiment, measure: Measure, found: dict[tuple[str, int], Estimate]):
+    question = experiment.meta.get("question") or experiment.name
+    n_seeds = {estimate.n_seeds for estimate in found.values()}
+    band = f"t interval over {max(n_seeds)} seeds" if max(n_seeds) > 1 else "interval over documents"
+    band += ", over documents where there is one seed" if len(n_seeds) > 1 and 1 in n_seeds else ""
+    said = described(measure)
+    notes = [f"{said[0].upper()}{said[1:]}."]
+    notes.append(f"Band: 95% {band}. Ring: the length the arm was trained at.")
+    return alt.TitleParams(text=textwrap.wrap(question, 76), subtitle=notes)
+
+
+def styled(chart):
+    """The chart with the look of all our figures: no frame, faint grid, room for the title."""
+    chart = chart.configure(background="white", padding={"left": 8, "top": 8, "right": 16, "bottom": 8})
+    chart = chart.configure_view(stroke=None).configure_title(
+        anchor="start", frame="group", fontSize=17, fontWeight=600, color=INK, offset=14,
+        subtitleFontSize=12.5, subtitleColor="#57606a", subtitlePadding=6,
+    )  # fmt: skip
+    return chart.configure_axis(
+        labelFontSize=12, titleFontSize=13, titleFontWeight="normal", labelColor=INK, titleColor=INK, titlePadding=10,
+        gridColor="#e6e8eb", domainColor=FAINT, tickColor=FAINT, labelOverlap="greedy",
+    )  # fmt: skip

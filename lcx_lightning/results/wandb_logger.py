@@ -1,0 +1,110 @@
+"""Weights & Biases beside the records: the same numbers, online with a key, offline without, and never a hang."""
+
+import contextlib
+import netrc
+import os
+import socket
+import warnings
+from collections import defaultdict
+from typing import Any
+from urllib.parse import urlparse
+
+from lcx_lightning.results.analysis.estimates import score
+from lcx_lightning.results.metrics import place_of
+
+HOSTS = ("api.wandb.ai", "api.forge.coreweave.com")
+PATIENCE = 5.0  # seconds to reach the server, and for it to answer
+
+
+class WandbRun:
+    """One run of the project, with the arm's configuration under the single key `cfg`.
+
+    A sweep owns the top-level keys of a run's configuration, and drops what a program says of them.
+
+    Args:
+        project: W&B project.
+        entity: W&B team or user; None: the account's default.
+        mode: online, offline, or auto: online if there is a key and the server answers. WANDB_MODE overrides auto.
+        folder: Where W&B keeps its files.
+        run: Id of the run; a resumed run goes on under it.
+        cfg: The arm's resolved configuration.
+
+    Raises:
+        ValueError: If the mode is unknown.
+    """
+
+    def __init__(
+        self, *, project: str, entity: str | None, mode: str, folder: str, run: str, cfg: dict[str, Any]
+    ) -> None:
+        import wandb
+
+        os.makedirs(folder, exist_ok=True)
+        in_sweep = "WANDB_SWEEP_ID" in os.environ  # the agent has chosen the id
+        self.run = wandb.init(
+            project=project,
+            entity=entity,
+            mode=choose_mode(mode),  # pyright: ignore[reportArgumentType]
+            dir=folder,
+            id=None if in_sweep else run,
+            resume="allow",
+            group=cfg["experiment"],
+            config={"cfg": cfg},
+            settings=wandb.Settings(init_timeout=PATIENCE * 6, silent=True),
+        )
+
+    def log_records(self, rows: list[dict[str, Any]]) -> None:
+        """Add every metric by protocol and length to the summary, as it is shown, and the rows as a table."""
+        import wandb
+
+        cells: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for row in rows:
+            kind = "perplexity" if row["metric"] == "nll" else row["metric"]
+            cells[f"{kind}/{row['protocol']}/{place_of(row)}"].append(row)
+        self.run.summary.update({name: score(cell) for name, cell in cells.items()})
+        columns: list[Any] = sorted({column for row in rows for column in row})
+        self.run.log({"records": wandb.Table(columns=columns, data=[[row.get(c) for c in columns] for row in rows])})
+
+    def log_throughput(self, throughput: dict[str, Any]) -> None:
+        """Add what training took to the summary."""
+        self.run.summary.update({f"throughput/{name}": value for name, value in throughput.items()})
+
+    def finish(self) -> None:
+        """End the run, so that the next arm starts one of its own."""
+        self.run.finish()
+
+
+def choose_mode(mode: str) -> str:
+    """Return online or offline. Without a key W&B would ask for one; without a network it would wait for minutes.
+
+    Raises:
+        ValueError: If the mode is unknown.
+    """
+    if mode not in ("auto", "online", "offline"):
+        raise ValueError(f"The W&B mode is auto, online or offline, got {mode!r}.")
+    if mode == "auto":
+        mode = os.environ.get("WANDB_MODE", "auto")
+    if mode != "auto":
+        return mode
+    if not _has_key():
+        return "offline"
+    base = urlparse(os.environ.get("WANDB_BASE_URL", f"https://{HOSTS[0]}"))
+    port = base.port or (443 if base.scheme == "https" else 80)
+    try:
+        socket.create_connection((base.hostname, port), timeout=PATIENCE).close()
+    except OSError as error:
+        warnings.warn(
+            f"W&B at {base.hostname} does not answer ({error}): logging offline, `wandb sync` sends it later.",
+            stacklevel=2,
+        )
+        return "offline"
+    return "online"
+
+
+def _has_key() -> bool:
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = urlparse(os.environ.get("WANDB_BASE_URL", "")).hostname
+    with contextlib.suppress(FileNotFoundError, netrc.NetrcParseError):
+        known = netrc.netrc(os.environ.get("NETRC")).hosts
+        return any(name in known for name in ([host] if host else HOSTS))
+    return False

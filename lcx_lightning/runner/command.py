@@ -1,0 +1,54 @@
+"""The command `lcx run`, or `python -m experiments.run`: compose a configuration, run what is missing, report."""
+
+import sys
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+
+from lcx_lightning.methods.library import methods
+from lcx_lightning.runner.launch.torchrun import leads
+
+
+def run() -> int:
+    """Run the command line of this process, and return its exit code.
+
+    0; 1 if an arm failed; 2 on bad input; 75 when everything is saved because the machine asked for it; 130 when
+    interrupted.
+    """
+    if not leads():
+        return 0  # the first process of a machine starts the others of an arm itself
+    OmegaConf.register_new_resolver("methods", lambda: ", ".join(methods()), replace=True)  # --help sees no searchpath
+    try:
+        _composed()
+    except SystemExit as stop:  # Hydra ends with 1 where its own checks fail
+        if isinstance(stop.__context__, HydraException):
+            return _refused(stop.__context__)
+        return stop.code if isinstance(stop.code, int) else 1
+    return 0
+
+
+@hydra.main(config_path="pkg://experiments.configs", config_name="run", version_base="1.3")
+def _composed(config: DictConfig) -> None:
+    """Run the experiment of a composed configuration; exit unless all went well."""
+    from lcx_lightning.runner.launch.forkserver import start_launcher
+    from lcx_lightning.training import preemption
+
+    preemption.listen()
+    start_launcher()  # imports what the arms need while this process imports what it needs
+    from lcx_lightning.runner.experiment import run_experiment  # heavy: not for --help
+    from lcx_lightning.runner.quiet import silence_library_logging
+
+    silence_library_logging()
+    code = run_experiment(config, list(HydraConfig.get().overrides.task))
+    if code:
+        sys.exit(code)
+
+
+def _refused(error: HydraException) -> int:
+    """Add to what Hydra has said about bad input what it leaves out, and return the exit code."""
+    file = str(error.missing_cfg_file) if isinstance(error, MissingConfigException) and error.options is None else ""
+    if file.startswith("method/"):
+        sys.stderr.write(f"Available options in 'method': {', '.join(methods())}\n")
+    return 2

@@ -1,0 +1,212 @@
+"""An experiment from configuration to report: build every arm, run what is missing, show what came out."""
+
+import os
+import shlex
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
+from rich.markup import escape
+
+from lcx_lightning.results import records
+from lcx_lightning.results.report.command import report, screen
+from lcx_lightning.runner.arms import Arm
+from lcx_lightning.runner.grid import build
+from lcx_lightning.runner.launch import torchrun
+from lcx_lightning.runner.launch.scheduler import Job, run_jobs
+from lcx_lightning.runner.preview.data import show_data
+from lcx_lightning.runner.preview.fingerprints import show_fingerprints
+from lcx_lightning.runner.preview.forecast_tables import show_forecasts
+from lcx_lightning.runner.run_json import read_run, write_run
+from lcx_lightning.training import preemption
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+BAD_INPUT = (ValueError, OSError, HydraException, OmegaConfBaseException)
+SHOWS = {"fingerprint": show_fingerprints, "forecast": show_forecasts}
+
+
+def run_experiment(config: DictConfig, command_line: list[str]) -> int:
+    """Run the experiment and return the exit code: 0, 1 if an arm failed, 2 on bad input, 130 when interrupted.
+
+    75 when SIGTERM or SIGUSR1 asked the run to stop, and everything is saved: the same command goes on.
+
+    With `fingerprint=only`, `forecast=only` or `data_report=only` nothing is run and no result written: what every arm
+    would do, or need, or read, is printed.
+    """
+    console = screen()
+    try:
+        line = list(command_line)
+        for name, value in torchrun.settings(config).items():
+            line.append(f"++trainer.{name}={value}")
+            OmegaConf.update(config, f"trainer.{name}", value, force_add=True)
+        launch = instantiate(config.launch)
+    except BAD_INPUT as error:
+        return _refused(error, console)
+    words = [*torchrun.command(), "-m", "experiments.run", *_config_dir(), *command_line]
+    return _run(config, line, shlex.join(words), launch, console)
+
+
+def _run(config: DictConfig, line: list[str], command: str, launch: Any, console: "Console") -> int:
+    """Run what is missing, report, and return the exit code. `line`: overrides; `command`: to be typed again."""
+    try:
+        with preemption.nothing_to_save():
+            if config.data_report == "only":  # before arms are built that these data may not serve
+                show_data(config, line, console)
+                return 0
+            arms = build(config, line, here=not launch.remote)
+            if _shown(config, arms, console):
+                return 0
+        folder = claim(config, command, arms)
+        _refuse_equals(arms)
+        jobs = plan(arms)
+    except BAD_INPUT as error:
+        return _refused(error, console)
+    try:
+        run_jobs(jobs, launch, console)
+    except KeyboardInterrupt:
+        return _interrupted(jobs, command, console, 130)
+    if any(job.state == "interrupted" for job in jobs):
+        return _interrupted(jobs, command, console, preemption.EXIT_CODE)
+    failed = [job for job in jobs if job.state == "failed"]
+    written = _write_down(failed, folder, console)
+    for job in failed:
+        said = job.error.split("\nTraceback ")[0]  # run.json has the rest
+        console.print(f"[red]failed:[/] {escape(f'{job.name}: {said}')}", highlight=False, soft_wrap=True)
+    if not written:
+        return 1
+    _tell_skipped(arms, console)
+    again = "to repeat over seeds, add seeds=3" if config.seeds == 1 else "to see it again"
+    again = "to try what failed again" if failed else again
+    console.print(escape(f"{command}   # {again}"), highlight=False, soft_wrap=True)
+    return 1 if failed else 0
+
+
+def _write_down(failed: list[Job], folder: Path, console: Console) -> bool:
+    """Write what failed into run.json, and the report, and return whether that could be done; say why not."""
+    try:
+        for job in failed:
+            if not job.only_base and read_run(job.arm).get("state") != "failed":  # it never began, or was killed
+                write_run(job.arm, "failed", reason=job.error.split("\nTraceback ")[0], traceback=job.error)
+        for path in report(folder, console):
+            console.print(escape(str(path)), highlight=False, soft_wrap=True)
+    except (OSError, ValueError) as error:  # a full disk, a file of records that was damaged
+        console.print(f"[red]error:[/] no report was made: {escape(str(error))}", highlight=False, soft_wrap=True)
+        return False
+    return True
+
+
+def _refused(error: BaseException, console: "Console") -> int:
+    error = error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
+    console.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+    return 2
+
+
+def _interrupted(jobs: list[Job], command: str, console: Console, code: int) -> int:
+    """Write down which arms were cut short, say how to go on, and return the exit code."""
+    for job in jobs:
+        if job.state == "interrupted" and not job.only_base:
+            with suppress(OSError):  # of a full disk: a run that goes on says so anew
+                write_run(job.arm, "interrupted")
+    console.print(f"interrupted; nothing is lost. To go on: {escape(command)}", highlight=False, soft_wrap=True)
+    return code
+
+
+def _tell_skipped(arms: list[Arm], console: "Console") -> None:
+    """Say which arms, or bases of theirs, left out steps that were not finite."""
+    for arm in arms:
+        run = read_run(arm)
+        for name, found in (("base", run.get("base", {}).get("throughput")), ("extension", run.get("throughput"))):
+            if found and found["skipped_steps"]:
+                said = (
+                    f"{found['skipped_steps']} of {found['steps']} steps of the {name} of {arm.name}, seed {arm.seed}"
+                )
+                console.print(f"[yellow]left out, not finite:[/] {escape(said)}", highlight=False, soft_wrap=True)
+
+
+def _shown(config: DictConfig, arms: list[Arm], console: "Console") -> bool:
+    """Print what was asked for in place of a run, and return whether anything was."""
+    asked = [show for name, show in SHOWS.items() if config[name] == "only"]
+    for show in asked:
+        show(arms, console)
+    return bool(asked)
+
+
+def _config_dir() -> list[str]:
+    """Return the words of the command line that name a folder of the user's own configurations."""
+    sources = HydraConfig.get().runtime.config_sources if HydraConfig.initialized() else []
+    return [f"--config-dir={source.path}" for source in sources if source.provider == "command-line"]
+
+
+def claim(config: DictConfig, command: str, arms: list[Arm]) -> Path:
+    """Return the folder of the experiment, with experiment.json in it.
+
+    Raises:
+        ValueError: If the folder is another experiment's, or it or the cache cannot be written.
+    """
+    folder = Path(config.results_dir) / config.experiment
+    _make_folder(folder, "results_dir")
+    _make_folder(Path(config.cache_dir).expanduser(), "cache_dir")
+    path = folder / "experiment.json"
+    owner = records.read_json(path)["name"] if path.exists() else config.experiment
+    if owner != config.experiment:
+        raise ValueError(
+            f"{folder} holds the records of experiment {owner!r}, not of {config.experiment!r}: move it away."
+        )
+    records.write_json(
+        path,
+        {
+            "name": config.experiment,
+            "question": config.question,
+            "look_for": list(config.look_for),
+            "command": command,
+            "runs": [arm.folder.name for arm in arms],
+        },
+    )
+    return folder
+
+
+def _make_folder(folder: Path, setting: str) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        raise ValueError(f"{setting} must be a folder that can be written, but {folder} cannot: choose another.")
+
+
+def plan(arms: list[Arm]) -> list[Job]:
+    """Return what is to be done: bases that are not cached, then arms, those with most training first."""
+    bases: dict[str, Job] = {}
+    jobs = []
+    for arm in sorted(arms, key=lambda a: -(a.config["training"] or {"steps": 0})["steps"]):
+        if arm.equals_pretrained:
+            write_run(arm, "skipped", reason="equals pretrained")
+            continue
+        if read_run(arm).get("state") == "finished":
+            write_run(arm, "finished")
+            continue
+        missing = arm.config["model"]["recipe"] and not arm.cache("base", arm.base_key).exists()
+        if missing and arm.base_key not in bases:
+            bases[arm.base_key] = Job(f"base model, seed {arm.seed}", arm, only_base=True)
+        name = f"{arm.name}, seed {arm.seed}"
+        jobs.append(Job(name, arm, only_base=False, needs=bases.get(arm.base_key)))
+    return [*bases.values(), *jobs]
+
+
+def _refuse_equals(arms: list[Arm]) -> None:
+    """Raise a ValueError if nothing but arms that equal the untouched model are asked for."""
+    if all(arm.equals_pretrained for arm in arms):
+        names = ", ".join(dict.fromkeys(arm.name for arm in arms))
+        raise ValueError(
+            f"{names} would not change the model: its fingerprint, in training and at {arms[0].lengths} tokens, equals "
+            "that of pretrained (a factor of 1, or a window no shorter than every length). Choose another setting."
+        )

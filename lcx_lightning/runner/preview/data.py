@@ -1,0 +1,69 @@
+"""`data_report=only`: how many documents and tokens remain of the data, and how many reach each evaluated length."""
+
+from typing import TYPE_CHECKING
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from lcx_lightning.data.dataset import LongContextData
+from lcx_lightning.evaluation.suite import EvaluationSuite
+from lcx_lightning.models.sources import check_tokens
+from lcx_lightning.runner.built_arm import load_data, resolved
+from lcx_lightning.runner.grid import expand
+from lcx_lightning.runner.preflight import check_settings
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+
+def show_data(config: DictConfig, command_line: list[str], console: "Console") -> None:
+    """Print a block for each different data of the arms; lengths that they cannot serve are shown, and not refused."""
+    check_settings(config)
+    datas: dict[str, LongContextData] = {}
+    lengths: dict[str, set[int]] = {}
+    for _, _, composed in expand(config, command_line):
+        found = resolved(composed, config.seed)
+        data = load_data(found.config, datas)
+        check_tokens(data.tokens, found.model)
+        name = next(name for name, known in datas.items() if known is data)
+        evaluated = EvaluationSuite(instantiate(found.config["evaluation"])).lengths(found.spec.pretrain_length)
+        trained = found.config["training"]
+        longest = [round(trained["length_factor"] * found.spec.pretrain_length)] if trained else []
+        lengths.setdefault(name, set()).update(evaluated, longest)
+    for name, data in datas.items():
+        console.rule(f"{data.corpus.name}   identity {data.corpus.identity()}", align="left", style="bold")
+        console.print(report_table(data, sorted(lengths[name])))
+        console.print(
+            f"Left out: documents below minimum_characters={data.corpus.minimum_characters}, and those of the others "
+            f"below minimum_tokens={data.minimum_tokens}. Tokens are those of a vocabulary of "
+            f"{data.tokens.vocab_size:,}, BOS not counted; a document reaches a context if it fills it behind BOS.",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def report_table(data: LongContextData, lengths: list[int]) -> "Table":
+    """A column per split: what there was, what was left out, what remains, and how many documents reach each length."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    found = data.report(lengths)
+    table.add_column("", no_wrap=True)
+    for split in found:
+        table.add_column(split, justify="right", no_wrap=True)
+    counts = {
+        "documents read": [one["documents"] + one["few_tokens"] + one["short"] for one in found.values()],
+        "- of too few characters": [one["short"] for one in found.values()],
+        "- of too few tokens": [one["few_tokens"] for one in found.values()],
+        "documents": [one["documents"] for one in found.values()],
+        "tokens": [one["tokens"] for one in found.values()],
+        "tokens of the median document": [one["median"] for one in found.values()],
+        "tokens of the longest": [one["longest"] for one in found.values()],
+    }
+    for length in lengths:
+        counts[f"documents that reach {length:,}"] = [one["reach"][length] for one in found.values()]
+    for name, numbers in counts.items():
+        table.add_row(name, *(f"{number:,}" for number in numbers))
+    return table

@@ -1,0 +1,244 @@
+"""What an arm will need before it is launched: memory, FLOPs, time and money of each stage."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from transformers import PretrainedConfig, PreTrainedModel
+
+from lcx_lightning.attention.backends.dense import is_dense
+from lcx_lightning.attention.forward_pass import AUTO
+from lcx_lightning.evaluation.base import Reading
+from lcx_lightning.evaluation.suite import EvaluationSuite
+from lcx_lightning.methods.library import build_method, read_method
+from lcx_lightning.methods.method import Method
+from lcx_lightning.models.attach import attach
+from lcx_lightning.models.lora import adapter_parameters, add_adapters
+from lcx_lightning.models.rope_spec import rope_spec
+from lcx_lightning.models.sources import skeleton
+from lcx_lightning.runner.arms import Arm
+from lcx_lightning.runner.hardware import Hardware
+from lcx_lightning.runner.preview.memory_model import Footprint, evaluation_footprint, training_footprint
+from lcx_lightning.training.flops import forward_flops, step_flops
+
+FULL = 0.95  # share of the memory of a device that can be used: the rest is of drivers and fragments
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of an arm, on the devices of its trainer."""
+
+    name: str
+    steps: int  # of the optimizer, or texts read
+    tokens: int
+    flops: float  # of the model, without what checkpointing computes again
+    memory: Footprint  # of a device
+    cache: float  # bytes
+    seconds: float | None  # None: the hardware is not known
+    cost: float | None
+
+    @property
+    def peak(self) -> float:
+        """Most bytes of a device at once."""
+        return self.memory.peak + self.cache
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a step of training can be changed in, to fit."""
+
+    rows: int  # of a step, over all devices and micro-batches
+    devices: int
+    micro_batches: int = 1
+    checkpointing: bool = False
+
+    @property
+    def rows_at_once(self) -> int:
+        """Rows that a device reads at once."""
+        return math.ceil(self.rows / (self.devices * self.micro_batches))
+
+
+class Forecast:
+    """The forecast of one arm.
+
+    Args:
+        arm: As it was built.
+        hardware: Of each of its trainer's devices.
+    """
+
+    def __init__(self, arm: Arm, hardware: Hardware) -> None:
+        self._arm, self._hardware = arm, hardware
+        self._config: PretrainedConfig = instantiate(arm.config["model"]["source"]).config()
+        self._trainer = arm.config["trainer"]
+        torch.manual_seed(arm.seed)
+
+    @property
+    def parameters(self) -> tuple[int, int]:
+        """Parameters of the model, and those of the method that learn."""
+        model = sum(p.numel() for p in skeleton(self._config).parameters())
+        return model, sum(p.numel() for p in self._method().parameters() if p.requires_grad)
+
+    @property
+    def adapters(self) -> int:
+        """Parameters of the adapters."""
+        return adapter_parameters(self._skeleton("extend", self._arm.config["training"] or {}))
+
+    @property
+    def devices(self) -> int:
+        """Devices that train, over all nodes."""
+        return int(self._trainer["devices"]) * int(self._trainer.get("num_nodes", 1))
+
+    def stages(self) -> list[Stage]:
+        """Return the stages that the arm has, whether or not their results are cached already."""
+        base, extend = self._arm.config["model"]["recipe"], self._arm.config["training"]
+        trained = [("base", base), ("extend", extend)]
+        return [self._trained(name, recipe) for name, recipe in trained if recipe] + self._evaluated()
+
+    def fitting(self, name: str) -> Iterator[tuple[str, float]]:
+        """Yield what would make the training of a stage fit, in words, and the bytes of a device that it takes then."""
+        config = self._arm.config
+        recipe = config["model"]["recipe"] if name == "base" else config["training"]
+        for words, setting in _remedies(self._setting(recipe)):
+            peak = self._memory(name, recipe, setting).peak
+            if peak <= FULL * self._hardware.memory:
+                yield words, peak
+
+    def _trained(self, name: str, recipe: dict[str, Any]) -> Stage:
+        length = self._length(recipe)
+        tokens = recipe["steps"] * recipe["rows"] * length
+        of_row = step_flops(self._skeleton(name, recipe), self._method(name).pattern, length)
+        flops = recipe["steps"] * recipe["rows"] * of_row
+        memory = self._memory(name, recipe, self._setting(recipe))
+        return self._stage(name, recipe["steps"], tokens, flops, memory, 0, self.devices)
+
+    def _evaluated(self) -> list[Stage]:
+        """Return the stage of evaluation, none if no text is read."""
+        method, arm = self._method(), self._arm
+        evaluation = EvaluationSuite(instantiate(arm.config["evaluation"]))
+        readings = evaluation.readings(arm.pretrain_length, method.max_context(arm.pretrain_length))
+        if not readings:
+            return []
+        tokens = sum(r.texts * r.tokens for r in readings)
+        flops = sum(r.texts * self._forward(method, r.tokens) for r in readings)
+        found = [(self._read(method, r), _cache_bytes(self._config, method, r)) for r in _largest(readings)]
+        memory, cache = max(found, key=lambda one: one[0].peak + one[1])
+        if self._trainer.get("strategy", {}).get("shard_evaluation", False):
+            memory = layers_sharded(memory, self.devices, self._config)
+        return [self._stage("evaluate", sum(r.texts for r in readings), tokens, flops, memory, cache, 1)]
+
+    def _read(self, method: Method, reading: Reading) -> Footprint:
+        length = min(reading.chunk or reading.tokens, reading.tokens)
+        return evaluation_footprint(
+            self._config, method, rows=reading.rows, length=length, attention=self._attention(method)
+        )
+
+    def _memory(self, name: str, recipe: dict[str, Any], setting: Setting) -> Footprint:
+        method = self._method(name)
+        whole = training_footprint(
+            self._config,
+            method,
+            recipe,
+            rows=setting.rows_at_once,
+            length=self._length(recipe),
+            attention=self._attention(method),
+            precision=str(self._trainer.get("precision", "32-true")),
+            checkpointing=setting.checkpointing,
+        )
+        return sharded(whole, setting.devices, self._config.num_hidden_layers)
+
+    def _stage(
+        self, name: str, steps: int, tokens: int, flops: float, memory: Footprint, cache: float, devices: int
+    ) -> Stage:
+        rate, price = self._hardware.flops, self._hardware.price
+        seconds = None if rate is None else flops / (rate * devices)
+        cost = None if seconds is None or price is None else seconds / 3600 * devices * price
+        return Stage(name, steps, tokens, flops, memory, cache, seconds, cost)
+
+    def _setting(self, recipe: dict[str, Any]) -> Setting:
+        parts = self._trainer.get("accumulate_grad_batches", 1)
+        return Setting(recipe["rows"], self.devices, parts, self._arm.config.get("recompute", False))
+
+    def _length(self, recipe: dict[str, Any]) -> int:
+        return round(recipe["length_factor"] * self._arm.pretrain_length)
+
+    def _skeleton(self, stage: str, recipe: dict[str, Any]) -> PreTrainedModel:
+        model, lora = attach(skeleton(self._config), self._method(stage)), recipe.get("lora")
+        return add_adapters(model, **lora, seed=0) if lora else model
+
+    def _forward(self, method: Method, length: int) -> int:
+        return forward_flops(skeleton(self._config), method.pattern, length)
+
+    def _method(self, stage: str = "extend") -> Method:
+        """Return the method of a stage: the base is trained with the untouched one."""
+        config = read_method("pretrained") if stage == "base" else DictConfig(self._arm.config["method"])
+        return build_method(config, rope_spec(self._config))
+
+    def _attention(self, method: Method) -> str:
+        """Return the implementation of attention on the trainer's devices. What flex_bands holds, flash_bands does."""
+        chosen = self._arm.config["attention"]
+        if chosen == AUTO and self._trainer["accelerator"] != "cpu" and not is_dense(method.pattern.bands()):
+            return "blocks"
+        return "flash_bands" if chosen == "flex_bands" else chosen
+
+
+def sharded(whole: Footprint, devices: int, layers: int) -> Footprint:
+    """Return what one of several devices holds: its share of weights, gradients and states, and two layers gathered.
+
+    FSDP2 gathers the weights of a layer while it computes, and those of the next one meanwhile.
+    """
+    if devices == 1:
+        return whole
+    gathered = 2 * whole.weights / max(layers, 2)
+    parts = {name: getattr(whole, name) / devices for name in ("weights", "gradients", "optimizer")}
+    held = sum(getattr(whole, name) - part for name, part in parts.items())
+    return replace(whole, **parts, peak=whole.peak - held + gathered)
+
+
+def layers_sharded(whole: Footprint, devices: int, config: PretrainedConfig) -> Footprint:
+    """Return what one of several devices holds in evaluation: its share of the layers, one layer gathered, the rest."""
+    if devices == 1:
+        return whole
+    model = skeleton(config)
+    layers = sum(p.numel() for p in model.base_model.get_submodule("layers").parameters())
+    held = whole.weights * layers / sum(p.numel() for p in model.parameters())
+    weights = whole.weights - held + held / devices
+    return replace(whole, weights=weights, peak=whole.peak - whole.weights + weights + held / config.num_hidden_layers)
+
+
+def _remedies(now: Setting) -> Iterator[tuple[str, Setting]]:
+    """Yield changes that make a step smaller and leave its result as it is, those that cost least first."""
+    again = replace(now, checkpointing=True)
+    if not now.checkpointing:
+        yield "recompute=true", again
+    parts = 2 * now.micro_batches
+    while parts * now.devices <= now.rows:
+        said = f"trainer.accumulate_grad_batches={parts}"
+        yield said, replace(now, micro_batches=parts)
+        yield f"{said} recompute=true", replace(again, micro_batches=parts)
+        parts *= 2
+    devices = 2 * now.devices
+    while devices * now.micro_batches <= now.rows:
+        yield f"trainer.devices={devices} recompute=true", replace(again, devices=devices)
+        devices *= 2
+
+
+def _largest(readings: list[Reading]) -> list[Reading]:
+    """Return those that may take most memory: most tokens at once, and the longest."""
+    at_once = max(readings, key=lambda r: r.rows * (r.chunk or r.tokens))
+    longest = max(readings, key=lambda r: r.tokens)
+    return [at_once] if at_once == longest else [at_once, longest]
+
+
+def _cache_bytes(config: PretrainedConfig, method: Method, reading: Reading) -> int:
+    """Return the bytes of keys and values that the smallest cache of a text keeps, float32."""
+    if reading.chunk is None:
+        return 0
+    widths = [band.first_keys or band.max_distance for band in method.pattern.bands()]
+    endless = any(width is None for width in widths)
+    kept = reading.tokens if endless else min(reading.tokens, sum(w or 0 for w in widths) + reading.chunk)
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return 4 * 2 * reading.rows * config.num_hidden_layers * config.num_key_value_heads * head_dim * kept

@@ -1,7 +1,0 @@
-"""Constant temperature: attention logits as in pretraining (RoFormer, arXiv:2104.09864)."""
-
-from lcx_lightning.temperature.base import Temperature
-
-
-class Constant(Temperature):
-    """Scale nothing."""

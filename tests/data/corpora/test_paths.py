@@ -1,0 +1,146 @@
+"""Where documents are read from, and what is said if there are none."""
+
+import gzip
+import json
+
+import datasets
+import pytest
+from hydra.utils import instantiate
+from support.books import CORPUS_ONLY, Books
+from support.lab import composed
+
+from lcx_lightning.data.corpora.base import SPLITS
+from lcx_lightning.data.corpora.paths import located, reader_of
+from lcx_lightning.data.dataset import LongContextData
+from lcx_lightning.data.tokenizers import ByteTokens
+
+TEXTS = [f"document {i}\nof two lines" for i in range(5)]
+
+
+def corpus_of(path, tmp_path, *overrides):
+    """Return the corpus of a path, all of it for training."""
+    shares = [f"data.corpus.held_out.{split}_share=0" for split in ("validation", "test")]
+    config = composed("data=hub", f"data.corpus.load.path='{path}'", *shares, *overrides).data.corpus
+    config.load = {**config.load, "cache_dir": str(tmp_path / "cache")}
+    return instantiate(config)
+
+
+def texts_of(corpus):
+    return [document.text for document in corpus.documents("train")]
+
+
+def write(folder, kind):
+    """Write TEXTS as files of a kind, and return the path that names them."""
+    if kind == "txt":
+        for i, text in enumerate(TEXTS):
+            (folder / f"{i}.txt").write_text(text)
+        return folder / "*.txt"
+    if kind == "parquet":
+        datasets.Dataset.from_list([{"text": text} for text in TEXTS]).to_parquet(str(folder / "all.parquet"))
+        return folder / "all.parquet"
+    lines = "".join(json.dumps({"text": text}) + "\n" for text in TEXTS).encode()
+    (folder / f"all.{kind}").write_bytes(gzip.compress(lines) if kind.endswith("gz") else lines)
+    return folder / f"all.{kind}"
+
+
+@pytest.mark.parametrize("kind", ["txt", "jsonl", "jsonl.gz", "parquet"])
+def test_files_of_every_kind_are_read_by_their_names_alone(tmp_path, kind):
+    (tmp_path / "files").mkdir()
+    path = write(tmp_path / "files", kind)
+    assert texts_of(corpus_of(path, tmp_path)) == TEXTS
+
+
+@pytest.mark.parametrize("kind", ["txt", "jsonl"])
+def test_a_folder_is_read_as_its_files_are(tmp_path, kind):
+    (tmp_path / "files").mkdir()
+    write(tmp_path / "files", kind)
+    assert texts_of(corpus_of(tmp_path / "files", tmp_path)) == TEXTS
+
+
+def test_readers_go_by_the_suffix_behind_which_a_file_may_be_compressed():
+    names = ["a.jsonl", "a.b.JSON", "a.txt.zst", "a.parquet", "owner/name", "owner/name-1.5", "a.gz"]
+    assert [reader_of(name) for name in names] == ["json", "json", "text", "parquet", None, None, None]
+
+
+def test_what_names_no_local_files_is_left_to_the_hub():
+    load = {"path": "owner/name", "name": "small", "data_files": None}
+    assert located(load) == load
+
+
+@pytest.mark.parametrize("path", ["nowhere.jsonl", "books/*.txt", "./nowhere", "/no/where", "~/no-such-folder"])
+def test_a_path_that_is_not_there_is_refused(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"There is no (file|folder) .*(nowhere|books|no/where|no-such-folder)"):
+        located({"path": path})
+
+
+def test_a_file_that_is_not_there_is_refused_where_it_is_named_by_split(tmp_path):
+    (tmp_path / "train.jsonl").write_text('{"text": "a"}\n')
+    files = {"train": [str(tmp_path / "train.jsonl")], "test": str(tmp_path / "test.jsonl")}
+    with pytest.raises(ValueError, match=r"There is no file .*test\.jsonl"):
+        located({"path": "json", "data_files": files})
+
+
+def test_an_empty_file_is_refused_by_name(tmp_path):
+    write(tmp_path, "txt")
+    (tmp_path / "empty.txt").write_text("")
+    for path in (tmp_path / "*.txt", tmp_path):
+        with pytest.raises(ValueError, match=r"1 of 6 are empty: .*empty\.txt"):
+            located({"path": str(path)})
+
+
+def test_a_folder_without_data_is_refused(tmp_path):
+    (tmp_path / "notes.md").write_text("nothing")
+    with pytest.raises(ValueError, match=r"needs to hold \.json, \.jsonl, \.parquet, \.txt files"):
+        located({"path": str(tmp_path)})
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_an_unknown_split_is_answered_with_those_there_are(tmp_path, streaming):
+    path = write(tmp_path, "jsonl")
+    chosen = [f"data.corpus.load.streaming={streaming}", "data.corpus.splits.test=held_out"]
+    with pytest.raises(ValueError, match=r"held_out.*\['train'\].*Set data.corpus.splits"):
+        corpus_of(path, tmp_path, *chosen).documents("test")
+
+
+def test_a_minimum_that_no_document_has_is_answered_with_how_long_they_are(tmp_path):
+    corpus = corpus_of(write(tmp_path, "jsonl"), tmp_path, "data.corpus.minimum_characters=1000")
+    longest = max(map(len, TEXTS))
+    with pytest.raises(ValueError, match=f"5 documents, and the longest has {longest} characters"):
+        corpus.documents("train")
+
+
+def test_documents_left_out_for_their_length_are_counted(tmp_path):
+    (tmp_path / "all.jsonl").write_text("".join(json.dumps({"text": "a" * n}) + "\n" for n in range(1, 9)))
+    corpus = corpus_of(tmp_path / "all.jsonl", tmp_path, "data.corpus.minimum_characters=4")
+    assert [len(text) for text in texts_of(corpus)] == [4, 5, 6, 7, 8]
+    assert [corpus.short(split) for split in SPLITS] == [3, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("load", "advice"),
+    [
+        ({"path": "owner/name"}, r"hf download owner/name .*load\.path=DIR"),
+        (
+            {"path": "json", "data_files": {"train": "hf://datasets/owner/name/train.jsonl.gz"}},
+            r"hf download owner/name .*load\.data_files=\{train:DIR",
+        ),
+    ],
+)
+def test_a_hub_that_cannot_be_reached_is_answered_with_what_to_put_where(tmp_path, monkeypatch, load, advice):
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.is_offline_mode", lambda: True)
+    config = composed("data=hub", "data.corpus.load.path=owner/name").data.corpus
+    config.load = {**load, "cache_dir": str(tmp_path)}
+    corpus = instantiate(config)
+    assert corpus.name == "owner/name"
+    with pytest.raises(ValueError, match=advice):
+        corpus.documents("train")
+
+
+def test_rows_of_a_split_whose_documents_are_too_short_are_refused_with_how_long_they_are():
+    books = Books(train=["x" * 500], validation=["y" * 7, "z" * 9])
+    data = LongContextData(books, ByteTokens(), CORPUS_ONLY, minimum_tokens=10)
+    with pytest.raises(ValueError, match=r"no text there of 10 tokens or more: 2 documents, and the longest has 9"):
+        data.check_rows(64)

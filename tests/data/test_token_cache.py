@@ -1,0 +1,170 @@
+"""Tokens are made once and kept: by content, whole or not at all, for all processes."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from support.books import CORPUS_ONLY, Books
+from support.lab import ROOT
+
+from lcx_lightning.data.corpora.base import Document
+from lcx_lightning.data.dataset import LongContextData
+from lcx_lightning.data.token_cache import encode, encoded_once
+from lcx_lightning.data.tokenizers import ByteTokens
+
+TEXTS = {"train": ["first " * 50, "", "second é" * 30], "validation": ["third " * 40], "test": ["fourth " * 60]}
+DOCUMENTS = [Document(str(i), text) for i, text in enumerate(TEXTS["train"])]
+
+
+class Counted(ByteTokens):
+    """Bytes that are kept, and how many texts were encoded."""
+
+    def __init__(self, name="bytes", stop=None):
+        super().__init__()
+        self.name, self.stop, self.texts = name, stop, []
+
+    def identity(self):
+        return self.name
+
+    def encode(self, text):
+        self.texts.append(text)
+        if len(self.texts) == self.stop:
+            raise KeyboardInterrupt
+        return super().encode(text)
+
+
+class Unread(Books):
+    """A corpus that nobody may read."""
+
+    def read(self):
+        raise AssertionError("read")
+
+
+def data_of(folder, tokens, corpus=None, **more):
+    return LongContextData(corpus or Books(**TEXTS), tokens, CORPUS_ONLY, cache=folder, **more)
+
+
+def used(data):
+    """Return rows and windows of all splits."""
+    windows = data.evaluation_windows("test", longest=100, count=2, seed=0)
+    rows = [data.batch(3, seed=1, rows=3, length=64), data.validation_batch(2, 64, 0)]
+    return torch.cat([*(row["input_ids"].flatten() for row in rows), data.window_ids(windows, 100).flatten()])
+
+
+def test_a_second_run_tokenises_nothing_and_sees_the_same(tmp_path):
+    first, second = Counted(), Counted()
+    seen = used(data_of(tmp_path, first))
+    assert sorted(first.texts) == sorted(text for texts in TEXTS.values() for text in texts)
+    assert torch.equal(used(data_of(tmp_path, second)), seen)
+    assert second.texts == []
+    assert torch.equal(used(LongContextData(Books(**TEXTS), ByteTokens(), CORPUS_ONLY)), seen)
+
+
+def test_a_process_that_knows_the_identity_does_not_read_the_documents_either(tmp_path):
+    corpus, tokens = Books(**TEXTS), Counted()
+    seen = used(data_of(tmp_path, Counted(), corpus))
+    known = data_of(tmp_path, tokens, Unread(), identity=corpus.identity())
+    assert torch.equal(used(known), seen)
+    assert tokens.texts == []
+
+
+def test_another_text_or_tokenizer_is_tokenised_anew(tmp_path):
+    used(data_of(tmp_path, Counted()))
+    other, changed = Counted("others"), Counted()
+    used(data_of(tmp_path, other))
+    used(data_of(tmp_path, changed, Books(**{**TEXTS, "train": ["first " * 50, "", "second e" * 30]})))
+    assert len(other.texts) == len(changed.texts) == 5
+
+
+def test_kept_tokens_are_read_from_mapped_memory_and_equal_those_in_memory(tmp_path):
+    kept, fresh = encoded_once(tmp_path, "x", lambda: DOCUMENTS, Counted()), encode(DOCUMENTS, ByteTokens())
+    assert isinstance(kept.ids, np.memmap)
+    assert kept.names == fresh.names
+    assert (kept.lengths == fresh.lengths).all()
+    assert kept.ids.dtype == fresh.ids.dtype == np.uint16
+    assert (kept.ids == fresh.ids).all()
+    assert bytes(kept.ids.astype(np.uint8)) == "".join(TEXTS["train"]).encode()
+
+
+def test_a_vocabulary_beyond_two_bytes_is_kept_in_four(tmp_path):
+    class Large(Counted):
+        vocab_size = 2**16 + 1
+
+        def __init__(self):
+            super().__init__()
+            self.vocab_size = 2**16 + 1
+
+        def encode(self, text):
+            return [2**16] * len(text)
+
+    assert encoded_once(tmp_path, "x", lambda: DOCUMENTS, Large()).ids.max() == 2**16
+
+
+def test_no_documents_are_kept_as_none(tmp_path):
+    for _ in range(2):
+        kept = encoded_once(tmp_path, "x", list, Counted())
+        assert (kept.names, len(kept.lengths), len(kept.ids)) == ([], 0, 0)
+
+
+def test_what_was_interrupted_is_not_there_and_is_made_again(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        encoded_once(tmp_path, "x", lambda: DOCUMENTS, Counted(stop=3))
+    tokens = Counted()
+    kept = encoded_once(tmp_path, "x", lambda: DOCUMENTS, tokens)
+    assert len(tokens.texts) == 3
+    assert (kept.ids == encode(DOCUMENTS, ByteTokens()).ids).all()
+    assert not list(tmp_path.glob("*.work"))
+
+
+def test_without_a_folder_nothing_is_kept_and_bytes_never_are(tmp_path):
+    used(data_of(tmp_path, ByteTokens()))
+    used(data_of(None, Counted()))
+    assert list(tmp_path.iterdir()) == []
+
+
+ENCODE = """
+import sys
+from pathlib import Path
+from lcx_lightning.data.corpora.base import Document
+from lcx_lightning.data.token_cache import encoded_once
+from lcx_lightning.data.tokenizers import ByteTokens
+
+class Told(ByteTokens):
+    def identity(self):
+        return "bytes"
+
+    def encode(self, text):
+        print(text)
+        return super().encode(text)
+
+encoded_once(Path(sys.argv[1]), "x", lambda: [Document(str(i), f"text {i}") for i in range(500)], Told())
+"""
+
+
+def test_of_several_processes_at_once_one_tokenises(tmp_path):
+    command = [sys.executable, "-c", ENCODE, tmp_path]
+    processes = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    told = [process.communicate()[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0]
+    assert sorted(told) == ["", "", "".join(f"text {i}\n" for i in range(500))]
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="cache_dir must be a folder that can be written"):
+        encoded_once(tmp_path / "file" / "below", "x", lambda: DOCUMENTS, Counted())
+
+
+@pytest.mark.parametrize("vocabulary", [2**16, 2**16 + 1])
+def test_the_last_id_of_a_vocabulary_is_kept_whole(vocabulary, tmp_path):
+    class Last(ByteTokens):
+        def __init__(self):
+            self.vocab_size = vocabulary
+
+        def encode(self, text):
+            return [vocabulary - 1] * len(text)
+
+    kept = encoded_once(tmp_path, "of one", lambda: [Document("a", "xyz")], Last())
+    assert kept.ids.tolist() == [vocabulary - 1] * 3

@@ -1,0 +1,111 @@
+"""Tokenisers: of bytes, and of a checkpoint of the Hugging Face hub."""
+
+import pytest
+from support.books import BOS, Books
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, PreTrainedTokenizerFast
+
+from lcx_lightning.data.dataset import LongContextData
+from lcx_lightning.data.synthetic_rows import ROWS
+from lcx_lightning.data.tokenizers import ByteTokens, HubTokens
+from lcx_lightning.models.sources import check_tokens
+
+
+@pytest.mark.parametrize("text", ["", "def f():\n\treturn 'x'\n", "naïve 日本語 🙂", "\0\r\n"])
+def test_bytes_survive_encoding_and_decoding(text):
+    tokens = ByteTokens()
+    assert tokens.encode(text) == list(text.encode())
+    assert tokens.decode(tokens.encode(text)) == text
+
+
+def test_a_byte_slice_that_cuts_a_character_still_decodes_and_bos_reads_as_nothing():
+    tokens = ByteTokens()
+    assert (tokens.vocab_size, tokens.bos) == (257, BOS)
+    assert tokens.decode([BOS, 104, *"é".encode()[:1]]) == "h\ufffd"
+    assert tokens.encode("\ud800") == [ord("?")]
+
+
+@pytest.fixture
+def tokenizer_folder(tmp_path):
+    """Return a function that saves a small BPE tokenizer with the given special tokens."""
+
+    def save(**special: str) -> str:
+        backend = Tokenizer(models.BPE())
+        backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        trainer = trainers.BpeTrainer(
+            vocab_size=300, special_tokens=list(special.values()), initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+        )
+        backend.train_from_iterator(["def value(self): return self.value\n"] * 8, trainer)
+        PreTrainedTokenizerFast(tokenizer_object=backend, **special).save_pretrained(tmp_path / "tokenizer")
+        return str(tmp_path / "tokenizer")
+
+    return save
+
+
+def test_a_hub_tokenizer_encodes_without_special_tokens(tokenizer_folder):
+    folder = tokenizer_folder(bos_token="<s>", eos_token="</s>")
+    tokens, backend = HubTokens(folder, None), Tokenizer.from_file(f"{folder}/tokenizer.json")
+    text = "def value(self): return 7\n"
+    assert tokens.encode(text) == backend.encode(text, add_special_tokens=False).ids
+    assert tokens.bos == backend.token_to_id("<s>")
+    assert tokens.bos not in tokens.encode(text)
+    assert tokens.vocab_size == backend.get_vocab_size()
+
+
+def test_eos_stands_in_where_a_hub_tokenizer_has_no_bos(tokenizer_folder):
+    folder = tokenizer_folder(eos_token="</s>")
+    assert HubTokens(folder, None).bos == Tokenizer.from_file(f"{folder}/tokenizer.json").token_to_id("</s>")
+
+
+def test_a_hub_tokenizer_with_neither_bos_nor_eos_is_refused(tokenizer_folder):
+    with pytest.raises(ValueError, match="defines neither"):
+        HubTokens(tokenizer_folder(unk_token="<unk>"), None)
+
+
+def test_the_identity_of_a_tokenizer_changes_with_what_it_makes_of_texts(tokenizer_folder, tmp_path):
+    identity = HubTokens(tokenizer_folder(bos_token="<s>"), None).identity()
+    assert HubTokens(tokenizer_folder(bos_token="<s>"), None).identity() == identity
+    assert HubTokens(tokenizer_folder(bos_token="<s>", eos_token="</s>"), None).identity() != identity
+
+
+def test_a_tokenizer_that_is_not_the_models_is_refused(tokenizer_folder):
+    tokens = HubTokens(tokenizer_folder(bos_token="<s>"), None)
+    size = tokens.vocab_size
+    check_tokens(tokens, LlamaConfig(vocab_size=size, bos_token_id=tokens.bos))
+    check_tokens(tokens, LlamaConfig(vocab_size=size + 5, bos_token_id=None))
+    with pytest.raises(ValueError, match=f"has {size} ids, and the model embeds {size - 1}"):
+        check_tokens(tokens, LlamaConfig(vocab_size=size - 1, bos_token_id=tokens.bos))
+    with pytest.raises(ValueError, match=f"has the id {tokens.bos}, and the model's config says bos_token_id=7"):
+        check_tokens(tokens, LlamaConfig(vocab_size=size, bos_token_id=7))
+    check_tokens(ByteTokens(), LlamaConfig(vocab_size=257, bos_token_id=256))
+
+
+def test_a_tokenizer_without_bos_fits_a_model_that_names_one(tokenizer_folder):
+    tokens = HubTokens(tokenizer_folder(eos_token="</s>"), None)
+    check_tokens(tokens, LlamaConfig(vocab_size=tokens.vocab_size, bos_token_id=7))
+
+
+@pytest.mark.parametrize("kind", ROWS)
+def test_every_kind_of_row_works_with_a_hub_tokenizer(kind, tokenizer_folder, stdlib):
+    tokens = HubTokens(tokenizer_folder(bos_token="<s>"), None)
+    texts = [document.text for document in stdlib.documents("validation")[:5]]
+    ids = LongContextData(Books(train=texts), tokens, {kind: 1.0}).batch(0, seed=1, rows=4, length=96)["input_ids"]
+    assert ids.shape == (4, 96)
+    assert (ids[:, 0] == tokens.bos).all()
+    assert int(ids.max()) < tokens.vocab_size
+
+
+CHAT = "{{ bos_token }}{% for m in messages %}[{{ m['role'] }}]{{ m['content'] }}{% endfor %}[answer]"
+
+
+def test_a_chat_is_the_text_in_the_template_of_a_hub_tokenizer_that_has_one(tokenizer_folder):
+    folder = tokenizer_folder(bos_token="<s>", eos_token="</s>")
+    assert HubTokens(folder, None).chat("value") is None
+    assert ByteTokens().chat("value") is None
+    with_template = PreTrainedTokenizerFast.from_pretrained(folder)
+    with_template.chat_template = CHAT
+    with_template.save_pretrained(folder)
+    tokens = HubTokens(folder, None)
+    ids = tokens.chat("value\n")
+    assert ids == [tokens.bos, *tokens.encode("[user]value\n[answer]")]
+    assert tokens.special == {tokens.bos, Tokenizer.from_file(f"{folder}/tokenizer.json").token_to_id("</s>")}

@@ -1,0 +1,41 @@
+"""Retrieval that cannot be asked: settings, prompts and answers are refused before anything is read by a model."""
+
+import pytest
+from support.asking import data_of, evaluation_of, tasks_of
+
+from lcx_lightning.evaluation.retrieval.retrieval import Retrieval
+
+
+@pytest.fixture(scope="module")
+def data():
+    return data_of()
+
+
+@pytest.mark.parametrize(
+    ("changes", "needed"),
+    [
+        ({"multiples": []}, "needs tasks, multiples"),
+        ({"multiples": [0]}, "needs tasks, multiples"),
+        ({"tasks": {}}, "needs tasks, multiples"),
+        ({"trials": 0}, "trials >= 1"),
+        ({"depths": []}, "depths if any"),
+        ({"depths": [0.5, 1.1]}, "depths from 0 to 1"),
+        ({"distances": 4}, "or at distances"),
+    ],
+)
+def test_settings_that_ask_nothing_are_refused(changes, needed):
+    settings = {"multiples": [1], "depths": [0, 1], "distances": None, "trials": 1, "seed": 0, "batch_tokens": 1}
+    with pytest.raises(ValueError, match=needed):
+        Retrieval(**{"protocol": "", "tasks": {"passkey": tasks_of("passkey")["passkey"][0]}} | settings | changes)
+
+
+def test_a_prompt_that_does_not_fit_is_refused_before_any_is_asked(data):
+    parts = r"has 254 tokens \(149 of BOS and the opening, 58 of 1 needles, 37 of the question, 6 of the answer"
+    with pytest.raises(ValueError, match=rf"passkey_pi, passkey: .*{parts}.*is to have 128\. Raise the least"):
+        evaluation_of("passkey_pi").work_units(data, 128, None)
+
+
+def test_an_answer_that_is_longer_than_its_room_is_refused(data):
+    evaluation = evaluation_of("ruler", multiples=[16], tasks={"niah_single_3": {"room": 36}})
+    with pytest.raises(ValueError, match=r"ruler, niah_single_3: the answer has 38 tokens .* room=36 keeps fewer"):
+        evaluation.work_units(data, 1024, None)

@@ -1,0 +1,96 @@
+"""Examples of tasks: files in the datasets' own formats, and what is told of those that cannot serve."""
+
+import json
+
+import pytest
+from support.tasks import LONG, LONGBENCH, longbench_rows, qasper_row, save_archive, save_lines, save_longbench
+
+from lcx_lightning.evaluation.tasks.datasets.base import Example
+from lcx_lightning.evaluation.tasks.datasets.longbench import LongBenchExamples
+from lcx_lightning.evaluation.tasks.datasets.qasper import Qasper
+from lcx_lightning.evaluation.tasks.datasets.text_pairs import TextPairs
+
+
+def test_longbench_is_read_from_a_folder_its_data_folder_and_its_archive(tmp_path):
+    places = [save_longbench(tmp_path / "a"), tmp_path / "b", save_archive(tmp_path / "c" / "data.zip")]
+    save_longbench(tmp_path / "b" / "data")
+    for name in LONGBENCH:
+        found = [LongBenchExamples(path=str(place)).read(name) for place in places]
+        assert found[0] == found[1] == found[2]
+        for example, row in zip(found[0], longbench_rows(name), strict=True):
+            assert example.fields == {"context": row["context"], "input": row["input"]}
+            assert (example.name, list(example.answers)) == (row["_id"], row["answers"])
+            assert list(example.classes) == (row["all_classes"] or [])
+
+
+def test_a_question_of_qasper_has_the_whole_paper_and_the_answers_of_all_annotators(tmp_path):
+    path = save_lines(tmp_path / "papers.jsonl", [qasper_row()])
+    found = Qasper(load={"path": "json", "name": None, "data_files": str(path), "split": "train"}).read("qasper")
+    assert [(e.name, e.answers) for e in found] == [
+        ("q0", ("no", "unanswerable")),
+        ("q1", ("a span another", "own words")),
+        ("q2", ("yes",)),
+    ]
+    assert found[1].fields == {"context": f"Title One. Two.  {LONG}", "input": "What is it?"}
+
+
+def test_pairs_of_texts_are_named_by_their_place_or_a_column(tmp_path):
+    path = save_lines(tmp_path / "pairs.jsonl", [{"key": f"k{i}", "long": f"text {i}", "brief": "b"} for i in (0, 1)])
+    load = {"path": "json", "data_files": str(path), "split": "train"}
+    pairs = [TextPairs(name="p", load=load, context="long", answer="brief", id_column=c) for c in (None, "key")]
+    assert [[e.name for e in one.read("any")] for one in pairs] == [["0", "1"], ["k0", "k1"]]
+    assert pairs[0].read("any")[1] == Example("1", {"context": "text 1"}, ("b",))
+    path.write_text(json.dumps({"key": "k", "brief": "b"}) + "\n")
+    with pytest.raises(ValueError, match="p needs the column 'long'; a row has brief, key"):
+        pairs[0].read("any")
+
+
+@pytest.mark.parametrize(
+    ("text", "needed"),
+    [
+        (None, r"hotpotqa\.jsonl is needed; its folder has trec\.jsonl"),
+        ("", "holds no examples"),
+        ("\n\n", "holds no examples"),
+        ('{"input": "i"}\n', "needs the column 'answers'; a row has input"),
+        ('{"input": "i"\n', 'line 1: needed a JSON object, found \'{"input": "i"\''),
+        ("[1]\n", "line 1: needed a JSON object"),
+        ('{"_id": 1, "input": "", "context": "", "answers": []}\n' * 2, "two examples called '1'"),
+    ],
+)
+def test_files_that_cannot_serve_are_refused_by_name(tmp_path, text, needed):
+    (tmp_path / "trec.jsonl").write_text("{}")
+    if text is not None:
+        (tmp_path / "hotpotqa.jsonl").write_text(text)
+    with pytest.raises(ValueError, match=needed):
+        LongBenchExamples(path=str(tmp_path)).read("hotpotqa")
+
+
+@pytest.mark.parametrize(
+    ("source", "fetched", "read"),
+    [
+        (
+            LongBenchExamples(path="THUDM/LongBench"),
+            "hf download THUDM/LongBench --repo-type",
+            "evaluation.NAME.source.path=DIR/data.zip",
+        ),
+        (
+            Qasper(load={"path": "a/b", "name": "c", "revision": "r", "split": "test"}),
+            "hf download a/b --revision r --repo-type",
+            "source.load.path=DIR evaluation.NAME.source.load.name=null evaluation.NAME.source.load.revision=null.",
+        ),
+        (
+            TextPairs(name="p", load={"path": "a/b", "split": "test"}, context="x", answer="y", id_column=None),
+            "hf download a/b --repo-type",
+            "add evaluation.NAME.source.load.path=DIR.",
+        ),
+    ],
+)
+def test_a_hub_that_cannot_be_reached_tells_what_to_put_where(source, fetched, read, monkeypatch):
+    def unreachable(*_, **__):
+        raise ConnectionError("offline")
+
+    monkeypatch.setattr("lcx_lightning.evaluation.tasks.datasets.base.load_dataset", unreachable)
+    with pytest.raises(ValueError, match="could not be read: offline") as refused:
+        source.read("lcc")
+    assert fetched in str(refused.value)
+    assert read in str(refused.value)

@@ -1,0 +1,91 @@
+"""What a model writes after a prompt: against passes over the whole text, whatever the batch; and its sampling."""
+
+import numpy as np
+import pytest
+import torch
+from support.cached import IDS
+from transformers import TemperatureLogitsWarper, TopPLogitsWarper
+
+from lcx_lightning.evaluation.tasks.nucleus import Nucleus
+from lcx_lightning.models.generation import continuations
+
+PROMPTS = [IDS[0, :50].tolist(), IDS[1, :23].tolist(), IDS[0, 40:91].tolist()]
+NEW = 12
+
+
+def step_by_step(model, prompt, pick=torch.argmax):
+    """Return the most probable tokens after a prompt, each from a pass over the whole text without a cache."""
+    ids = list(prompt)
+    for _ in range(NEW):
+        with torch.no_grad():
+            ids.append(int(pick(model(torch.tensor([ids]), use_cache=False).logits[0, -1])))
+    return ids[len(prompt) :]
+
+
+@pytest.mark.parametrize("name", ["pretrained", "yarn", "lm_infinite", "self_extend"])
+@pytest.mark.parametrize("chunk", [100, 9])
+def test_a_continuation_is_that_of_passes_over_the_whole_text(extended, name, chunk):
+    model = extended(name)
+    assert continuations(model, PROMPTS, NEW, chunk=chunk) == [step_by_step(model, prompt) for prompt in PROMPTS]
+
+
+@pytest.mark.parametrize("name", ["dynamic_ntk", "clex", "lm_infinite"])
+def test_a_continuation_does_not_depend_on_the_others_of_its_batch(extended, name):
+    model = extended(name)
+    alone = [continuations(model, [prompt], NEW, chunk=100)[0] for prompt in PROMPTS]
+    assert continuations(model, PROMPTS, NEW, chunk=100) == alone
+
+
+def test_what_a_generation_config_says_of_sampling_and_penalties_changes_nothing(extended):
+    model = extended("yarn")
+    wanted = continuations(model, PROMPTS, NEW, chunk=100)
+    changes = {"do_sample": True, "temperature": 0.3, "top_k": 2, "repetition_penalty": 3.0, "num_beams": 2}
+    model.generation_config.update(**changes)
+    assert continuations(model, PROMPTS, NEW, chunk=100) == wanted
+
+
+def test_a_text_ends_before_the_token_that_ends_it_but_not_before_it_began(extended):
+    model = extended("yarn")
+    (whole,) = continuations(model, PROMPTS[:1], NEW, chunk=100)
+    end = next(token for token in whole if token != whole[0])
+    assert continuations(model, PROMPTS[:1], NEW, chunk=100, ends=[end]) == [whole[: whole.index(end)]]
+    (other,) = continuations(model, PROMPTS[:1], NEW, chunk=100, ends=[whole[0]])
+    assert other
+    assert whole[0] not in other
+    model.generation_config.eos_token_id = whole[0]
+    assert continuations(model, PROMPTS[:1], NEW, chunk=100) == [[]]
+
+
+def test_samples_have_the_distribution_of_nucleus_sampling():
+    logits = torch.randn(1, 12, generator=torch.Generator().manual_seed(0))
+    rows = 20_000
+    sampled = Nucleus(temperature=0.7, top_p=0.8, seed=0, names=list(map(str, range(rows))))
+    drawn = sampled(torch.zeros(rows, 1, dtype=torch.long), logits.expand(rows, -1)).argmax(-1)
+    kept = TopPLogitsWarper(0.8)(torch.zeros(1, 1), TemperatureLogitsWarper(0.7)(torch.zeros(1, 1), logits))
+    wanted = kept.softmax(-1)[0].numpy()
+    assert 2 < np.count_nonzero(wanted) < 12
+    shares = np.bincount(drawn.numpy(), minlength=12) / rows
+    assert not shares[wanted == 0].any()
+    assert np.abs(shares - wanted).max() < 4 * np.sqrt(0.25 / rows)
+
+
+def test_a_sample_depends_on_its_name_and_seed_alone(extended):
+    model = extended("dynamic_ntk")
+
+    def drawn(prompts, names, seed=0):
+        nucleus = Nucleus(temperature=1.0, top_p=0.95, seed=seed, names=names)
+        return continuations(model, prompts, NEW, chunk=100, sampling=nucleus)
+
+    torch.manual_seed(1)
+    several = drawn(PROMPTS, ["a", "b", "c"])
+    torch.manual_seed(2)
+    assert drawn(PROMPTS[::-1], ["c", "b", "a"]) == several[::-1]
+    assert [drawn([p], [n])[0] for p, n in zip(PROMPTS, "abc", strict=True)] == several
+    assert drawn(PROMPTS, ["a", "b", "d"])[2] != several[2]
+    assert drawn(PROMPTS, ["a", "b", "c"], seed=1) != several
+
+
+def test_hardly_any_temperature_samples_the_most_probable_token(extended):
+    model = extended("yarn")
+    cold = Nucleus(temperature=1e-6, top_p=1.0, seed=0, names=["a", "b", "c"])
+    assert continuations(model, PROMPTS, NEW, chunk=100, sampling=cold) == continuations(model, PROMPTS, NEW, chunk=100)

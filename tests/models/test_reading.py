@@ -1,0 +1,113 @@
+"""A text that is read into a cache, in chunks or token by token, has the logits of reading it at once."""
+
+import pytest
+import torch
+from support.cached import IDS, TOKENS, close
+from support.reading import CHUNKS_MATTER, in_chunks, is_static, pad, token_by_token
+
+from lcx_lightning.models.families import FAMILIES
+
+
+@torch.no_grad()
+def test_reading_token_by_token_is_reading_at_once_where_no_length_changes_the_frequencies(extended, any_method):
+    model = extended(any_method)
+    if any_method not in CHUNKS_MATTER and is_static(model, TOKENS):
+        close(token_by_token(model, IDS), model(IDS).logits)
+
+
+@pytest.mark.parametrize("left", [0, 6])
+@torch.no_grad()
+def test_reading_in_chunks_is_reading_at_once_where_no_length_changes_the_frequencies(extended, any_method, left):
+    model = extended(any_method)
+    ids, mask = pad(IDS, left, 0)
+    ends = [n + left for n in (7, 40, 41, 90, TOKENS)]
+    if any_method not in CHUNKS_MATTER and is_static(model, TOKENS):
+        close(in_chunks(model, ids, ends, mask)[:, left:], model(IDS).logits)
+
+
+@torch.no_grad()
+def test_in_one_layer_the_last_chunk_is_the_same_however_the_text_was_read(extended, any_method):
+    model = extended(any_method, num_hidden_layers=1)
+    close(in_chunks(model, IDS, [7, 40, 60, TOKENS])[:, 60:], model(IDS).logits[:, 60:])
+
+
+@torch.no_grad()
+def test_rows_of_different_lengths_decode_in_one_layer_as_each_alone(extended, any_method):
+    model = extended(any_method, num_hidden_layers=1)
+    ids = torch.cat([IDS[:1], torch.nn.functional.pad(IDS[1:, :50], (50, 0))])
+    mask = torch.cat([torch.ones(1, TOKENS), torch.arange(TOKENS)[None] >= 50]).long()
+    logits = in_chunks(model, ids, [70, *range(71, TOKENS + 1)], mask)[:, -1]
+    close(logits[0], model(IDS[:1]).logits[0, -1])
+    close(logits[1], model(IDS[1:, :50]).logits[0, -1])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@torch.no_grad()
+def test_a_cache_serves_every_family(extended, family):
+    model = extended("lm_infinite", family)
+    close(token_by_token(model, IDS), model(IDS).logits)
+
+
+@torch.no_grad()
+def test_in_one_layer_the_last_token_is_the_same_however_the_text_was_read(extended, any_method):
+    model = extended(any_method, num_hidden_layers=1)
+    close(token_by_token(model, IDS)[:, -1], model(IDS).logits[:, -1])
+
+
+@pytest.mark.parametrize("name", ["lm_infinite", "limit_only", "self_extend", "leaky_rerope", "streaming_llm"])
+@pytest.mark.parametrize("starts", [(0, 0), (0, 40), (6, 3)], ids=["right", "left and right", "both"])
+@torch.no_grad()
+def test_reading_texts_of_different_lengths_in_chunks_is_reading_each_at_once(extended, name, starts):
+    model, lengths = extended(name), (100, 66)
+    ids, mask = torch.zeros(2, 106, dtype=torch.int64), torch.zeros(2, 106, dtype=torch.int64)
+    for row, (start, length) in enumerate(zip(starts, lengths, strict=True)):
+        ids[row, start : start + length], mask[row, start : start + length] = IDS[row, :length], 1
+    logits = in_chunks(model, ids, [37, 38, 39, 89, 106], mask)
+    for row, (start, length) in enumerate(zip(starts, lengths, strict=True)):
+        close(logits[row, start : start + length], model(IDS[row : row + 1, :length]).logits[0])
+
+
+@pytest.mark.parametrize("name", ["lm_infinite", "self_extend", "streaming_llm", "lm_infinite_top_k"])
+@torch.no_grad()
+def test_a_prompt_padded_on_its_right_goes_on_as_one_without_padding(extended, name):
+    model = extended(name)
+    ids, mask = pad(IDS[:, :70], 0, 5)
+    ids, mask = (torch.cat([x, more], dim=1) for x, more in ((ids, IDS[:, 70:]), (mask, torch.ones(2, 30, dtype=int))))
+    padded = in_chunks(model, ids, range(75, 106), mask)
+    plain = in_chunks(model, IDS, range(70, 101))
+    close(torch.cat([padded[:, :70], padded[:, 75:]], dim=1), plain)
+
+
+@torch.no_grad()
+def test_the_last_query_of_a_prompt_and_every_one_after_it_choose_middle_tokens(extended):
+    chosen, plain = (
+        in_chunks(extended(name, num_hidden_layers=1), IDS, range(90, 101))
+        for name in ("lm_infinite_top_k", "lm_infinite")
+    )
+    differs = (chosen - plain).abs().amax(dim=(0, 2)) > 1e-4
+    assert differs.tolist() == [n >= 89 for n in range(TOKENS)]
+
+
+@pytest.mark.parametrize("name", ["pretrained", "lm_infinite", "yarn"])
+@pytest.mark.parametrize("left", [0, 7])
+@torch.no_grad()
+def test_generate_is_greedy_reading_without_a_cache(extended, name, left):
+    model, prompt = extended(name), IDS[:, :40]
+    whole = prompt
+    for _ in range(20):
+        whole = torch.cat([whole, model(whole, use_cache=False).logits[:, -1:].argmax(-1)], dim=1)
+    ids, mask = pad(prompt, left, 0)
+    generated = model.generate(ids, attention_mask=mask, max_new_tokens=20, do_sample=False)
+    assert torch.equal(generated[:, left:], whole)
+
+
+@pytest.mark.parametrize("name", ["pretrained", "lm_infinite"])
+@torch.no_grad()
+def test_a_cache_of_fixed_size_is_refused(extended, name):
+    with pytest.raises(ValueError, match="hands out 49 keys for 40 tokens"):
+        extended(name).generate(IDS[:, :40], max_new_tokens=10, do_sample=False, cache_implementation="static")
+
+
+def test_a_mask_of_pairs_is_refused(extended):
+    with pytest.raises(ValueError, match=r"has the shape \[2, 1, 40, 40\]"):
+        extended("pi")(IDS[:, :40], attention_mask=torch.ones(2, 1, 40, 40).tril())

@@ -1,0 +1,112 @@
+"""Records, which survive a kill and are refused where they are broken."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.recorded import make_row, shown
+
+from lcx_lightning.results import records
+from lcx_lightning.results.metrics import Measure
+from lcx_lightning.results.report import page, tables
+from lcx_lightning.results.report.command import main
+
+LAST_K = Measure("last_k")
+
+
+def test_a_kill_at_any_byte_of_the_last_row_loses_that_row_only(tmp_path):
+    path = tmp_path / "records.jsonl"
+    rows = [make_row(document=name) for name in ("a", "b", "ü")]
+    records.append(path, rows[:2])
+    kept = path.stat().st_size
+    records.append(path, rows[2:])
+    whole = path.read_bytes()
+    for size in range(kept, len(whole)):
+        path.write_bytes(whole[:size])
+        assert records.read(path) == rows[:2]
+        records.append(path, rows[2:])
+        assert path.read_bytes() == whole
+
+
+def test_a_file_killed_in_its_first_row_is_empty_and_goes_on(tmp_path):
+    path = tmp_path / "records.jsonl"
+    path.write_text('{"run": "pi')
+    assert records.read(path) == []
+    records.append(path, [make_row()])
+    assert records.read(path) == [make_row()]
+
+
+@pytest.mark.parametrize("line", ['{"run": "p', "[1]", ""])
+def test_a_broken_line_in_the_middle_is_refused_with_file_and_line(tmp_path, line):
+    path = tmp_path / "records.jsonl"
+    path.write_text(f"{json.dumps(make_row())}\n{line}\n{json.dumps(make_row())}\n")
+    with pytest.raises(ValueError, match=r"records\.jsonl, line 2: needed one JSON object"):
+        records.read(path)
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
+    path = tmp_path / "run.json"
+    records.write_json(path, {"state": "running"})
+
+    def killed(source, target):
+        raise OSError("no space")
+
+    monkeypatch.setattr(records.os, "replace", killed)
+    with pytest.raises(OSError, match="no space"):
+        records.write_json(path, {"state": "finished"})
+    with pytest.raises(TypeError):
+        records.write_json(path, {"state": object()})
+    assert records.read_json(path) == {"state": "running"}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_of_rows_with_one_identity_the_last_counts(folder):
+    path = folder / "pi-0"
+    before = records.read_run(path).rows
+    again = before[0] | {"value": 99.0}
+    records.append(path / "records.jsonl", [again])
+    after = records.read_run(path).rows
+    assert len(after) == len(before)
+    assert again in after
+    assert before[0] not in after
+
+
+def test_runs_are_in_the_order_of_the_grid_then_of_seeds(experiment):
+    found = [(run.arm, run.info["seed"]) for run in experiment.runs]
+    assert found == [(arm, seed) for arm in ("pretrained", "pi", "clex_blocks", "ntk") for seed in (0, 1)]
+
+
+def test_a_run_with_few_keys_is_read_and_shown(tmp_path):
+    records.write_json(tmp_path / "a" / "run.json", {"arm": "a", "state": "finished"})
+    records.append(tmp_path / "a" / "records.jsonl", [make_row(arm="a")])
+    experiment = records.read_experiment(tmp_path)
+    assert "7.39" in shown(tables.terminal_table(tables.length_table(experiment, LAST_K)))  # exp(10 / 5)
+    assert page.write_page(experiment, tmp_path, {}).exists()
+
+
+@pytest.mark.parametrize("make", [lambda path: None, lambda path: path.mkdir()])
+def test_a_folder_without_runs_is_refused_by_name(tmp_path, make, capsys):
+    make(tmp_path / "nothing")
+    with pytest.raises(ValueError, match="nothing"):
+        records.read_experiment(tmp_path / "nothing")
+    assert main([str(tmp_path / "nothing")]) == 2
+    assert "Run the experiment first" in capsys.readouterr().err
+
+
+def test_two_folders_of_one_arm_and_seed_are_refused(folder):
+    (folder / "pi-old").mkdir()
+    (folder / "pi-old" / "run.json").write_bytes((folder / "pi-0" / "run.json").read_bytes())
+    with pytest.raises(ValueError, match="both hold pi, seed 0"):
+        records.read_experiment(folder)
+
+
+def test_importing_results_loads_neither_models_nor_plotting():
+    heavy = ["torch", "transformers", "lightning", "hydra", "altair", "vl_convert", "scipy", "rich"]
+    modules = ", ".join(
+        f"lcx_lightning.results.{path.stem}" for path in Path(records.__file__).parent.glob("[a-z]*.py")
+    )
+    code = f"import sys, {modules}; print(*sorted(set({heavy}) & set(sys.modules)))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == []

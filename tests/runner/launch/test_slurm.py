@@ -1,0 +1,102 @@
+"""Jobs of a cluster, on submitit's local stand-in for Slurm, and the script for one run under Slurm."""
+
+import os
+import signal
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+from rich.console import Console
+from support.lab import ROOT, TRAINING, L, arms_of, environment, folders, runs, save_checkpoint, save_documents
+
+from lcx_lightning.runner.experiment import plan
+from lcx_lightning.runner.launch.scheduler import run_jobs
+from lcx_lightning.runner.launch.slurm import SlurmLauncher
+from lcx_lightning.training import preemption
+
+PARAMETERS = {"timeout_min": 5, "cpus_per_task": 1, "slurm_partition": "none", "mem_gb": None}
+
+
+class Watched(SlurmLauncher):
+    """Tells a job that its time is over as soon as its first checkpoint is there."""
+
+    def __init__(self, root, **given):
+        super().__init__(str(root / "slurm"), "local", 3, OmegaConf.create(PARAMETERS))
+        self.root, self.told, self.stages = root, None, []
+
+    def events(self):
+        found = super().events()
+        self.stages += [event[1] for event in found]
+        for path in (self.root / "cache" / "extend").glob("*.work/last.ckpt"):
+            if self.told is None:
+                self.told = path.stat().st_mtime
+                controller = self._teams[0]._job.job_id  # submitit's, which starts the task again when that asks for it
+                (task,) = Path(f"/proc/{controller}/task/{controller}/children").read_text().split()
+                os.kill(int(task), signal.SIGUSR2)
+        return found
+
+
+def test_a_job_of_the_cluster_saves_and_is_queued_again_and_one_that_fails_stops_no_other(tmp_path):
+    model = save_checkpoint(tmp_path / "model")
+    data = save_documents(tmp_path / "data")
+    line = ["model=hub", f"model.source.name={model}", *data, "training=finetune", *TRAINING, "training.steps=300"]
+    line += ["evaluation.growing_context.windows=2", "evaluation.growing_context.multiples=[1]", *folders(tmp_path)]
+    line += ["evaluation.growing_context.last=16", "checkpoint_seconds=0.2", "arms=['method=pi']", "launch=slurm"]
+    (arm,) = arms_of(*line)
+    (broken,) = arms_of(*line, "results_dir=/dev/null/none")
+    jobs = [*plan([arm]), *plan([broken])]
+    launch = Watched(tmp_path)
+    run_jobs(jobs, launch, Console(quiet=True))
+    assert [job.state for job in jobs] == ["finished", "failed"], [job.error for job in jobs]
+    assert "dev/null" in jobs[1].error
+    log = launch._teams[0]._job.paths.stderr.read_text() + launch._teams[0]._job.paths.stdout.read_text()
+    assert launch.told
+    assert log.count("Starting with") == 2, log  # submitit, at each start of the process
+    assert "Requeued job" in log
+    (run,) = runs(tmp_path / "results" / "run").values()
+    assert run.info["state"] == "finished"
+    assert {row["context_length"] for row in run.rows} == {L}
+    assert {"running", "extend", "evaluate"} <= set(launch.stages)
+
+
+SCRIPT = ROOT / "docs" / "slurm.sbatch"
+SRUN = """#!/bin/bash
+echo "$@" > words
+trap 'touch saved; exit 75' USR1
+touch began
+while :; do read -t 0.05 < <(:); done
+"""
+STAND_INS = {"srun": SRUN, "scontrol": '#!/bin/bash\n[ "$1" = show ] && echo node7 || echo "$@" > requeued\n'}
+
+
+def test_the_script_for_one_run_saves_and_is_queued_again_when_its_time_is_over(tmp_path):
+    for name, text in STAND_INS.items():
+        path = tmp_path / name
+        path.write_text(text)
+        path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    job = {"SLURM_JOB_ID": "42", "SLURM_JOB_NODELIST": "node[7-8]", "SLURM_JOB_NUM_NODES": "2"}
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    script = subprocess.Popen(
+        ["bash", SCRIPT, "+exp=quickstart"], cwd=tmp_path, env=environment(PATH=path, SLURM_GPUS_ON_NODE="8", **job)
+    )
+    while not (tmp_path / "began").exists():
+        assert script.poll() is None
+        os.sched_yield()
+    script.send_signal(signal.SIGUSR1)
+    assert script.wait(timeout=60) == preemption.EXIT_CODE
+    assert (tmp_path / "saved").exists()
+    assert (tmp_path / "requeued").read_text() == "requeue 42\n"
+    words = (tmp_path / "words").read_text().split()
+    assert words[-4:] == ["trainer=multinode", "trainer.num_nodes=2", "trainer.devices=8", "+exp=quickstart"]
+
+
+def test_a_cluster_that_is_not_there_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(ValueError, match=r"srun.* try it with launch.cluster=local"):
+        SlurmLauncher(str(tmp_path), "slurm", 3, OmegaConf.create(PARAMETERS))
+    with pytest.raises(ValueError, match=r"launch.cluster must be slurm or local, got 'moon'"):
+        SlurmLauncher(str(tmp_path), "moon", 3, OmegaConf.create(PARAMETERS))
+    with pytest.raises(ValueError, match=r"launch.parameters: (.|\n)*partitoin"):
+        SlurmLauncher(str(tmp_path), "local", 3, OmegaConf.create({"partitoin": "gpu"}))

@@ -1,0 +1,107 @@
+"""The command line at tiny sizes: a laboratory of one layer that trains for a few steps, in seconds."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from hydra import compose, initialize_config_module
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+
+from lcx_lightning.results import records
+from lcx_lightning.runner.grid import build
+
+ROOT = Path(__file__).parents[2]
+L = 64  # tokens, pretraining length
+SIZES = {
+    "hidden_size": 16,
+    "intermediate_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": L,
+}
+EVALUATION = [
+    "evaluation.growing_context.last=16",
+    "evaluation.growing_context.windows=2",
+    "evaluation.growing_context.multiples=[1,2]",
+]
+BASE = ["model.recipe.steps=4", "model.recipe.rows=2", "model.recipe.validation_steps=1"]
+TINY = [
+    *(f"model.source.architecture.{name}={size}" for name, size in SIZES.items()),
+    *(*BASE, "model.recipe.schedule.warmup=1", *EVALUATION),
+]
+TRAINING = ["training.steps=2", "training.rows=2", "training.validation_steps=1", "training.schedule.warmup=1"]
+
+
+def environment(**more):
+    """Return the environment of a launch: one thread, no network, no account."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("WANDB", "HYDRA"))}
+    offline = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "COLUMNS": "200"}
+    return kept | offline | more
+
+
+def command(*overrides):
+    """Return the command of an experiment."""
+    return [sys.executable, "-m", "experiments.run", *map(str, overrides)]
+
+
+def launch(*overrides, **variables):
+    """Run the command to its end, and return what it printed and its exit code."""
+    return subprocess.run(
+        command(*overrides), cwd=ROOT, env=environment(**variables), capture_output=True, text=True, timeout=300
+    )
+
+
+def folders(root):
+    """Return the overrides that put results and caches under `root`."""
+    return [f"results_dir={root / 'results'}", f"cache_dir={root / 'cache'}"]
+
+
+def composed(*overrides):
+    """Return the configuration of a command line, composed in this process."""
+    with initialize_config_module("experiments.configs", version_base="1.3"):
+        return compose("run", list(map(str, overrides)))
+
+
+def arms_of(*overrides):
+    """Return the arms of a command line, built in this process."""
+    with initialize_config_module("experiments.configs", version_base="1.3"):
+        return build(compose("run", list(map(str, overrides))), list(map(str, overrides)))
+
+
+def runs(folder):
+    """Return the runs of an experiment by the name of their folder."""
+    return {path.parent.name: records.read_run(path.parent) for path in sorted(Path(folder).glob("*/run.json"))}
+
+
+def numbers(run):
+    """Return every value of a run by what it is the value of."""
+    return {tuple(row.get(name) for name in records.IDENTITY[1:]): (row["value"], row["n"]) for row in run.rows}
+
+
+def save_checkpoint(folder, model_type="llama", **architecture):
+    """Save a tiny model and its tokenizer of words in the format of the Hugging Face hub."""
+    tokenizer = Tokenizer(models.WordLevel(unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    trainer = trainers.WordLevelTrainer(special_tokens=["<unk>", "<s>", "</s>"])
+    tokenizer.train_from_iterator([" ".join(map(str, range(60)))], trainer)
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+    fast.save_pretrained(folder)
+    config = AutoConfig.for_model(model_type, **{"vocab_size": len(fast), **SIZES, **architecture})
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    return folder
+
+
+def save_documents(folder, words=400):
+    """Save training, validation and test documents as JSON lines, and return the overrides that read them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, split in enumerate(("train", "validation", "test")):
+        texts = [" ".join(str((7 * d + 3 * i * i + number) % 60) for i in range(words)) for d in range(6)]
+        lines = [json.dumps({"text": text}) for text in texts]
+        (folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
+    files = ",".join(f"{split}:{folder / split}.jsonl" for split in ("train", "validation", "test"))
+    splits = ["data.corpus.splits.validation=validation", "data.corpus.splits.test=test"]
+    return ["data=hub", "data.corpus.load.path=json", f"data.corpus.load.data_files={{{files}}}", *splits]
