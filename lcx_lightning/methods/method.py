@@ -159,5 +159,6 @@ class Method(nn.Module):
         if max_context is not None and int(lengths.max()) > max_context:
             raise ValueError(
                 f"{type(self.pattern).__name__} reaches {max_context} tokens, but the context has "
-                f"{int(lengths.max())}: its distances would leave those of pretraining. Raise the factor, or shorten the context."
+                f"{int(lengths.max())}: its distances would leave those of pretraining. Raise the factor, or shorten "
+                "the context."
             )
