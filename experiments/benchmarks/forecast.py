@@ -8,10 +8,10 @@ from hydra import compose, initialize_config_module
 
 from experiments.benchmarks.measure import Comparison, Options, peak_bytes
 from lcx_lightning.runner import stages
-from lcx_lightning.runner.arms import Arm
-from lcx_lightning.runner.built_arm import load_data
+from lcx_lightning.runner.built_arm import BuiltArm
 from lcx_lightning.runner.grid import build
 from lcx_lightning.runner.hardware import hardware_of
+from lcx_lightning.runner.preflight import prepare
 from lcx_lightning.runner.preview.forecast import Forecast
 from lcx_lightning.runner.quiet import silence_library_logging
 
@@ -34,8 +34,8 @@ def run(options: Options) -> list[Comparison]:
     for stage, methods in ARMS.items():
         for method in methods:
             line = [f"method={method}", "training=finetune", *FEW, *(QUICK if options.quick else [])]
-            arm = arm_of(line)
-            forecast = Forecast(arm, hardware_of(arm.config["hardware"], "cpu"))
+            built = built_arm(line)
+            forecast = Forecast(built, hardware_of(built.arm.config["hardware"], "cpu"))
             told = next(one.peak for one in forecast.stages() if one.name == stage)
             found.append(_compared(f"{stage}, {method}", told, peak_bytes(stage_of, stage, line)))
     return found
@@ -53,33 +53,33 @@ def stage_of(stage: str, line: list[str]) -> Callable[[], object]:
     silence_library_logging()
     folder = tempfile.mkdtemp()
     line = [*line, f"results_dir={folder}/results", f"cache_dir={folder}/cache"]
-    before, arm = arm_of([*line, "seed=1"]), arm_of(line)
-    data = load_data(arm.config, {})
+    before, built = built_arm([*line, "seed=1"]), built_arm(line)
     for one in ("base", "extend", "evaluate"):
-        run_stage(one, before, data)
+        run_stage(one, before)
     for one in {"base": [], "extend": ["base"], "evaluate": ["base", "extend"]}[stage]:
-        run_stage(one, arm, data)
+        run_stage(one, built)
     gc.collect()  # models and optimizers of the stages before: what they leave would not be taken again
-    return lambda: run_stage(stage, arm, data)
+    return lambda: run_stage(stage, built)
 
 
-def run_stage(stage: str, arm: Arm, data: stages.LongContextData) -> None:
+def run_stage(stage: str, built: BuiltArm) -> None:
     """Run one stage; those before it are cached."""
 
     def report(*_: object) -> None:
         return None
 
-    base = stages.base(arm, data, report)
+    base = stages.base(built, report)
     if stage == "base":
         return
-    extended = stages.extend(arm, base, data, report, False)
+    extended = stages.extend(built, base, report, False)
     if stage == "evaluate":
-        model = stages.model_to_evaluate(arm, base, extended)
-        stages.evaluate(arm, model, data, report)
+        model = stages.model_to_evaluate(built, base, extended)
+        stages.evaluate(built, model, report)
 
 
-def arm_of(line: list[str]) -> Arm:
-    """Return the arm of a command line."""
+def built_arm(line: list[str]) -> BuiltArm:
+    """Return the arm of a command line, which is found sound."""
     with initialize_config_module("experiments.configs", version_base="1.3"):
-        (arm,) = build(compose("run", line), line)
-    return arm
+        (built,) = build(compose("run", line), line)
+    prepare(built, here=True)
+    return built

@@ -4,7 +4,7 @@ import torch
 from lightning import LightningDataModule
 
 from lcx_lightning.data.dataset import LongContextData
-from lcx_lightning.data.step_loader import Batch, StepLoader
+from lcx_lightning.data.step_loader import Batch, StepLoader, check_shares
 
 
 class LongContextDataModule(LightningDataModule):
@@ -87,18 +87,3 @@ class LongContextDataModule(LightningDataModule):
         rank, ranks = rank // self._context, ranks // self._context
         shares = check_shares(self._rows, ranks, self._micro_batches)
         return {name: ids[micro * ranks + rank :: shares] for name, ids in batch.items()}
-
-
-def check_shares(rows: int, ranks: int, micro_batches: int) -> int:
-    """Return the number of shares of a global batch, one for each rank and micro-batch.
-
-    Raises:
-        ValueError: If the rows cannot be shared equally.
-    """
-    shares = ranks * micro_batches
-    if rows % shares:
-        raise ValueError(
-            f"The rows of a batch need to be shared equally; {rows} rows were given to {ranks} ranks with "
-            f"{micro_batches} micro-batches each. Take a multiple of {shares} rows, or fewer ranks or micro-batches."
-        )
-    return shares

@@ -39,3 +39,18 @@ class StepLoader:
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Go on behind the batches that `state` counts."""
         self._start = self._yielded = state["batches"]
+
+
+def check_shares(rows: int, ranks: int, micro_batches: int) -> int:
+    """Return the number of shares of a global batch, one for each rank and micro-batch.
+
+    Raises:
+        ValueError: If the rows cannot be shared equally.
+    """
+    shares = ranks * micro_batches
+    if rows % shares:
+        raise ValueError(
+            f"The rows of a batch need to be shared equally; {rows} rows were given to {ranks} ranks with "
+            f"{micro_batches} micro-batches each. Take a multiple of {shares} rows, or fewer ranks or micro-batches."
+        )
+    return shares

@@ -9,6 +9,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard
 from torch.optim import Optimizer
 
+from lcx_lightning.distributed.process_group import row_groups
 from lcx_lightning.distributed.sharded_loading import take_parts
 from lcx_lightning.distributed.state_dicts import gather_state_dict, local_shard_like
 
@@ -39,7 +40,7 @@ class Sharded(ModelParallelStrategy):
         return True
 
     def setup_environment(self) -> None:
-        self._data_parallel_size = rows_at_once(self.num_nodes * self.num_processes, self.context)
+        self._data_parallel_size = row_groups(self.num_nodes * self.num_processes, self.context)
         super().setup_environment()
 
     def lightning_module_state_dict(self) -> dict[str, Any]:
@@ -63,20 +64,6 @@ class Sharded(ModelParallelStrategy):
     def load_optimizer_state_dict(self, checkpoint: Mapping[str, Any]) -> None:
         for optimizer, state in zip(self.optimizers, checkpoint["optimizer_states"], strict=True):
             optimizer.load_state_dict(state)
-
-
-def rows_at_once(processes: int, context: int) -> int:
-    """Return how many groups of `context` processes there are, each of which shares its rows.
-
-    Raises:
-        ValueError: If that is no whole number.
-    """
-    if context < 1 or processes % context:
-        raise ValueError(
-            f"{processes} processes cannot share rows by {context}: take a number of processes that trainer.strategy."
-            "context divides, or context=1."
-        )
-    return processes // context
 
 
 def shard(model: "PreTrainedModel", mesh: DeviceMesh) -> None:

@@ -77,3 +77,17 @@ def all_gather(value: T) -> list[T]:
     held: list[Any] = [None] * world_size()
     dist.all_gather_object(held, value)
     return held
+
+
+def row_groups(processes: int, context: int) -> int:
+    """Return how many groups of `context` processes there are, each of which shares its rows.
+
+    Raises:
+        ValueError: If the processes cannot be divided so.
+    """
+    if context < 1 or processes % context:
+        raise ValueError(
+            f"{processes} processes cannot share rows by {context}: take a number of processes that trainer.strategy."
+            "context divides, or context=1."
+        )
+    return processes // context

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from lcx_lightning.methods.targets import check_targets
+
 if TYPE_CHECKING:
     from lcx_lightning.methods.method import Method
     from lcx_lightning.methods.scaling.base import RopeSpec
@@ -72,6 +74,8 @@ def _read(name: str, beside: Path | None = None) -> DictConfig:
     path = _path(name, beside)
     config = OmegaConf.load(path)
     assert isinstance(config, DictConfig)
+    if path.parent != METHODS:
+        check_targets(config, path.absolute().parts)
     bases = [base for base in config.pop("defaults", []) if base != "_self_"]
     merged = OmegaConf.merge(*[_read(base, path.parent) for base in bases], config)
     assert isinstance(merged, DictConfig)

@@ -16,11 +16,10 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.utils.hub import cached_file
 
-from lcx_lightning.methods.scaling.clex import CLEX
+from lcx_lightning.methods.scaling.clex import ACTIVATIONS, CLEX
 
 WEIGHTS = ("ode_up_proj", "ode_down_proj")
 FILES = ("model.safetensors.index.json", "model.safetensors", "pytorch_model.bin.index.json", "pytorch_model.bin")
-ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "silu": nn.SiLU}
 CLEX_TARGET = "lcx_lightning.scaling.CLEX"
 UNSET = "lcx_lightning.temperature.Constant"
 LOG_SCALE = {"_target_": "lcx_lightning.temperature.LogN", "clamp": False, "per_pass": True}
@@ -70,10 +69,7 @@ def with_own_clex(method: DictConfig, config: PretrainedConfig) -> DictConfig:
     own = _own(config)
     if own is None or method.scaling.get("_target_") != CLEX_TARGET:
         return method
-    activation = ACTIVATIONS[own["activation"]]
-    changes: dict[str, Any] = {
-        "scaling": {"width": own["width"], "activation": {"_target_": f"torch.nn.{activation.__name__}"}}
-    }
+    changes: dict[str, Any] = {"scaling": {"width": own["width"], "activation": own["activation"]}}
     if OmegaConf.is_interpolation(method.positions, "max_factor"):
         changes["positions"] = {"max_factor": own["max_factor"]}
     if own["log_scale"] and method.get("temperature", {}).get("_target_", UNSET) == UNSET:

@@ -20,9 +20,9 @@ class Arm:
     methods: list[str]
     order: int  # rank in the grid
     config: dict[str, Any]  # resolved
-    corpus: str  # identity of the documents
-    pretrain_length: int  # tokens
-    train_length: int | None  # tokens; None: zero-shot
+    corpus: str | None = None  # identity of the documents; None until they are read
+    pretrain_length: int = 0  # tokens
+    train_length: int | None = None  # tokens; None: zero-shot
     max_context: int | None = None  # longest context of the method, tokens; None: there is no end
     lengths: list[int] = field(default_factory=list)  # evaluated, tokens
     not_evaluated: dict[str, str] = field(default_factory=dict)  # length -> reason

@@ -17,12 +17,11 @@ from rich.markup import escape
 from lcx_lightning.results import records
 from lcx_lightning.results.report.command import report, screen
 from lcx_lightning.runner.arms import Arm
+from lcx_lightning.runner.built_arm import BuiltArm
 from lcx_lightning.runner.grid import build
 from lcx_lightning.runner.launch import torchrun
 from lcx_lightning.runner.launch.scheduler import Job, run_jobs
-from lcx_lightning.runner.preview.data import show_data
-from lcx_lightning.runner.preview.fingerprints import show_fingerprints
-from lcx_lightning.runner.preview.forecast_tables import show_forecasts
+from lcx_lightning.runner.preflight import check_arm, prepare
 from lcx_lightning.runner.run_json import read_run, write_run
 from lcx_lightning.training import preemption
 
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 BAD_INPUT = (ValueError, OSError, HydraException, OmegaConfBaseException)
-SHOWS = {"fingerprint": show_fingerprints, "forecast": show_forecasts}
 
 
 def run_experiment(config: DictConfig, command_line: list[str]) -> int:
@@ -38,8 +36,8 @@ def run_experiment(config: DictConfig, command_line: list[str]) -> int:
 
     75 when SIGTERM or SIGUSR1 asked the run to stop, and everything is saved: the same command goes on.
 
-    With `fingerprint=only`, `forecast=only` or `data_report=only` nothing is run and no result written: what every arm
-    would do, or need, or read, is printed.
+    With `dry_run=fingerprint`, `forecast` or `data` nothing is run and no result written: what every arm would do, or
+    need, or read, is printed.
     """
     console = screen()
     try:
@@ -58,12 +56,11 @@ def _run(config: DictConfig, line: list[str], command: str, launch: Any, console
     """Run what is missing, report, and return the exit code. `line`: overrides; `command`: to be typed again."""
     try:
         with preemption.nothing_to_save():
-            if config.data_report == "only":  # before arms are built that these data may not serve
-                show_data(config, line, console)
+            built = build(config, line)
+            if config.dry_run is not None:
+                show(config.dry_run, built, console)
                 return 0
-            arms = build(config, line, here=not launch.remote)
-            if _shown(config, arms, console):
-                return 0
+            arms = [prepare(one, here=not launch.remote) for one in built]
         folder = claim(config, command, arms)
         _refuse_equals(arms)
         jobs = plan(arms)
@@ -131,12 +128,18 @@ def _tell_skipped(arms: list[Arm], console: "Console") -> None:
                 console.print(f"[yellow]left out, not finite:[/] {escape(said)}", highlight=False, soft_wrap=True)
 
 
-def _shown(config: DictConfig, arms: list[Arm], console: "Console") -> bool:
-    """Print what was asked for in place of a run, and return whether anything was."""
-    asked = [show for name, show in SHOWS.items() if config[name] == "only"]
-    for show in asked:
-        show(arms, console)
-    return bool(asked)
+def show(dry_run: str, arms: list[BuiltArm], console: "Console") -> None:
+    """Print what arms would do, need or read, in place of running them."""
+    if dry_run == "fingerprint":
+        from lcx_lightning.runner.preview.fingerprints import show_fingerprints as shown
+    elif dry_run == "forecast":
+        from lcx_lightning.runner.preview.forecast_tables import show_forecasts as shown
+
+        for built in arms:
+            check_arm(built, here=False)  # a forecast is of any hardware
+    else:
+        from lcx_lightning.runner.preview.data import show_data as shown
+    shown(arms, console)
 
 
 def _config_dir() -> list[str]:

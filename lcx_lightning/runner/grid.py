@@ -1,6 +1,5 @@
 """The grid of an experiment: the arms that a configuration and the command line describe, each built once."""
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,20 +7,16 @@ from typing import Any
 from hydra import compose
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from lcx_lightning.data.dataset import LongContextData
-from lcx_lightning.evaluation.base import WorkUnit
-from lcx_lightning.evaluation.suite import EvaluationSuite
 from lcx_lightning.methods.fingerprint import alike, digest, fingerprint
-from lcx_lightning.methods.library import build_method, read_method
-from lcx_lightning.models.sources import check_tokens
-from lcx_lightning.results.records import IDENTITY
+from lcx_lightning.methods.library import read_method
+from lcx_lightning.methods.targets import check_targets
 from lcx_lightning.runner.arms import Arm
-from lcx_lightning.runner.built_arm import load_data, resolved
-from lcx_lightning.runner.in_loop_evaluation import FILE, InLoopEvaluation
-from lcx_lightning.runner.preflight import check_ignored, check_settings, check_trainer, check_training
+from lcx_lightning.runner.built_arm import BuiltArm, resolve
+from lcx_lightning.runner.preflight import check_ignored, check_settings
+from lcx_lightning.runner.recipe import train_length
 
 BASELINE = ["pretrained"]
 
@@ -73,9 +68,13 @@ def methods_of(config: DictConfig) -> list[str]:
 
 def _method_file(name: str, config: DictConfig) -> str:
     """Return the path of a method in the folder of --config-dir, or the name of one of the package."""
-    folders = [Path(source.path) for source in config.hydra.runtime.config_sources if source.schema == "file"]
-    paths = [folder / "method" / f"{name}.yaml" for folder in folders]
+    paths = [Path(folder) / "method" / f"{name}.yaml" for folder in _own_folders(config)]
     return next((str(path) for path in paths if path.is_file()), name)
+
+
+def _own_folders(config: DictConfig) -> list[str]:
+    """Return the folders of the user's own configurations: that of --config-dir."""
+    return [source.path for source in config.hydra.runtime.config_sources if source.schema == "file"]
 
 
 def arm_name(methods: list[str], own: dict[str, str], rivals: list[dict[str, str]]) -> str:
@@ -91,65 +90,47 @@ def arm_name(methods: list[str], own: dict[str, str], rivals: list[dict[str, str
     return " ".join(["+".join(methods), *(line[line.rfind(".", 0, line.find("=")) + 1 :] for _, line in apart)])
 
 
-def build(config: DictConfig, command_line: list[str], here: bool = True) -> list[Arm]:
-    """Return the arms of the grid, one per seed, each built once, so that nothing starts that cannot end.
+def build(config: DictConfig, command_line: list[str]) -> list[BuiltArm]:
+    """Return the arms of the grid, one per seed, each with what its method does.
+
+    Neither data nor weights are read, and nothing is looked for on this machine: see `preflight.check_arm`.
 
     Args:
-        config: As composed from the command line.
-        command_line: Its overrides.
-        here: Whether the arms are to run on this machine, which must have what their trainers need.
+        config: Composed configuration of the command line.
+        command_line: Overrides of the command line.
 
     Raises:
-        ValueError: If any arm cannot be built, its model is not supported, or its data do not reach its lengths.
+        ValueError: If an arm cannot be built, or its model is not supported.
     """
     check_settings(config)
-    arms: list[Arm] = []
-    datas: dict[str, LongContextData] = {}
+    arms: list[BuiltArm] = []
+    loaded: dict[str, LongContextData] = {}
     for order, (name, methods, composed) in enumerate(expand(config, command_line)):
+        check_targets(composed, [Path(folder).name for folder in _own_folders(composed)])
         for seed in range(config.seed, config.seed + config.seeds):
-            arms.append(_build(name, methods, order, composed, seed, datas))
-            if here and config.forecast == "none":  # a forecast is of any hardware
-                check_trainer(arms[-1].config["trainer"])
-    check_ignored(arms, command_line)
+            plain, described = resolve(composed, seed)
+            built = BuiltArm(Arm(name, methods, order, plain), described, loaded)
+            _fill_in(built)
+            arms.append(built)
+    check_ignored([built.arm for built in arms], command_line)
     return arms
 
 
-def _build(
-    name: str, methods: list[str], order: int, composed: DictConfig, seed: int, datas: dict[str, LongContextData]
-) -> Arm:
-    plain, source, model_config, spec = resolved(composed, seed)
-    data = load_data(plain, datas)
-    check_tokens(data.tokens, model_config)
-    train_length = plain["training"] and round(plain["training"]["length_factor"] * spec.pretrain_length)
-    arm = Arm(name, methods, order, plain, data.corpus.identity(), spec.pretrain_length, train_length)
-    method = build_method(DictConfig(plain["method"]), spec)
-    evaluation = EvaluationSuite(instantiate(plain["evaluation"]))
-    arm.max_context = max_context = method.max_context(spec.pretrain_length)
-    wanted = evaluation.lengths(spec.pretrain_length)
-    arm.lengths = evaluation.served(spec.pretrain_length, max_context)
-    arm.not_evaluated = {str(n): f"beyond its reach, {max_context} tokens" for n in wanted if n not in arm.lengths}
+def _fill_in(built: BuiltArm) -> None:
+    """Fill in what an arm is from what its configuration describes: lengths, and what its method does at these."""
+    arm, length, evaluation = built.arm, built.model.spec.pretrain_length, built.evaluation
+    training = arm.config["training"]
+    arm.pretrain_length, arm.train_length = length, training and train_length(training, length)
+    method = built.method()
+    arm.max_context = method.max_context(length)
+    wanted, arm.lengths = evaluation.lengths(length), evaluation.served(length, arm.max_context)
+    arm.not_evaluated = {str(n): f"beyond its reach, {arm.max_context} tokens" for n in wanted if n not in arm.lengths}
     if not arm.lengths:
         raise ValueError(
-            f"{name} reaches {max_context} tokens, but the shortest evaluated length is {wanted[0]}: raise factor."
+            f"{arm.name} reaches {arm.max_context} tokens, but the shortest evaluated length is {wanted[0]}: raise "
+            "factor."
         )
-    _refuse_twins(evaluation.work_units(data, spec.pretrain_length, max_context), name)
-    if arm.evaluates_in_loop:
-        InLoopEvaluation(arm, data, arm.folder / FILE)
-    check_training(arm, source, method, data)
-    passes = fingerprint(method, arm.lengths, train_length)
-    untouched = build_method(read_method(BASELINE), spec)
+    passes = fingerprint(method, arm.lengths, arm.train_length)
+    pretrained = fingerprint(built.pretrained(), arm.lengths, arm.train_length)
     arm.fingerprint = digest(passes)
-    arm.equals_pretrained = methods != BASELINE and alike(passes, fingerprint(untouched, arm.lengths, train_length))
-    return arm
-
-
-def _refuse_twins(work_units: list[WorkUnit], name: str) -> None:
-    """Raise a ValueError if records could not tell two numbers of an arm apart."""
-    counts = Counter(tuple(row.get(key) for key in IDENTITY) for unit in work_units for row in unit.rows)
-    twins = [identity for identity, count in counts.items() if count > 1]
-    if twins:
-        told = {key: value for key, value in zip(IDENTITY, twins[0], strict=True) if value is not None}
-        raise ValueError(
-            f"{name} would have two numbers for {told}: evaluate each protocol once, with multiples that are not "
-            "the same length."
-        )
+    arm.equals_pretrained = arm.methods != BASELINE and alike(passes, pretrained)

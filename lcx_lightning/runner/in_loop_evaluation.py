@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.distributed import process_group
 from lcx_lightning.evaluation.base import WorkUnit
 from lcx_lightning.evaluation.suite import EvaluationSuite
@@ -16,7 +15,7 @@ from lcx_lightning.results import records
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from lcx_lightning.runner.arms import Arm
+    from lcx_lightning.runner.built_arm import BuiltArm
 
 FILE = "in_loop.jsonl"  # beside the model that was trained, and of the run: rows with `step`
 
@@ -25,22 +24,22 @@ class InLoopEvaluation:
     """What is evaluated at a step: of every evaluation, the first batches of each length.
 
     Args:
-        arm: That is trained.
-        data: Of the arm.
-        path: Where rows are appended.
+        built: The arm that is trained.
+        path: File to which rows are appended.
 
     Raises:
         ValueError: If an evaluation cannot be made of the arm's configuration, or the data do not serve it.
     """
 
-    def __init__(self, arm: "Arm", data: LongContextData, path: Path) -> None:
+    def __init__(self, built: "BuiltArm", path: Path) -> None:
+        arm = built.arm
         chosen = arm.config["in_loop"]
         changes, own = chosen["evaluation"], arm.config["evaluation"]
         merged = OmegaConf.create({name: OmegaConf.merge(own.get(name) or {}, changes[name]) for name in changes})
         if unknown := [name for name in changes if not own.get(name) and "_target_" not in changes[name]]:
             raise ValueError(f"in_loop.evaluation names {', '.join(unknown)}; {', '.join(own)} are evaluated.")
-        evaluation = EvaluationSuite(instantiate(merged if changes else own))
-        work_units = evaluation.work_units(data, arm.pretrain_length, arm.max_context)
+        evaluation = EvaluationSuite(instantiate(merged)) if changes else built.evaluation
+        work_units = evaluation.work_units(built.data, arm.pretrain_length, arm.max_context)
         if not work_units:
             raise ValueError(f"in_loop.evaluation has no length that {arm.name} reaches, {arm.max_context} tokens.")
         self._work_units, self._path = first_of_each_length(work_units, chosen["batches"]), path

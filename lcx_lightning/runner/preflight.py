@@ -1,36 +1,28 @@
 """What must hold before anything is trained: settings that can run, and training that can begin and end."""
 
 import os
+from collections import Counter
 from typing import Any
 
-from hydra.utils import instantiate
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
-from lcx_lightning.data.datamodule import check_shares
-from lcx_lightning.data.dataset import SEGMENTS, LongContextData
-from lcx_lightning.distributed.fsdp import rows_at_once
-from lcx_lightning.methods.method import Method
-from lcx_lightning.models.attach import attach, check_attention
-from lcx_lightning.models.context_parallel import check_split
-from lcx_lightning.models.lora import add_adapters
-from lcx_lightning.models.sources import ModelSource, skeleton
+from lcx_lightning.data.dataset import SEGMENTS
+from lcx_lightning.data.step_loader import check_shares
+from lcx_lightning.results.records import IDENTITY
 from lcx_lightning.runner.arms import Arm
-from lcx_lightning.runner.trainer_config import bare_trainer, context, process_count, schedule_of
+from lcx_lightning.runner.built_arm import BuiltArm
+from lcx_lightning.runner.in_loop_evaluation import FILE, InLoopEvaluation
+from lcx_lightning.runner.recipe import Recipe
+from lcx_lightning.runner.run_json import read_run
+from lcx_lightning.runner.trainer_config import TrainerSettings
 
-DEVICES = {"cpu": "cpu", "gpu": "cuda", "cuda": "cuda", "mps": "mps"}  # accelerator -> torch's name
-CHOICES = {
-    "fingerprint": ("with_run", "only"),
-    "forecast": ("none", "only"),
-    "data_report": ("none", "only"),
-    "nonfinite": ("stop", "skip"),
-}
+DRY_RUNS = ("fingerprint", "forecast", "data")
 COUNTS = {"every": 0, "batches": 1}  # of in_loop, and the least of each
 ABOVE_ZERO = ("jobs", "seeds", "checkpoint_seconds")
 
 
 def check_settings(config: DictConfig) -> None:
-    """Raise a ValueError if a value of the experiment is missing, or is no number above 0 where one is needed."""
+    """Raise a ValueError if a value of the experiment is missing, or is none of its choices."""
     missing = OmegaConf.missing_keys(OmegaConf.merge(config, {"pretrain_length": 1}))  # what the model tells
     if missing:
         raise ValueError(f"A value is needed: add {' '.join(f'{name}=VALUE' for name in sorted(missing))}.")
@@ -43,26 +35,10 @@ def check_settings(config: DictConfig) -> None:
             raise ValueError(
                 f"in_loop.{name} must be a whole number of at least {least}, got {config.in_loop[name]!r}."
             )
-    for name, choices in CHOICES.items():
-        if config[name] not in choices:
-            raise ValueError(f"{name} must be {' or '.join(choices)}, got {config[name]!r}.")
-
-
-def check_trainer(trainer: dict[str, Any]) -> None:
-    """Raise a ValueError if this machine has not what the trainer needs: on a CPU, a core for each process."""
-    processes, cores = process_count(trainer), os.cpu_count() or 1
-    if trainer["accelerator"] == "cpu" and processes > cores:  # they would only wait for each other
-        raise ValueError(
-            f"trainer.devices={processes} processes need as many cores, and this machine has {cores}: take "
-            f"trainer.devices={cores} or fewer. What a run computes does not depend on it."
-        )
-    try:
-        bare_trainer(trainer)
-    except MisconfigurationException as error:
-        raise ValueError(
-            f"This machine cannot run accelerator={trainer['accelerator']} with devices={trainer['devices']}: {error} "
-            "Choose another trainer, such as trainer=cpu."
-        ) from error
+    if config.dry_run not in (None, *DRY_RUNS):
+        raise ValueError(f"dry_run must be null, {', '.join(DRY_RUNS[:-1])} or {DRY_RUNS[-1]}, got {config.dry_run!r}.")
+    if config.nonfinite not in ("stop", "skip"):
+        raise ValueError(f"nonfinite must be stop or skip, got {config.nonfinite!r}.")
 
 
 def check_ignored(arms: list[Arm], command_line: list[str]) -> None:
@@ -73,26 +49,85 @@ def check_ignored(arms: list[Arm], command_line: list[str]) -> None:
         raise ValueError(f"{' '.join(ignored)} would change nothing: no arm is trained. Add training=finetune.")
 
 
-def check_training(arm: Arm, source: ModelSource, method: Method, data: LongContextData) -> None:
+def prepare(built: BuiltArm, *, here: bool) -> Arm:
+    """Return an arm that knows its documents, and can be run to its end unless it is finished.
+
+    Args:
+        built: The arm.
+        here: Whether it is to run on this machine.
+
+    Raises:
+        ValueError: If its data do not serve it, or it could not be run.
+    """
+    built.arm.corpus = built.data.corpus.identity()
+    if read_run(built.arm).get("state") != "finished":
+        check_arm(built, here=here)
+    return built.arm
+
+
+def check_arm(built: BuiltArm, *, here: bool) -> None:
+    """Raise a ValueError if an arm could not be run to its end.
+
+    Args:
+        built: The arm.
+        here: Whether it is to run on this machine, which must have what its trainer needs.
+    """
+    from lcx_lightning.models.sources import check_tokens  # seconds, as the rest: not for arms that are finished
+
+    arm = built.arm
+    check_tokens(built.data.tokens, built.model.config)
+    _check_identities(built)
+    if arm.evaluates_in_loop:
+        InLoopEvaluation(built, arm.folder / FILE)
+    _check_training(built)
+    if here:
+        check_trainer(built.trainer)
+
+
+def check_trainer(trainer: TrainerSettings) -> None:
+    """Raise a ValueError if this machine has not what the trainer needs: on a CPU, a core for each process."""
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+    cores = os.cpu_count() or 1
+    if trainer.accelerator == "cpu" and trainer.devices > cores:  # they would only wait for each other
+        raise ValueError(
+            f"trainer.devices={trainer.devices} processes need as many cores, and this machine has {cores}: take "
+            f"trainer.devices={cores} or fewer. What a run computes does not depend on it."
+        )
+    try:
+        trainer.idle_trainer()
+    except MisconfigurationException as error:
+        raise ValueError(
+            f"This machine cannot run accelerator={trainer.accelerator} with devices={trainer.devices}: {error} "
+            "Choose another trainer, such as trainer=cpu."
+        ) from error
+
+
+def _check_identities(built: BuiltArm) -> None:
+    """Raise a ValueError if records could not tell two numbers of an arm apart."""
+    arm = built.arm
+    work_units = built.evaluation.work_units(built.data, arm.pretrain_length, arm.max_context)
+    counts = Counter(tuple(row.get(key) for key in IDENTITY) for unit in work_units for row in unit.rows)
+    twins = [identity for identity, count in counts.items() if count > 1]
+    if twins:
+        twin: dict[str, Any] = {key: x for key, x in zip(IDENTITY, twins[0], strict=True) if x is not None}
+        raise ValueError(
+            f"{arm.name} would have two numbers for {twin}: evaluate each protocol once, with multiples that are not "
+            "the same length."
+        )
+
+
+def _check_training(built: BuiltArm) -> None:
     """Raise a ValueError if base or extension could not be trained: model, method, optimizer, schedule and rows."""
-    attention, trainer = arm.config["attention"], arm.config["trainer"]
-    micro_batches, together = trainer.get("accumulate_grad_batches", 1), context(trainer)
-    at_once = rows_at_once(process_count(trainer) * trainer.get("num_nodes", 1), together)
-    check_attention(attention, method, source.config(), DEVICES.get(trainer["accelerator"]))
-    model = attach(skeleton(source.config()), method, attention=attention)
-    for stage, recipe in (("base", arm.config["model"]["recipe"]), ("extension", arm.config["training"])):
+    from lcx_lightning.models.attach import attach, check_attention
+    from lcx_lightning.models.sources import skeleton
+
+    arm, method, config = built.arm, built.method(), built.model.config
+    check_attention(arm.config["attention"], method, config, built.trainer.device_type)
+    model = attach(skeleton(config), method, attention=arm.config["attention"])
+    for recipe in (built.base_recipe, built.recipe):
         if recipe:
-            _check_recipe(f"{stage} of {arm.name}", recipe, arm.pretrain_length, data)
-            check_shares(recipe["rows"], at_once, micro_batches)
-            if together > 1 and data.layout in SEGMENTS:
-                raise ValueError(
-                    f"documents={data.layout} cannot be trained with context={together}: ranks that share a row do not "
-                    "know where its documents end. Take documents=packed or whole, or context=1."
-                )
-            check_split(method.pattern, round(recipe["length_factor"] * arm.pretrain_length), together)
-            if recipe.get("lora"):
-                add_adapters(model, **recipe["lora"], seed=arm.seed)
-            instantiate(recipe["optimizer"])(model)
+            _check_recipe(built, recipe, model)
     max_context = method.max_context(arm.pretrain_length)
     if arm.train_length and max_context is not None and arm.train_length > max_context:
         raise ValueError(
@@ -101,9 +136,20 @@ def check_training(arm: Arm, source: ModelSource, method: Method, data: LongCont
         )
 
 
-def _check_recipe(name: str, recipe: dict[str, Any], pretrain_length: int, data: LongContextData) -> None:
-    least = min(recipe["steps"], recipe["rows"], recipe["validation_steps"])
-    if least < 1:
-        raise ValueError(f"The {name} needs steps, rows and validation_steps of at least 1, got {least}.")
-    schedule_of(recipe)
-    data.check_rows(round(recipe["length_factor"] * pretrain_length))
+def _check_recipe(built: BuiltArm, recipe: Recipe, model: Any) -> None:
+    from lcx_lightning.models.attached import method_of
+    from lcx_lightning.models.context_parallel import check_split
+    from lcx_lightning.models.lora import add_adapters
+
+    trainer = built.trainer
+    built.data.check_rows(recipe.length)
+    check_shares(recipe.rows, trainer.row_groups(), trainer.micro_batches)
+    if trainer.context > 1 and built.data.layout in SEGMENTS:
+        raise ValueError(
+            f"documents={built.data.layout} cannot be trained with context={trainer.context}: ranks that share a row "
+            "do not know where its documents end. Take documents=packed or whole, or context=1."
+        )
+    check_split(method_of(model).pattern, recipe.length, trainer.context)
+    if recipe.lora:
+        add_adapters(model, **recipe.lora, seed=built.arm.seed)
+    recipe.optimizer(model)

@@ -3,38 +3,33 @@
 import copy
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
 from torch.distributed.device_mesh import init_device_mesh
 from transformers import PreTrainedModel
 
 from lcx_lightning.attention.forward_pass import AUTO
 from lcx_lightning.data.datamodule import LongContextDataModule
-from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.distributed import process_group
 from lcx_lightning.distributed.fsdp import shard_layers
 from lcx_lightning.distributed.state_dicts import gather_state_dict, learned, load_learned
 from lcx_lightning.evaluation.base import run, starting_again
-from lcx_lightning.evaluation.suite import EvaluationSuite
 from lcx_lightning.methods.fingerprint import digest, fingerprint
-from lcx_lightning.methods.library import build_method, read_method
+from lcx_lightning.methods.method import Method
 from lcx_lightning.models.attach import attach, detach
 from lcx_lightning.models.attached import method_of
 from lcx_lightning.models.lora import add_adapters
-from lcx_lightning.models.rope_spec import rope_spec
 from lcx_lightning.results import records
-from lcx_lightning.runner import trainer_config
 from lcx_lightning.runner.arms import Arm
+from lcx_lightning.runner.built_arm import BuiltArm
 from lcx_lightning.runner.hardware import peak_flops
 from lcx_lightning.runner.in_loop_evaluation import FILE, InLoopEvaluation
+from lcx_lightning.runner.recipe import Recipe
 from lcx_lightning.runner.stage_cache import make_once, naming_what_is_kept, write_outcome
-from lcx_lightning.runner.trainer_config import schedule_of
 from lcx_lightning.training.callbacks.checkpoint import Owner
 from lcx_lightning.training.callbacks.evaluate import EvaluateInLoop
 from lcx_lightning.training.callbacks.throughput import Throughput
@@ -44,15 +39,16 @@ from lcx_lightning.training.module import LongContextModule
 Report = Callable[[str, int, int, str], None]  # stage, done, in all, a few words
 
 
-def base(arm: Arm, data: LongContextData, report: Report) -> Path | None:
+def base(built: BuiltArm, report: Report) -> Path | None:
     """Return the folder of the pretrained base, trained now if it was not; None: the checkpoint is the base."""
-    if not arm.config["model"]["recipe"]:
+    arm, recipe = built.arm, built.base_recipe
+    if recipe is None:
         return None
 
     def make(work: Path) -> None:
-        load = partial(load_model, arm, None, read_method("pretrained"))
-        recipe, owner = arm.config["model"]["recipe"], Owner(work, arm.base_key, f"the base, seed {arm.seed}")
-        outcome = _train(arm, recipe, owner, load, data, partial(report, "base"), False)
+        load = partial(load_model, built, None, built.pretrained)
+        owner = Owner(work, arm.base_key, f"the base, seed {arm.seed}")
+        outcome = _train(built, recipe, owner, load, partial(report, "base"), False)
         weights = gather_state_dict(outcome.model.state_dict())
         if process_group.rank() == 0:
             model = load()
@@ -65,20 +61,18 @@ def base(arm: Arm, data: LongContextData, report: Report) -> Path | None:
     return make_once(arm.cache("base", arm.base_key), make)
 
 
-def extend(arm: Arm, base_folder: Path | None, data: LongContextData, report: Report, logger: Any) -> Path | None:
+def extend(built: BuiltArm, base_folder: Path | None, report: Report, logger: Any) -> Path | None:
     """Return the folder of the fine-tuned model, trained now if it was not; None: zero-shot."""
-    if arm.extend_key is None:
+    arm, recipe, key = built.arm, built.recipe, built.arm.extend_key
+    if recipe is None or key is None:
         return None
 
-    key = arm.extend_key
-
     def make(work: Path) -> None:
-        method, attention = OmegaConf.create(arm.config["method"]), arm.config["attention"]
-        recipe, owner = arm.config["training"], Owner(work, key, f"{arm.name}, seed {arm.seed}")
-        more = {"attention": attention, "together": process_group.world_size(), "lora": recipe.get("lora")}
-        load = partial(load_model, arm, base_folder, method, **more)
-        evaluates_in_loop = InLoopEvaluation(arm, data, work / FILE) if arm.evaluates_in_loop else None
-        outcome = _train(arm, recipe, owner, load, data, partial(report, "extend"), logger, evaluates_in_loop)
+        owner, ranks = Owner(work, key, f"{arm.name}, seed {arm.seed}"), process_group.world_size()
+        attention = arm.config["attention"]
+        load = partial(load_model, built, base_folder, built.method, attention=attention, ranks=ranks, lora=recipe.lora)
+        in_loop = InLoopEvaluation(built, work / FILE) if arm.evaluates_in_loop else None
+        outcome = _train(built, recipe, owner, load, partial(report, "extend"), logger, in_loop)
         weights = gather_state_dict(learned(outcome.model))  # of adapters and the method alone, if the base is frozen
         if process_group.rank() == 0:
             with naming_what_is_kept(work):
@@ -91,20 +85,20 @@ def extend(arm: Arm, base_folder: Path | None, data: LongContextData, report: Re
     return make_once(arm.cache("extend", key), make)
 
 
-def evaluate(arm: Arm, model: PreTrainedModel, data: LongContextData, report: Report) -> float:
+def evaluate(built: BuiltArm, model: PreTrainedModel, report: Report) -> float:
     """Append the rows that are missing to the arm's records, and return the seconds that took.
 
-    Of several processes each computes pieces of its own, and the first appends those of all, in order. Where they share
-    one model, all compute the same.
+    Of several processes each computes work units of its own, and rank zero appends the rows of all, in order. Where
+    they share one model, all compute the same.
     """
-    evaluation = EvaluationSuite(instantiate(arm.config["evaluation"]))
+    arm = built.arm
     path = arm.folder / "records.jsonl"
     known = records.read(path) if path.exists() else []
     done = process_group.broadcast_from_rank_zero({_identity(row) for row in known})
     head = row_head(arm)
-    work_units = evaluation.work_units(data, arm.pretrain_length, arm.max_context)
+    work_units = built.evaluation.work_units(built.data, arm.pretrain_length, arm.max_context)
     start = time.monotonic()
-    together = trainer_config.evaluates_in_shards(arm.config["trainer"])
+    together = built.trainer.evaluates_in_shards
     share = (0, 1) if together else (process_group.rank(), process_group.world_size())
 
     def known_row(row: dict[str, Any]) -> bool:
@@ -133,46 +127,37 @@ def row_head(arm: Arm) -> dict[str, Any]:
 
 
 def load_model(
-    arm: Arm,
+    built: BuiltArm,
     base_folder: Path | None,
-    method: Any,
+    method: Callable[[], Method],
     attention: str = AUTO,
-    together: int = 1,
-    lora: dict[str, Any] | None = None,
+    ranks: int = 1,
+    lora: Mapping[str, Any] | None = None,
 ) -> PreTrainedModel:
     """Return the base with a method attached, and with new adapters if there is `lora`.
 
-    If it is to be shared by `together` processes that call this together, it may have no weights yet.
+    If `ranks` processes that share the model call this together, it may have no weights yet.
     """
-    torch.manual_seed(arm.seed)
-    source = instantiate(arm.config["model"]["source"])
-    model = source.load(base_folder, together)
-    attach(model, build_method(method, rope_spec(model.config)), attention=attention)
-    return add_adapters(model, **lora, seed=arm.seed) if lora else model
+    torch.manual_seed(built.arm.seed)
+    model = built.model.source.load(base_folder, ranks)
+    attach(model, method(), attention=attention)
+    return add_adapters(model, **lora, seed=built.arm.seed) if lora else model
 
 
-def model_to_evaluate(arm: Arm, base_folder: Path | None, extended: Path | None) -> PreTrainedModel:
+def model_to_evaluate(built: BuiltArm, base_folder: Path | None, extended: Path | None) -> PreTrainedModel:
     """Return the model of an arm on its device: the base, with what was learned in `extended` if there is such a one.
 
     Where the processes of the arm evaluate in shards, all call this, and none holds the whole model.
     """
-    method, attention = OmegaConf.create(arm.config["method"]), arm.config["attention"]
-    lora, together = (
-        (arm.config["training"] or {}).get("lora"),
-        trainer_config.evaluates_in_shards(arm.config["trainer"]),
-    )
-    many, where = process_group.world_size() if together else 1, device(arm)
-    model = load_model(arm, base_folder, method, attention=attention, together=many, lora=lora)
+    together, device = built.trainer.evaluates_in_shards, built.trainer.device()
+    ranks = process_group.world_size() if together else 1
+    lora, attention = built.recipe and built.recipe.lora, built.arm.config["attention"]
+    model = load_model(built, base_folder, built.method, attention=attention, ranks=ranks, lora=lora)
     if together:
-        shard_layers(model, init_device_mesh(where.type, (many,)))
+        shard_layers(model, init_device_mesh(device.type, (ranks,)))
     if extended is not None:
         load_learned(model, torch.load(extended / "model.pt", mmap=True, weights_only=True))
-    return model.eval().to(where)  # pyright: ignore[reportArgumentType]
-
-
-def device(arm: Arm) -> torch.device:
-    """Return the device that the arm's trainer trains on, where it is evaluated too."""
-    return trainer_config.bare_trainer(arm.config["trainer"]).strategy.root_device
+    return model.eval().to(device)  # pyright: ignore[reportArgumentType]
 
 
 def trained_fingerprint(arm: Arm, model: PreTrainedModel) -> str:
@@ -182,51 +167,43 @@ def trained_fingerprint(arm: Arm, model: PreTrainedModel) -> str:
 
 
 def _train(
-    arm: Arm,
-    recipe: dict[str, Any],
+    built: BuiltArm,
+    recipe: Recipe,
     owner: Owner,
     load: Callable[[], PreTrainedModel],
-    data: LongContextData,
     report: Callable[[int, int, str], None],
     logger: Any,
-    evaluates_in_loop: InLoopEvaluation | None = None,
+    in_loop: InLoopEvaluation | None = None,
 ) -> Outcome:
-    length, steps = round(recipe["length_factor"] * arm.pretrain_length), recipe["steps"]
+    arm = built.arm
     module = LongContextModule(
         load,
-        optimizer=instantiate(recipe["optimizer"]),
-        schedule=schedule_of(recipe),
+        optimizer=recipe.optimizer,
+        schedule=recipe.schedule,
         seed=arm.seed,
         recompute=arm.config["recompute"],
     )
     batches = LongContextDataModule(
-        data,
+        built.data,
         seed=arm.seed,
-        rows=recipe["rows"],
-        length=length,
-        steps=steps,
-        validation_steps=recipe["validation_steps"],
-        context=trainer_config.context(arm.config["trainer"]),
+        rows=recipe.rows,
+        length=recipe.length,
+        steps=recipe.steps,
+        validation_steps=recipe.validation_steps,
+        context=built.trainer.context,
     )
-    trainer = partial(
-        instantiate(arm.config["trainer"]),
-        max_steps=steps,
-        gradient_clip_val=recipe["clip"],
-        default_root_dir=owner.folder,
-    )
-    progress = Throughput(report, rows=recipe["rows"], length=length, peak=peak_flops)
+    given = {"max_steps": recipe.steps, "gradient_clip_val": recipe.clip, "default_root_dir": owner.folder}
+    progress = Throughput(report, rows=recipe.rows, length=recipe.length, peak=peak_flops)
     return fit(
         module,
         batches,
-        trainer,
+        partial(built.trainer.trainer, **given),
         owner=owner,
         checkpoint_seconds=arm.config["checkpoint_seconds"],
         progress=progress,
         skip_nonfinite=arm.config["nonfinite"] == "skip",
         logger=logger,
-        callbacks=[EvaluateInLoop(arm.config["in_loop"]["every"], evaluates_in_loop, progress)]
-        if evaluates_in_loop
-        else [],
+        callbacks=[EvaluateInLoop(arm.config["in_loop"]["every"], in_loop, progress)] if in_loop else [],
     )
 
 

@@ -1,18 +1,109 @@
-"""The processes of one arm: the first decides, writes and reports, and all compute."""
+"""The trainer of an arm, read once: what the rest of the program goes by, and Lightning's Trainer made of it."""
 
 import socket
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-import lightning as L
 from hydra.utils import instantiate
-from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 
 from lcx_lightning.distributed import process_group
 from lcx_lightning.distributed.process_group import Place
 
+if TYPE_CHECKING:
+    import lightning as L
+    import torch
 
-def process_count(trainer: dict[str, Any]) -> int:
+TORCH_DEVICES = {"cpu": "cpu", "gpu": "cuda", "cuda": "cuda", "mps": "mps"}  # accelerator -> torch's name
+
+
+@dataclass(frozen=True)
+class TrainerSettings:
+    """The values of a trainer's configuration.
+
+    Args:
+        accelerator: Kind of device, as Lightning names it.
+        devices: Processes on each machine, one for each device.
+        num_nodes: Machines.
+        micro_batches: Parts of an optimizer step that a process computes one after the other.
+        precision: Precision, as Lightning names it.
+        context: Processes that share every row in training.
+        shard_evaluation: Whether the processes of the arm share one model in evaluation too.
+        arguments: Arguments of Lightning's Trainer, those above included.
+    """
+
+    accelerator: str
+    devices: int
+    num_nodes: int
+    micro_batches: int
+    precision: str
+    context: int
+    shard_evaluation: bool
+    arguments: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, config: Mapping[str, Any]) -> "TrainerSettings":
+        """Return the settings of a configuration.
+
+        Raises:
+            ValueError: If it gives no number of devices.
+        """
+        strategy = config.get("strategy") or {}
+        return cls(
+            accelerator=config["accelerator"],
+            devices=process_count(config),
+            num_nodes=config.get("num_nodes", 1),
+            micro_batches=config.get("accumulate_grad_batches", 1),
+            precision=str(config.get("precision", "32-true")),
+            context=strategy.get("context", 1),
+            shard_evaluation=strategy.get("shard_evaluation", False),
+            arguments=config,
+        )
+
+    @property
+    def processes(self) -> int:
+        """Processes of the arm, over all machines."""
+        return self.devices * self.num_nodes
+
+    @property
+    def device_type(self) -> str | None:
+        """Type of device as torch names it, None if it is not known before the trainer exists."""
+        return TORCH_DEVICES.get(self.accelerator)
+
+    @property
+    def evaluates_in_shards(self) -> bool:
+        """Whether the processes that run now share one model in evaluation, and so all read the same texts."""
+        return process_group.world_size() > 1 and self.shard_evaluation
+
+    def row_groups(self) -> int:
+        """Return how many groups of `context` processes there are, each of which shares its rows.
+
+        Raises:
+            ValueError: If the processes cannot be divided so.
+        """
+        return process_group.row_groups(self.processes, self.context)
+
+    def trainer(self, **given: Any) -> "L.Trainer":
+        """Return Lightning's Trainer, `given` in the place of arguments of the configuration."""
+        import lightning  # seconds: not where nothing is trained
+
+        strategy = self.arguments.get("strategy")
+        built = {} if strategy is None else {"strategy": instantiate(strategy)}
+        return lightning.Trainer(**{**self.arguments, **built, **given})
+
+    def idle_trainer(self) -> "L.Trainer":
+        """Return a trainer that trains nothing, to see what this machine has for it."""
+        from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+
+        plain = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "max_steps": 1}
+        return self.trainer(plugins=[LightningEnvironment()], **plain)
+
+    def device(self) -> "torch.device":
+        """Return the device of this process, on which an arm is trained and evaluated."""
+        return self.idle_trainer().strategy.root_device
+
+
+def process_count(trainer: Mapping[str, Any]) -> int:
     """Return the number of processes that a trainer's configuration asks for on this machine.
 
     Raises:
@@ -24,37 +115,9 @@ def process_count(trainer: dict[str, Any]) -> int:
     return devices
 
 
-def context(trainer: dict[str, Any]) -> int:
-    """Return the number of processes that share every row in training."""
-    return trainer.get("strategy", {}).get("context", 1)
-
-
-def bare_trainer(trainer: dict[str, Any]) -> L.Trainer:
-    """Return a trainer that trains nothing, to see what this machine has for it."""
-    plain = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "max_steps": 1}
-    return instantiate(trainer)(plugins=[LightningEnvironment()], **plain)
-
-
-def evaluates_in_shards(trainer: dict[str, Any]) -> bool:
-    """Return whether the processes of this arm share one model in evaluation, and so all read the same texts."""
-    return process_group.world_size() > 1 and trainer.get("strategy", {}).get("shard_evaluation", False)
-
-
 def seat(trainer: dict[str, Any]) -> Place:
     """Return the place of a job that has this machine to itself."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         count = process_count(trainer)
         return Place(count, port=one.getsockname()[1], local_ranks=count)
-
-
-PLAIN = {"_target_": "lcx_lightning.training.lr_schedules.warmup_stable_decay", "_partial_": True}
-
-
-def schedule_of(recipe: dict[str, Any]) -> Callable[[int], float]:
-    """Return the factor of the learning rates by optimizer step: warmup_stable_decay, unless the recipe names another.
-
-    Raises:
-        ValueError: If the schedule does not fit into the steps.
-    """
-    return instantiate({**PLAIN, **recipe["schedule"]})(steps=recipe["steps"])

@@ -171,7 +171,9 @@ def test_every_run_command_ends_well_at_tiny_sizes(command, place):
     trains = [*TRAINING] if {"+exp=quickstart", "training=finetune"} & set(words) else []
     done = launch(*words, *trains, *folders(place))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert ("index.html" in done.stdout) != bool({"fingerprint=only", "forecast=only", "data_report=only"} & set(words))
+    assert ("index.html" in done.stdout) != bool(
+        {"dry_run=fingerprint", "dry_run=forecast", "dry_run=data"} & set(words)
+    )
 
 
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\((docs/[^)]+)\)|`(sweeps/[^`]+\.yaml)`", TEXT))))

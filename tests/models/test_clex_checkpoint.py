@@ -161,7 +161,7 @@ def test_a_release_that_names_no_activation_has_silu(tmp_path):
 def test_methods_that_scale_by_clex_take_the_settings_of_the_checkpoint(tmp_path, name):
     method = method_of(name, source(release(tmp_path, act="silu")).config())
     assert method.scaling.width == WIDTH
-    assert method.scaling.activation == {"_target_": "torch.nn.SiLU"}
+    assert method.scaling.activation == "silu"
     assert method.positions.max_factor == 16
 
 
@@ -202,7 +202,7 @@ def test_a_method_built_with_other_settings_than_the_checkpoints_is_refused(tmp_
     with pytest.raises(ValueError, match=r"needs ode_up_proj \[4, 8\].*got \[4, 16\]"):
         attach(model, build_method(width, rope_spec(model.config)))
     activation = method_of("clex", model.config)
-    activation.scaling.activation = {"_target_": "torch.nn.SiLU"}
+    activation.scaling.activation = "silu"
     with pytest.raises(ValueError, match=r"activation tanh, the method SiLU\(\): build the method with"):
         attach(model, build_method(activation, rope_spec(model.config)))
     assert not hasattr(model.base_model, "attached"), "a refused model stays as it was"

@@ -11,7 +11,7 @@ from support.splitting import FAMILIES, IDS, METHODS, ROWS_DIFFER, SINKS, WINDOW
 from torch.distributed.device_mesh import init_device_mesh
 
 from lcx_lightning.distributed import key_exchange
-from lcx_lightning.distributed.fsdp import rows_at_once
+from lcx_lightning.distributed.process_group import row_groups
 from lcx_lightning.models.attach import detach
 from lcx_lightning.models.context_parallel import check_split, split_texts
 from lcx_lightning.training.loss import next_token_loss
@@ -132,10 +132,10 @@ def test_a_model_without_a_method_and_a_mesh_of_two_dimensions_are_refused(group
 
 
 def test_processes_that_cannot_share_rows_so_are_refused():
-    assert rows_at_once(8, 2) == 4
+    assert row_groups(8, 2) == 4
     for context in (0, 3, 16):
         with pytest.raises(ValueError, match=f"8 processes cannot share rows by {context}"):
-            rows_at_once(8, context)
+            row_groups(8, context)
 
 
 def test_texts_are_refused_before_training_where_the_pattern_or_their_length_forbids(build, spec):

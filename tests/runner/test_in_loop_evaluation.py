@@ -178,11 +178,11 @@ def test_looks_that_cannot_be_are_refused_before_anything_starts(tmp_path, line,
 
 
 def test_changes_of_an_evaluation_in_the_loop_choose_it_alone(tmp_path):
-    from lcx_lightning.runner.built_arm import load_data
+    from lcx_lightning.runner.built_arm import BuiltArm
     from lcx_lightning.runner.in_loop_evaluation import InLoopEvaluation
 
     (arm,) = arms_of(*LINE, *LOOP, "+in_loop.evaluation.frequencies.multiples=[2]", *folders(tmp_path))
-    evaluate = InLoopEvaluation(arm, load_data(arm.config, {}), tmp_path / FILE)
+    evaluate = InLoopEvaluation(BuiltArm(arm), tmp_path / FILE)
     model = load("clex").eval()
     told = evaluate(model, 7)
     assert told.keys() == {"in_loop/frequency_spectrum/inv_freq/128", "in_loop/ode_drift/drift/128"}
@@ -193,13 +193,13 @@ def test_changes_of_an_evaluation_in_the_loop_choose_it_alone(tmp_path):
 
 
 def test_nothing_is_looked_at_beyond_the_reach_of_the_method(tmp_path):
-    from lcx_lightning.runner.built_arm import load_data
+    from lcx_lightning.runner.built_arm import BuiltArm
     from lcx_lightning.runner.in_loop_evaluation import InLoopEvaluation
 
     (arm,) = arms_of(*LINE, *LOOP, *folders(tmp_path))
     lengths = []
     for arm.max_context in (None, 64):
-        evaluate = InLoopEvaluation(arm, load_data(arm.config, {}), tmp_path / FILE)
+        evaluate = InLoopEvaluation(BuiltArm(arm), tmp_path / FILE)
         lengths.append({row["context_length"] for unit in evaluate._work_units for row in unit.rows})
     assert max(lengths[0]) > 64
     assert lengths[1] == {64}

@@ -150,8 +150,8 @@ def test_a_learned_method_within_the_pretraining_length_is_refused_without_train
 @pytest.mark.parametrize(
     ("given", "needed"),
     [
-        ("fingerprint=onyl", "fingerprint must be with_run or only, got 'onyl'"),
-        ("forecast=yes", "forecast must be none or only, got 'yes'"),
+        ("dry_run=fingerprints", "dry_run must be null, fingerprint, forecast or data, got 'fingerprints'"),
+        ("dry_run=true", "dry_run must be null, fingerprint, forecast or data, got True"),
         ("nonfinite=ignore", "nonfinite must be stop or skip, got 'ignore'"),
         ("model.recipe.schedule.warmup=5", "A schedule of 4 steps needs room for"),
         ("model.recipe.steps=0", "base of pretrained needs steps, rows and validation_steps of at least 1, got 0"),

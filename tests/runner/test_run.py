@@ -23,8 +23,9 @@ from support.lab import (
 )
 
 from lcx_lightning.runner import stages
-from lcx_lightning.runner.built_arm import load_data
+from lcx_lightning.runner.built_arm import BuiltArm
 from lcx_lightning.runner.launch import worker
+from lcx_lightning.runner.trainer_config import TrainerSettings
 
 QUICKSTART = ["+exp=quickstart", *TINY, *TRAINING]
 FIGURES = {
@@ -239,7 +240,7 @@ def test_help_shows_the_choices_without_importing_anything_heavy():
 
 
 def test_fingerprint_only_prints_a_block_for_every_arm_and_runs_nothing(tmp_path, grid):
-    done = launch(*QUICKSTART, "fingerprint=only", "seeds=2", *folders(tmp_path))
+    done = launch(*QUICKSTART, "dry_run=fingerprint", "seeds=2", *folders(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
     assert list(tmp_path.iterdir()) == []
     blocks = dict(re.findall(r"^(\S+)   fingerprint (\w{16}) ", done.stdout, re.MULTILINE))
@@ -268,10 +269,10 @@ def test_arms_whose_base_failed_are_reported_as_failed_with_the_reason(tmp_path)
 
 def test_an_arm_is_evaluated_on_the_device_that_it_is_trained_on(tmp_path, monkeypatch):
     (arm,) = arms_of("method=lm_infinite", *TINY, *folders(tmp_path))
-    assert stages.device(arm) == torch.device("cpu")
+    assert BuiltArm(arm).trainer.device() == torch.device("cpu")
     evaluated = []
-    monkeypatch.setattr(stages, "device", lambda _: torch.device("meta"))
+    monkeypatch.setattr(TrainerSettings, "device", lambda _: torch.device("meta"))
     monkeypatch.setattr(stages, "evaluate", lambda _arm, model, *_: evaluated.append(model.device.type) or 0.0)
     monkeypatch.setattr(worker, "backends", lambda *_: {})  # looks at numbers
-    worker.run_arm(arm, load_data(arm.config, {}), lambda *_: None)
+    worker.run_arm(BuiltArm(arm), lambda *_: None)
     assert evaluated == ["meta"]

@@ -12,8 +12,9 @@ from support.lab import BASE, EVALUATION, ROOT, SIZES, TRAINING, arms_of, comman
 
 from lcx_lightning.results import records
 from lcx_lightning.runner import preflight, stage_cache, stages
-from lcx_lightning.runner.built_arm import load_data
+from lcx_lightning.runner.built_arm import BuiltArm
 from lcx_lightning.runner.launch import worker
+from lcx_lightning.runner.trainer_config import TrainerSettings
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers.*", "ignore:Found .* in eval mode.*")
 
@@ -27,7 +28,7 @@ LINE = [
 def made(*overrides):
     """Run the stages of an arm in this process, and return the arm."""
     (arm,) = arms_of(*LINE, *overrides)
-    worker.run_arm(arm, load_data(arm.config, {}), lambda *_: None)
+    worker.run_arm(BuiltArm(arm), lambda *_: None)
     return arm
 
 
@@ -67,7 +68,7 @@ def test_the_stage_of_another_arm_is_recognised(place):
     (arm,) = arms_of(*LINE, "factor=3", *folders(place))
     os.rename(other, arm.cache("extend", arm.extend_key))
     with pytest.raises(ValueError, match=rf"is that of {other.name}, put where {arm.extend_key} is needed"):
-        worker.run_arm(arm, load_data(arm.config, {}), lambda *_: None)
+        worker.run_arm(BuiltArm(arm), lambda *_: None)
 
 
 def test_a_stage_that_says_nothing_of_its_files_is_used(place):
@@ -92,9 +93,9 @@ def test_a_trained_model_that_does_not_fit_on_the_disk_leaves_the_checkpoint_and
     with monkeypatch.context() as patch:
         patch.setattr(stage_cache, "write_manifest", fill)
         with pytest.raises(OSError, match=rf"last checkpoint is kept: {work}/last.ckpt. .*too"):
-            worker.run_arm(arm, load_data(arm.config, {}), lambda *_: None)
+            worker.run_arm(BuiltArm(arm), lambda *_: None)
     assert (work / "last.ckpt").exists()
-    worker.run_arm(arm, load_data(arm.config, {}), lambda *_: None)
+    worker.run_arm(BuiltArm(arm), lambda *_: None)
     (run,) = runs(arm.folder.parent).values()
     assert run.finished
 
@@ -140,14 +141,14 @@ def test_a_run_on_a_full_disk_ends_with_one_error_and_goes_on_when_there_is_room
 
 
 def test_more_devices_than_there_are_are_refused(monkeypatch):
-    trainer = {"_target_": "lightning.Trainer", "_partial_": True, "accelerator": "cpu"}
+    trainer = {"accelerator": "cpu"}
     monkeypatch.setattr(preflight.os, "cpu_count", lambda: 2)
-    preflight.check_trainer(trainer | {"devices": 1})
+    preflight.check_trainer(TrainerSettings.read(trainer | {"devices": 1}))
     with pytest.raises(
         ValueError, match=r"64 processes need as many cores, and this machine has 2: take trainer.devices=2"
     ):
-        preflight.check_trainer(trainer | {"devices": 64})
+        preflight.check_trainer(TrainerSettings.read(trainer | {"devices": 64}))
     monkeypatch.setattr("lightning.fabric.accelerators.cuda.num_cuda_devices", lambda: 2)
     monkeypatch.setattr("lightning.pytorch.accelerators.cuda.num_cuda_devices", lambda: 2)
     with pytest.raises(ValueError, match=r"(?s)cannot run accelerator=gpu with devices=64: .*only has: \[0, 1\]"):
-        preflight.check_trainer(trainer | {"accelerator": "gpu", "devices": 64})
+        preflight.check_trainer(TrainerSettings.read(trainer | {"accelerator": "gpu", "devices": 64}))

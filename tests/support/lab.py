@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFa
 
 from lcx_lightning.results import records
 from lcx_lightning.runner.grid import build
+from lcx_lightning.runner.preflight import prepare
 
 ROOT = Path(__file__).parents[2]
 L = 64  # tokens, pretraining length
@@ -66,10 +67,19 @@ def composed(*overrides):
         return compose("run", list(map(str, overrides)))
 
 
-def arms_of(*overrides):
-    """Return the arms of a command line, built in this process."""
+def built_arms_of(*overrides):
+    """Return the arms of a command line with their parts, built and found sound in this process."""
+    line = list(map(str, overrides))
     with initialize_config_module("experiments.configs", version_base="1.3"):
-        return build(compose("run", list(map(str, overrides))), list(map(str, overrides)))
+        built = build(compose("run", line), line)
+        for one in built:
+            prepare(one, here=True)
+    return built
+
+
+def arms_of(*overrides):
+    """Return the arms of a command line, as plain data."""
+    return [built.arm for built in built_arms_of(*overrides)]
 
 
 def runs(folder):

@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import LinearLR
 from transformers import get_cosine_schedule_with_warmup
 
 from lcx_lightning.models.sources import EmbeddedModel
-from lcx_lightning.runner.trainer_config import schedule_of
+from lcx_lightning.runner.recipe import schedule_of
 from lcx_lightning.training.lr_schedules import warmup_stable_decay
 from lcx_lightning.training.optimizers import MuonAdamW, adamw, parameter_groups
 

@@ -10,6 +10,7 @@ from torchdiffeq import odeint
 from lcx_lightning.methods.scaling.base import FrequencyScaling, RopeSpec
 
 SOLVERS = ("euler", "midpoint", "heun3", "rk4")  # of torchdiffeq, with fixed steps: equally many whatever is learned
+ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "silu": nn.SiLU}
 
 
 class CLEX(FrequencyScaling):
@@ -27,7 +28,7 @@ class CLEX(FrequencyScaling):
     Args:
         spec: The rotary embedding of the checkpoint.
         width: Hidden features of the MLP per rotated feature; lambda in the paper, param_factor in the code.
-        activation: Of the hidden features: tanh in the released code, SiLU in the paper and in CLEX-7B-16K.
+        activation: Function of hidden features: `tanh` in the released code, `silu` in the paper and in CLEX-7B-16K.
         alpha_slope: alpha = 1 + alpha_slope * (t - 1). 2 in the released code, alpha = 2t - 1; 1 for the paper's t.
         input_base: The released code adds to the state ln(theta) that its MLP reads the logarithm of the NTK-aware
             frequencies at alpha, always of base 10 000 whatever the model's is. None: the MLP reads ln(theta) alone, as
@@ -47,7 +48,7 @@ class CLEX(FrequencyScaling):
         spec: RopeSpec,
         *,
         width: float,
-        activation: nn.Module,
+        activation: str,
         alpha_slope: float,
         input_base: float | None,
         solver: str,
@@ -64,8 +65,10 @@ class CLEX(FrequencyScaling):
             )
         if solver not in SOLVERS:
             raise ValueError(f"CLEX needs a solver with fixed steps: {', '.join(SOLVERS)}; got {solver!r}.")
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"CLEX needs an activation of {' or '.join(ACTIVATIONS)}, got {activation!r}.")
         self.alpha_slope, self.input_base = alpha_slope, input_base
-        self.activation, self.solver, self.steps = activation, solver, steps
+        self.activation, self.solver, self.steps = ACTIVATIONS[activation](), solver, steps
         self.up = nn.Linear(pairs, hidden, bias=False)
         self.down = nn.Linear(hidden, pairs, bias=False)
         nn.init.uniform_(self.up.weight, -(hidden**-0.5), hidden**-0.5)  # as the released code draws it

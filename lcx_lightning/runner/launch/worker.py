@@ -9,7 +9,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import wait
 from multiprocessing.queues import Queue
-from typing import Any
 
 import torch
 from hydra.utils import instantiate
@@ -21,7 +20,7 @@ from lcx_lightning.models.attach import backends
 from lcx_lightning.results import records
 from lcx_lightning.runner import in_loop_evaluation, stage_cache, stages
 from lcx_lightning.runner.arms import Arm
-from lcx_lightning.runner.built_arm import load_data
+from lcx_lightning.runner.built_arm import BuiltArm
 from lcx_lightning.runner.quiet import silence_library_logging
 from lcx_lightning.runner.run_json import read_run, write_run
 from lcx_lightning.training import preemption
@@ -60,7 +59,7 @@ def run_job(arm: Arm, only_base: bool, threads: int, tell: Tell, place: Place, l
 
     try:
         process_group.join(arm.config["trainer"], place, local_rank)
-        (stages.base if only_base else run_arm)(arm, load_data(arm.config, {}, arm.corpus), report)
+        (stages.base if only_base else run_arm)(BuiltArm(arm), report)
     except preemption.PreemptedError as error:
         raise SystemExit(preemption.EXIT_CODE) from error
     except BaseException as error:
@@ -72,22 +71,23 @@ def run_job(arm: Arm, only_base: bool, threads: int, tell: Tell, place: Place, l
         raise SystemExit(1) from error
 
 
-def run_arm(arm: Arm, data: Any, report: stages.Report) -> None:
+def run_arm(built: BuiltArm, report: stages.Report) -> None:
     """Run base, extend and evaluate, and keep run.json true on the way."""
+    arm = built.arm
     first = process_group.rank() == 0
     if first:
         write_run(arm, "running")
-    base = stages.base(arm, data, report)
+    base = stages.base(built, report)
     logger = None
     if first and arm.config["logger"]:  # partial: instantiate would instantiate what it is handed, the method too
         logger = instantiate(arm.config["logger"], _partial_=True)(run=arm.run, cfg=arm.config)
     try:
-        extended = stages.extend(arm, base, data, report, WandbLogger(experiment=logger.run) if logger else False)
+        extended = stages.extend(built, base, report, WandbLogger(experiment=logger.run) if logger else False)
         if first:
             in_loop_evaluation.keep(extended, arm.folder, stages.row_head(arm))
-        model = stages.model_to_evaluate(arm, base, extended)
+        model = stages.model_to_evaluate(built, base, extended)
         before = read_run(arm).get("seconds", {}).get("evaluate", 0.0)
-        took = before + stages.evaluate(arm, model, data, report)
+        took = before + stages.evaluate(built, model, report)
         seconds = {"extend": stage_cache.seconds(extended), "evaluate": took}
         throughput = stage_cache.throughput(extended)
         if logger:

@@ -1,36 +1,27 @@
-"""`data_report=only`: how many documents and tokens remain of the data, and how many reach each evaluated length."""
+"""`dry_run=data`: how many documents and tokens remain of the data, and how many reach each evaluated length."""
 
 from typing import TYPE_CHECKING
 
-from hydra.utils import instantiate
-from omegaconf import DictConfig
-
 from lcx_lightning.data.dataset import LongContextData
-from lcx_lightning.evaluation.suite import EvaluationSuite
 from lcx_lightning.models.sources import check_tokens
-from lcx_lightning.runner.built_arm import load_data, resolved
-from lcx_lightning.runner.grid import expand
-from lcx_lightning.runner.preflight import check_settings
+from lcx_lightning.runner.built_arm import BuiltArm
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
 
-def show_data(config: DictConfig, command_line: list[str], console: "Console") -> None:
+def show_data(arms: list[BuiltArm], console: "Console") -> None:
     """Print a block for each different data of the arms; lengths that they cannot serve are shown, and not refused."""
-    check_settings(config)
-    datas: dict[str, LongContextData] = {}
-    lengths: dict[str, set[int]] = {}
-    for _, _, composed in expand(config, command_line):
-        found = resolved(composed, config.seed)
-        data = load_data(found.config, datas)
-        check_tokens(data.tokens, found.model)
-        name = next(name for name, known in datas.items() if known is data)
-        evaluated = EvaluationSuite(instantiate(found.config["evaluation"])).lengths(found.spec.pretrain_length)
-        trained = found.config["training"]
-        longest = [round(trained["length_factor"] * found.spec.pretrain_length)] if trained else []
-        lengths.setdefault(name, set()).update(evaluated, longest)
+    datas: dict[int, LongContextData] = {}
+    lengths: dict[int, set[int]] = {}
+    for built in arms:
+        check_tokens(built.data.tokens, built.model.config)
+        datas[id(built.data)] = built.data
+        wanted = lengths.setdefault(id(built.data), set())
+        wanted.update(built.evaluation.lengths(built.arm.pretrain_length))
+        if built.arm.train_length is not None:
+            wanted.add(built.arm.train_length)
     for name, data in datas.items():
         console.rule(f"{data.corpus.name}   identity {data.corpus.identity()}", align="left", style="bold")
         console.print(report_table(data, sorted(lengths[name])))

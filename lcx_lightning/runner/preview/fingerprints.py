@@ -1,34 +1,26 @@
-"""`fingerprint=only`: what every arm does to frequencies, factor, temperature and visible distances, as tables."""
+"""`dry_run=fingerprint`: what every arm does to frequencies, factor, temperature and visible distances, as tables."""
 
 import math
 from typing import TYPE_CHECKING
 
-import torch
-from hydra.utils import instantiate
-from omegaconf import DictConfig
-
 from lcx_lightning.methods.fingerprint import PassSummary, summarize_passes
-from lcx_lightning.methods.library import build_method
 from lcx_lightning.methods.scaling.base import RopeSpec
-from lcx_lightning.models.rope_spec import rope_spec
-from lcx_lightning.runner.arms import Arm
+from lcx_lightning.runner.built_arm import BuiltArm
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
 
-def show_fingerprints(arms: list[Arm], console: "Console") -> None:
+def show_fingerprints(arms: list[BuiltArm], console: "Console") -> None:
     """Print a block per arm; seeds share it, because nothing is learned yet."""
-    for arm in [arm for arm in arms if arm.seed == arms[0].seed]:
-        spec = rope_spec(instantiate(arm.config["model"]["source"]).config())
-        torch.manual_seed(arm.seed)
-        method = build_method(DictConfig(arm.config["method"]), spec)
+    for built in [built for built in arms if built.arm.seed == arms[0].arm.seed]:
+        arm, method = built.arm, built.seeded_method()
         found = summarize_passes(method, arm.lengths, arm.train_length)
         equal = ", equals pretrained" if arm.equals_pretrained else ""
         console.rule(f"{arm.name}   fingerprint {arm.fingerprint}{equal}", align="left", style="bold")
         console.print(passes_table(found))
-        console.print(frequency_table(spec, found))
+        console.print(frequency_table(built.model.spec, found))
         for length, reason in arm.not_evaluated.items():
             console.print(f"Not evaluated at {length}: {reason}", highlight=False)
         if any(weight.requires_grad for weight in method.parameters()):
@@ -38,11 +30,11 @@ def show_fingerprints(arms: list[Arm], console: "Console") -> None:
 def passes_table(found: list[PassSummary]) -> "Table":
     """Factor, temperature, positions and visible distances, a row per evaluated length and training placement."""
     table = _table("pass (tokens)", "factor", "features", "logits", "positions", "distances that the last query sees")
-    for look in found:
-        first, last = look.logit_scale or (1.0, 1.0)
+    for one in found:
+        first, last = one.logit_scale or (1.0, 1.0)
         logits = f"x {first:.4g}" if first == last else f"x {first:.4g} to {last:.4g}"
-        positions = f"0 to {look.last_position:g}"
-        table.add_row(look.name, f"{look.factor:.4g}", f"x {look.feature_scale:.4g}", logits, positions, look.distances)
+        positions = f"0 to {one.last_position:g}"
+        table.add_row(one.name, f"{one.factor:.4g}", f"x {one.feature_scale:.4g}", logits, positions, one.distances)
     return table
 
 
@@ -50,9 +42,9 @@ def frequency_table(spec: RopeSpec, found: list[PassSummary]) -> "Table":
     """Pretrained frequency of each pair, and what it is multiplied by; passes that multiply alike share a column."""
     pretrained = spec.inv_freq().tolist()
     columns: dict[tuple[str, ...], list[str]] = {}
-    for look in found:
-        ratios = tuple(f"x {new / old:.4g}" for new, old in zip(look.inv_freq, pretrained, strict=True))
-        columns.setdefault(ratios, []).append(look.name)
+    for one in found:
+        ratios = tuple(f"x {new / old:.4g}" for new, old in zip(one.inv_freq, pretrained, strict=True))
+        columns.setdefault(ratios, []).append(one.name)
     names = [name if len(columns) > 1 else "in every pass" for name in map(_joined, columns.values())]
     table = _table("pair", "radians per token", "turns in L", *names)
     for pair, frequency in enumerate(pretrained):

@@ -3,26 +3,21 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
-from hydra.utils import instantiate
-from omegaconf import DictConfig
 from transformers import PretrainedConfig, PreTrainedModel
 
 from lcx_lightning.attention.backends.dense import is_dense
 from lcx_lightning.attention.forward_pass import AUTO
 from lcx_lightning.evaluation.base import Reading
-from lcx_lightning.evaluation.suite import EvaluationSuite
-from lcx_lightning.methods.library import build_method, read_method
 from lcx_lightning.methods.method import Method
 from lcx_lightning.models.attach import attach
 from lcx_lightning.models.lora import adapter_parameters, add_adapters
-from lcx_lightning.models.rope_spec import rope_spec
 from lcx_lightning.models.sources import skeleton
-from lcx_lightning.runner.arms import Arm
+from lcx_lightning.runner.built_arm import BuiltArm
 from lcx_lightning.runner.hardware import Hardware
 from lcx_lightning.runner.preview.memory_model import Footprint, evaluation_footprint, training_footprint
+from lcx_lightning.runner.recipe import Recipe
 from lcx_lightning.training.flops import forward_flops, step_flops
 
 FULL = 0.95  # share of the memory of a device that can be used: the rest is of drivers and fragments
@@ -66,15 +61,14 @@ class Forecast:
     """The forecast of one arm.
 
     Args:
-        arm: As it was built.
-        hardware: Of each of its trainer's devices.
+        built: The arm.
+        hardware: Hardware of each of its trainer's devices.
     """
 
-    def __init__(self, arm: Arm, hardware: Hardware) -> None:
-        self._arm, self._hardware = arm, hardware
-        self._config: PretrainedConfig = instantiate(arm.config["model"]["source"]).config()
-        self._trainer = arm.config["trainer"]
-        torch.manual_seed(arm.seed)
+    def __init__(self, built: BuiltArm, hardware: Hardware) -> None:
+        self._built, self._hardware = built, hardware
+        self._config: PretrainedConfig = built.model.config
+        torch.manual_seed(built.arm.seed)
 
     @property
     def parameters(self) -> tuple[int, int]:
@@ -85,49 +79,41 @@ class Forecast:
     @property
     def adapters(self) -> int:
         """Parameters of the adapters."""
-        return adapter_parameters(self._skeleton("extend", self._arm.config["training"] or {}))
-
-    @property
-    def devices(self) -> int:
-        """Devices that train, over all nodes."""
-        return int(self._trainer["devices"]) * int(self._trainer.get("num_nodes", 1))
+        return adapter_parameters(self._skeleton("extend", self._built.recipe))
 
     def stages(self) -> list[Stage]:
         """Return the stages that the arm has, whether or not their results are cached already."""
-        base, extend = self._arm.config["model"]["recipe"], self._arm.config["training"]
-        trained = [("base", base), ("extend", extend)]
+        trained = [("base", self._built.base_recipe), ("extend", self._built.recipe)]
         return [self._trained(name, recipe) for name, recipe in trained if recipe] + self._evaluated()
 
     def fitting(self, name: str) -> Iterator[tuple[str, float]]:
         """Yield what would make the training of a stage fit, in words, and the bytes of a device that it takes then."""
-        config = self._arm.config
-        recipe = config["model"]["recipe"] if name == "base" else config["training"]
+        recipe = self._built.base_recipe if name == "base" else self._built.recipe
+        assert recipe is not None
         for words, setting in _remedies(self._setting(recipe)):
             peak = self._memory(name, recipe, setting).peak
             if peak <= FULL * self._hardware.memory:
                 yield words, peak
 
-    def _trained(self, name: str, recipe: dict[str, Any]) -> Stage:
-        length = self._length(recipe)
-        tokens = recipe["steps"] * recipe["rows"] * length
-        of_row = step_flops(self._skeleton(name, recipe), self._method(name).pattern, length)
-        flops = recipe["steps"] * recipe["rows"] * of_row
+    def _trained(self, name: str, recipe: Recipe) -> Stage:
+        rows = recipe.steps * recipe.rows
+        flops = rows * step_flops(self._skeleton(name, recipe), self._method(name).pattern, recipe.length)
         memory = self._memory(name, recipe, self._setting(recipe))
-        return self._stage(name, recipe["steps"], tokens, flops, memory, 0, self.devices)
+        devices = self._built.trainer.processes
+        return self._stage(name, recipe.steps, rows * recipe.length, flops, memory, 0, devices)
 
     def _evaluated(self) -> list[Stage]:
         """Return the stage of evaluation, none if no text is read."""
-        method, arm = self._method(), self._arm
-        evaluation = EvaluationSuite(instantiate(arm.config["evaluation"]))
-        readings = evaluation.readings(arm.pretrain_length, method.max_context(arm.pretrain_length))
+        method, arm = self._method(), self._built.arm
+        readings = self._built.evaluation.readings(arm.pretrain_length, arm.max_context)
         if not readings:
             return []
         tokens = sum(r.texts * r.tokens for r in readings)
         flops = sum(r.texts * self._forward(method, r.tokens) for r in readings)
         found = [(self._read(method, r), _cache_bytes(self._config, method, r)) for r in _largest(readings)]
         memory, cache = max(found, key=lambda one: one[0].peak + one[1])
-        if self._trainer.get("strategy", {}).get("shard_evaluation", False):
-            memory = layers_sharded(memory, self.devices, self._config)
+        if self._built.trainer.shard_evaluation:
+            memory = layers_sharded(memory, self._built.trainer.processes, self._config)
         return [self._stage("evaluate", sum(r.texts for r in readings), tokens, flops, memory, cache, 1)]
 
     def _read(self, method: Method, reading: Reading) -> Footprint:
@@ -136,16 +122,16 @@ class Forecast:
             self._config, method, rows=reading.rows, length=length, attention=self._attention(method)
         )
 
-    def _memory(self, name: str, recipe: dict[str, Any], setting: Setting) -> Footprint:
+    def _memory(self, name: str, recipe: Recipe, setting: Setting) -> Footprint:
         method = self._method(name)
         whole = training_footprint(
             self._config,
             method,
             recipe,
             rows=setting.rows_at_once,
-            length=self._length(recipe),
+            length=recipe.length,
             attention=self._attention(method),
-            precision=str(self._trainer.get("precision", "32-true")),
+            precision=self._built.trainer.precision,
             checkpointing=setting.checkpointing,
         )
         return sharded(whole, setting.devices, self._config.num_hidden_layers)
@@ -158,29 +144,25 @@ class Forecast:
         cost = None if seconds is None or price is None else seconds / 3600 * devices * price
         return Stage(name, steps, tokens, flops, memory, cache, seconds, cost)
 
-    def _setting(self, recipe: dict[str, Any]) -> Setting:
-        parts = self._trainer.get("accumulate_grad_batches", 1)
-        return Setting(recipe["rows"], self.devices, parts, self._arm.config.get("recompute", False))
+    def _setting(self, recipe: Recipe) -> Setting:
+        trainer = self._built.trainer
+        return Setting(recipe.rows, trainer.processes, trainer.micro_batches, self._built.arm.config["recompute"])
 
-    def _length(self, recipe: dict[str, Any]) -> int:
-        return round(recipe["length_factor"] * self._arm.pretrain_length)
-
-    def _skeleton(self, stage: str, recipe: dict[str, Any]) -> PreTrainedModel:
-        model, lora = attach(skeleton(self._config), self._method(stage)), recipe.get("lora")
-        return add_adapters(model, **lora, seed=0) if lora else model
+    def _skeleton(self, stage: str, recipe: Recipe | None) -> PreTrainedModel:
+        model = attach(skeleton(self._config), self._method(stage))
+        return add_adapters(model, **recipe.lora, seed=0) if recipe and recipe.lora else model
 
     def _forward(self, method: Method, length: int) -> int:
         return forward_flops(skeleton(self._config), method.pattern, length)
 
     def _method(self, stage: str = "extend") -> Method:
         """Return the method of a stage: the base is trained with the untouched one."""
-        config = read_method("pretrained") if stage == "base" else DictConfig(self._arm.config["method"])
-        return build_method(config, rope_spec(self._config))
+        return self._built.pretrained() if stage == "base" else self._built.method()
 
     def _attention(self, method: Method) -> str:
         """Return the implementation of attention on the trainer's devices. What flex_bands holds, flash_bands does."""
-        chosen = self._arm.config["attention"]
-        if chosen == AUTO and self._trainer["accelerator"] != "cpu" and not is_dense(method.pattern.bands()):
+        chosen = self._built.arm.config["attention"]
+        if chosen == AUTO and self._built.trainer.accelerator != "cpu" and not is_dense(method.pattern.bands()):
             return "blocks"
         return "flash_bands" if chosen == "flex_bands" else chosen
 

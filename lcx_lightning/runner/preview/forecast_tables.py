@@ -1,10 +1,10 @@
-"""`forecast=only`: what every arm needs in memory, FLOPs, time and money, as tables, and what would fit instead."""
+"""`dry_run=forecast`: what every arm needs in memory, FLOPs, time and money, as tables, and what would fit instead."""
 
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from lcx_lightning.results.report.labels import seconds_text
-from lcx_lightning.runner.arms import Arm
+from lcx_lightning.runner.built_arm import BuiltArm
 from lcx_lightning.runner.hardware import Hardware, hardware_of
 from lcx_lightning.runner.preview.forecast import FULL, Forecast, Stage
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 REMEDIES = 3  # that are told
 
 
-def show_forecasts(arms: list[Arm], console: "Console") -> None:
+def show_forecasts(arms: list[BuiltArm], console: "Console") -> None:
     """Print a block per arm; seeds share it, because they differ in no size."""
-    for arm in [arm for arm in arms if arm.seed == arms[0].seed]:
-        hardware = hardware_of(arm.config["hardware"], arm.config["trainer"]["accelerator"])
-        forecast = Forecast(arm, hardware)
+    for built in [built for built in arms if built.arm.seed == arms[0].arm.seed]:
+        hardware = _hardware(built)
+        forecast = Forecast(built, hardware)
         model, learned = forecast.parameters
         own = f" and {learned:,} of the method" if learned else ""
         own += f" and {forecast.adapters:,} of adapters" if forecast.adapters else ""
-        console.rule(f"{arm.name}   {model:,} parameters{own}", align="left", style="bold")
+        console.rule(f"{built.arm.name}   {model:,} parameters{own}", align="left", style="bold")
         stages = forecast.stages()
         console.print(stage_table(stages))
         for stage in stages:
@@ -88,10 +88,9 @@ def _advice(stage: Stage, forecast: Forecast, hardware: Hardware) -> str:
     return f"{needed} These would fit: {', '.join(found)}."
 
 
-def _assumptions(arm: Arm, console: "Console") -> None:
+def _assumptions(built: BuiltArm, console: "Console") -> None:
     """Print what the figures rest on."""
-    hardware = hardware_of(arm.config["hardware"], arm.config["trainer"]["accelerator"])
-    devices = Forecast(arm, hardware).devices
+    hardware, devices = _hardware(built), built.trainer.processes
     price = "no price given (hardware.price)" if hardware.price is None else f"{hardware.price:g} an hour"
     console.print(
         f"Memory is that of a device. Assumed: {devices} x {hardware.name} with {size(hardware.memory)}, "
@@ -99,3 +98,7 @@ def _assumptions(arm: Arm, console: "Console") -> None:
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _hardware(built: BuiltArm) -> Hardware:
+    return hardware_of(built.arm.config["hardware"], built.trainer.accelerator)

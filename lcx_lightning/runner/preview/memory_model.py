@@ -3,13 +3,12 @@
 import copy
 import inspect
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import astuple, dataclass
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -24,6 +23,7 @@ from lcx_lightning.models.attach import attach
 from lcx_lightning.models.attached import method_of
 from lcx_lightning.models.lora import add_adapters
 from lcx_lightning.models.sources import skeleton
+from lcx_lightning.runner.recipe import Recipe
 from lcx_lightning.training.loss import next_token_loss
 
 FEW, MORE = 2, 4  # layers that are run; what further ones take follows from the difference
@@ -80,7 +80,7 @@ class Ledger(TorchDispatchMode):
 def training_footprint(
     config: PretrainedConfig,
     method: Method,
-    recipe: dict[str, Any],
+    recipe: Recipe,
     *,
     rows: int,
     length: int,
@@ -103,7 +103,7 @@ def training_footprint(
 
     def steps(model: PreTrainedModel, ledger: Ledger) -> Footprint:
         weights = ledger.held
-        optimizer = instantiate(recipe["optimizer"])(model.train())
+        optimizer = recipe.optimizer(model.train())
         if checkpointing:
             enable = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)
             enable({"use_reentrant": False, "preserve_rng_state": False})  # renamed in transformers 5.18
@@ -117,7 +117,7 @@ def training_footprint(
             activations = ledger.held - before
             optimizer.zero_grad()
             loss.backward()
-            nn.utils.clip_grad_norm_(trained, recipe["clip"])
+            nn.utils.clip_grad_norm_(trained, recipe.clip)
             optimizer.step()
             del loss
             states = ledger.held - weights - gradients - ids.nbytes
@@ -126,7 +126,7 @@ def training_footprint(
         )
 
     rope = _rope(method.train(), length, placement_seed=0)
-    return _of_all_layers(config, method, rope, attention, steps, recipe.get("lora"))
+    return _of_all_layers(config, method, rope, attention, steps, recipe.lora)
 
 
 def evaluation_footprint(
@@ -150,7 +150,7 @@ def _of_all_layers(
     rope: Rope,
     attention: str,
     measure: Callable[[PreTrainedModel, Ledger], Footprint],
-    lora: dict[str, Any] | None = None,
+    lora: Mapping[str, Any] | None = None,
 ) -> Footprint:
     """Return the footprint of a deep model from those of two shallow ones, since every layer adds the same."""
     if config.num_hidden_layers <= MORE:
@@ -165,7 +165,7 @@ def _measured(
     rope: Rope,
     attention: str,
     measure: Callable[[PreTrainedModel, Ledger], Footprint],
-    lora: dict[str, Any] | None,
+    lora: Mapping[str, Any] | None,
 ) -> Footprint:
     model = attach(skeleton(config), copy.deepcopy(method), attention=attention)
     if lora:

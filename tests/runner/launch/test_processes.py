@@ -9,7 +9,7 @@ import pytest
 from support.lab import SIZES, arms_of, folders, launch, numbers, runs
 from support.stopped import await_, await_checkpoints, end, freeze_in_checkpoint, ranks_of, rows, start, state
 
-from lcx_lightning.runner.built_arm import load_data
+from lcx_lightning.runner.built_arm import BuiltArm
 from lcx_lightning.runner.launch import worker
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers.*", "ignore:Found .* in eval mode.*")
@@ -36,7 +36,7 @@ def alone(tmp_path_factory):
     """The run of one process."""
     root = tmp_path_factory.mktemp("alone")
     (arm,) = arms_of(*LINE, *folders(root))
-    worker.run_arm(arm, load_data(arm.config, {}), lambda *_: None)
+    worker.run_arm(BuiltArm(arm), lambda *_: None)
     (run,) = runs(root / "results" / "run").values()
     return run
 

@@ -1,4 +1,4 @@
-"""`data_report=only`: what there is of the data, also where it is too little to run."""
+"""`dry_run=data`: what there is of the data, also where it is too little to run."""
 
 import io
 import re
@@ -6,10 +6,11 @@ import re
 import pytest
 from hydra import initialize_config_module
 from rich.console import Console
-from support.lab import TINY, TRAINING, composed, folders, save_checkpoint, save_documents
+from support.lab import EVALUATION, TINY, TRAINING, arms_of, composed, folders, save_checkpoint, save_documents
 
 from lcx_lightning.data.tokenizers import HubTokens
-from lcx_lightning.runner.built_arm import load_data, resolved
+from lcx_lightning.runner.built_arm import BuiltArm
+from lcx_lightning.runner.grid import build
 from lcx_lightning.runner.preview.data import show_data
 
 
@@ -22,7 +23,7 @@ def shown(tmp_path):
         console = Console(width=120, record=True, file=io.StringIO())
         config = composed(*line)
         with initialize_config_module("experiments.configs", version_base="1.3"):
-            show_data(config, line, console)
+            show_data(build(config, line), console)
         lines = [re.split(r"\s{2,}", text.strip()) for text in console.export_text().splitlines()]
         return {words[0]: [int(n.replace(",", "")) for n in words[1:]] for words in lines if len(words) == 4}
 
@@ -53,9 +54,8 @@ def test_what_was_tokenised_for_the_report_is_found_by_a_run(tmp_path, shown, mo
     line = [*model, *save_documents(tmp_path / "data"), *folders(tmp_path)]
     shown(*line)
     monkeypatch.setattr(HubTokens, "encode", lambda *_: pytest.fail("tokenised again"))
-    found = resolved(composed(*line), 0)
-    identity = load_data(found.config, {}).corpus.identity()
-    data = load_data(found.config, {}, identity)
+    (arm,) = arms_of(*line, *EVALUATION)
+    data = BuiltArm(arm).data
     monkeypatch.setattr(type(data.corpus), "read", lambda *_: pytest.fail("read again"))
     assert data.batch(0, 0, 2, 64)["input_ids"].shape == (2, 64)
     assert len(data.evaluation_windows("test", 128, 3, 0)) == 3

@@ -5,8 +5,7 @@ from dataclasses import astuple
 
 import pytest
 import torch
-from hydra.utils import instantiate
-from support.lab import EVALUATION, TINY, TRAINING, arms_of, folders, launch
+from support.lab import EVALUATION, TINY, TRAINING, built_arms_of, folders, launch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from lcx_lightning.evaluation.perplexity.growing_context import GrowingContext
@@ -18,6 +17,7 @@ from lcx_lightning.runner.preview import memory_model
 from lcx_lightning.runner.preview.forecast import Forecast, Setting, layers_sharded, sharded
 from lcx_lightning.runner.preview.forecast_tables import size
 from lcx_lightning.runner.preview.memory_model import Footprint, Ledger, evaluation_footprint, training_footprint
+from lcx_lightning.runner.recipe import Recipe
 from lcx_lightning.training.loss import next_token_loss
 
 ADAMW = {
@@ -28,7 +28,8 @@ ADAMW = {
     "betas": [0.9, 0.95],
     "weight_decay": 0.0,
 }
-RECIPE = {"optimizer": ADAMW, "clip": 1.0}
+COUNTS = {"steps": 1, "rows": 4, "length_factor": 1, "validation_steps": 1}
+RECIPE = Recipe.read(COUNTS | {"clip": 1.0, "optimizer": ADAMW, "schedule": {"warmup": 0, "decay": 0.0}}, 32, "test")
 STEP = {"rows": 4, "length": 32, "attention": "auto", "precision": "32-true", "checkpointing": False}
 
 
@@ -122,7 +123,7 @@ def test_bytes_are_told_with_their_unit(count, said):
 @pytest.fixture
 def arm(tmp_path):
     line = ["method=clex", "train_factor=1", "training=finetune", *TINY, *TRAINING, *folders(tmp_path)]
-    return arms_of(*line)[0]
+    return built_arms_of(*line)[0]
 
 
 def test_time_is_flops_over_what_the_hardware_keeps_up_and_cost_is_time_by_price(arm):
@@ -139,7 +140,7 @@ def test_time_is_flops_over_what_the_hardware_keeps_up_and_cost_is_time_by_price
 
 
 def test_evaluation_in_shards_takes_a_share_of_the_layers_and_one_of_them_whole(arm):
-    config = instantiate(arm.config["model"]["source"]).config()
+    config = arm.model.config
     config.num_hidden_layers = 4
     model = skeleton(config)
     layers, every = (sum(p.nbytes for p in part.parameters()) for part in (model.base_model.layers, model))
@@ -152,7 +153,7 @@ def test_evaluation_in_shards_takes_a_share_of_the_layers_and_one_of_them_whole(
 
 def test_an_evaluation_that_reads_no_text_is_no_stage(tmp_path):
     line = ["method=yarn", "factor=32", "evaluation=frequencies", *TINY[: -len(EVALUATION)]]
-    (arm,) = arms_of(*line, *folders(tmp_path))
+    (arm,) = built_arms_of(*line, *folders(tmp_path))
     assert [stage.name for stage in Forecast(arm, Hardware("a device", 1e6, 2**40, None, "")).stages()] == ["base"]
 
 
@@ -177,7 +178,13 @@ def test_texts_that_an_evaluation_says_it_reads_are_those_that_its_pieces_read(d
 
 
 def test_forecast_only_prints_every_arm_says_what_does_not_fit_and_runs_nothing(tmp_path):
-    line = ["arms=['method=pi,lm_infinite training=finetune']", *TINY, *TRAINING, "forecast=only", *folders(tmp_path)]
+    line = [
+        "arms=['method=pi,lm_infinite training=finetune']",
+        *TINY,
+        *TRAINING,
+        "dry_run=forecast",
+        *folders(tmp_path),
+    ]
     done = launch(*line, "hardware=h100", "hardware.price=2", "hardware.memory=4e5", "trainer=gpu")
     assert done.returncode == 0, done.stdout + done.stderr
     assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,44 @@
+"""Which classes a configuration may name: public names of this package, and the user's own module."""
+
+import importlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+PACKAGE = "lcx_lightning"
+
+
+def check_targets(config: DictConfig, own_modules: Sequence[str] = ()) -> None:
+    """Raise a ValueError if a `_target_` in a configuration is neither public nor in a module of the user's own.
+
+    Args:
+        config: Configuration; interpolations stay open.
+        own_modules: Names of modules that the user has given, by --config-dir or with the path of a method file.
+    """
+    plain: Any = OmegaConf.to_container(config)
+    plain.pop("hydra", None)  # of its own
+    for target in _targets_in(plain):
+        if not is_public(target) and target.split(".")[0] not in own_modules:
+            raise ValueError(
+                f"_target_: {target} is not a public name of {PACKAGE}. Name one, such as {PACKAGE}.scaling.YaRN, or "
+                "put your class into the folder of --config-dir and name it FOLDER.MODULE.CLASS."
+            )
+
+
+def is_public(target: str) -> bool:
+    """Return whether a dotted name is a public name of this package: lcx_lightning.PART.NAME."""
+    match target.split("."):
+        case [package, part, name] if package == PACKAGE and part in dir(importlib.import_module(PACKAGE)):
+            return name in dir(importlib.import_module(f"{PACKAGE}.{part}"))
+    return False
+
+
+def _targets_in(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield str(node["_target_"])
+        node = list(node.values())
+    if isinstance(node, list):
+        for value in node:
+            yield from _targets_in(value)
