@@ -16,6 +16,7 @@ from lcx_lightning.models.clex_checkpoint import read_field, separate_clex, with
 from lcx_lightning.models.rope_spec import rope_spec
 from lcx_lightning.models.sources import HubModel, skeleton
 from lcx_lightning.runner import stages
+from lcx_lightning.runner.built_arm import BuiltArm
 
 L, PAIRS, WIDTH = 64, 4, 2
 RELEASE = {"type": "clex", "max_factor": 16, "param_factor": WIDTH, "act": "tanh", "factor": 1, "time_dt": 0.01}
@@ -232,7 +233,8 @@ def test_the_command_line_takes_a_release_with_its_own_settings_and_weights(tmp_
     assert arm.config["method"]["scaling"]["width"] == WIDTH
     assert arm.config["method"]["positions"]["max_factor"] == 16
     assert arm.lengths == [L, 2 * L]
-    loaded = stages.load_model(arm, None, OmegaConf.create(arm.config["method"]))
+    built = BuiltArm(arm)
+    loaded = stages.load_model(built, None, built.method)
     torch.testing.assert_close(
         loaded.base_model.attached.method.scaling(torch.tensor([2.0]))[0], frequencies(2), atol=0, rtol=1e-4
     )
