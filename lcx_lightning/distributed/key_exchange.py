@@ -53,6 +53,8 @@ class ContextShard:
         self._sent_counts = [0] * (rank + 1) + [len(slots) for slots in later]
         self._received_counts = [int(before[other].sum()) for other in shares]
         self._group = group
+        # its sizes depend on the rank, and on the padding of the batch: no part of a compiled graph
+        self._exchange: Any = torch.compiler.disable(_Exchange.apply)
 
     def keys_and_values(
         self, k: Float[Tensor, "batch groups own dim"], v: Float[Tensor, "batch groups own dim"]
@@ -62,7 +64,7 @@ class ContextShard:
         All ranks call this, and in a backward pass all of them hand the gradients back.
         """
         sent = torch.cat([k.index_select(2, self._sent), v.index_select(2, self._sent)], dim=-1).movedim(2, 0)
-        received = _exchange(sent, self._sent_counts, self._received_counts, self._group)
+        received = self._exchange(sent, self._sent_counts, self._received_counts, self._group)
         before = received.movedim(0, 2).split([k.shape[-1], v.shape[-1]], dim=-1)
         return torch.cat([before[0], k], dim=2), torch.cat([before[1], v], dim=2)
 
@@ -81,9 +83,6 @@ class _Exchange(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         return _exchanged(grad, ctx.received, ctx.sent, ctx.group), None, None, None
-
-
-_exchange: Any = torch.compiler.disable(_Exchange.apply)  # its sizes hang on the rank, and on the padding of the batch
 
 
 def _exchanged(x: Tensor, sent: list[int], received: list[int], group: distributed.ProcessGroup | None) -> Tensor:

@@ -85,7 +85,9 @@ def attach(
 
 def _put_on(model: PreTrainedModel, method: Method, backend: str, grow: bool) -> None:
     base = model.base_model
-    hooks = [base.register_forward_pre_hook(insert_forward_pass, with_kwargs=True)]  # pyright: ignore[reportArgumentType]
+    # what it decides from the numbers of a batch is no part of a compiled graph; its tensors are
+    insert: Any = torch.compiler.disable(insert_forward_pass)
+    hooks = [base.register_forward_pre_hook(insert, with_kwargs=True)]
     if family_of(model.config).drops_keywords:
         hooks.append(base.register_forward_pre_hook(leave_forward_pass, with_kwargs=True))
         layers = base.get_submodule("layers").children()

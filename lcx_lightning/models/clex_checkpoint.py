@@ -7,16 +7,17 @@ beside the weights of the plain model. The rest of such a checkpoint is a plain 
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 from safetensors import safe_open
 from torch import Tensor, nn
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import PretrainedConfig
 from transformers.utils.hub import cached_file
 
-from lcx_lightning.methods.scaling.clex import ACTIVATIONS, CLEX
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 WEIGHTS = ("ode_up_proj", "ode_down_proj")
 FILES = ("model.safetensors.index.json", "model.safetensors", "pytorch_model.bin.index.json", "pytorch_model.bin")
@@ -39,6 +40,8 @@ def separate_clex(config: PretrainedConfig, name: str, revision: str) -> Pretrai
     rope = getattr(config, "rope_parameters", None) or {}
     if rope.get("rope_type") != "clex":
         return config
+    from lcx_lightning.methods.scaling.clex import ACTIVATIONS  # with SciPy: a second, where most models have no CLEX
+
     activation = rope.get("act", "silu")  # releases before January 2024 write none; their code always takes SiLU
     if activation not in ACTIVATIONS:
         raise ValueError(f"A released CLEX has the activation {' or '.join(ACTIVATIONS)}, this one {activation!r}.")
@@ -79,14 +82,18 @@ def with_own_clex(method: DictConfig, config: PretrainedConfig) -> DictConfig:
     return merged
 
 
-def load_own_clex(scaling: nn.Module, model: PreTrainedModel) -> None:
+def load_own_clex(scaling: nn.Module, model: "PreTrainedModel") -> None:
     """Give a CLEX the weights that its model was released with; leave other scalings, frozen ones and models alone.
 
     Raises:
         ValueError: If the settings differ from the checkpoint's, or its weights are not there.
     """
     own = _own(model.config)
-    if own is None or not isinstance(scaling, CLEX) or not scaling.up.weight.requires_grad:
+    if own is None:
+        return
+    from lcx_lightning.methods.scaling.clex import ACTIVATIONS, CLEX
+
+    if not isinstance(scaling, CLEX) or not scaling.up.weight.requires_grad:
         return
     if not isinstance(scaling.activation, ACTIVATIONS[own["activation"]]):
         raise ValueError(

@@ -52,7 +52,6 @@ class Carrier:
         return iter(self.tables)
 
 
-@torch.compiler.disable  # what it decides from the numbers of a batch is no part of a compiled graph, its tensors are
 def insert_forward_pass(base: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
     """Add the `ForwardPass` to the arguments that reach every attention layer."""
     # 1. what the pass was given

@@ -2,15 +2,17 @@
 
 import abc
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
 from lcx_lightning.data.tokenizers import ByteTokens, HubTokens, Tokens
-from lcx_lightning.distributed.sharded_loading import load_in_parts
 from lcx_lightning.models.clex_checkpoint import separate_clex
 from lcx_lightning.models.rope_spec import without_scaling
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class ModelSource(abc.ABC):
@@ -25,7 +27,7 @@ class ModelSource(abc.ABC):
         """Return the model's tokenizer."""
 
     @abc.abstractmethod
-    def load(self, folder: Path | None, ranks: int = 1) -> PreTrainedModel:
+    def load(self, folder: Path | None, ranks: int = 1) -> "PreTrainedModel":
         """Return the model: the pretrained base in `folder`, or the checkpoint itself if there is none.
 
         If `ranks` processes that are to share it call this together, each may read its part alone: see `shards`.
@@ -48,7 +50,7 @@ class EmbeddedModel(ModelSource):
     def tokens(self) -> Tokens:
         return ByteTokens()
 
-    def load(self, folder: Path | None, ranks: int = 1) -> PreTrainedModel:
+    def load(self, folder: Path | None, ranks: int = 1) -> "PreTrainedModel":
         if folder is None:
             return AutoModelForCausalLM.from_config(self.config())
         return AutoModelForCausalLM.from_pretrained(folder)
@@ -77,16 +79,18 @@ class HubModel(ModelSource):
     def tokens(self) -> Tokens:
         return HubTokens(self.name, self.revision)
 
-    def load(self, folder: Path | None, ranks: int = 1) -> PreTrainedModel:
+    def load(self, folder: Path | None, ranks: int = 1) -> "PreTrainedModel":
         config = self.config()
         given = {"config": config, "revision": self.revision} if folder is None else {}
         name = folder or self.name
         if ranks == 1 or hasattr(config, "clex"):  # whose own field is read beside the model
             return AutoModelForCausalLM.from_pretrained(name, dtype=self.dtype, **given)
+        from lcx_lightning.distributed.sharded_loading import load_in_parts  # seconds, where a model is only described
+
         return load_in_parts(name, ranks, dtype=self.dtype, **given)
 
 
-def skeleton(config: PretrainedConfig) -> PreTrainedModel:
+def skeleton(config: PretrainedConfig) -> "PreTrainedModel":
     """Return the model without weights, on the meta device: to see what can be built on it."""
     with torch.device("meta"):
         return AutoModelForCausalLM.from_config(config)
