@@ -1,6 +1,7 @@
 """Pages that are made when the site is built: mkdocs-gen-files runs this file."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import mkdocs_gen_files
@@ -39,6 +40,11 @@ def write(path: str, text: str) -> None:
         file.write(text)
 
 
+def navigation(first: str, names: Sequence[str]) -> str:
+    """Return the list of the pages of a folder, its index under the name `first`."""
+    return "".join(f"* [{name}]({file}.md)\n" for name, file in [(first, "index"), *zip(names, names, strict=True)])
+
+
 # 1. the pages that are written by hand, with their tables
 for page in [path for path in (ROOT / "docs").rglob("*.md") if "{{ " in path.read_text()]:
     text = page.read_text()
@@ -52,11 +58,9 @@ for method in methods():
     write(f"methods/{method}.md", method_page(method))
     write(f"methods/{method}_frequencies.svg", frequencies_svg(method))
     write(f"methods/{method}_mask.svg", mask_svg(method))
-write("methods/SUMMARY.md", "\n".join(["* [Overview](index.md)", *(f"* [{m}]({m}.md)" for m in methods())]) + "\n")
+write("methods/SUMMARY.md", navigation("Overview", methods()))
 
 # 3. the reference of the public names
 for package in PACKAGES:
     write(f"reference/{package}.md", reference_page(package))
-write(
-    "reference/SUMMARY.md", "\n".join(["* [lcx_lightning](index.md)", *(f"* [{p}]({p}.md)" for p in PACKAGES)]) + "\n"
-)
+write("reference/SUMMARY.md", navigation("lcx_lightning", PACKAGES))

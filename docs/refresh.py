@@ -1,8 +1,8 @@
 """Write results into the documentation: `python docs/refresh.py results/quickstart results/bench`.
 
-Tables replace the blocks that have the name of their folder, with the name of the metric behind it for any but the first; figures that
-pages show are copied. `results/bench` goes to docs/benchmarks. Without folders, the parts of the README that follow from code and pages
-are written anew.
+Tables replace the blocks that have the name of their folder, with the name of the metric behind it for any but the
+first; figures that pages show are copied. `results/bench` goes to docs/benchmarks. Without folders, the parts of the
+README that follow from code and pages are written anew.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""The heart of `Method.rope` as a few lines, cut out of the source: what it returns and how, without its special cases."""
+"""The heart of `Method.rope` as a few lines, cut out of its source: what it returns and how."""
 
 import inspect
 import textwrap
@@ -7,7 +7,7 @@ from lcx_lightning.methods.method import Method
 
 
 def rope_excerpt() -> str:
-    """Return, as a block of Markdown, the lines of `Method.rope` from the choice of factor and positions to its end, `if` blocks left out."""
+    """Return, as a block of Markdown, the end of `Method.rope` from the choice of positions on, without `if` blocks."""
     source = textwrap.dedent(inspect.getsource(Method.rope)).splitlines()
     start = next(i for i, line in enumerate(source) if "factor, positions =" in line)
     kept, inside = [], False
@@ -16,17 +16,4 @@ def rope_excerpt() -> str:
         inside = line.startswith("    if ") or (inside and deeper)
         if not inside:
             kept.append(line[4:])
-    return "\n".join(["```python", *_joined(kept), "```"])
-
-
-def _joined(lines: list[str]) -> list[str]:
-    """Return the lines with arguments that keep their name, x=x, side by side."""
-    out: list[str] = []
-    for line in lines:
-        name, _, value = line.strip().rstrip(",").partition("=")
-        plain = name == value and line.startswith(" ")
-        if plain and out and out[-1].endswith(", "):
-            out[-1] += f"{line.strip()} "
-        else:
-            out.append(f"{line} " if plain else line)
-    return [line.rstrip() for line in out]
+    return "\n".join(["```python", *kept, "```"])

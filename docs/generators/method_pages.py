@@ -1,11 +1,11 @@
-"""One page for each method: what it is, its equation, its parts and file, its drawings, and what it does at a length."""
+"""One page for each method: what it is, equation, parts and file, drawings, and what it does at a length."""
 
 import json
 
-from generators.drawings import FACTOR, LLAMA2, MULTIPLES, method_for
-from generators.tables import DOCS, bases_of, class_link, linked, papers_of, title_of, training_note
 from omegaconf import OmegaConf
 
+from generators.drawings import FACTOR, LLAMA2, MULTIPLES, method_for
+from generators.tables import DOCS, bases_of, class_link, linked, papers_of, title_of, training_note
 from lcx_lightning.methods.fingerprint import PassSummary, summarize_passes
 from lcx_lightning.methods.library import METHODS, PARTS, read_method
 
@@ -26,8 +26,8 @@ def method_page(name: str) -> str:
         f"`{name}.yaml`, with `factor`, `train_factor` and `pretrain_length` from the command line and the model:",
         f"```yaml\n{(METHODS / f'{name}.yaml').read_text()}```",
         f"## Frequencies\n\n![Frequencies of {name}]({name}_frequencies.svg)",
-        f"Frequency of every rotary pair over that of pretraining, for the rotary embedding of Llama-2 (128 features, base "
-        f"10,000, L = 4,096) at factor {FACTOR}, before any training.",
+        "Frequency of every rotary pair over that of pretraining, for the rotary embedding of Llama-2 (128 features, "
+        f"base 10,000, L = 4,096) at factor {FACTOR}, before any training.",
         f"## Mask\n\n![Mask of {name}]({name}_mask.svg)",
         "Which keys (to the right) each query (downwards) sees, and the distance in positions at which the pair is "
         "rotated, before the scaling slows it down; drawn at L = 24, with three sink tokens where the method has any.",

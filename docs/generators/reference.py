@@ -4,19 +4,14 @@ import importlib
 
 from generators.tables import defined_at
 
-PACKAGES = (
-    "scaling",
-    "positions",
-    "temperature",
-    "patterns",
-    "evaluation",
-    "methods",
-    "data",
-    "models",
-    "training",
-    "results",
-)
-OPTIONS = "    options:\n      heading_level: 2\n      show_root_heading: true\n      heading: {name}\n      toc_label: {name}\n"
+PACKAGES = ("scaling", "positions", "temperature", "patterns", "methods", "models")
+PACKAGES += ("data", "training", "evaluation", "results")
+OPTIONS = """    options:
+      heading_level: 2
+      show_root_heading: true
+      heading: {name}
+      toc_label: {name}
+"""
 
 
 def reference_page(package: str) -> str:
