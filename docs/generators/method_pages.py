@@ -8,6 +8,7 @@ from generators.drawings import FACTOR, LLAMA2, MULTIPLES, method_for
 from generators.tables import DOCS, bases_of, class_link, linked, papers_of, title_of, training_note
 from lcx_lightning.methods.fingerprint import PassSummary, summarize_passes
 from lcx_lightning.methods.library import METHODS, PARTS, read_method
+from lcx_lightning.methods.overrides import open_values
 
 FRAGMENTS = DOCS / "methods"  # NAME.md: equation and departures of a method, by hand
 
@@ -42,8 +43,10 @@ def written(name: str) -> str:
     """Return equation and departures, as they were written by hand for a method or for those that it stands on."""
     path = FRAGMENTS / f"{name}.md"
     bases = [f"[{base}]({base}.md)" for base in bases_of(name)]
-    stands = f"It stands on {' and '.join(bases)}: their equations and departures hold here." if bases else ""
-    return "\n\n".join(text for text in (stands, path.read_text().strip() if path.exists() else "") if text)
+    start = f"It is {bases[0]} with the changes that its file makes." if len(bases) == 1 else ""
+    if len(bases) > 1:
+        start = f"It composes {' and '.join(bases)}: their equations and departures hold here."
+    return "\n\n".join(text for text in (start, path.read_text().strip() if path.exists() else "") if text)
 
 
 def parts_table(name: str) -> str:
@@ -76,10 +79,13 @@ def passes_table(name: str) -> str:
 
 def use(name: str) -> str:
     """Return the command line and the lines of Python that use a method."""
-    factor = f", factor={FACTOR}" if "${factor}" in OmegaConf.to_yaml(read_method(name)) else ""
-    training = " training=finetune" if training_note(name) else ""
-    command = f"lcx run method={name} factor={FACTOR}{training}"
-    return f'```bash\n{command}\n```\n\n```python\nlcx.attach(model, "{name}"{factor})\n```'
+    method, needed = method_for(name, LLAMA2), sorted(open_values(read_method(name)))
+    values = {key: {"factor": FACTOR, "train_factor": 1}[key] for key in needed}
+    words = [f"method={name}", *([f"factor={FACTOR}"] if "factor" in needed else [])]
+    words += ["train_factor=1"] if method.positions.samples else []  # on rows shorter than what it is to reach
+    words += ["training=finetune"] if training_note(name) else []
+    arguments = "".join(f", {key}={value}" for key, value in values.items())
+    return f'```bash\nlcx run {" ".join(words)}\n```\n\n```python\nlcx.attach(model, "{name}"{arguments})\n```'
 
 
 def _values(values: dict) -> str:

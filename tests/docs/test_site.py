@@ -64,7 +64,7 @@ def test_the_page_of_a_method_has_its_parts_its_file_and_its_drawings(any_method
     assert page.startswith(f"# {any_method}\n")
     assert all(f"\n| {part} | [`" in page for part in ("scaling", "positions", "temperature", "pattern"))
     assert f"{any_method}_mask.svg" in page
-    assert "## Equation" in page or "It stands on" in page
+    assert "## Equation" in page or "It composes [" in page
 
 
 def test_a_method_is_drawn_as_svg(any_method):
