@@ -7,9 +7,7 @@ import torch
 import transformers
 from packaging.version import Version
 
-from experiments import parity
 from lcx_lightning.attention.rotation import half_split
-from lcx_lightning.methods.library import methods
 from lcx_lightning.methods.scaling.base import RopeSpec
 from lcx_lightning.models.attach import attach
 from lcx_lightning.models.families import FAMILIES
@@ -83,23 +81,6 @@ def test_generate_is_that_of_the_stock_model(tiny, extended, family):
     assert torch.equal(ours.sequences, wanted.sequences)
     for x, y in zip(ours.logits, wanted.logits, strict=True):
         close(x, y)
-
-
-@pytest.mark.parametrize("method", [name for name in parity.STOCK if name in methods()])
-@pytest.mark.parametrize("family", FAMILIES)
-def test_methods_that_transformers_has_agree_with_it_in_every_family(family, method):
-    found = parity.error(family, method)
-    assert found is None if family == "phi3" and method not in ("pretrained", "longrope") else found < 1e-5
-
-
-def test_the_table_of_parity_has_every_family_and_ends_with_1_if_a_method_is_off(monkeypatch, capsys):
-    monkeypatch.setattr(parity, "error", lambda family, method: 0.25 if (family, method) == ("glm", "pi") else 1e-6)
-    assert parity.main() == 1
-    printed = capsys.readouterr().out
-    assert all(name in printed for name in (*FAMILIES, "dynamic_ntk"))
-    assert printed.count("2.5e-01 !") == 1
-    monkeypatch.setattr(parity, "error", lambda family, method: None if family == "phi3" else 1e-6)
-    assert parity.main() == 0
 
 
 # Every method in every family
