@@ -1,6 +1,5 @@
 """The processes of one arm: the first decides, writes and reports, and all compute."""
 
-import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +8,6 @@ from hydra.utils import instantiate
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 
 from lcx_lightning.distributed import process_group
-from lcx_lightning.distributed.process_group import Place
 
 
 def process_count(trainer: dict[str, Any]) -> int:
@@ -38,14 +36,6 @@ def bare_trainer(trainer: dict[str, Any]) -> L.Trainer:
 def evaluates_in_shards(trainer: dict[str, Any]) -> bool:
     """Return whether the processes of this arm share one model in evaluation, and so all read the same texts."""
     return process_group.world_size() > 1 and trainer.get("strategy", {}).get("shard_evaluation", False)
-
-
-def seat(trainer: dict[str, Any]) -> Place:
-    """Return the place of a job that has this machine to itself."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        count = process_count(trainer)
-        return Place(count, port=one.getsockname()[1], local_ranks=count)
 
 
 PLAIN = {"_target_": "lcx_lightning.training.lr_schedules.warmup_stable_decay", "_partial_": True}
