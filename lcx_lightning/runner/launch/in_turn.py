@@ -142,7 +142,8 @@ def name_of(job: Job) -> str:
 
 def _run(job: Job, display: Progress) -> None:
     """Run a job, and set its state unless it fails."""
-    threads = max(1, (os.cpu_count() or 1) // int(os.environ["LOCAL_WORLD_SIZE"]))
+    local = int(os.environ["LOCAL_WORLD_SIZE"])
+    threads = torch.get_num_threads() if local == 1 else max(1, (os.cpu_count() or 1) // local)
     try:
         run_job(job.arm, job.only_base, threads, lambda *event: show_progress(job, event, display))
         process_group.barrier()

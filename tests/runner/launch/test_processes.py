@@ -12,7 +12,10 @@ from support.stopped import await_, await_checkpoints, end, freeze_in_checkpoint
 from lcx_lightning.runner.built_arm import load_data
 from lcx_lightning.runner.launch import worker
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers.*", "ignore:Found .* in eval mode.*")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:.*does not have many workers.*", "ignore:Found .* in eval mode.*"),
+]
 
 LINE = [
     *("method=clex", "training=finetune", "factor=8", "train_factor=2"),

@@ -32,7 +32,7 @@ class Watched(SlurmLauncher):
         for path in (self.root / "cache" / "extend").glob("*.work/last.ckpt"):
             if self.told is None:
                 self.told = path.stat().st_mtime
-                controller = self._teams[0]._job.job_id  # submitit's, which starts the task again when that asks for it
+                controller = self._jobs[0]._job.job_id  # submitit's, which starts the task again when that asks for it
                 (task,) = Path(f"/proc/{controller}/task/{controller}/children").read_text().split()
                 os.kill(int(task), signal.SIGUSR2)
         return found
@@ -51,7 +51,7 @@ def test_a_job_of_the_cluster_saves_and_is_queued_again_and_one_that_fails_stops
     run_jobs(jobs, launch, Console(quiet=True))
     assert [job.state for job in jobs] == ["finished", "failed"], [job.error for job in jobs]
     assert "dev/null" in jobs[1].error
-    log = launch._teams[0]._job.paths.stderr.read_text() + launch._teams[0]._job.paths.stdout.read_text()
+    log = launch._jobs[0]._job.paths.stderr.read_text() + launch._jobs[0]._job.paths.stdout.read_text()
     assert launch.told
     assert log.count("Starting with") == 2, log  # submitit, at each start of the process
     assert "Requeued job" in log
