@@ -1,49 +1,72 @@
-"""The processes of one arm: rank zero decides, writes and reports, and all compute."""
+"""The processes of one arm: rank 0 decides, writes and reports, and all compute."""
 
 import os
+import socket
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch.distributed import PrefixStore, TCPStore  # pyright: ignore[reportPrivateImportUsage]
+from torch.distributed import PrefixStore, Store  # pyright: ignore[reportPrivateImportUsage]
+from torch.distributed.rendezvous import rendezvous
 
 T = TypeVar("T")
 
 
-PATIENCE = timedelta(days=30)  # for what another run is making; a process that dies is noticed at once by the runner
+PATIENCE = timedelta(days=30)  # while another run makes a stage; the death of a process is noticed at once
+MEETING = timedelta(minutes=10)  # from the start of the first process to that of the last
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where the processes of a job find each other."""
+class Rendezvous:
+    """Where the processes of a job meet, and which of them this one is: what torchrun puts into the environment."""
 
-    ranks: int
-    address: str = "127.0.0.1"
-    port: int = 0
-    node: int = 0  # index of this machine among those of the job
-    local_ranks: int = 1  # processes on each machine
-    name: str = ""  # of the job, in a store that the runner keeps; empty: the first process opens one of its own
+    rank: int = 0  # among all processes of the job
+    world_size: int = 1
+    local_rank: int = 0  # among those of this machine
+    node: int = 0  # index of this machine
+    address: str = "127.0.0.1"  # of the machine of rank 0
+    port: int = 0  # of the store that rank 0 opens
+
+    def export(self) -> None:
+        """Put it into the environment, where torch and Lightning look for it."""
+        os.environ |= {"RANK": str(self.rank), "WORLD_SIZE": str(self.world_size), "LOCAL_RANK": str(self.local_rank)}
+        os.environ |= {"NODE_RANK": str(self.node), "MASTER_ADDR": self.address, "MASTER_PORT": str(self.port)}
 
 
-def join(trainer: dict[str, Any], place: Place, local_rank: int) -> None:
-    """Make this process one of those of a job; where there is one alone, Lightning does what is needed."""
-    os.environ |= {"NODE_RANK": str(place.node), "LOCAL_RANK": str(local_rank), "WORLD_SIZE": str(place.ranks)}
-    os.environ |= {"MASTER_ADDR": place.address, "MASTER_PORT": str(place.port)}
-    if place.ranks == 1:
-        return
-    here = place.node * place.local_ranks + local_rank
+def alone() -> Rendezvous:
+    """Return the rendezvous of a job with one process."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return Rendezvous(port=one.getsockname()[1])
+
+
+def join(accelerator: str) -> Store | None:
+    """Join the process group that the environment describes, and return its store.
+
+    Of a group of one nothing is made here, because Lightning does what is needed, and None is returned.
+
+    Args:
+        accelerator: Accelerator of the trainer, by Lightning's name. Collectives of tensors on a GPU use NCCL.
+
+    Raises:
+        RuntimeError: If a process of the group has not come within ten minutes.
+    """
+    if os.environ["WORLD_SIZE"] == "1":
+        return None
     backend = "gloo"
-    if trainer["accelerator"] in ("gpu", "cuda"):
-        torch.cuda.set_device(local_rank)
+    if accelerator in ("gpu", "cuda"):
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         backend = "cpu:gloo,cuda:nccl"
-    opens = not place.name and here == 0
-    store = TCPStore(
-        place.address, place.port, is_master=opens, timeout=PATIENCE, wait_for_workers=False, multi_tenant=True
-    )
-    named = PrefixStore(place.name or "job", store)
-    dist.init_process_group(backend, store=named, rank=here, world_size=place.ranks, timeout=PATIENCE)
+    shared, here, count = next(iter(rendezvous("env://", timeout=MEETING)))
+    start = shared.add(f"starts of rank {here}", 1)  # torchrun keeps the store when it starts processes again
+    store = PrefixStore(f"start {start}", shared)
+    everyone = [f"rank {number} is here" for number in range(count)]
+    store.set(everyone[here], "")
+    store.wait(everyone, MEETING)
+    dist.init_process_group(backend, store=PrefixStore("group", store), rank=here, world_size=count, timeout=PATIENCE)
+    return store
 
 
 def rank() -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lcx_lightning.attention.forward_pass import AUTO
+from lcx_lightning.runner.trainer_config import TrainerSettings
 
 CACHE_FORMAT = 2  # raise it when a stage's result would change for the same configuration
 SOURCES = ("path", "data_files")  # of examples, in evaluations
@@ -33,6 +34,11 @@ class Arm:
     def seed(self) -> int:
         """The seed of base, extension and placement."""
         return self.config["seed"]
+
+    @property
+    def trainer(self) -> TrainerSettings:
+        """The trainer of the arm."""
+        return TrainerSettings.read(self.config["trainer"])
 
     @property
     def base_key(self) -> str:

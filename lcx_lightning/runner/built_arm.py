@@ -53,7 +53,7 @@ class BuiltArm:
     @cached_property
     def trainer(self) -> TrainerSettings:
         """Settings of the trainer."""
-        return TrainerSettings.read(self.arm.config["trainer"])
+        return self.arm.trainer
 
     @cached_property
     def base_recipe(self) -> Recipe | None:

@@ -1,6 +1,7 @@
 """The command `lcx run`, or `python -m experiments.run`: compose a configuration, run what is missing, report."""
 
 import sys
+from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -8,7 +9,7 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 
 from lcx_lightning.methods.library import methods
-from lcx_lightning.runner.launch.torchrun import leads
+from lcx_lightning.runner.launch import torchrun
 
 
 def run() -> int:
@@ -17,8 +18,8 @@ def run() -> int:
     0; 1 if an arm failed; 2 on bad input; 75 when everything is saved because the machine asked for it; 130 when
     interrupted.
     """
-    if not leads():
-        return 0  # the first process of a machine starts the others of an arm itself
+    if not torchrun.leads():
+        torchrun.follow_rank_zero()
     OmegaConf.register_new_resolver("methods", lambda: ", ".join(methods()), replace=True)  # --help sees no searchpath
     try:
         _composed()
@@ -32,11 +33,13 @@ def run() -> int:
 @hydra.main(config_path="pkg://experiments.configs", config_name="run", version_base="1.3")
 def _composed(config: DictConfig) -> None:
     """Run the experiment of a composed configuration; exit unless all went well."""
-    from lcx_lightning.runner.launch.forkserver import start_launcher
     from lcx_lightning.training import preemption
 
     preemption.listen()
-    start_launcher()  # imports what the arms need while this process imports what it needs
+    if _is_new(config):
+        from lcx_lightning.runner.launch.forkserver import start_fork_server
+
+        start_fork_server()  # imports what the arms need while this process imports what it needs
     from lcx_lightning.runner.experiment import run_experiment  # heavy: not for --help
     from lcx_lightning.runner.quiet import silence_library_logging
 
@@ -44,6 +47,13 @@ def _composed(config: DictConfig) -> None:
     code = run_experiment(config, list(HydraConfig.get().overrides.task))
     if code:
         sys.exit(code)
+
+
+def _is_new(config: DictConfig) -> bool:
+    """Return whether processes of this machine will certainly be needed: nothing of the experiment is there yet."""
+    shows = [config.fingerprint, config.forecast, config.data_report]
+    local = config.launch._target_.endswith("LocalLauncher") and not torchrun.started()
+    return local and "only" not in shows and not Path(str(config.results_dir), str(config.experiment)).exists()
 
 
 def _refused(error: HydraException) -> int:

@@ -2,9 +2,11 @@
 
 import os
 import shlex
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
@@ -14,12 +16,14 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.markup import escape
 
+from lcx_lightning.distributed import process_group
 from lcx_lightning.results import records
 from lcx_lightning.results.report.command import report, screen
 from lcx_lightning.runner.arms import Arm
 from lcx_lightning.runner.built_arm import BuiltArm
 from lcx_lightning.runner.grid import build
 from lcx_lightning.runner.launch import torchrun
+from lcx_lightning.runner.launch.base import Launcher
 from lcx_lightning.runner.launch.scheduler import Job, run_jobs
 from lcx_lightning.runner.preflight import check_arm, prepare
 from lcx_lightning.runner.run_json import read_run, write_run
@@ -31,6 +35,15 @@ if TYPE_CHECKING:
 BAD_INPUT = (ValueError, OSError, HydraException, OmegaConfBaseException)
 
 
+class Plan(NamedTuple):
+    """What an experiment comes to."""
+
+    arms: list[Arm]
+    folder: Path
+    jobs: list[Job]
+    command: str  # to be typed again
+
+
 def run_experiment(config: DictConfig, command_line: list[str]) -> int:
     """Run the experiment and return the exit code: 0, 1 if an arm failed, 2 on bad input, 130 when interrupted.
 
@@ -38,6 +51,8 @@ def run_experiment(config: DictConfig, command_line: list[str]) -> int:
 
     With `dry_run=fingerprint`, `forecast` or `data` nothing is run and no result written: what every arm would do, or
     need, or read, is printed.
+
+    Under torchrun all processes call this. Rank 0 plans, writes and reports.
     """
     console = screen()
     try:
@@ -49,40 +64,81 @@ def run_experiment(config: DictConfig, command_line: list[str]) -> int:
     except BAD_INPUT as error:
         return _refused(error, console)
     words = [*torchrun.command(), "-m", "experiments.run", *_config_dir(), *command_line]
-    return _run(config, line, shlex.join(words), launch, console)
+    planned = partial(_planned, config, line, shlex.join(words), launch, console)
+    if torchrun.started():
+        from lcx_lightning.runner.launch.worker import with_error_file  # heavy
+
+        return with_error_file(lambda: _run_in_turn(planned, config.trainer.accelerator, console))
+    plan = planned()
+    if isinstance(plan, int):
+        return plan
+    try:
+        run_jobs(plan.jobs, launch, console)
+    except KeyboardInterrupt:
+        return _interrupted(plan, console, 130)
+    return _concluded(plan, console)
 
 
-def _run(config: DictConfig, line: list[str], command: str, launch: Any, console: "Console") -> int:
-    """Run what is missing, report, and return the exit code. `line`: overrides; `command`: to be typed again."""
+def _run_in_turn(planned: Callable[[], Plan | int], accelerator: str, console: Console) -> int:
+    """Run what is missing in the processes that torchrun has started, and return the exit code."""
+    from lcx_lightning.runner.launch.in_turn import TorchrunGroup, recall, run_jobs_in_turn  # heavy
+
+    group = TorchrunGroup(accelerator)
+    first = process_group.rank() == 0
+    before = process_group.broadcast_from_rank_zero(group.remembered("exit code") if first else None)
+    if before is not None:  # torchrun starts processes again also when they ended as they should
+        return int(before)
+
+    def ending(code: int) -> int:
+        if first:
+            group.remember("exit code", str(code))
+        return code
+
+    plan = process_group.broadcast_from_rank_zero(planned() if first else 0)
+    if isinstance(plan, int):
+        return ending(plan)
+    recall(plan.jobs, group)
+    try:
+        run_jobs_in_turn(plan.jobs, group, console)
+    except KeyboardInterrupt:
+        return ending(_interrupted(plan, console, 130))
+    if any(job.state == "interrupted" for job in plan.jobs):
+        return ending(_interrupted(plan, console, preemption.EXIT_CODE) if first else preemption.EXIT_CODE)
+    return ending(process_group.broadcast_from_rank_zero(_concluded(plan, console) if first else 0))
+
+
+def _planned(config: DictConfig, line: list[str], command: str, launch: Launcher, console: Console) -> Plan | int:
+    """Return what is to be run, or an exit code if there is nothing to run or it is refused. `line`: overrides."""
     try:
         with preemption.nothing_to_save():
             built = build(config, line)
+            torchrun.check_launch([one.trainer for one in built], launch.remote)
             if config.dry_run is not None:
                 show(config.dry_run, built, console)
                 return 0
             arms = [prepare(one, here=not launch.remote) for one in built]
         folder = claim(config, command, arms)
         _refuse_equals(arms)
-        jobs = plan(arms)
+        return Plan(arms, folder, plan(arms), command)
     except BAD_INPUT as error:
         return _refused(error, console)
-    try:
-        run_jobs(jobs, launch, console)
-    except KeyboardInterrupt:
-        return _interrupted(jobs, command, console, 130)
-    if any(job.state == "interrupted" for job in jobs):
-        return _interrupted(jobs, command, console, preemption.EXIT_CODE)
-    failed = [job for job in jobs if job.state == "failed"]
-    written = _write_down(failed, folder, console)
+
+
+def _concluded(done: Plan, console: Console) -> int:
+    """Write down what failed or was cut short, report, say how to go on, and return the exit code."""
+    if any(job.state == "interrupted" for job in done.jobs):
+        return _interrupted(done, console, preemption.EXIT_CODE)
+    failed = [job for job in done.jobs if job.state == "failed"]
+    written = _write_down(failed, done.folder, console)
     for job in failed:
         said = job.error.split("\nTraceback ")[0]  # run.json has the rest
         console.print(f"[red]failed:[/] {escape(f'{job.name}: {said}')}", highlight=False, soft_wrap=True)
     if not written:
         return 1
-    _tell_skipped(arms, console)
-    again = "to repeat over seeds, add seeds=3" if config.seeds == 1 else "to see it again"
+    _tell_skipped(done.arms, console)
+    again = "to repeat over seeds, add seeds=3" if done.arms[0].config["seeds"] == 1 else "to see it again"
     again = "to try what failed again" if failed else again
-    console.print(escape(f"{command}   # {again}"), highlight=False, soft_wrap=True)
+    console.print(escape(f"{done.command}   # {again}"), highlight=False, soft_wrap=True)
     return 1 if failed else 0
 
 
@@ -106,13 +162,13 @@ def _refused(error: BaseException, console: "Console") -> int:
     return 2
 
 
-def _interrupted(jobs: list[Job], command: str, console: Console, code: int) -> int:
+def _interrupted(cut: Plan, console: Console, code: int) -> int:
     """Write down which arms were cut short, say how to go on, and return the exit code."""
-    for job in jobs:
+    for job in cut.jobs:
         if job.state == "interrupted" and not job.only_base:
             with suppress(OSError):  # of a full disk: a run that goes on says so anew
                 write_run(job.arm, "interrupted")
-    console.print(f"interrupted; nothing is lost. To go on: {escape(command)}", highlight=False, soft_wrap=True)
+    console.print(f"interrupted; nothing is lost. To go on: {escape(cut.command)}", highlight=False, soft_wrap=True)
     return code
 
 

@@ -1,6 +1,5 @@
 """The trainer of an arm, read once: what the rest of the program goes by, and Lightning's Trainer made of it."""
 
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -8,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from hydra.utils import instantiate
 
 from lcx_lightning.distributed import process_group
-from lcx_lightning.distributed.process_group import Place
 
 if TYPE_CHECKING:
     import lightning as L
@@ -113,11 +111,3 @@ def process_count(trainer: Mapping[str, Any]) -> int:
     if not isinstance(devices, int) or devices < 1:
         raise ValueError(f"trainer.devices must be a number of devices, 1 or more, got {devices!r}.")
     return devices
-
-
-def seat(trainer: dict[str, Any]) -> Place:
-    """Return the place of a job that has this machine to itself."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        count = process_count(trainer)
-        return Place(count, port=one.getsockname()[1], local_ranks=count)

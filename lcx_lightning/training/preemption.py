@@ -35,6 +35,11 @@ def request_stop() -> None:
     _requested.set()
 
 
+def wait_for_request(seconds: float) -> bool:
+    """Return whether a signal has come, as soon as one has come or after some seconds."""
+    return _requested.wait(seconds)
+
+
 @contextmanager
 def nothing_to_save() -> Iterator[None]:
     """End the process with EXIT_CODE as soon as a signal comes, or if one has come: nobody else looks for it here."""

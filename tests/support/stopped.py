@@ -8,12 +8,12 @@ from pathlib import Path
 from support.lab import ROOT, command, environment
 
 
-def start(root, *overrides):
-    """Start the command in a process group of its own."""
+def start(root, *overrides, words=None, said="said.txt"):
+    """Start the command, or the words given, in a process group of its own. What it prints goes to `said`."""
     root.mkdir(parents=True, exist_ok=True)
-    with (root / "said.txt").open("w") as said:
+    with (root / said).open("w") as file:
         return subprocess.Popen(
-            command(*overrides), cwd=ROOT, env=environment(), start_new_session=True, stdout=said, stderr=said
+            words or command(*overrides), cwd=ROOT, env=environment(), start_new_session=True, stdout=file, stderr=file
         )
 
 
@@ -82,8 +82,8 @@ def children(pid):
 
 
 def ranks_of(process):
-    """Return the processes of the running arm: children of the one that they are forked from."""
-    return [rank for child in children(process.pid) for rank in children(child)]
+    """Return the processes of the running arm, by rank: all children of the fork server but the first, their agent."""
+    return [rank for child in children(process.pid) for rank in children(child)[1:]]
 
 
 def rows(root):

@@ -1,41 +1,50 @@
-"""What a launcher is: a way to start jobs, and to follow and to stop those that run."""
+"""What a launcher is: a way to start jobs, and to follow and stop those that run."""
 
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
+if TYPE_CHECKING:
+    from lcx_lightning.runner.trainer_config import TrainerSettings
 from lcx_lightning.runner.arms import Arm
 
-Event: TypeAlias = tuple[int, str, int, int, str]  # number of the job, stage, done, in all, a few words
+Event: TypeAlias = tuple[int, str, int, int, str]  # number of the job, stage, parts done, parts in all, a few words
+
+FAILED = 1  # exit code of a process that has said why
+
+
+def ended(code: int, name: str) -> str:
+    """Return how a process ended that has not said why."""
+    return f"{name} ended with exit code {code}" + (" (killed: out of memory?)" if code == -9 else "")
 
 
 class RunningJob(Protocol):
-    """The processes of a running job."""
+    """A job that has been started."""
 
     def codes(self) -> dict[str, int | None]:
-        """Return the exit code of every process by what it is called; None: it runs."""
+        """Return the exit code of each of its processes by the name of the process; None while it runs."""
         ...
 
     def request_stop(self) -> None:
-        """Ask those that run to save and to end."""
+        """Ask the job to save and to end."""
         ...
 
     def end(self) -> bool:
-        """Kill those that still run, and return whether there were any."""
+        """Kill the processes that still run, and return whether there were any."""
         ...
 
 
 class Launcher(Protocol):
     """A way to start jobs."""
 
-    remote: bool  # what a job needs is not looked for on this machine
+    remote: bool  # whether jobs run on other machines, so that this one needs no hardware for them
 
-    def has_capacity(self, trainer: dict[str, Any], running: list[Any]) -> bool:
+    def has_capacity(self, trainer: TrainerSettings, running: list[Any]) -> bool:
         """Return whether another job may start beside those that run."""
         ...
 
-    def start(self, number: int, name: str, arm: Arm, only_base: bool, beside: int) -> RunningJob:
-        """Start a job; `beside` others share the cores."""
+    def start(self, number: int, name: str, arm: "Arm", only_base: bool, beside: int) -> RunningJob:
+        """Start a job, which shares the cores with `beside` others."""
         ...
 
     def events(self) -> list[Event]:
-        """Return what jobs have told since the last call, after waiting a little for it."""
+        """Return the events since the last call; wait a moment for the first."""
         ...

@@ -1,6 +1,7 @@
-"""Jobs side by side, each in fresh processes, with their progress on one screen."""
+"""Jobs side by side, each in processes of its own, with their progress on one screen."""
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
@@ -14,11 +15,11 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from lcx_lightning.runner.arms import Arm
-from lcx_lightning.runner.launch.base import Event, Launcher, RunningJob
+from lcx_lightning.runner.launch.base import FAILED, Event, Launcher, RunningJob, ended
 from lcx_lightning.training import preemption
 
-FAILED = 1  # exit code of a process that has said why
+if TYPE_CHECKING:
+    from lcx_lightning.runner.arms import Arm
 
 
 @dataclass(eq=False)
@@ -26,7 +27,7 @@ class Job:
     """One arm, or the base that several arms share."""
 
     name: str
-    arm: Arm
+    arm: "Arm"
     only_base: bool
     needs: "Job | None" = None
     state: str = "waiting"  # waiting, running, finished, failed, interrupted
@@ -34,22 +35,27 @@ class Job:
     running: RunningJob | None = field(default=None, repr=False)
     task: TaskID | None = None
 
+    def fail_with_base(self) -> None:
+        """Fail if the base that this job needs has failed."""
+        if self.needs is not None and self.needs.state == "failed":
+            self.state, self.error = "failed", f"its base failed: {self.needs.error}"
+
 
 def run_jobs(jobs: list[Job], launch: Launcher, console: Console) -> None:
-    """Run all jobs, as many at a time as there is room for, and set their states.
+    """Run all jobs, as many at a time as the launcher has capacity for, and set their states.
 
-    A job that fails stops those that need it, no others. When the machine is asked for back, running jobs save and end.
+    A job that fails stops those that need it, and no others. On preemption running jobs save and end.
     """
     stopping = False
-    with _display(console) as display:
+    with display_of(console) as display:
         whole = display.add_task("[bold]all", total=len(jobs), words="")
         try:
             while any(job.state in ("waiting", "running") for job in jobs):
                 if not stopping and (preemption.stop_requested() or any(job.state == "interrupted" for job in jobs)):
-                    _give_back(jobs)
+                    _request_stop(jobs)
                     stopping = True
                 _start_ready(jobs, launch, display)
-                _drain(jobs, launch.events(), display)
+                _show(jobs, launch.events(), display)
                 _collect(jobs, launch, display)
                 display.update(whole, completed=sum(job.state in ("finished", "failed") for job in jobs))
         finally:
@@ -58,7 +64,8 @@ def run_jobs(jobs: list[Job], launch: Launcher, console: Console) -> None:
                     job.state = "interrupted"
 
 
-def _display(console: Console) -> Progress:
+def display_of(console: Console) -> Progress:
+    """Return an empty display of the progress of jobs."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
@@ -72,15 +79,31 @@ def _display(console: Console) -> Progress:
     )
 
 
+def show_progress(job: Job, event: tuple[str, int, int, str], display: Progress) -> None:
+    """Show how far a job is: stage, parts done, parts in all, a few words."""
+    stage, done, total, words = event
+    if job.task is not None:
+        display.update(job.task, description=f"{job.name} · {stage}", completed=done, total=total, words=words)
+
+
+def show_end(job: Job, display: Progress) -> None:
+    """Print how a job ended, in place of its progress."""
+    if job.task is not None:
+        display.remove_task(job.task)
+    mark = "[red]failed[/]" if job.state == "failed" else f"[green]{job.state.replace('finished', 'done')}[/]"
+    said = job.name + (f": {job.error.splitlines()[0]}" if job.error else "")
+    display.console.print(f"{mark} {escape(said)}", highlight=False)
+
+
 def _start_ready(jobs: list[Job], launch: Launcher, display: Progress) -> None:
     for job in jobs:
-        if job.state == "waiting" and job.needs is not None and job.needs.state == "failed":
-            job.state, job.error = "failed", f"its base failed: {job.needs.error}"
+        if job.state == "waiting":
+            job.fail_with_base()
     running = [job.running for job in jobs if job.state == "running"]
     ready = [j for j in jobs if j.state == "waiting" and (j.needs is None or j.needs.state == "finished")]
     beside = len(running) + len(ready) - 1
     for job in ready:
-        if not launch.has_capacity(job.arm.config["trainer"], running):
+        if not launch.has_capacity(job.arm.trainer, running):
             break
         job.task = display.add_task(job.name, total=None, words="starting")
         job.running = launch.start(jobs.index(job), job.name, job.arm, job.only_base, beside)
@@ -88,13 +111,13 @@ def _start_ready(jobs: list[Job], launch: Launcher, display: Progress) -> None:
         running.append(job.running)
 
 
-def _drain(jobs: list[Job], events: list[Event], display: Progress) -> None:
+def _show(jobs: list[Job], events: list[Event], display: Progress) -> None:
     for number, stage, done, total, words in events:
         job = jobs[number]
         if stage == "failed":
             job.error = job.error or words
-        elif job.task is not None and job.state == "running":
-            display.update(job.task, description=f"{job.name} · {stage}", completed=done, total=total, words=words)
+        elif job.state == "running":
+            show_progress(job, (stage, done, total, words), display)
 
 
 def _collect(jobs: list[Job], launch: Launcher, display: Progress) -> None:
@@ -104,7 +127,7 @@ def _collect(jobs: list[Job], launch: Launcher, display: Progress) -> None:
         codes = job.running.codes()
         if None in codes.values() and not any(codes.values()):
             continue
-        _drain(jobs, launch.events(), display)
+        _show(jobs, launch.events(), display)
         job.running.end()  # those that would wait for one that is gone
         broken = sorted((code, name) for name, code in codes.items() if code)  # killed ones first
         job.state = "failed" if broken else "finished"
@@ -114,19 +137,10 @@ def _collect(jobs: list[Job], launch: Launcher, display: Progress) -> None:
             job.state, job.error = "interrupted", "preempted"
         elif broken and (broken[0][0] < 0 or not job.error):
             job.error = ended(*broken[0])
-        if job.task is not None:
-            display.remove_task(job.task)
-        mark = "[red]failed[/]" if job.state == "failed" else f"[green]{job.state.replace('finished', 'done')}[/]"
-        said = job.name + (f": {job.error.splitlines()[0]}" if broken else "")
-        display.console.print(f"{mark} {escape(said)}", highlight=False)
+        show_end(job, display)
 
 
-def ended(code: int, name: str) -> str:
-    """Return how a process ended that has not said why."""
-    return f"{name} ended with exit code {code}" + (" (killed: out of memory?)" if code == -9 else "")
-
-
-def _give_back(jobs: list[Job]) -> None:
+def _request_stop(jobs: list[Job]) -> None:
     """Ask running jobs to save and to end, and start no others."""
     for job in jobs:
         if job.state == "waiting":

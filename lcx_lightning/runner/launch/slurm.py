@@ -1,4 +1,4 @@
-"""Jobs of Slurm through submitit: each is queued, saves when its time is over, and is queued again."""
+"""Jobs of Slurm through submitit. A job whose time is over saves, and is queued again."""
 
 import json
 import os
@@ -12,29 +12,29 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from lcx_lightning.distributed.process_group import Place
+from lcx_lightning.distributed.process_group import Rendezvous
 from lcx_lightning.runner.arms import Arm
 from lcx_lightning.runner.launch.base import Event
-from lcx_lightning.runner.trainer_config import process_count
+from lcx_lightning.runner.trainer_config import TrainerSettings
 from lcx_lightning.training import preemption
 
 CLUSTERS = ("slurm", "local")
-SIGNAL = signal.SIGUSR2  # by which submitit says that time is over
+SIGNAL = signal.SIGUSR2  # sent by submitit when the time of a job is over
 POLL = 0.5  # seconds
-FAILED, WITHOUT_WORD = 1, 2  # exit codes that stand for an error, and for a job that left no result
+FAILED, NO_RESULT = 1, 2  # exit codes of a job that raised an error, and of one that left no result
 
 
 class SlurmLauncher:
-    """Start jobs on a cluster, all that are ready: it is the cluster that decides how many run.
+    """Queue all jobs that are ready on a cluster, which decides how many run at a time.
 
     Args:
-        folder: Of logs and results of jobs, shared by all machines.
-        cluster: `slurm`, or `local` for processes of this machine that behave so.
+        folder: Folder for logs and results of the jobs, shared by all machines.
+        cluster: `slurm`, or `local` for processes of this machine that behave like jobs of Slurm.
         timeouts: How often a job may run out of time.
-        parameters: What `submitit.AutoExecutor` is told of every job; those that are None are left to the cluster.
+        parameters: Parameters of `submitit.AutoExecutor` for every job. Where one is None the cluster's default holds.
 
     Raises:
-        ValueError: If submitit or Slurm is not there, or does not know a parameter.
+        ValueError: If submitit or Slurm is not installed, or does not know a parameter.
     """
 
     remote = True
@@ -45,30 +45,29 @@ class SlurmLauncher:
         given: Any = OmegaConf.to_container(parameters, resolve=True)
         self._parameters = {name: value for name, value in given.items() if value is not None}
         self._folder, self._cluster, self._timeouts = Path(folder).absolute(), cluster, timeouts
-        self._teams: list[SlurmJob] = []
+        self._jobs: list[SlurmJob] = []
         self._executor({})
 
-    def has_capacity(self, trainer: dict[str, Any], running: list[Any]) -> bool:
-        """Return True: the queue has room."""
+    def has_capacity(self, trainer: TrainerSettings, running: list[Any]) -> bool:
+        """Return True, because the queue takes any number of jobs."""
         return True
 
     def start(self, number: int, name: str, arm: Arm, only_base: bool, beside: int) -> "SlurmJob":
         """Queue a job with a task for each of the trainer's devices."""
-        trainer = arm.config["trainer"]
-        count = process_count(trainer)
-        wanted = {"name": name, "nodes": trainer.get("num_nodes", 1), "tasks_per_node": count}
-        if trainer["accelerator"] in ("gpu", "cuda"):
-            wanted["gpus_per_node"] = count
-        told = self._folder / uuid.uuid4().hex
-        told.mkdir(parents=True)
-        task = Task(arm, only_base, self._parameters.get("cpus_per_task", 1), told)
-        self._teams.append(SlurmJob(self._executor(wanted).submit(task), number, told))
-        return self._teams[-1]
+        trainer = arm.trainer
+        wanted = {"name": name, "nodes": trainer.num_nodes, "tasks_per_node": trainer.devices}
+        if trainer.accelerator in ("gpu", "cuda"):
+            wanted["gpus_per_node"] = trainer.devices
+        events = self._folder / uuid.uuid4().hex  # with a file for each task
+        events.mkdir(parents=True)
+        task = Task(arm, only_base, self._parameters.get("cpus_per_task", 1), events)
+        self._jobs.append(SlurmJob(self._executor(wanted).submit(task), number, events))
+        return self._jobs[-1]
 
     def events(self) -> list[Event]:
-        """Return what jobs have told since the last call, after a little while."""
+        """Return the events since the last call, after a moment."""
         time.sleep(POLL)
-        return [event for running in self._teams for event in running.events()]
+        return [event for running in self._jobs for event in running.events()]
 
     def _executor(self, wanted: dict[str, Any]) -> Any:
         try:
@@ -90,29 +89,29 @@ class SlurmLauncher:
 
 
 class SlurmJob:
-    """The tasks of a job of the cluster."""
+    """A job of the cluster, which has a task for each process."""
 
-    def __init__(self, job: Any, number: int, told: Path) -> None:
-        self._job, self._number, self._told = job, number, told
+    def __init__(self, job: Any, number: int, folder: Path) -> None:
+        self._job, self._number, self._folder = job, number, folder
         self._read: dict[Path, int] = {}  # bytes
         self._state = ""
         self._codes: dict[int, int | None] = dict.fromkeys(range(job.num_tasks))
         self._errors: list[str] = []
 
     def codes(self) -> dict[str, int | None]:
-        """Return 0, 1 or another number for every task that has ended; a job that is queued again has not."""
+        """Return 0, FAILED or NO_RESULT for every task that has ended. A job that is queued again has not."""
         for rank, code in self._codes.items():
             if code is None:
                 self._codes[rank] = self._code(self._job.task(rank))
         return {f"task {rank} of job {self._job.job_id}": code for rank, code in self._codes.items()}
 
     def events(self) -> list[Event]:
-        """Return what the tasks have told, states of the queue included."""
+        """Return the new events of the tasks, and with them changes of the state in the queue."""
         told: list[Event] = []
         if None in self._codes.values() and (state := self._job.state) != self._state:
             self._state = state
             told.append((self._number, state.lower(), 0, 1, f"job {self._job.job_id}"))
-        for path in sorted(self._told.glob("*.jsonl")):
+        for path in sorted(self._folder.glob("*.jsonl")):
             text = path.read_bytes()[self._read.get(path, 0) :]
             whole = text[: text.rfind(b"\n") + 1]
             self._read[path] = self._read.get(path, 0) + len(whole)
@@ -120,11 +119,11 @@ class SlurmJob:
         return told + [(self._number, "failed", 0, 1, error) for error in self._errors]
 
     def request_stop(self) -> None:
-        """Cancel the job: it has the time that Slurm gives, 30 s by default, to save."""
+        """Cancel the job, which has the time that Slurm grants, 30 s by default, to save."""
         self._job.cancel(check=False)
 
     def end(self) -> bool:
-        """Cancel the job if it has not ended, and return whether that was so."""
+        """Cancel the job if it has not ended, and return whether it had not."""
         running = not self._job.done()
         if running:
             self._job.cancel(check=False)
@@ -135,7 +134,7 @@ class SlurmJob:
         if not task.done() and not (told and self._job.num_tasks > 1):  # others may wait for one that has failed
             return None
         if not told:
-            code, error = WITHOUT_WORD, str(task.exception())
+            code, error = NO_RESULT, str(task.exception())
         else:
             outcome, error = task._get_outcome_and_result()
             code = 0 if outcome == "success" else FAILED
@@ -146,18 +145,19 @@ class SlurmJob:
 
 @dataclass
 class Task:
-    """A job, as each of its processes runs it."""
+    """What each task of a job runs."""
 
     arm: Arm
     only_base: bool
     threads: int
-    told: Path  # folder of a file for each process
+    events: Path  # folder with a file for each task
 
     def __call__(self) -> None:
-        """Run it. Where time is over, submitit's own handler is called when all is saved, and queues the job again."""
+        """Run the job. If its time is over, submitit's own handler queues it again once everything is saved."""
         from submitit import JobEnvironment
 
-        from lcx_lightning.runner.launch.worker import run_job  # heavy: not where jobs are only queued
+        # heavy, and not needed where jobs are only queued
+        from lcx_lightning.runner.launch.worker import run_job, tell_failure
 
         environment: Any = JobEnvironment()
         requeue: Any = signal.getsignal(SIGNAL)
@@ -168,42 +168,28 @@ class Task:
             preemption.request_stop()
 
         signal.signal(SIGNAL, note)
-        nodes = environment.num_nodes
-        address = environment.hostnames[0] if nodes > 1 else "127.0.0.1"
-        digits = int("".join(filter(str.isdigit, environment.job_id)))
-        place = Place(
-            environment.num_tasks,
-            address,
-            20_000 + digits % 40_000,
-            environment.node,
-            local_ranks=environment.num_tasks // nodes,
-        )
+        _rendezvous(environment).export()
+        tell = self._teller(environment.global_rank)
         try:
-            run_job(
-                self.arm,
-                self.only_base,
-                self.threads,
-                self._teller(environment.global_rank),
-                place,
-                environment.local_rank,
-            )
-        except SystemExit as stop:
-            if stop.code != preemption.EXIT_CODE:
-                raise RuntimeError("The job has told why it failed.") from stop
+            run_job(self.arm, self.only_base, self.threads, tell)
+        except SystemExit:
             if not over:
                 raise  # cancelled, or Slurm queues it again by itself
-            if environment.global_rank:
-                raise SystemExit(0) from stop  # quietly: the first has to queue the job
-            requeue(over[0], None)
+            if environment.global_rank == 0:
+                requeue(over[0], None)
+            raise SystemExit(0) from None  # quietly: the first task queues the job
+        except Exception as error:
+            tell_failure(error, tell, self.arm if environment.num_tasks == 1 and not self.only_base else None)
+            raise RuntimeError("The reason is in the events of the job.") from error
 
     def checkpoint(self) -> Any:
-        """Return what runs when the job is started again: the same, from what is saved."""
+        """Return what runs when the job is started again: the same task, which goes on from what is saved."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
 
     def _teller(self, rank: int) -> Any:
-        path = self.told / f"{rank}.jsonl"
+        path = self.events / f"{rank}.jsonl"
 
         def tell(*event: Any) -> None:
             with path.open("a") as file:
@@ -212,3 +198,17 @@ class Task:
                 os.fsync(file.fileno())  # read on another machine
 
         return tell
+
+
+def _rendezvous(environment: Any) -> Rendezvous:
+    """Return where the tasks of a job meet, from what submitit says about them."""
+    nodes = environment.num_nodes
+    digits = int("".join(filter(str.isdigit, environment.job_id)))
+    return Rendezvous(
+        rank=environment.global_rank,
+        world_size=environment.num_tasks,
+        local_rank=environment.local_rank,
+        node=environment.node,
+        address=environment.hostnames[0] if nodes > 1 else "127.0.0.1",
+        port=20_000 + digits % 40_000,
+    )

@@ -1,8 +1,12 @@
-"""What torchrun says to the processes that it starts: the first of each machine runs the command, the others end."""
+"""The command under torchrun: what torchrun has decided, and processes other than the first print nothing."""
 
 import os
+import signal
+import sys
 
 from omegaconf import DictConfig, OmegaConf
+
+from lcx_lightning.runner.trainer_config import TrainerSettings
 
 
 def started() -> bool:
@@ -11,8 +15,18 @@ def started() -> bool:
 
 
 def leads() -> bool:
-    """Return whether this process is the one of its machine that runs the command."""
-    return not started() or os.environ["LOCAL_RANK"] == "0"
+    """Return whether this process plans, writes and reports: it is the only one, or rank 0 of those of torchrun."""
+    return not started() or os.environ["RANK"] == "0"
+
+
+def follow_rank_zero() -> None:
+    """Print nothing from now on, not even from libraries in C++, and leave Ctrl-C to rank 0."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+        os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def command() -> list[str]:
@@ -31,13 +45,30 @@ def settings(config: DictConfig) -> dict[str, int]:
     """
     if not started():
         return {}
-    said = {"devices": int(os.environ["LOCAL_WORLD_SIZE"]), "num_nodes": int(os.environ["GROUP_WORLD_SIZE"])}
+    decided = {"devices": int(os.environ["LOCAL_WORLD_SIZE"]), "num_nodes": int(os.environ["GROUP_WORLD_SIZE"])}
     options = {"devices": "--nproc-per-node", "num_nodes": "--nnodes"}
-    for name, value in said.items():
+    for name, value in decided.items():
         given = None if OmegaConf.is_missing(config.trainer, name) else config.trainer.get(name)
         if given not in (None, value):
             raise ValueError(
                 f"torchrun was started with {options[name]} {value}, but trainer.{name}={given}: let both say the "
                 "same, or leave it out with trainer=fsdp."
             )
-    return said
+    return decided
+
+
+def check_launch(trainers: list[TrainerSettings], remote: bool) -> None:
+    """Raise a ValueError if arms cannot be launched from this process.
+
+    Args:
+        trainers: Trainer of every arm.
+        remote: Whether the launcher starts jobs elsewhere.
+    """
+    if started() and remote:
+        raise ValueError("launch=slurm queues jobs that start their own processes: start the command without torchrun.")
+    nodes = max(trainer.num_nodes for trainer in trainers)
+    if nodes > 1 and not started() and not remote:
+        raise ValueError(
+            f"trainer.num_nodes={nodes} needs a process on every machine: start the command under torchrun --nnodes "
+            f"{nodes} (docs/slurm.sbatch does), or queue it with launch=slurm."
+        )

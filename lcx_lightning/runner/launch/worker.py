@@ -1,4 +1,4 @@
-"""One arm, or one base, in a process of its own."""
+"""The work of one process: an arm, or the base of an arm."""
 
 import multiprocessing
 import os
@@ -7,68 +7,119 @@ import threading
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
 from multiprocessing.queues import Queue
+from typing import Any
 
 import torch
+import torch.distributed as dist
 from hydra.utils import instantiate
 from lightning.pytorch.loggers import WandbLogger
+from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
 from lcx_lightning.distributed import process_group
-from lcx_lightning.distributed.process_group import Place
 from lcx_lightning.models.attach import backends
 from lcx_lightning.results import records
 from lcx_lightning.runner import in_loop_evaluation, stage_cache, stages
 from lcx_lightning.runner.arms import Arm
 from lcx_lightning.runner.built_arm import BuiltArm
+from lcx_lightning.runner.launch.base import FAILED
 from lcx_lightning.runner.quiet import silence_library_logging
 from lcx_lightning.runner.run_json import read_run, write_run
 from lcx_lightning.training import preemption
 
-Tell = Callable[[str, int, int, str], None]  # stage, done, in all, a few words
+Tell = Callable[[str, int, int, str], None]  # stage, parts done, parts in all, a few words
+HEAD_START = 2.0  # seconds in which torchrun's agent finds a killed process before those that fail because of it
 
 
-def work(number: int, arm: Arm, only_base: bool, threads: int, events: Queue, place: Place, local_rank: int) -> None:
-    """Run a job in a process of this machine, and send (number, stage, done, in all, words) on the way."""
-    _follow_parent()
+def work(number: int, arm: Arm, only_base: bool, threads: int, events: Queue, stop: Connection) -> None:
+    """Run a job of one process, and put its events into the queue.
 
-    def tell(stage: str, done: int, total: int, words: str) -> None:
-        events.put((number, stage, done, total, words))
-        if stage == "failed":  # the last word
-            events.close()
-            events.join_thread()
+    A failure is written into run.json, put into the queue as stage `failed`, and ends the process with exit code 1.
 
-    run_job(arm, only_base, threads, tell, place, local_rank)
+    Args:
+        number: Number of the job in its events.
+        arm: Arm that is run.
+        only_base: Whether only the base of the arm is made.
+        threads: Number of threads of torch.
+        events: Queue of the process that started this one.
+        stop: Connection whose other end is closed to ask the job to save and to end.
+    """
+    follow_parent(stop)
+    tell = teller(events, number)
+    process_group.alone().export()
+    try:
+        run_job(arm, only_base, threads, tell)
+    except Exception as error:
+        tell_failure(error, tell, None if only_base else arm)
+        raise SystemExit(FAILED) from error
 
 
-def run_job(arm: Arm, only_base: bool, threads: int, tell: Tell, place: Place, local_rank: int) -> None:
-    """Run the stages of an arm, or its base alone, and tell how far it is.
+def tell_failure(error: Exception, tell: Tell, arm: Arm | None) -> None:
+    """Tell why a job failed, and write it into run.json if the job was that of an arm and of one process."""
+    reason = f"{type(error).__name__}: {error}"
+    tell("failed", 0, 1, f"{reason}\n{traceback.format_exc()}")
+    if arm:
+        with suppress(OSError):  # the disk may be what has failed
+            write_run(arm, "failed", reason=reason, traceback=traceback.format_exc())
 
-    A failure is written into run.json, told as stage `failed`, and ends the process with exit code 1. Of several
-    processes of an arm the first tells and writes; what fails there, the one that started them writes.
+
+def run_job(arm: Arm, only_base: bool, threads: int, tell: Tell) -> None:
+    """Run the stages of an arm, or its base alone; the first of its processes tells how far it is.
+
+    The environment describes the process group (see `process_group.join`), unless this process has joined it.
+
+    Raises:
+        SystemExit: With exit code 75 when preempted and everything is saved.
+        Exception: Whatever a stage raises.
     """
     preemption.listen()
     silence_library_logging()
     torch.set_num_threads(threads)
+    try:
+        if not dist.is_initialized():
+            process_group.join(arm.trainer.accelerator)
+        (stages.base if only_base else run_arm)(BuiltArm(arm), reporter(tell))
+    except preemption.PreemptedError as error:
+        raise SystemExit(preemption.EXIT_CODE) from error
+
+
+def reporter(tell: Tell) -> stages.Report:
+    """Return what the stages report to: it tells, in the first process, and in evaluation it looks for preemption.
+
+    All processes report the parts of an evaluation alike, and all stop if one of them was asked to. There every row is
+    on disk; training saves by itself.
+    """
 
     def report(stage: str, done: int, total: int, words: str) -> None:
-        if stage == "evaluate" and preemption.stop_requested():  # every row is on disk; training saves by itself
+        if stage == "evaluate" and any(process_group.all_gather(preemption.stop_requested())):
             raise preemption.PreemptedError("preempted in evaluation")
         if process_group.rank() == 0:
             tell(stage, done, total, words)
 
+    return report
+
+
+def with_error_file(run: Callable[[], Any]) -> Any:
+    """Return what a function returns. Write an error that it raises into torchelastic's error file, and exit with 1."""
     try:
-        process_group.join(arm.config["trainer"], place, local_rank)
-        (stages.base if only_base else run_arm)(BuiltArm(arm), report)
-    except preemption.PreemptedError as error:
-        raise SystemExit(preemption.EXIT_CODE) from error
-    except BaseException as error:
-        said, where = f"{type(error).__name__}: {error}", traceback.format_exc()
-        tell("failed", 0, 1, f"{said}\n{where}")
-        if not only_base and place.ranks == 1:
-            with suppress(OSError):  # the disk may be what has failed
-                write_run(arm, "failed", reason=said, traceback=where)
-        raise SystemExit(1) from error
+        return run()
+    except Exception as error:
+        get_error_handler().record_exception(error)
+        preemption.wait_for_request(HEAD_START)
+        raise SystemExit(FAILED) from error
+
+
+def teller(events: Queue, number: int) -> Tell:
+    """Return a function that puts an event of a job into a queue; the queue is closed after a failure."""
+
+    def tell(stage: str, done: int, total: int, words: str) -> None:
+        events.put((number, stage, done, total, words))
+        if stage == "failed":  # the process ends now
+            events.close()
+            events.join_thread()
+
+    return tell
 
 
 def run_arm(built: BuiltArm, report: stages.Report) -> None:
@@ -112,14 +163,22 @@ def run_arm(built: BuiltArm, report: stages.Report) -> None:
     )
 
 
-def _follow_parent() -> None:
-    """End this process when the one that started it ends, however that happens; leave Ctrl-C to it."""
+def follow_parent(stop: Connection | None = None) -> None:
+    """End this process when the one that started it ends, however that happens, and leave Ctrl-C to that one.
+
+    Args:
+        stop: Connection whose other end is closed to ask for what a signal of preemption asks for.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
+    sentinel = parent.sentinel
 
     def watch() -> None:
-        wait([parent.sentinel])
+        watched: list[Any] = [sentinel] if stop is None else [sentinel, stop]
+        while sentinel not in wait(watched):
+            preemption.request_stop()
+            watched = [sentinel]
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

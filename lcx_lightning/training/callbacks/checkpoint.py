@@ -12,6 +12,7 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.trainer.states import TrainerFn
 
+from lcx_lightning.distributed import process_group
 from lcx_lightning.training import preemption
 
 
@@ -107,8 +108,9 @@ class Checkpoints(L.Callback):
         now = time.monotonic()
         due = now + (now - self._ended) - self._since > self._seconds
         self._ended = now
-        due, asked = trainer.strategy.broadcast((due, preemption.stop_requested()))
-        if asked:
+        said = process_group.all_gather((due, preemption.stop_requested()))
+        due = said[0][0]
+        if any(asked for _, asked in said):
             self._give_back(trainer)
         if due:
             trainer.save_checkpoint(self._path)
@@ -126,7 +128,7 @@ class Checkpoints(L.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if trainer.strategy.broadcast(preemption.stop_requested()):
+        if any(process_group.all_gather(preemption.stop_requested())):
             self._give_back(trainer)
 
     def _give_back(self, trainer: L.Trainer) -> None:

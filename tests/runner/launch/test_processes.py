@@ -12,12 +12,15 @@ from support.stopped import await_, await_checkpoints, end, freeze_in_checkpoint
 from lcx_lightning.runner.built_arm import BuiltArm
 from lcx_lightning.runner.launch import worker
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers.*", "ignore:Found .* in eval mode.*")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:.*does not have many workers.*", "ignore:Found .* in eval mode.*"),
+]
 
 LINE = [
     *("method=clex", "training=finetune", "factor=8", "train_factor=2"),
     *(f"model.source.architecture.{name}={size}" for name, size in SIZES.items()),
-    *("model.recipe.steps=60", "model.recipe.rows=4", "model.recipe.validation_steps=1"),
+    *("model.recipe.steps=20", "model.recipe.rows=4", "model.recipe.validation_steps=1"),
     *("training.steps=40", "training.rows=4", "training.validation_steps=1", "training.optimizer.matrix_lr=0.0003"),
     *(
         "evaluation.growing_context.last=16",
@@ -63,7 +66,7 @@ def test_two_processes_have_the_numbers_of_one(alone, undisturbed):
 def test_a_run_of_two_processes_that_is_stopped_in_every_stage_ends_with_the_same_records(undisturbed, tmp_path):
     line = [*LINE, *TWO, *folders(tmp_path)]
     process = start(tmp_path, *line, OFTEN)
-    await_checkpoints(process, tmp_path, "base", random.Random(3).randrange(1, 30))
+    await_checkpoints(process, tmp_path, "base", random.Random(3).randrange(1, 10))
     code, said = end(process, signal.SIGTERM, tmp_path)
     assert code == 75, said
     assert "interrupted; nothing is lost" in said

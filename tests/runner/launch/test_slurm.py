@@ -10,11 +10,11 @@ import pytest
 from omegaconf import OmegaConf
 from rich.console import Console
 from support.lab import ROOT, TRAINING, L, arms_of, environment, folders, runs, save_checkpoint, save_documents
+from torch.distributed.run import get_args_parser
 
 from lcx_lightning.runner.experiment import plan
 from lcx_lightning.runner.launch.scheduler import run_jobs
 from lcx_lightning.runner.launch.slurm import SlurmLauncher
-from lcx_lightning.training import preemption
 
 PARAMETERS = {"timeout_min": 5, "cpus_per_task": 1, "slurm_partition": "none", "mem_gb": None}
 
@@ -32,7 +32,7 @@ class Watched(SlurmLauncher):
         for path in (self.root / "cache" / "extend").glob("*.work/last.ckpt"):
             if self.told is None:
                 self.told = path.stat().st_mtime
-                controller = self._teams[0]._job.job_id  # submitit's, which starts the task again when that asks for it
+                controller = self._jobs[0]._job.job_id  # submitit's, which starts the task again when that asks for it
                 (task,) = Path(f"/proc/{controller}/task/{controller}/children").read_text().split()
                 os.kill(int(task), signal.SIGUSR2)
         return found
@@ -51,7 +51,7 @@ def test_a_job_of_the_cluster_saves_and_is_queued_again_and_one_that_fails_stops
     run_jobs(jobs, launch, Console(quiet=True))
     assert [job.state for job in jobs] == ["finished", "failed"], [job.error for job in jobs]
     assert "dev/null" in jobs[1].error
-    log = launch._teams[0]._job.paths.stderr.read_text() + launch._teams[0]._job.paths.stdout.read_text()
+    log = launch._jobs[0]._job.paths.stderr.read_text() + launch._jobs[0]._job.paths.stdout.read_text()
     assert launch.told
     assert log.count("Starting with") == 2, log  # submitit, at each start of the process
     assert "Requeued job" in log
@@ -64,7 +64,7 @@ def test_a_job_of_the_cluster_saves_and_is_queued_again_and_one_that_fails_stops
 SCRIPT = ROOT / "docs" / "slurm.sbatch"
 SRUN = """#!/bin/bash
 echo "$@" > words
-trap 'touch saved; exit 75' USR1
+trap 'touch saved; exit 1' USR1
 touch began
 while :; do read -t 0.05 < <(:); done
 """
@@ -85,11 +85,14 @@ def test_the_script_for_one_run_saves_and_is_queued_again_when_its_time_is_over(
         assert script.poll() is None
         os.sched_yield()
     script.send_signal(signal.SIGUSR1)
-    assert script.wait(timeout=60) == preemption.EXIT_CODE
+    assert script.wait(timeout=60) == 1  # torchrun's
     assert (tmp_path / "saved").exists()
     assert (tmp_path / "requeued").read_text() == "requeue 42\n"
     words = (tmp_path / "words").read_text().split()
-    assert words[-4:] == ["trainer=multinode", "trainer.num_nodes=2", "trainer.devices=8", "+exp=quickstart"]
+    assert words[:5] == ["torchrun", "--nnodes", "2", "--nproc-per-node", "8"]
+    assert words[words.index("--rdzv-endpoint") + 1] == "node7:20042"
+    assert words[-4:] == ["-m", "experiments.run", "trainer=fsdp", "+exp=quickstart"]
+    get_args_parser().parse_args(words[1:])
 
 
 def test_a_cluster_that_is_not_there_is_refused(tmp_path, monkeypatch):

@@ -1,0 +1,68 @@
+"""A job of several processes on this machine, which run under torchrun's elastic agent."""
+
+import logging
+import uuid
+from multiprocessing.connection import Connection
+from multiprocessing.queues import Queue
+
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from lcx_lightning.runner.arms import Arm
+from lcx_lightning.runner.launch.base import FAILED, ended
+from lcx_lightning.runner.launch.forkserver import share_fork_server
+from lcx_lightning.runner.launch.worker import follow_parent, run_job, teller, with_error_file
+from lcx_lightning.training import preemption
+
+
+def work(
+    count: int, errors: str, number: int, arm: Arm, only_base: bool, threads: int, events: Queue, stop: Connection
+) -> None:
+    """Run a job in several processes and look after them; the arguments are those of `worker.work`, and these two.
+
+    Of processes that fail one is named: the first one, not those that the agent ended because of it.
+
+    Args:
+        count: Number of processes.
+        errors: Folder where a process that fails writes why.
+    """
+    follow_parent()  # the signals of preemption are held back here: the processes listen to them
+    share_fork_server()
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    logging.getLogger("torch.multiprocessing").setLevel(logging.CRITICAL)
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=count,
+        run_id=uuid.uuid4().hex,
+        rdzv_backend="c10d",
+        rdzv_endpoint="127.0.0.1:0",
+        local_addr="127.0.0.1",
+        max_restarts=0,
+        start_method="forkserver",
+        signals_to_handle="SIGQUIT",
+        logs_specs=DefaultLogsSpecs(log_dir=errors),
+    )
+    try:
+        elastic_launch(config, work_as_rank)(number, arm, only_base, threads, events, stop)
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        if failure.exitcode == preemption.EXIT_CODE:
+            raise SystemExit(preemption.EXIT_CODE) from None
+        teller(events, number)("failed", 0, 1, _reason(failure, f"process {rank} of {count}"))
+        raise SystemExit(FAILED) from None
+
+
+def work_as_rank(number: int, arm: Arm, only_base: bool, threads: int, events: Queue, stop: Connection) -> None:
+    """Run a job as one of the processes of an elastic agent, whose environment describes the process group."""
+    follow_parent(stop)
+    with_error_file(lambda: run_job(arm, only_base, threads, teller(events, number)))
+
+
+def _reason(failure: ProcessFailure, name: str) -> str:
+    """Return why a process failed: its error with the traceback, or how it ended if it has written none."""
+    said = failure.error_file_data.get("message") if isinstance(failure.error_file_data, dict) else None
+    if isinstance(said, dict):
+        return f"{said['message']}\n{said['extraInfo']['py_callstack']}"
+    return ended(failure.exitcode, name)
