@@ -16,8 +16,8 @@ from lcx_lightning.runner.preview.forecast import Forecast
 from lcx_lightning.runner.quiet import silence_library_logging
 
 STEPS = 3  # the second is the first that has gradients and states of a step before it
-FEW = [f"model.recipe.steps={STEPS}", "model.recipe.schedule.warmup=1", "model.recipe.validation_steps=1"]
-FEW += [
+DECODE_QUERIES = [f"model.recipe.steps={STEPS}", "model.recipe.schedule.warmup=1", "model.recipe.validation_steps=1"]
+DECODE_QUERIES += [
     f"training.steps={STEPS}",
     "training.schedule.warmup=1",
     "training.validation_steps=1",
@@ -33,7 +33,7 @@ def run(options: Options) -> list[Comparison]:
     found = []
     for stage, methods in ARMS.items():
         for method in methods:
-            line = [f"method={method}", "training=finetune", *FEW, *(QUICK if options.quick else [])]
+            line = [f"method={method}", "training=finetune", *DECODE_QUERIES, *(QUICK if options.quick else [])]
             arm = arm_of(line)
             forecast = Forecast(arm, hardware_of(arm.config["hardware"], "cpu"))
             told = next(one.peak for one in forecast.stages() if one.name == stage)

@@ -12,7 +12,7 @@ from torch import Tensor, distributed
 from torch.autograd.function import once_differentiable
 
 from lcx_lightning.methods.patterns.base import Band
-from lcx_lightning.methods.rope import places
+from lcx_lightning.methods.rope import index_in_text
 
 
 class ContextShard:
@@ -44,7 +44,7 @@ class ContextShard:
         group: distributed.ProcessGroup | None = None,
     ) -> None:
         shares = [local_slice(valid.shape[1], r, ranks) for r in range(ranks)]
-        self.local_tokens, index = shares[rank], places(valid)
+        self.local_tokens, index = shares[rank], index_in_text(valid)
         before = _seen(bands, index, valid, self.local_tokens, slice(0, self.local_tokens.start)).cpu()
         own = torch.arange(self.local_tokens.start, self.local_tokens.stop)
         later = [_seen(bands, index, valid, other, self.local_tokens).nonzero()[:, 0] for other in shares[rank + 1 :]]

@@ -12,7 +12,7 @@ from lcx_lightning.attention.forward_pass import AUTO, ForwardPass
 from lcx_lightning.methods.library import build_method, read_method
 from lcx_lightning.methods.method import Method
 from lcx_lightning.methods.overrides import with_values
-from lcx_lightning.methods.rope_views import clip_to_window, ends_at
+from lcx_lightning.methods.rope_views import clip_bands, clip_to_window
 from lcx_lightning.models.attached import NAME, Attached, attached, has_method
 from lcx_lightning.models.clex_checkpoint import load_own_clex, with_own_clex
 from lcx_lightning.models.families import family_of
@@ -131,7 +131,7 @@ def check_attention(name: str, method: Method, config: PretrainedConfig, device:
     for window in native_windows(config):
         bands, what = method.pattern.bands(), type(method.pattern).__name__
         if window is not None:
-            bands, what = ends_at(bands, window), f"{what} in layers that natively see {window} tokens"
+            bands, what = clip_bands(bands, window), f"{what} in layers that natively see {window} tokens"
         check_backend(name, bands, device, what)
 
 
@@ -146,6 +146,6 @@ def backends(model: PreTrainedModel, length: int) -> dict[str, str]:
         rope = own.method.rope(torch.ones(1, length, dtype=torch.bool, device=model.device), queries)
         forward_pass = ForwardPass(rope, backend=own.backend)
         windows = native_windows(model.config)
-        names = {backend_of(forward_pass.over(clip_to_window(rope, window))) for window in windows}
+        names = {backend_of(forward_pass.with_rope(clip_to_window(rope, window))) for window in windows}
         used[name] = " and ".join(sorted(names))
     return used

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
 
-from lcx_lightning.attention.capture import Attended, Listener
+from lcx_lightning.attention.capture import AttentionInputs, Listener
 from lcx_lightning.attention.dispatch import attend
 from lcx_lightning.attention.forward_pass import ForwardPass
 from lcx_lightning.attention.rotation import half_split
@@ -82,7 +82,7 @@ def insert_forward_pass(base: nn.Module, args: tuple, kwargs: dict) -> tuple[tup
         valid,
         queries,
         placement_seed,
-        to_come=max(own.planned_length - slots, 0),
+        future_tokens=max(own.planned_length - slots, 0),
         index=index,
         rotated=isinstance(cache, MethodCache) and cache.rotation is not None,
         visible_keys=None if shard is None else shard.visible_keys,
@@ -178,7 +178,7 @@ def attention(
     rope = whole.rope
 
     def attended(q: Tensor, k: Tensor, v: Tensor, rope: Rope) -> Tensor:
-        return _attended(module, q, k, v, whole.over(rope), scaling=scaling, sliding_window=sliding_window)
+        return _attended(module, q, k, v, whole.with_rope(rope), scaling=scaling, sliding_window=sliding_window)
 
     return (rope.attended(q, k, v, attended) if isinstance(rope, Packed) else attended(q, k, v, rope)), None
 
@@ -212,5 +212,5 @@ def _attended(
     # 3. attention
     depth = (module.layer_idx + 1) / module.config.num_hidden_layers
     if forward_pass.listener is not None:
-        forward_pass.listener(Attended(module.layer_idx, depth, q, k, rope, scaling))
-    return attend(q, k, v, forward_pass.over(rope), scaling, depth).transpose(1, 2)
+        forward_pass.listener(AttentionInputs(module.layer_idx, depth, q, k, rope, scaling))
+    return attend(q, k, v, forward_pass.with_rope(rope), scaling, depth).transpose(1, 2)

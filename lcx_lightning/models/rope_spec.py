@@ -35,7 +35,7 @@ def rope_spec(config: PretrainedConfig) -> RopeSpec:
     if _scaling(config) == "default":
         return spec
     inv_freq, feature_scale = ROPE_INIT_FUNCTIONS[_scaling(config)](config, torch.device("cpu"))
-    return replace(spec, own_inv_freq=tuple(inv_freq.tolist()), feature_scale=float(feature_scale))
+    return replace(spec, checkpoint_inv_freq=tuple(inv_freq.tolist()), feature_scale=float(feature_scale))
 
 
 def without_scaling(config: PretrainedConfig) -> PretrainedConfig:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from lcx_lightning.methods.patterns.base import Band, Pattern
-from lcx_lightning.methods.rope_views import ends_at
+from lcx_lightning.methods.rope_views import clip_bands
 from lcx_lightning.models.rope_spec import layer_windows
 
 if TYPE_CHECKING:
@@ -65,5 +65,5 @@ def matrix_parameters(model: "PreTrainedModel", *, frozen: bool = False) -> int:
 def visible_pairs(bands: list[Band], tokens: int, window: int | None = None) -> int:
     """Return how many pairs of query and key disjoint bands hold in a text, in a layer of that native window."""
     query = torch.arange(tokens)
-    bands = bands if window is None else ends_at(bands, window)
+    bands = bands if window is None else clip_bands(bands, window)
     return sum(int(band.keys_seen(query).sum()) for band in bands)

@@ -38,7 +38,7 @@ def test_the_spec_is_the_rotary_embedding_that_the_model_builds(tiny, family):
     assert spec.dim == 2 * len(stock.inv_freq)
     assert spec.feature_scale == stock.attention_scaling == 1
     assert spec.pretrain_length == 32
-    assert spec.own_inv_freq is None
+    assert spec.checkpoint_inv_freq is None
 
 
 def test_llama_2_is_read_from_its_config():

@@ -190,7 +190,7 @@ def test_processes_that_cannot_share_a_batch_are_refused_before_anything_starts(
 
 def test_an_implementation_of_attention_that_cannot_run_an_arm_is_refused_with_those_that_can(refuse):
     said = refuse("attention=dense", "arms=['method=pretrained,lm_infinite']")
-    assert "Lambda cannot be attended by dense" in said
+    assert "Lambda cannot be computed by dense" in said
     assert "attention=auto, flash_bands, blocks" in said
 
 

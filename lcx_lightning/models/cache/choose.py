@@ -26,7 +26,7 @@ def smallest_cache(model: "PreTrainedModel", *, held: bool = False) -> Cache:
     method = method_of(model)
     bands = bands_of(method.pattern)
     endless = any(band.max_distance is None and band.first_keys is None for band in bands)
-    constant = held or not method.positions.by_length
+    constant = held or not method.positions.length_dependent
     if not endless:
         return WindowCache(method.pattern, rotation_of(model) if constant else None)
     every_key = DynamicCache(config=model.config)

@@ -6,7 +6,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lcx_lightning.attention.rotation import half_split, rotate
-from lcx_lightning.methods.rope import Rope, Tables, angles, turning
+from lcx_lightning.methods.rope import Rope, Tables, angles, rotation_tables
 
 
 class Rotation:
@@ -70,4 +70,4 @@ def _difference(before: tuple[Tensor, ...], now: tuple[Tensor, ...]) -> Tables |
     moved = any(bool((a != b).any()) for a, b in zip((positions, inv_freq, scale), now, strict=True))
     if not moved and not now[1].requires_grad:
         return None
-    return turning(angles(*now[:2]) - angles(positions, inv_freq), now[2] / scale)
+    return rotation_tables(angles(*now[:2]) - angles(positions, inv_freq), now[2] / scale)

@@ -11,7 +11,7 @@ from lcx_lightning.methods.patterns.causal import Causal
 from lcx_lightning.methods.patterns.lambda_mask import Lambda
 from lcx_lightning.methods.patterns.lambda_top_k import LambdaTopK
 from lcx_lightning.methods.patterns.self_extend import SelfExtend
-from lcx_lightning.methods.rope import angles, turning
+from lcx_lightning.methods.rope import angles, rotation_tables
 from lcx_lightning.models.cache.choose import smallest_cache
 from lcx_lightning.models.cache.window import WindowCache
 
@@ -75,7 +75,7 @@ def test_a_token_far_into_a_stream_has_the_logits_it_has_near_its_start(shaped, 
     window = held.places >= 3
     if rotated:
         method = model.base_model.attached.method
-        on = turning(angles(at * window.double(), method.scaling(torch.ones(1))), torch.ones(1))
+        on = rotation_tables(angles(at * window.double(), method.scaling(torch.ones(1))), torch.ones(1))
         positions, *frequencies = far.rotation._by
         far.rotation._by = (positions + at * window, *frequencies)
         far.layers[0].keys = rotate(far.layers[0].keys, on)
