@@ -70,7 +70,7 @@ def decoding(method: str | None, tokens: int, device: str) -> Callable[[], None]
 
 def cache_of(model: PreTrainedModel, method: str | None) -> Cache:
     """Return what `generate` would take."""
-    return DynamicCache(config=model.config) if method is None else smallest_cache(model, held=True)
+    return DynamicCache(config=model.config) if method is None else smallest_cache(model, fixed_factor=True)
 
 
 def planned(model: PreTrainedModel) -> int:

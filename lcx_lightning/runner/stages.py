@@ -19,7 +19,7 @@ from lcx_lightning.data.datamodule import LongContextDataModule
 from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.distributed import process_group
 from lcx_lightning.distributed.fsdp import shard_layers
-from lcx_lightning.distributed.state_dicts import gather_state_dict, learned, load_learned
+from lcx_lightning.distributed.state_dicts import gather_state_dict, load_trained_state_dict, trained_state_dict
 from lcx_lightning.evaluation.base import run, starting_again
 from lcx_lightning.evaluation.suite import EvaluationSuite
 from lcx_lightning.methods.fingerprint import digest, fingerprint
@@ -35,7 +35,7 @@ from lcx_lightning.runner.hardware import peak_flops
 from lcx_lightning.runner.in_loop_evaluation import FILE, InLoopEvaluation
 from lcx_lightning.runner.stage_cache import make_once, naming_what_is_kept, write_outcome
 from lcx_lightning.runner.trainer_config import schedule_of
-from lcx_lightning.training.callbacks.checkpoint import Owner
+from lcx_lightning.training.callbacks.checkpoint import CheckpointOwner
 from lcx_lightning.training.callbacks.evaluate import EvaluateInLoop
 from lcx_lightning.training.callbacks.throughput import Throughput
 from lcx_lightning.training.fit import Outcome, fit
@@ -51,7 +51,7 @@ def base(arm: Arm, data: LongContextData, report: Report) -> Path | None:
 
     def make(work: Path) -> None:
         load = partial(load_model, arm, None, read_method("pretrained"))
-        recipe, owner = arm.config["model"]["recipe"], Owner(work, arm.base_key, f"the base, seed {arm.seed}")
+        recipe, owner = arm.config["model"]["recipe"], CheckpointOwner(work, arm.base_key, f"the base, seed {arm.seed}")
         outcome = _train(arm, recipe, owner, load, data, partial(report, "base"), False)
         weights = gather_state_dict(outcome.model.state_dict())
         if process_group.rank() == 0:
@@ -74,12 +74,14 @@ def extend(arm: Arm, base_folder: Path | None, data: LongContextData, report: Re
 
     def make(work: Path) -> None:
         method, attention = OmegaConf.create(arm.config["method"]), arm.config["attention"]
-        recipe, owner = arm.config["training"], Owner(work, key, f"{arm.name}, seed {arm.seed}")
+        recipe, owner = arm.config["training"], CheckpointOwner(work, key, f"{arm.name}, seed {arm.seed}")
         more = {"attention": attention, "together": process_group.world_size(), "lora": recipe.get("lora")}
         load = partial(load_model, arm, base_folder, method, **more)
         evaluates_in_loop = InLoopEvaluation(arm, data, work / FILE) if arm.evaluates_in_loop else None
         outcome = _train(arm, recipe, owner, load, data, partial(report, "extend"), logger, evaluates_in_loop)
-        weights = gather_state_dict(learned(outcome.model))  # of adapters and the method alone, if the base is frozen
+        weights = gather_state_dict(
+            trained_state_dict(outcome.model)
+        )  # of adapters and the method alone, if the base is frozen
         if process_group.rank() == 0:
             with naming_what_is_kept(work):
                 (work / "out").mkdir(exist_ok=True)
@@ -166,7 +168,7 @@ def model_to_evaluate(arm: Arm, base_folder: Path | None, extended: Path | None)
     if together:
         shard_layers(model, init_device_mesh(where.type, (many,)))
     if extended is not None:
-        load_learned(model, torch.load(extended / "model.pt", mmap=True, weights_only=True))
+        load_trained_state_dict(model, torch.load(extended / "model.pt", mmap=True, weights_only=True))
     return model.eval().to(where)  # pyright: ignore[reportArgumentType]
 
 
@@ -184,7 +186,7 @@ def trained_fingerprint(arm: Arm, model: PreTrainedModel) -> str:
 def _train(
     arm: Arm,
     recipe: dict[str, Any],
-    owner: Owner,
+    owner: CheckpointOwner,
     load: Callable[[], PreTrainedModel],
     data: LongContextData,
     report: Callable[[int, int, str], None],

@@ -107,10 +107,10 @@ def test_pi_on_a_checkpoint_with_a_scaling_slows_its_own_frequencies(extended):
 @pytest.mark.parametrize(
     ("model_type", "reason"),
     [
-        ("gptj", "attention does not go through the attention interface"),
-        ("falcon", "attention does not go through the attention interface"),
+        ("gptj", "attention does not use the attention interface"),
+        ("falcon", "attention does not use the attention interface"),
         ("gemma3_text", "several rotary embeddings"),
-        ("gemma3", "no plain causal language models"),
+        ("gemma3", "not plain causal language models"),
         ("deepseek_v3", "latent attention"),
         ("gpt2", "no rotary embedding"),
         ("bloom", "no rotary embedding"),
@@ -197,7 +197,7 @@ def test_a_linear_scaling_that_does_not_say_its_original_length_is_kept_or_refus
         "llama", **SIZES, rope_parameters={"rope_type": "linear", "rope_theta": 10_000.0, "factor": 4.0}
     )
     assert rope_spec(config).pretrain_length == 128
-    with pytest.raises(ValueError, match="'linear', and its config does not say how long"):
+    with pytest.raises(ValueError, match="'linear', and its config does not state its original length"):
         without_scaling(config)
 
 
