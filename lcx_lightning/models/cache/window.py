@@ -32,7 +32,7 @@ class HeldKeys(NamedTuple):
     A single row serves a batch without padding.
     """
 
-    key_index: Int[Tensor, "rows held"]  # place of each key in its text, in tokens
+    key_index: Int[Tensor, "rows held"]  # index of each key in its text
     valid: Bool[Tensor, "rows held"]  # False on padding
     lengths: Int[Tensor, " rows"]  # tokens that each row has received, whether or not they are still held
     slots: int  # tokens and padding that the cache has received
@@ -41,7 +41,7 @@ class HeldKeys(NamedTuple):
 class PassPlan(NamedTuple):
     """What the cache holds after the current forward pass."""
 
-    kept: Int[Tensor, "rows held"] | None  # which of them are kept; None: all, for now
+    kept: Int[Tensor, "rows held"] | None  # slots to keep; None: all, for now
     held: HeldKeys
 
 
