@@ -36,8 +36,8 @@ def read_method(names: str | Sequence[str]) -> DictConfig:
         claims = {name: config[part] for name, config in zip(names, parts, strict=True) if part in config}
         if len({OmegaConf.to_yaml(claim) for claim in claims.values()}) > 1:
             raise ValueError(
-                f"Composed methods must agree on every part that they set: {' and '.join(claims)} all set {part}, "
-                "differently. Keep only one of them, or write a method file that says which one counts."
+                f"Composed methods must not set one part differently, but {' and '.join(claims)} all set {part}. Leave "
+                "all but one out, or write a method file that says which one counts."
             )
     merged = OmegaConf.merge(*parts)
     assert isinstance(merged, DictConfig)

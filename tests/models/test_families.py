@@ -228,7 +228,7 @@ def test_phi_3_starts_its_cache_anew_where_longrope_would_and_goes_on_the_same(e
     assert torch.equal(generated, whole)
 
 
-# The probe
+# The check of logits
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
