@@ -61,7 +61,7 @@ def decoding(method: str | None, tokens: int, device: str) -> Callable[[], None]
     if isinstance(cache, MethodCache):
         valid = torch.ones(1, tokens, dtype=torch.bool, device=device)
         own = method_of(model)
-        cache.begin(own.rope(valid, tokens, to_come=planned(model) - tokens, rotated=True))
+        cache.begin(own.rope(valid, tokens, future_tokens=planned(model) - tokens, rotated=True))
     for layer in range(LAYERS):
         keys, values = (torch.randn(1, HEADS, tokens, DIM, device=device) for _ in range(2))
         cache.update(keys, values, layer)
@@ -70,7 +70,7 @@ def decoding(method: str | None, tokens: int, device: str) -> Callable[[], None]
 
 def cache_of(model: PreTrainedModel, method: str | None) -> Cache:
     """Return what `generate` would take."""
-    return DynamicCache(config=model.config) if method is None else smallest_cache(model, held=True)
+    return DynamicCache(config=model.config) if method is None else smallest_cache(model, fixed_factor=True)
 
 
 def planned(model: PreTrainedModel) -> int:

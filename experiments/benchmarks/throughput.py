@@ -21,7 +21,7 @@ from lcx_lightning.data.datamodule import LongContextDataModule
 from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.data.tokenizers import ByteTokens
 from lcx_lightning.models.attach import attach
-from lcx_lightning.training.callbacks.checkpoint import Owner
+from lcx_lightning.training.callbacks.checkpoint import CheckpointOwner
 from lcx_lightning.training.callbacks.throughput import Throughput
 from lcx_lightning.training.fit import fit
 from lcx_lightning.training.lr_schedules import warmup_stable_decay
@@ -109,7 +109,7 @@ def through_trainer(
             module,
             batches,
             trainer,
-            owner=Owner(Path(folder), "throughput", "this benchmark"),
+            owner=CheckpointOwner(Path(folder), "throughput", "this benchmark"),
             checkpoint_seconds=checkpoint_seconds,
             progress=Throughput(lambda *_: None, rows=ROWS, length=LENGTH, peak=lambda _: None),
             skip_nonfinite=False,

@@ -1,0 +1,1 @@
+"""How attention under a method is computed: dispatch to backends, rotation, and selection of keys."""

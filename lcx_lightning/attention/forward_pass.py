@@ -1,4 +1,4 @@
-"""One forward pass as the attention of every layer is told of it: positions, and how and by whom it is computed."""
+"""One forward pass, as every attention layer receives it: its geometry, backend, context shard and listener."""
 
 from copy import copy
 from typing import Generic, TypeVar
@@ -8,21 +8,23 @@ from lcx_lightning.distributed.key_exchange import ContextShard
 from lcx_lightning.methods.packing import Packed
 from lcx_lightning.methods.rope import Rope
 
-AUTO = "auto"  # the fastest backend of every pass
+AUTO = "auto"  # the fastest backend for every pass
 
 Geometry = TypeVar("Geometry", Rope, Packed, Rope | Packed)
 
 
 class ForwardPass(Generic[Geometry]):
-    """A `Rope`, or those of packed documents, with what is not geometry.
+    """The geometry of a pass, a `Rope` or those of packed documents, and how the pass is computed.
 
-    A plain class, as `Rope`: sharded training casts the floating tensors in tuples, dictionaries and dataclasses.
+    A plain class, for the reason that `Rope` gives: sharded training casts the floating tensors in tuples,
+    dictionaries and dataclasses.
 
     Args:
         rope: Positions, frequencies and bands of the pass.
         backend: Name of the attention backend, or "auto".
-        shard: Tokens that this rank holds of texts that ranks share: layers have keys and values of these only.
-        listener: Called with what every layer attends to, or None.
+        shard: This rank's shard of the texts, if several ranks share them; layers then have the keys and values of its
+            tokens only. None if texts are not split.
+        listener: Function called with the inputs of every layer's attention, or None.
     """
 
     def __init__(
@@ -35,8 +37,8 @@ class ForwardPass(Generic[Geometry]):
     ) -> None:
         self.rope, self.backend, self.shard, self.listener = rope, backend, shard, listener
 
-    def over(self, rope: Rope) -> "ForwardPass[Rope]":
-        """Return this pass over another `Rope`: that of one layer, or of one document."""
+    def with_rope(self, rope: Rope) -> "ForwardPass[Rope]":
+        """Return this pass with another `Rope`: that of one layer, or of one document."""
         other = copy(self)
         other.rope = rope  # pyright: ignore[reportAttributeAccessIssue]
         return other  # pyright: ignore[reportReturnType]

@@ -1,4 +1,4 @@
-"""Out of memory in attention: what did not fit, and what would."""
+"""Out-of-memory errors in attention that say what did not fit, and what would."""
 
 import os
 from collections.abc import Iterator
@@ -8,23 +8,23 @@ import torch
 from torch import Tensor
 
 from lcx_lightning.attention.backends.blocks import QUERY_BLOCK
-from lcx_lightning.attention.backends.tiling import PIECE
+from lcx_lightning.attention.backends.tiling import QUERIES_PER_TILE
 from lcx_lightning.methods.patterns.base import Band
 from lcx_lightning.methods.rope import Rope
 
-MASK = 8 + 2 + 4  # bytes of a pair while a mask is made: its distance, two comparisons, and what is added to its logit
-LOGITS = 3 * 4  # bytes of a pair and head: logits of each band, of all bands, and weights
+MASK = 8 + 2 + 4  # bytes per pair while a mask is made: distance, two comparisons, and the number added to its logit
+LOGITS = 3 * 4  # bytes per pair and head: logits of each band, logits of all bands, and weights
 
 
 @contextmanager
-def explained(backend: str, q: Tensor, k: Tensor, rope: Rope) -> Iterator[None]:
-    """Raise a torch.OutOfMemoryError that names length, bands and backend where one is out of memory.
+def explain_out_of_memory(backend: str, q: Tensor, k: Tensor, rope: Rope) -> Iterator[None]:
+    """Replace an out-of-memory error inside this context by a torch.OutOfMemoryError with lengths, bands and advice.
 
     Args:
-        backend: That attends.
+        backend: Name of the backend that is called inside.
         q: Queries, [batch, heads, queries, dim].
         k: Keys, [batch, groups, keys, dim].
-        rope: Of this pass.
+        rope: Geometry of this pass.
     """
     try:
         yield
@@ -35,28 +35,28 @@ def explained(backend: str, q: Tensor, k: Tensor, rope: Rope) -> Iterator[None]:
 
 
 def bytes_needed(backend: str, q: Tensor, k: Tensor, rope: Rope, queries: int) -> int:
-    """Return about how many bytes a pass of so many queries takes besides its arguments, its result included.
+    """Return the approximate memory of attention in bytes, for `queries` queries, without its arguments.
 
-    Features of queries and keys are rotated in float32 for each band. Masks are of all pairs at once under `dense`,
-    unless a pass is the whole text without padding, and of a piece of the queries under the others. The logits of
-    `blocks` are those of one block, of all if gradients will need them. `flex_bands` holds neither.
+    Queries and keys are rotated in float32 for each band. `dense` needs a mask of all pairs, unless the pass is the
+    whole text without padding; `flash_bands` needs a mask for one tile of queries at a time. `blocks` holds the logits
+    of one block of queries, or of all queries if gradients are needed. `flex_bands` needs neither.
     """
     (batch, heads, _, dim), (groups, keys) = q.shape, k.shape[1:3]
     seen, rows = min(sum(_width(band, keys) for band in rope.bands), keys), len(rope.key_valid)
-    read = min(queries + seen, keys)
-    features = batch * dim * (heads * queries + groups * read) * (4 + q.element_size()) * (1 + len(rope.bands))
+    keys_read = min(queries + seen, keys)
+    features = batch * dim * (heads * queries + groups * keys_read) * (4 + q.element_size()) * (1 + len(rope.bands))
     if backend == "dense":
         whole = not rope.padded and queries in (1, keys)
         return features + (0 if whole else rows * queries * keys * MASK)
     if backend == "blocks":
         at_once = queries if torch.is_grad_enabled() else min(queries, QUERY_BLOCK)
         return features + batch * heads * at_once * seen * LOGITS
-    pairs = min(queries, PIECE) * seen if backend == "flash_bands" else 0
+    pairs = min(queries, QUERIES_PER_TILE) * seen if backend == "flash_bands" else 0
     return features + rows * pairs * MASK
 
 
 def free_bytes(device: torch.device) -> int:
-    """Return the bytes of memory of a device that nobody uses."""
+    """Return the free memory of a device in bytes."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -75,9 +75,9 @@ def _explanation(backend: str, q: Tensor, k: Tensor, rope: Rope) -> str:
     if chunk:
         advice = f"read the text in chunks of {chunk} tokens, as generate(..., prefill_chunk_size={chunk}) does"
     else:
-        advice = "use fewer rows or a shorter text, as no chunk of this one fits"
+        advice = "use fewer rows or a shorter text, because no chunk of this one fits"
     if any(_endless(band) for band in rope.bands):
-        advice += "; or attach a method whose pattern has a window, as lm_infinite or streaming_llm"
+        advice += "; or attach a method whose pattern has a window, such as lm_infinite or streaming_llm"
     needed = bytes_needed(backend, q, k, rope, queries)
     return (
         f"Out of memory in attention by {backend}: {queries} queries to {keys} keys in {batch} rows of {heads} "
@@ -90,12 +90,12 @@ def _endless(band: Band) -> bool:
 
 
 def _width(band: Band, keys: int) -> int:
-    """Return the keys that a query of a text sees in the band at most."""
+    """Return the largest number of keys that a query sees in the band."""
     return min(band.max_distance or keys, band.first_keys or keys)
 
 
 def _in_words(rope: Rope) -> str:
-    """Return what the bands hold."""
+    """Return a description of the keys that the bands hold."""
     parts = []
     for band in rope.bands:
         near = "every earlier token" if _endless(band) else f"the last {band.max_distance} tokens"

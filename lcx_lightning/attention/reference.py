@@ -1,4 +1,4 @@
-"""Attention over bands, written to be read: the specification that faster implementations are tested against."""
+"""Attention over bands in its simplest form: the specification against which the backends are tested."""
 
 import torch
 from jaxtyping import Float
@@ -15,7 +15,7 @@ def attend_reference(
     rope: Rope,
     scale: float,
 ) -> Float[Tensor, "batch heads queries dim"]:
-    """Attend over the union of the bands. Memory grows with queries * keys."""
+    """Return attention over the union of the bands. Memory grows with queries * keys."""
     v = v.repeat_interleave(q.shape[1] // v.shape[1], dim=1)
     return banded_logits(q, k, rope, scale).softmax(dim=-1, dtype=torch.float32).to(v.dtype) @ v
 
@@ -26,7 +26,7 @@ def banded_logits(
     rope: Rope,
     scale: float,
 ) -> Float[Tensor, "batch heads queries keys"]:
-    """Return the logits of every pair, the least number of the dtype where no band holds it."""
+    """Return the logits of every pair; the lowest number of the dtype for a pair in no band."""
     k = k.repeat_interleave(q.shape[1] // k.shape[1], dim=1)
     if rope.logit_scale is not None:
         q = (q * rope.logit_scale[:, None, :, None]).to(q.dtype)

@@ -1,6 +1,6 @@
-"""TODO."""
+"""Rotation of queries and keys by tables of cosines and sines (rotary position embedding, arXiv:2104.09864)."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -9,16 +9,13 @@ from torch.autograd.function import once_differentiable
 
 from lcx_lightning.methods.rope import Tables
 
-if TYPE_CHECKING:
-    pass
-
 
 def rotate(x: Float[Tensor, "batch heads tokens dim"], tables: Tables) -> Float[Tensor, "batch heads tokens dim"]:
-    """Rotate the first 2 * pairs features of `x`, half-split layout; the other features pass through."""
+    """Return `x` with its first 2 * pairs features rotated, in half-split layout; the other features are unchanged."""
     if not tables.cos.shape[-1]:
         return x
     learned = tables.cos.requires_grad or tables.sin.requires_grad
-    if learned and not torch.compiler.is_compiling():  # a compiler fuses the plain formula as well
+    if learned and not torch.compiler.is_compiling():  # compiled, the plain formula is as good
         return _Rotation.apply(x, *tables)  # pyright: ignore[reportReturnType]
     return _rotated(x, *tables)
 
@@ -30,16 +27,17 @@ def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def _halves(x: Tensor, pairs: int) -> tuple[Tensor, ...]:
-    """Return the two features of each pair and the features that do not turn, float32 at least."""
+    """Return first features of the pairs, second features, and the unrotated features, float32 or wider."""
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
     return wide.split([pairs, pairs, x.shape[-1] - 2 * pairs], dim=-1)
 
 
 class _Rotation(torch.autograd.Function):
-    """A rotation by tables that learn: their gradient is summed over heads, and needs what attention keeps anyway.
+    """Rotation by tables with a gradient, as learned frequencies need; it saves only what attention keeps anyway.
 
-    With g the gradient and x the features of a pair as complex numbers and r = cos + i sin, the tables get the sum of
-    g conj(x). We sum g conj(y), y = r x the rotated features, which is conj(r) times that.
+    Write the gradient g and the features x of a pair as complex numbers, and r = cos + i sin. The gradient of the
+    tables is the sum over heads of g conj(x). We compute the sum of g conj(y) instead, where y = r x are the rotated
+    features that attention saves; it is conj(r) times the sum we need.
     """
 
     @staticmethod
@@ -66,13 +64,13 @@ class _Rotation(torch.autograd.Function):
 
 
 def _summed(x: Tensor, table: Tensor) -> tuple[Tensor, ...]:
-    """Return the sum over heads, and over rows that share a table, in the parts of `_halves`."""
+    """Return the sum over heads, and over rows if they share a table, divided as in `_halves`."""
     return _halves(x.sum((0, 1) if len(table) == 1 else 1).view(*table.shape[:2], -1), table.shape[-1])
 
 
 def half_split(x: Float[Tensor, "batch heads tokens dim"], pairs: int) -> Float[Tensor, "batch heads tokens dim"]:
-    """Return `x` with its interleaved pairs, features 2i and 2i + 1, as half-split ones, i and i + pairs.
+    """Return `x` with interleaved pairs, features 2i and 2i + 1, reordered to half-split pairs, i and i + pairs.
 
-    Logits do not change when queries and keys are reordered alike, so attention itself knows one layout.
+    Logits do not change if queries and keys are reordered in the same way, so attention supports only one layout.
     """
     return torch.cat([x[..., : 2 * pairs : 2], x[..., 1 : 2 * pairs : 2], x[..., 2 * pairs :]], dim=-1)

@@ -1,4 +1,4 @@
-"""Attention of the last query to the keys that it chooses by their logits (top-k of LM-Infinite, arXiv:2308.16137)."""
+"""Attention of the last query to the keys that it selects by their logits (top-k of LM-Infinite, arXiv:2308.16137)."""
 
 from copy import copy
 
@@ -20,33 +20,33 @@ def attend_selected(
     scale: float,
     selection: Selection,
 ) -> Float[Tensor, "batch heads queries dim"]:
-    """Return `out`, where the last token of each row has attended to the keys it chooses too.
+    """Return `out` with the last token of each row replaced: it also attends to the keys that it selects.
 
-    A row whose last token is not among the queries, as one that ended in an earlier chunk, stays as it is. Time and
-    memory grow with the keys, for one query of each row.
+    A row whose last token is not among the queries, because it was in an earlier chunk, is unchanged. Time and memory
+    grow with the number of keys, for one query of each row.
     """
     query = last_query(rope).expand(len(q))
-    logits = chosen_logits(q, k, rope, scale, selection)
+    logits = selected_logits(q, k, rope, scale, selection)
     attended = (logits.softmax(dim=-1, dtype=torch.float32).to(v.dtype) @ v).reshape(*q.shape[:2], 1, -1)
-    chooses = torch.arange(q.shape[2], device=q.device) == query[:, None]
-    return torch.where(chooses[:, None, :, None], attended, out)
+    is_last = torch.arange(q.shape[2], device=q.device) == query[:, None]
+    return torch.where(is_last[:, None, :, None], attended, out)
 
 
-def chosen_logits(
+def selected_logits(
     q: Float[Tensor, "batch heads queries dim"],
     k: Float[Tensor, "batch groups keys dim"],
     rope: Rope,
     scale: float,
     selection: Selection,
 ) -> Float[Tensor, "batch groups shared keys"]:
-    """Return the logits of the last token of each row, with those of the keys it chooses; heads by group.
+    """Return the logits of the last token of each row over its bands and its selected keys, heads by group.
 
-    The least number of the dtype stands where it sees none.
+    A key that is not seen has the lowest number of the dtype.
     """
     (batch, heads, _, _), groups = q.shape, k.shape[1]
     query = last_query(rope).expand(batch)
     last = q[torch.arange(batch, device=q.device), :, query.clamp(min=0)]
-    last = last.reshape(batch, groups, heads // groups, -1)  # heads of a group serve as its queries: no key is copied
+    last = last.reshape(batch, groups, heads // groups, -1)  # heads of a group take the place of queries: no copy of k
     one = _of_last_query(rope)
     logits = banded_logits(last, k, one, scale)
     candidates = banded_logits(last, k, _over(one, selection.candidates), scale)
@@ -54,13 +54,13 @@ def chosen_logits(
 
 
 def last_query(rope: Rope) -> Int[Tensor, " rows"]:
-    """Return which query is the last token of each row, a negative number if none is."""
+    """Return the index of the query that is the last token of each row; negative if it is not among the queries."""
     trailing = rope.key_valid.flip(dims=[1]).int().argmax(dim=1)
     return rope.query_index.shape[1] - 1 - trailing
 
 
 def _of_last_query(rope: Rope) -> Rope:
-    """Return the rope of the last token of each row alone: padding after a text repeats the place of its last token."""
+    """Return `rope` for the last token of each row only; padding after a text repeats the index of its last token."""
     one = copy(rope)
     one.query_index, one.query_pos = rope.query_index[:, -1:], rope.query_pos[:, -1:]
     one.query_tables = [Tables(tables.cos[:, -1:], tables.sin[:, -1:]) for tables in rope.query_tables]
@@ -69,10 +69,10 @@ def _of_last_query(rope: Rope) -> Rope:
 
 
 def _over(rope: Rope, band: Band) -> Rope:
-    """Return the rope over one other band, which rotates as many pairs."""
+    """Return `rope` over one other band only, with as many rotated pairs as before."""
     pairs = rope.query_tables[0].cos.shape[-1]
     other = copy(rope)
-    other.bands = [rope.read(band)]
+    other.bands = [rope.simplify(band)]
     at_query, at_key = rope.query_tables_of(band), rope.key_tables_of(band)
     other.query_tables = [Tables(at_query.cos[..., :pairs], at_query.sin[..., :pairs])]
     other.key_tables = [Tables(at_key.cos[..., :pairs], at_key.sin[..., :pairs])]
@@ -80,7 +80,7 @@ def _over(rope: Rope, band: Band) -> Rope:
 
 
 def _largest(logits: Float[Tensor, "*heads keys"], tokens: int) -> Bool[Tensor, "*heads keys"]:
-    """Return where the largest logits are, as many as there are up to `tokens`; hidden keys have the least number."""
+    """Return where the `tokens` largest logits are, without hidden keys, whose logits are the dtype's lowest number."""
     top = logits.topk(min(tokens, logits.shape[-1]), dim=-1).indices
     chosen = torch.zeros_like(logits, dtype=torch.bool).scatter(-1, top, True)
     return chosen & (logits > torch.finfo(logits.dtype).min)

@@ -1,4 +1,4 @@
-"""Corpora, tokens, and the rows and windows that are made of them."""
+"""Corpora, tokenizers, and the training rows and evaluation windows that are made from them."""
 
 import lazy_loader
 

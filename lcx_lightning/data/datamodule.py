@@ -1,4 +1,4 @@
-"""The LightningDataModule of one training stage: step-indexed training batches and a fixed set of validation rows."""
+"""The LightningDataModule of a training stage: training batches indexed by step, and fixed validation batches."""
 
 import torch
 from lightning import LightningDataModule
@@ -8,18 +8,19 @@ from lcx_lightning.data.step_loader import Batch, StepLoader, check_shares
 
 
 class LongContextDataModule(LightningDataModule):
-    """Batches for `Trainer.fit`. Each rank makes the global batch and keeps its own rows: ranks change nothing.
+    """Batches for `Trainer.fit` that do not depend on the number of ranks and micro-batches.
 
-    Nor do micro-batches (`accumulate_grad_batches` of the Trainer): they share the rows of a step.
+    Each rank makes the global batch of a step and keeps its own rows. Micro-batches (`accumulate_grad_batches` of the
+    Trainer) divide the rows of a step.
 
     Args:
-        data: The source of the rows.
-        seed: Of all rows, training and validation.
-        rows: Rows of a global batch.
-        length: Tokens of a row.
-        steps: Training batches.
-        validation_steps: Validation batches, of the same shape.
-        context: Ranks that follow each other and share every row.
+        data: Source of the rows.
+        seed: Seed for all rows, training and validation.
+        rows: Number of rows in a global batch.
+        length: Length of a row in tokens.
+        steps: Number of training batches.
+        validation_steps: Number of validation batches, which have the same shape.
+        context: Number of consecutive ranks that share every row.
     """
 
     def __init__(
@@ -47,11 +48,11 @@ class LongContextDataModule(LightningDataModule):
         return StepLoader(micro_batch, self._steps * self._micro_batches)
 
     def documents(self, step: int) -> list[list[str]]:
-        """Return by row the names of the documents of a training batch, the rows of all ranks."""
+        """Return the names of the documents in each row of a global training batch."""
         return self._data.documents(step, self._seed, self._rows, self._length)
 
     def val_dataloader(self) -> StepLoader:
-        """Return the validation micro-batches, the same at every validation."""
+        """Return the validation micro-batches, which are the same at every validation."""
         rows = self._rows * self._validation_steps
         whole = self._data.validation_batch(rows, self._length, self._seed)
         batches = [
@@ -65,20 +66,20 @@ class LongContextDataModule(LightningDataModule):
         return StepLoader(micro_batch, self._validation_steps * self._micro_batches)
 
     def state_dict(self) -> dict[str, int]:
-        """Return what a checkpoint counts batches in."""
+        """Return the number of micro-batches in a step, which checkpoints count in."""
         return {"micro_batches": self._micro_batches}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Raise a ValueError if a checkpoint counts other batches."""
+        """Raise a ValueError if a checkpoint has another number of micro-batches in a step."""
         if state_dict["micro_batches"] != self._micro_batches:
             raise ValueError(
-                f"The checkpoint is of a run with {state_dict['micro_batches']} micro-batches a step, this one has "
+                f"The checkpoint is of a run with {state_dict['micro_batches']} micro-batches per step, this run has "
                 f"{self._micro_batches}. Go on with accumulate_grad_batches={state_dict['micro_batches']}."
             )
 
     @property
     def _micro_batches(self) -> int:
-        """Micro-batches of a step."""
+        """Number of micro-batches in a step."""
         return self.trainer.accumulate_grad_batches if self.trainer else 1
 
     def _own_rows(self, batch: dict[str, torch.Tensor], micro: int) -> Batch:

@@ -1,4 +1,4 @@
-"""Batches and evaluation windows as pure functions of seed and step, from corpus, tokenizer and mixture."""
+"""Training batches and evaluation windows, as pure functions of seed and step."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,36 +13,34 @@ from torch import Tensor
 from lcx_lightning.data.corpora.base import SPLITS, Corpus, Document
 from lcx_lightning.data.step_loader import StepLoader
 from lcx_lightning.data.synthetic_rows import ROWS, SHORTEST_ROW, Row
-from lcx_lightning.data.token_cache import Encoded, encode, encoded_once
+from lcx_lightning.data.token_cache import Encoded, encode, encode_cached
 from lcx_lightning.data.token_stream import Slice, TokenStream, segments
 from lcx_lightning.data.tokenizers import Tokens
 from lcx_lightning.data.windows import Window, draw_joined, draw_windows
 
 PACKED, MASKED, MASKED_CONTINUING, WHOLE = LAYOUTS = ("packed", "masked", "masked_continuing", "whole")
-SEGMENTS = {
-    MASKED: "segments",
-    MASKED_CONTINUING: "segments_continuing",
-}  # what rows of each are given besides their ids
+SEGMENTS = {MASKED: "segments", MASKED_CONTINUING: "segments_continuing"}  # entry of a batch with segment numbers
 
 Rows = dict[str, Int[Tensor, "rows length"]]
 
 
 class LongContextData:
-    """What a run trains and is evaluated on. A split is tokenised when it is first asked for.
+    """The data of a run, for training and evaluation. A split is tokenised when it is first needed.
 
     Args:
-        corpus: The documents.
-        tokens: The tokenizer.
-        mixture: Share of the training rows of each kind: corpus, and those of `synthetic`. An absent kind has none.
-        documents: How training rows are made of documents. `packed`: one after the other, as many as a row holds, and
-            each sees those before it. `masked`: the same, and none sees another; positions restart at each.
-            `masked_continuing`: positions go on through the row. `whole`: one document a row, those too short left out.
-        minimum_tokens: Shorter documents are left out.
-        cache: Folder in which tokens are kept. None: in memory only.
-        identity: That of the corpus, if it is known: kept tokens are then found without reading the documents.
+        corpus: Corpus of documents.
+        tokens: Tokenizer.
+        mixture: Share of each kind of training row: corpus, and the kinds of `synthetic_rows`. A missing kind has none.
+        documents: Layout of documents in training rows. `packed`: one after the other, as many as a row holds, and
+            each sees those before it. `masked`: the same, but none sees another, and positions restart at each.
+            `masked_continuing`: the same as `masked`, but positions run through the row. `whole`: one document in a
+            row; shorter ones are left out.
+        minimum_tokens: Smallest number of tokens of a document; shorter ones are left out.
+        cache: Folder in which tokens are kept. None keeps them in memory only.
+        identity: Identity of the corpus, if known; cached tokens are then found without reading the documents.
 
     Raises:
-        ValueError: If a kind or a way of laying documents is unknown, or the shares are negative or do not sum to 1.
+        ValueError: If a kind or a layout is unknown, or the shares are negative or do not sum to 1.
     """
 
     def __init__(
@@ -59,11 +57,11 @@ class LongContextData:
         total = sum(mixture.values())
         if set(mixture) - set(ROWS) or min(mixture.values(), default=0) < 0 or not math.isclose(total, 1):
             raise ValueError(
-                f"A mixture gives the kinds {', '.join(ROWS)} shares that are at least 0 and sum to 1; {dict(mixture)} "
-                f"was given, with the sum {total:g}. Remove unknown kinds and scale the shares."
+                f"A mixture gives the kinds {', '.join(ROWS)} shares that are at least 0 and sum to 1, got "
+                f"{dict(mixture)} with the sum {total:g}. Remove unknown kinds and scale the shares."
             )
         if documents not in LAYOUTS:
-            raise ValueError(f"Documents are laid into rows in one way of {', '.join(LAYOUTS)}; got {documents!r}.")
+            raise ValueError(f"The layout of documents in rows must be one of {', '.join(LAYOUTS)}; got {documents!r}.")
         self.corpus, self.tokens, self.layout = corpus, tokens, documents
         self.mixture = {kind: share for kind, share in mixture.items() if share}
         self.minimum_tokens = minimum_tokens
@@ -72,12 +70,12 @@ class LongContextData:
         self._streams: dict[tuple[str, int], TokenStream] = {}
 
     def batch(self, step: int, seed: int, rows: int, length: int) -> Rows:
-        """Return the training rows of a step, `input_ids`; the same for the same arguments, in every process.
+        """Return the training rows of a step under `input_ids`; equal arguments give equal rows in every process.
 
-        A corpus row is BOS and a random slice of a random document, with BOS and another one where that ends. Copy and
-        retrieval rows are such a row (with a line feed for each inner BOS) into which something is pasted. A row does
-        not depend on how many rows stand below it. Where documents do not see each other, `segments` says which token
-        is of which; `segments_continuing`, if their positions go on through the row. A synthetic row is one document.
+        A corpus row is BOS and a random slice of a random document, followed by BOS and another slice where it ends.
+        Synthetic rows are made from such a row, with a line feed in place of every inner BOS. A row does not depend on
+        the number of rows after it. If documents do not see each other, the segment number of every token is under
+        `segments`, or under `segments_continuing` if positions run through the row. A synthetic row is one segment.
 
         Raises:
             ValueError: If rows are too short for a kind of the mixture, or no document is long enough.
@@ -86,12 +84,12 @@ class LongContextData:
         rng = np.random.default_rng([seed, step, length])
         stream = self._rows_of("train", length)
         drawn = [self._row(stream, rng, length) for _ in range(rows)]
-        return self._together([(row, slices if kind == "corpus" else []) for row, slices, kind in drawn])
+        return self._to_batch([(row, slices if kind == "corpus" else []) for row, slices, kind in drawn])
 
     def documents(self, step: int, seed: int, rows: int, length: int) -> list[list[str]]:
-        """Return by row the names of the documents that `batch` takes for the same arguments.
+        """Return the names of the documents in each row that `batch` returns for the same arguments.
 
-        Periodic rows overwrite what they were given: their document is named all the same.
+        Periodic rows overwrite their document, which is named nevertheless.
         """
         rng = np.random.default_rng([seed, step, length])
         stream = self._rows_of("train", length)
@@ -102,8 +100,8 @@ class LongContextData:
         """Raise a ValueError if training rows of `length` tokens are too short for the mixture."""
         if length < SHORTEST_ROW and self.mixture.get("corpus", 0) < 1:
             raise ValueError(
-                f"Copy, retrieval and periodic rows need {SHORTEST_ROW} tokens or more; length {length} was given. "
-                "Take longer rows, or the mixture corpus: 1."
+                f"Synthetic rows need {SHORTEST_ROW} tokens or more; length {length} was given. Take longer rows, or "
+                "the mixture corpus: 1."
             )
         for kind in self.mixture:
             ROWS[kind](np.full(length, self.tokens.bos, dtype=np.int64), np.random.default_rng(0), self.tokens)
@@ -121,60 +119,61 @@ class LongContextData:
         return StepLoader(lambda step: self.batch(step, seed, rows, length), steps)
 
     def text_batch(self, split: str, rows: int, length: int, seed: int) -> Rows:
-        """Return rows of nothing but corpus text of `split`, documents laid as in training."""
+        """Return corpus rows of `split` only, with documents laid out as in training."""
         rng = np.random.default_rng([seed, length])
         stream, bos = self._rows_of(split, length), self.tokens.bos
-        drawn = [stream.placement_seed(rng, length) for _ in range(rows)]
-        return self._together([(stream.laid(slices, length, bos), slices) for slices in drawn])
+        drawn = [stream.draw_slices(rng, length) for _ in range(rows)]
+        return self._to_batch([(stream.lay_out(slices, length, bos), slices) for slices in drawn])
 
     def validation_batch(self, rows: int, length: int, seed: int) -> Rows:
-        """Return rows of corpus text of the validation split."""
+        """Return corpus rows of the validation split."""
         return self.text_batch("validation", rows, length, seed)
 
     def evaluation_windows(self, split: str, longest: int, count: int, seed: int) -> list[Window]:
-        """Return `count` windows that reach `longest` tokens, of different documents first and never overlapping.
+        """Return `count` windows of up to `longest` tokens that do not overlap, from distinct documents if possible.
 
         Raises:
-            ValueError: If the split's documents are too short; it says how long they are.
+            ValueError: If the documents of the split are too short; the message says how long they are.
         """
         return draw_windows(self._stream(split, may_be_empty=True), split, longest, count, seed)
 
     def window_ids(self, windows: Sequence[Window], length: int) -> Int[Tensor, "windows length"]:
-        """Return the windows at a context of `length` tokens: BOS and the last `length` - 1 tokens up to each end."""
+        """Return the windows at a context of `length` tokens: BOS and the `length` - 1 tokens before each end."""
         ids = np.full((len(windows), length), self.tokens.bos, dtype=np.int64)
         for row, window in zip(ids, windows, strict=True):
             if window.end < length - 1:
                 raise ValueError(
                     f"A context of {length:,} tokens needs {length - 1:,} tokens of text; {window.document} has "
-                    f"{window.end:,} up to the window's end. Draw the windows with the greatest length as `longest`."
+                    f"{window.end:,} before the window's end. Draw the windows with the largest length as `longest`."
                 )
             row[1:] = self._stream(window.split).slice(window.index, window.end - length + 1, window.end)
         return torch.from_numpy(ids)
 
     def text(self, split: str, tokens: int, rng: np.random.Generator) -> Int[np.ndarray, " tokens"]:
-        """Return a slice of a document of `split`, and of others where that ends, with a line feed between them."""
+        """Return a random slice of a document of `split`, continued with others if it ends, separated by line feeds."""
         return self._stream(split).row(rng, tokens + 1, self.tokens.encode("\n")[-1])[1:]
 
     def joined_documents(self, split: str, length: int, seed: int) -> list[Window]:
-        """Return whole documents in a random order that one after the other have `length` tokens, BOS included.
+        """Return whole documents in a random order that have `length` tokens together, BOS included.
 
-        Each is taken once; the last one is cut where the length is reached.
+        Each document is taken once; the last one is cut at the required length.
 
         Raises:
-            ValueError: If the documents of the split together are too short.
+            ValueError: If all documents of the split together are too short.
         """
         return draw_joined(self._stream(split, may_be_empty=True), split, length, seed)
 
     def joined_ids(self, documents: Sequence[Window]) -> Int[Tensor, " tokens"]:
-        """Return BOS and the documents one after the other."""
+        """Return the ids of BOS and of the documents one after the other."""
         parts = [self._stream(one.split).slice(one.index, 0, one.end) for one in documents]
         return torch.from_numpy(np.concatenate([np.array([self.tokens.bos], dtype=np.int32), *parts]))
 
     def report(self, lengths: Sequence[int] = ()) -> dict[str, dict[str, Any]]:
-        """Return by split what there is, and what is left out.
+        """Return numbers about each split.
 
-        `documents` and `tokens` that remain; documents `short` of characters, and of `few_tokens`; tokens of the
-        `median` and the `longest` document; by context of `lengths` how many documents `reach` it, BOS counted.
+        They are the number of `documents` and `tokens`; the length in tokens of the `median` and the `longest`
+        document; the number of documents left out for too few characters, `short`, or too few tokens, `few_tokens`;
+        and under `reach`, for each of `lengths`, the number of documents that fill a context of that length with BOS.
         """
         found: dict[str, dict[str, Any]] = {}
         for split in SPLITS:
@@ -192,18 +191,18 @@ class LongContextData:
         return found
 
     def _row(self, stream: TokenStream, rng: np.random.Generator, length: int) -> tuple[Row, list[Slice], str]:
-        """Return one training row of a random kind, the slices of documents that it was made from, and its kind."""
-        place = np.searchsorted(np.cumsum(list(self.mixture.values())), rng.random(), side="right")
-        kind = list(self.mixture)[min(int(place), len(self.mixture) - 1)]
+        """Return a training row of a random kind, the slices of documents that it was made from, and its kind."""
+        index = np.searchsorted(np.cumsum(list(self.mixture.values())), rng.random(), side="right")
+        kind = list(self.mixture)[min(int(index), len(self.mixture) - 1)]
         bos = self.tokens.bos
         separator = bos if kind == "corpus" else self.tokens.encode("\n")[-1]
-        slices = stream.placement_seed(rng, length)
-        row = stream.laid(slices, length, separator)
+        slices = stream.draw_slices(rng, length)
+        row = stream.lay_out(slices, length, separator)
         row[0] = bos
         return ROWS[kind](row, rng, self.tokens), slices, kind
 
-    def _together(self, rows: list[tuple[Row, list[Slice]]]) -> Rows:
-        """Return rows as a batch, and which token is of which document if these do not see each other."""
+    def _to_batch(self, rows: list[tuple[Row, list[Slice]]]) -> Rows:
+        """Return rows as a batch, with segment numbers if documents do not see each other."""
         batch = {"input_ids": torch.from_numpy(np.stack([row for row, _ in rows]))}
         if self.layout in SEGMENTS:
             found = np.stack([segments(slices, len(row)) for row, slices in rows])
@@ -211,10 +210,10 @@ class LongContextData:
         return batch
 
     def _rows_of(self, split: str, length: int) -> TokenStream:
-        """Return the documents that rows of `length` tokens of `split` are made of.
+        """Return the documents of `split` from which rows of `length` tokens are made.
 
         Raises:
-            ValueError: If there is none; it says how many there are, and how long the longest is.
+            ValueError: If there are none; the message says how many documents there are, and how long the longest is.
         """
         stream = self._stream(split)
         if self.layout != WHOLE:
@@ -222,14 +221,14 @@ class LongContextData:
         found = self._stream(split, may_be_empty=True, at_least=length - 1)
         if not len(found.lengths):
             raise ValueError(
-                f"With documents=whole a row of {length:,} tokens is of one document; none of the "
+                f"With documents=whole a row of {length:,} tokens is one document; none of the "
                 f"{len(stream.lengths):,} documents of {self.corpus.name} in {split} is so long, the longest has "
                 f"{stream.lengths.max():,} tokens. Take shorter rows, longer documents, or documents=packed."
             )
         return found
 
     def _stream(self, split: str, may_be_empty: bool = False, at_least: int = 0) -> TokenStream:
-        """Return the documents of `split` that have `minimum_tokens`, and `at_least` so many."""
+        """Return the documents of `split` that have at least `minimum_tokens` and at least `at_least` tokens."""
         least = max(at_least, self.minimum_tokens)
         if (split, least) not in self._streams:
             self._streams[split, least] = TokenStream(self._encoded_of(split), least)
@@ -237,7 +236,7 @@ class LongContextData:
         if not may_be_empty and not stream.lengths.any():
             lengths = self._encoded_of(split).lengths
             raise ValueError(
-                f"Rows of the {split} split were asked for; {self.corpus.name} has no text there of "
+                f"Rows of the {split} split cannot be made: {self.corpus.name} has no text there of "
                 f"{max(least, 1):,} tokens or more: {len(lengths):,} documents, and the longest has "
                 f"{lengths.max(initial=0):,} tokens. Give the split a larger share, or lower minimum_tokens or "
                 "minimum_characters."
@@ -245,17 +244,21 @@ class LongContextData:
         return stream
 
     def _encoded_of(self, split: str) -> Encoded:
-        """Return the tokens of `split`, made at their first use, or found where they are kept."""
+        """Return the tokens of `split`, from memory, from the cache, or newly tokenised."""
         if split not in self._encoded:
             if self._cache is None or self.tokens.identity() is None:
                 self._encoded[split] = encode(self._documents(split), self.tokens)
             else:
                 identity = f"{self._identity or self.corpus.identity()}/{split}"
-                self._encoded[split] = encoded_once(self._cache, identity, lambda: self._documents(split), self.tokens)
+                self._encoded[split] = encode_cached(self._cache, identity, lambda: self._documents(split), self.tokens)
         return self._encoded[split]
 
     def _documents(self, split: str) -> list[Document]:
-        """Return the documents of `split`; ValueError if they are not those that the run was planned with."""
+        """Return the documents of `split`.
+
+        Raises:
+            ValueError: If the corpus has changed since the run was planned.
+        """
         if self._identity not in (None, self.corpus.identity()):
             raise ValueError(
                 f"The documents of {self.corpus.name} have changed since this run was planned: start it again."

@@ -1,4 +1,4 @@
-"""A loader whose batch i is a pure function of i: a resumed run sees the batches that the uninterrupted one sees."""
+"""A data loader whose batch i is a pure function of i: a resumed run gets the same batches as an uninterrupted one."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -7,14 +7,14 @@ Batch = dict[str, Any]
 
 
 class StepLoader:
-    """Yield `make_batch(0)` to `make_batch(steps - 1)`; one epoch is the whole run.
+    """A loader of `make_batch(0)` to `make_batch(steps - 1)`; one epoch is the whole run.
 
-    Lightning saves `state_dict` in its checkpoints and loads it before it asks for the first batch. From loaders
-    without a length it prefetches, which would count one batch too many; this one has a length.
+    Lightning saves `state_dict` in its checkpoints, and loads it before it requests the first batch. The loader has a
+    length, because from loaders without one Lightning prefetches, which would count one batch too many.
 
     Args:
-        make_batch: The batch of a step, depending on nothing but the step.
-        steps: Number of batches. With gradient accumulation these are micro-batches.
+        make_batch: Function from the index of a batch to the batch, which depends on nothing else.
+        steps: Number of batches; with gradient accumulation, of micro-batches.
     """
 
     def __init__(self, make_batch: Callable[[int], Batch], steps: int) -> None:
@@ -25,7 +25,7 @@ class StepLoader:
         return self._steps
 
     def __iter__(self) -> Iterator[Batch]:
-        """Yield from the loaded step on; a second pass starts at 0."""
+        """Yield batches from the loaded step on; a second pass starts at 0."""
         start, self._start = self._start, 0
         for step in range(start, self._steps):
             batch = self._make_batch(step)
@@ -33,11 +33,11 @@ class StepLoader:
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        """Return the number of batches handed out so far."""
+        """Return the number of batches yielded so far."""
         return {"batches": self._yielded}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on behind the batches that `state` counts."""
+        """Continue after the number of batches in `state`."""
         self._start = self._yielded = state["batches"]
 
 

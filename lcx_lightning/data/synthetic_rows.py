@@ -1,8 +1,8 @@
-"""Rows that reward reading far back: pasted copies, needles to retrieve, passkeys, pairs, chains of variables, periods.
+"""Synthetic training rows with long-range dependencies: copies, needles, passkeys, key-value pairs, variables, periods.
 
-Passkeys are those of arXiv:2305.16300, pairs of keys and values of arXiv:2307.03172, variables of arXiv:2404.06654.
-Small models learn to look things up from such rows long before they learn it from code. All functions keep the length
-of the row they are given and its first token, BOS; they draw from the given generator and write into no argument.
+Passkeys follow arXiv:2305.16300, key-value pairs arXiv:2307.03172, and variable tracking arXiv:2404.06654. Small models
+learn retrieval from such rows long before they learn it from code. All functions return a row of the same length as the
+given one, with its first token, BOS; they take random numbers from the given generator and change no argument.
 """
 
 from collections.abc import Callable
@@ -13,13 +13,13 @@ from jaxtyping import Int
 
 from lcx_lightning.data.tokenizers import Tokens
 
-SHORTEST_ROW = 64  # room for two needles of 13 bytes, each asked once: 1 + 4 * 13 = 53
-SHORTEST_COPY = 16  # bytes of code that hardly repeat by chance
+SHORTEST_ROW = 64  # tokens: room for two needles of 13 bytes, each repeated once: 1 + 4 * 13 = 53
+SHORTEST_COPY = 16  # tokens: so many bytes of code rarely repeat by chance
 CUE_LETTERS = 6
 VALUE_LETTERS = 5
 MOST_NEEDLES = 4
-DIGITS = 5  # of a passkey, of the value of a key and of a variable
-MOST_HOPS = 4  # variables that take over the value of another
+DIGITS = 5  # digits of a passkey, of the value of a key, and of a variable
+MOST_HOPS = 4  # largest number of variables that copy the value of another
 
 Row = Int[np.ndarray, " length"]
 
@@ -30,22 +30,22 @@ def letters(rng: np.random.Generator, count: int) -> str:
 
 
 def question(cue: str) -> str:
-    """Return the text that asks for the value of `cue`; the answer is the value's letters."""
+    """Return the text that asks for the value of `cue`; the answer is the value."""
     return f"\n{cue}"
 
 
 def needle(cue: str, value: str) -> str:
-    """Return the text that tells the value of `cue`: the question with its answer, on a line."""
+    """Return the text that states the value of `cue`: the question with its answer, on a line."""
     return f"{question(cue)}{value}\n"
 
 
 def corpus_row(row: Row, _rng: np.random.Generator, _tokens: Tokens) -> Row:
-    """Return the row as it is."""
+    """Return the row unchanged."""
     return row
 
 
 def copy_row(row: Row, rng: np.random.Generator, _tokens: Tokens) -> Row:
-    """Return the row with a random span of it (16 tokens to a third of the row) pasted at a random later place."""
+    """Return the row with a random part of it, 16 tokens to a third of the row, copied to a random later position."""
     size = int(rng.integers(SHORTEST_COPY, (len(row) - 1) // 3 + 1))
     source = int(rng.integers(1, len(row) - 2 * size + 1))
     target = int(rng.integers(source + size, len(row) - size + 1))
@@ -55,9 +55,9 @@ def copy_row(row: Row, rng: np.random.Generator, _tokens: Tokens) -> Row:
 
 
 def retrieval_row(row: Row, rng: np.random.Generator, tokens: Tokens) -> Row:
-    """Return the row with one to four needles in it, each followed somewhere later by its cue and its value again.
+    """Return the row with one to four needles inserted, each of them repeated at a later position.
 
-    Needles and repetitions stand in random order at random places, each needle before its repetition.
+    Needles and repetitions are in random order at random positions, each needle before its repetition.
     """
     drawn = [needle(letters(rng, CUE_LETTERS), letters(rng, VALUE_LETTERS)) for _ in range(MOST_NEEDLES)]
     needles = [tokens.encode(text) for text in drawn]
@@ -66,55 +66,55 @@ def retrieval_row(row: Row, rng: np.random.Generator, tokens: Tokens) -> Row:
     count = int(rng.integers(1, min(MOST_NEEDLES, room // (2 * width)) + 1))
     free = np.sort(rng.integers(room - 2 * count * width + 1, size=2 * count))
     starts = 1 + free + width * np.arange(2 * count)
-    hidden = row.copy()
-    for ids, places in zip(needles[:count], rng.permutation(starts).reshape(count, 2), strict=True):
-        for place in places:
-            hidden[place : place + len(ids)] = ids
-    return hidden
+    with_needles = row.copy()
+    for ids, both_starts in zip(needles[:count], rng.permutation(starts).reshape(count, 2), strict=True):
+        for start in both_starts:
+            with_needles[start : start + len(ids)] = ids
+    return with_needles
 
 
 def periodic_row(row: Row, rng: np.random.Generator, tokens: Tokens) -> Row:
-    """Return random letters that repeat with a random period of at most half the row, behind the row's BOS."""
+    """Return BOS and random letters that repeat with a random period of at most half the row."""
     room = len(row) - 1
     period = tokens.encode(letters(rng, int(rng.integers(2, room // 2 + 1))))
     return np.concatenate([row[:1], np.resize(np.asarray(period, dtype=row.dtype), room)])
 
 
 def passkey_row(row: Row, rng: np.random.Generator, tokens: Tokens) -> Row:
-    """Return the row with a passkey told at a random place in it, and told again at its end."""
-    told = f"\nThe passkey is {digits(rng, DIGITS)}.\n"
-    return _pasted(row, [told, told], rng, tokens)
+    """Return the row with a passkey stated at a random position, and again at its end."""
+    statement = f"\nThe passkey is {digits(rng, DIGITS)}.\n"
+    return _paste(row, [statement, statement], rng, tokens)
 
 
 def key_value_row(row: Row, rng: np.random.Generator, tokens: Tokens) -> Row:
-    """Return the row with pairs of key and value at random places in half of it, one of them again at its end."""
+    """Return the row with half of it replaced by key-value pairs at random positions, one of them again at its end."""
     drawn = [f"\n{letters(rng, VALUE_LETTERS)}: {digits(rng, DIGITS)}\n" for _ in range(2)]
     width = max(len(tokens.encode(pair)) for pair in drawn)
     more = max((len(row) - 1) // (2 * width) - len(drawn), 0)
     drawn += [f"\n{letters(rng, VALUE_LETTERS)}: {digits(rng, DIGITS)}\n" for _ in range(more)]
-    return _pasted(row, [*drawn, drawn[int(rng.integers(len(drawn)))]], rng, tokens)
+    return _paste(row, [*drawn, drawn[int(rng.integers(len(drawn)))]], rng, tokens)
 
 
 def variable_tracking_row(row: Row, rng: np.random.Generator, tokens: Tokens) -> Row:
-    """Return the row with a number given to a variable and passed on to others, and at its end the last one's value."""
+    """Return the row with a chain of variables, each assigned to the next, and the value of the last one at its end."""
     names, value = [letters(rng, 3) for _ in range(MOST_HOPS + 1)], digits(rng, DIGITS)
     chain = [f"\n{names[0]} = {value}\n", *(f"\n{new} = {old}\n" for old, new in pairwise(names))]
-    told = [len(tokens.encode(line)) for line in (f"\n{names[0]} = {value}\n", *chain)]
-    most = int(np.searchsorted(np.cumsum(told), len(row) - 1, side="right")) - 2  # hops for which there is room
+    sizes = [len(tokens.encode(line)) for line in (f"\n{names[0]} = {value}\n", *chain)]
+    most = int(np.searchsorted(np.cumsum(sizes), len(row) - 1, side="right")) - 2  # hops for which there is room
     hops = int(rng.integers(1, max(most, 1) + 1))
-    return _pasted(row, [*chain[: hops + 1], f"\n{names[hops]} = {value}\n"], rng, tokens)
+    return _paste(row, [*chain[: hops + 1], f"\n{names[hops]} = {value}\n"], rng, tokens)
 
 
 def digits(rng: np.random.Generator, count: int) -> str:
-    """Return a random number of `count` digits, the first of which is no 0."""
+    """Return a random number of `count` digits, the first of which is not 0."""
     return str(rng.integers(10 ** (count - 1), 10**count))
 
 
-def _pasted(row: Row, texts: list[str], rng: np.random.Generator, tokens: Tokens) -> Row:
-    """Return the row with texts in it, in their order: the last one at its end, the others at random places before.
+def _paste(row: Row, texts: list[str], rng: np.random.Generator, tokens: Tokens) -> Row:
+    """Return the row with texts inserted in their order: the last one at its end, the others at random positions.
 
     Raises:
-        ValueError: If they do not fit.
+        ValueError: If the texts do not fit into the row.
     """
     pieces = [np.asarray(tokens.encode(text), row.dtype) for text in texts]
     sizes = np.array([len(piece) for piece in pieces])
@@ -124,7 +124,7 @@ def _pasted(row: Row, texts: list[str], rng: np.random.Generator, tokens: Tokens
             f"A training row of {len(row)} tokens has no room for {len(texts)} texts such as {texts[0].strip()!r}: "
             f"take rows of {len(row) - free} tokens or more, or another mixture."
         )
-    before = np.append(np.sort(rng.integers(free + 1, size=len(pieces) - 1)), free)  # tokens of the row, kept
+    before = np.append(np.sort(rng.integers(free + 1, size=len(pieces) - 1)), free)  # tokens of the row before each
     pasted = row.copy()
     for start, piece in zip(1 + before + sizes.cumsum() - sizes, pieces, strict=True):
         pasted[start : start + len(piece)] = piece

@@ -1,4 +1,4 @@
-"""One split as a single array of tokens, so that a random slice of a random document costs microseconds."""
+"""A split as a single array of tokens, so that a random slice of a random document takes microseconds."""
 
 from typing import NamedTuple
 
@@ -9,23 +9,23 @@ from lcx_lightning.data.token_cache import Encoded
 
 
 class Slice(NamedTuple):
-    """Tokens `start` to `start + size` of a document."""
+    """Tokens `start` to `start + size` (exclusive) of a document."""
 
-    document: int
-    start: int
-    size: int
+    document: int  # index of the document in its `TokenStream`
+    start: int  # index of the first token
+    size: int  # number of tokens
 
 
 class TokenStream:
-    """The documents of a split as tokens, those that are long enough.
+    """The documents of a split that are long enough, as tokens.
 
     Args:
-        encoded: The documents of the split.
-        minimum_tokens: Shorter documents are left out.
+        encoded: Tokens of all documents of the split.
+        minimum_tokens: Smallest number of tokens of a document; shorter ones are left out.
 
     Attributes:
-        names: The documents' names.
-        lengths: Their lengths in tokens.
+        names: Names of the documents.
+        lengths: Lengths of the documents in tokens.
     """
 
     def __init__(self, encoded: Encoded, minimum_tokens: int) -> None:
@@ -42,14 +42,14 @@ class TokenStream:
         return self._ids[first + start : first + end].astype(np.int32)
 
     def row(self, rng: np.random.Generator, length: int, separator: int) -> Int[np.ndarray, " length"]:
-        """Return `length` tokens: `separator`, a random slice of a random document, and again until the row is full."""
-        return self.laid(self.placement_seed(rng, length), length, separator)
+        """Return a row of `length` tokens: `separator` and a random slice of a random document, until it is full."""
+        return self.lay_out(self.draw_slices(rng, length), length, separator)
 
-    def placement_seed(self, rng: np.random.Generator, length: int) -> list[Slice]:
-        """Return the slices of a row of `length` tokens, each with a separator before it.
+    def draw_slices(self, rng: np.random.Generator, length: int) -> list[Slice]:
+        """Return random slices that fill a row of `length` tokens with a separator before each slice.
 
-        Documents are drawn in proportion to their length. A slice is as long as the row has room for, so a row holds
-        one document unless that is too short.
+        The probability of a document is proportional to its length. A slice is as long as the row has room for, so
+        that a row holds a single document unless that is too short.
         """
         slices, filled, total = [], 1, int(self.lengths.sum())
         while filled < length:
@@ -60,8 +60,8 @@ class TokenStream:
             filled += size + 1
         return slices
 
-    def laid(self, slices: list[Slice], length: int, separator: int) -> Int[np.ndarray, " length"]:
-        """Return the row of slices that were drawn for it."""
+    def lay_out(self, slices: list[Slice], length: int, separator: int) -> Int[np.ndarray, " length"]:
+        """Return a row of `length` tokens with the given slices, and `separator` before each of them."""
         row = np.full(length, separator, dtype=np.int64)
         filled = 1
         for index, start, size in slices:
@@ -71,6 +71,6 @@ class TokenStream:
 
 
 def segments(slices: list[Slice], length: int) -> Int[np.ndarray, " length"]:
-    """Return for each token of a row which slice it is of: its separator stands before it, one may stand at the end."""
+    """Return the index of the slice that each token of a row belongs to; a separator belongs to the slice after it."""
     sizes = [part.size + 1 for part in slices]
     return np.repeat(np.arange(len(sizes) + 1), [*sizes, length - sum(sizes)])

@@ -1,4 +1,4 @@
-"""Text to token ids and back: bytes for the embedded laboratory, a Hugging Face tokenizer for checkpoints."""
+"""Tokenizers: UTF-8 bytes for the embedded model, a Hugging Face tokenizer for checkpoints."""
 
 import hashlib
 import json
@@ -10,12 +10,12 @@ BYTES = 256
 
 @runtime_checkable
 class Tokens(Protocol):
-    """What the data needs of a tokenizer.
+    """The interface of a tokenizer.
 
     Attributes:
         vocab_size: Number of ids, BOS included.
-        bos: The id that stands at position 0 of every row and window.
-        special: Ids that are no text: BOS, EOS and so on.
+        bos: Id at position 0 of every row and window.
+        special: Ids of special tokens, such as BOS and EOS.
     """
 
     vocab_size: int
@@ -31,11 +31,11 @@ class Tokens(Protocol):
         ...
 
     def chat(self, text: str) -> list[int] | None:
-        """Return the ids of a chat in which the user says `text` and the answer is next; None: it has no template."""
+        """Return the ids of a chat with the user's message `text`, up to the answer; None without a chat template."""
         ...
 
     def identity(self) -> str | None:
-        """Return what changes when any text may have other ids. None: encoding is so quick that nothing is kept."""
+        """Return a text that changes with the tokenizer, or None if encoding is too fast to be worth caching."""
         ...
 
 
@@ -48,43 +48,45 @@ class ByteTokens:
         self.special = frozenset([BYTES])
 
     def encode(self, text: str) -> list[int]:
-        """Return the bytes of `text`; what UTF-8 cannot hold (a lone surrogate) becomes a question mark."""
+        """Return the bytes of `text`; a lone surrogate, which UTF-8 cannot encode, becomes a question mark."""
         return list(text.encode("utf-8", errors="replace"))
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Return the text of `ids`; BOS reads as nothing, a character cut in two as the replacement character."""
+        """Return the text of `ids` without BOS; an incomplete character becomes the replacement character."""
         return bytes(i for i in ids if i < BYTES).decode("utf-8", errors="replace")
 
     def chat(self, text: str) -> None:
-        """Return None: bytes have no template."""
+        """Return None: bytes have no chat template."""
 
     def identity(self) -> None:
-        """Return None: bytes are read from a text as quickly as from a file of bytes."""
+        """Return None: encoding bytes is as fast as reading them from a cache."""
 
 
 class HubTokens:
-    """A tokenizer of the Hugging Face hub or of a local folder.
+    """A tokenizer from the Hugging Face hub or a local folder.
+
+    If it has no BOS token, as in Qwen, EOS takes its place.
 
     Attributes:
-        own_bos: Its BOS token, None if it has none.
+        own_bos: Id of its BOS token, or None if it has none.
 
     Args:
-        name: Hub id or folder.
-        revision: Commit, tag or branch of the hub repository; None is its main branch.
+        name: Name of the checkpoint on the hub, or a folder.
+        revision: Commit, tag or branch of the hub repository; None for its main branch.
 
     Raises:
-        ValueError: If the tokenizer has neither a BOS nor an EOS token. EOS stands in where BOS is missing (Qwen).
+        ValueError: If the tokenizer has neither a BOS nor an EOS token.
     """
 
     def __init__(self, name: str, revision: str | None) -> None:
-        from transformers import AutoTokenizer  # seconds to import, which the byte laboratory need not pay
+        from transformers import AutoTokenizer  # takes seconds to import, and bytes do not need it
 
         self._tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
         bos, eos = self._tokenizer.bos_token_id, self._tokenizer.eos_token_id
         if bos is None and eos is None:
             raise ValueError(
-                f"Rows and windows start with a BOS token (or EOS where there is none); the tokenizer {name!r} defines "
-                "neither. Set bos_token in its tokenizer_config.json."
+                f"Rows and windows start with a BOS token, or with EOS if there is none, but the tokenizer {name!r} "
+                "defines neither. Set bos_token in its tokenizer_config.json."
             )
         self.own_bos: int | None = bos
         self.bos: int = eos if bos is None else bos
@@ -100,17 +102,17 @@ class HubTokens:
         return self._tokenizer.decode(ids)
 
     def chat(self, text: str) -> list[int] | None:
-        """Return the ids of a chat in which the user says `text` and the answer is next; None: it has no template."""
+        """Return the ids of a chat with the user's message `text`, up to the answer; None without a chat template."""
         if not self._tokenizer.chat_template:
             return None
-        said = [{"role": "user", "content": text}]
-        return self._tokenizer.apply_chat_template(said, add_generation_prompt=True, return_dict=False)
+        messages = [{"role": "user", "content": text}]
+        return self._tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
 
     def identity(self) -> str:
         """Return a hash of the tokenizer's vocabulary and rules."""
         backend = getattr(self._tokenizer, "backend_tokenizer", None)
-        if backend is None:  # one written in Python
-            told = json.dumps([type(self._tokenizer).__name__, str(self._tokenizer), self._tokenizer.get_vocab()])
+        if backend is None:  # a tokenizer written in Python
+            rules = json.dumps([type(self._tokenizer).__name__, str(self._tokenizer), self._tokenizer.get_vocab()])
         else:
-            told = backend.to_str()
-        return hashlib.sha256(told.encode()).hexdigest()
+            rules = backend.to_str()
+        return hashlib.sha256(rules.encode()).hexdigest()

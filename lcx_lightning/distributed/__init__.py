@@ -1,4 +1,4 @@
-"""Several processes: what they tell each other, and what each holds."""
+"""Several processes: collectives, sharded parameters and states, and texts that ranks share."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Fully sharded training (FSDP2, arXiv:2304.11277): every process holds its part of weights, gradients and moments."""
+"""Fully sharded training (FSDP2, arXiv:2304.11277): every rank holds a shard of weights, gradients and moments."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.optim import Optimizer
 
 from lcx_lightning.distributed.process_group import row_groups
-from lcx_lightning.distributed.sharded_loading import take_parts
+from lcx_lightning.distributed.sharded_loading import load_shards
 from lcx_lightning.distributed.state_dicts import gather_state_dict, local_shard_like
 
 if TYPE_CHECKING:
@@ -18,17 +18,19 @@ if TYPE_CHECKING:
 
 
 class Sharded(ModelParallelStrategy):
-    """All processes in one mesh, one alone too, of which every `context` that follow each other share their rows.
+    """The strategy of sharded training: one mesh of all ranks, in which groups of `context` ranks share their rows.
 
-    A checkpoint is one file that does not tell how many processes wrote it: rank 0 gathers the state in main memory,
-    tensor by tensor, and every process reads its part of the file. Any number of processes goes on from it.
+    It also works with a single rank. A checkpoint is one file that does not depend on the number of ranks: rank 0
+    gathers the state in main memory, tensor by tensor, and every rank reads its shard from the file. Any number of
+    ranks can resume from it.
 
     Args:
-        context: Processes that share every row, for texts beyond the memory of one device (`context_parallel`).
-        shard_evaluation: Whether a model that is evaluated after training is divided too (`shard_layers`).
+        context: Number of consecutive ranks that share every row, for texts beyond the memory of one device
+            (`lcx_lightning.models.context_parallel`).
+        shard_evaluation: Whether a model that is evaluated after training is sharded too (`shard_layers`).
 
     Raises:
-        ValueError: In `setup_environment`, if the processes cannot be shared out so.
+        ValueError: In `setup_environment`, if `context` does not divide the number of ranks.
     """
 
     def __init__(self, context: int = 1, shard_evaluation: bool = False) -> None:
@@ -56,9 +58,9 @@ class Sharded(ModelParallelStrategy):
 
     def load_model_state_dict(self, checkpoint: Mapping[str, Any], strict: bool = True) -> None:
         assert self.model is not None
-        held, saved = self.model.state_dict(), checkpoint["state_dict"]
+        current, saved = self.model.state_dict(), checkpoint["state_dict"]
         self.model.load_state_dict(
-            {name: local_shard_like(x, held.get(name)) for name, x in saved.items()}, strict=strict
+            {name: local_shard_like(x, current.get(name)) for name, x in saved.items()}, strict=strict
         )
 
     def load_optimizer_state_dict(self, checkpoint: Mapping[str, Any]) -> None:
@@ -67,28 +69,29 @@ class Sharded(ModelParallelStrategy):
 
 
 def shard(model: "PreTrainedModel", mesh: DeviceMesh) -> None:
-    """Divide the parameters of a model with a method among the processes of a mesh, layer by layer.
+    """Shard the parameters of a model with a method over the ranks of a mesh, layer by layer.
 
-    Those of a learned scaling are a group of their own: float32 whatever the model is, and whole around its call.
+    The parameters of a learned scaling form their own group: they are float32 at any precision of the model, and are
+    gathered around the call of the scaling.
     """
     scaling, layers = (model.base_model.get_submodule(name) for name in ("attached.method.scaling", "layers"))
     learned = [scaling] if any(True for _ in scaling.parameters()) else []
     for module in (*learned, *layers.children(), model):
         fully_shard(module, mesh=mesh)
-    take_parts(model, mesh)
+    load_shards(model, mesh)
 
 
 def shard_layers(model: "PreTrainedModel", mesh: DeviceMesh) -> None:
-    """Divide the layers of a model that is evaluated among the processes of a mesh, each gathered while it computes.
+    """Shard the layers of a model for evaluation over the ranks of a mesh; each layer is gathered while it computes.
 
-    Embeddings, head and method stay whole, so that an evaluation may ask for hidden states, logits, caches and
-    generations as of any model. Every process must make the same passes at the same time.
+    Embeddings, head and method stay whole, so that hidden states, logits, caches and generation work as in any model.
+    All ranks must make the same passes at the same time.
     """
-    divided = [
+    sharded = [
         fully_shard(layer, mesh=mesh, reshard_after_forward=True)
         for layer in model.base_model.get_submodule("layers").children()
     ]
-    take_parts(model, mesh)
-    for layer in divided:  # what is gathered into is made now: made in inference mode, it could not be used outside
+    load_shards(model, mesh)
+    for layer in sharded:  # allocate the buffers now: allocated in inference mode, they could not be used outside it
         layer.unshard()
         layer.reshard()

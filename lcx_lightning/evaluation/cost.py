@@ -111,7 +111,7 @@ def timed_generation(
 
     Every pass has the scale factor of the whole context, and the cache is the smallest that serves the method.
     """
-    cache = smallest_cache(model, held=True)
+    cache = smallest_cache(model, fixed_factor=True)
 
     def next_token(ids: Tensor) -> Tensor:
         hidden = model.base_model(input_ids=ids, past_key_values=cache, use_cache=True).last_hidden_state

@@ -1,4 +1,4 @@
-"""What a method is: scaling, positions, temperature and pattern. Torch only: no model, no execution."""
+"""What a method is: scaling, positions, temperature and pattern. Depends on torch, and on no model or backend."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""The fingerprint of a method: what it does to frequencies, positions, logits and visibility, and its hash."""
+"""The fingerprint of a method: its frequencies, positions, logit scales and visible pairs at given lengths, hashed."""
 
 import hashlib
 import json
@@ -14,19 +14,19 @@ from lcx_lightning.methods.method import Method
 from lcx_lightning.methods.rope import Rope
 from lcx_lightning.methods.rope_views import clip_to_window
 
-DIGITS = 6  # significant, of every number
-DRAWS = (0, 1, 2)  # training placements that are looked at
-TOLERANCE = 1e-5  # relative, of frequencies: the last digits of a solver are no difference
+DIGITS = 6  # significant digits that are kept of every number
+DRAWS = (0, 1, 2)  # placement seeds of the training passes that are included
+TOLERANCE = 1e-5  # relative tolerance for frequencies: the last digits of an ODE solver do not count as a difference
 
 
 @torch.no_grad()
 def fingerprint(method: Method, lengths: Sequence[int], train_length: int | None) -> dict[str, Any]:
-    """Return what the method does at every evaluated length, and in training.
+    """Return the numbers that characterise the method, by pass: one for each evaluated length, and three of training.
 
     Args:
-        method: Of which learned parts count with the values they have now.
-        lengths: Evaluated context lengths in tokens, within the method's reach.
-        train_length: Tokens; None if the method is not trained.
+        method: Method to describe. Learned parameters count with their current values.
+        lengths: Evaluated context lengths in tokens, none longer than the method supports.
+        train_length: Length of a training row in tokens, or None if the method is not trained.
     """
     return {
         name: _pass_numbers(method, n, placement_seed) for name, n, placement_seed in _passes(lengths, train_length)
@@ -34,7 +34,7 @@ def fingerprint(method: Method, lengths: Sequence[int], train_length: int | None
 
 
 def alike(passes: dict[str, Any], others: dict[str, Any]) -> bool:
-    """Return whether two fingerprints of the same passes say the same: frequencies to rounding, all else exactly."""
+    """Return whether two fingerprints are equal: the same passes, frequencies up to rounding, all else exactly."""
     return passes.keys() == others.keys() and all(
         _alike(mine, other) if what == "inv_freq" else mine == other
         for name, numbers in passes.items()
@@ -54,20 +54,20 @@ def digest(passes: dict[str, Any]) -> str:
 
 
 class PassSummary(NamedTuple):
-    """What a method does in one pass over a text of some length, to be read by people."""
+    """What a method does in one pass over a text of some length, for people to read."""
 
-    name: str
-    factor: float
-    feature_scale: float  # what the rotated features of queries and of keys are multiplied by
-    logit_scale: tuple[float, float] | None  # what the logits of the first and the last query are multiplied by
-    last_position: float
-    distances: str  # which keys the last query sees, by distance in tokens, and where they are rotated
-    inv_freq: list[float]  # radians per token
+    name: str  # such as "evaluation 512"
+    factor: float  # scale factor s
+    feature_scale: float  # factor by which the rotated features of queries and of keys are multiplied
+    logit_scale: tuple[float, float] | None  # factor of the logits of the first and the last query; None: unscaled
+    last_position: float  # position of the last token
+    distances: str  # keys that the last query sees, by distance in tokens, and the distances they are rotated at
+    inv_freq: list[float]  # radians per token, fastest pair first
 
 
 @torch.no_grad()
 def summarize_passes(method: Method, lengths: Sequence[int], train_length: int | None) -> list[PassSummary]:
-    """Return what `fingerprint` looks at as a few numbers for each pass."""
+    """Return a short summary of every pass that `fingerprint` includes."""
     return [_summarize(method, *one) for one in _passes(lengths, train_length)]
 
 
@@ -87,7 +87,7 @@ def _summarize(method: Method, name: str, length: int, placement_seed: int | Non
 
 
 def _distances(rope: Rope) -> str:
-    """Return the runs of distances that the last query sees, nearest first: "0-127 as they are, 128-200 at 128"."""
+    """Return the ranges of distances that the last query sees, nearest first: "0-127 as they are, 128-200 at 128"."""
     true = (rope.key_pos[0, -1] - rope.key_pos[0]).flip(0).tolist()
     rotated = _rotated_distances(rope, torch.tensor([len(true) - 1]))[0].flip(0).tolist()
     kinds = ["unseen" if r < 0 else "as they are" if r == t else "at" for t, r in zip(true, rotated, strict=True)]
@@ -101,7 +101,7 @@ def _distances(rope: Rope) -> str:
 
 
 def _passes(lengths: Sequence[int], train_length: int | None) -> list[tuple[str, int, int | None]]:
-    """Return name, length and draw of every pass that is looked at."""
+    """Return name, length in tokens and placement seed of every pass that is included."""
     passes: list[tuple[str, int, int | None]] = [(f"evaluation {n}", n, None) for n in lengths]
     if train_length is not None:
         passes += [(f"training {train_length}, draw {d}", train_length, d) for d in DRAWS]
@@ -112,64 +112,63 @@ def _rope(method: Method, length: int, placement_seed: int | None) -> Rope:
     was_training = method.training
     rope = method.eval().rope(torch.ones(1, length, dtype=torch.bool), length, placement_seed)
     method.train(was_training)
-    return clip_to_window(
-        rope, method.scaling.spec.window
-    )  # a pattern that sees farther than the model ever does is off
+    # a pattern whose pairs all lie beyond the model's native window has no effect
+    return clip_to_window(rope, method.scaling.spec.window)
 
 
 def _pass_numbers(method: Method, length: int, placement_seed: int | None) -> dict[str, Any]:
     rope = _rope(method, length, placement_seed)
-    logit_scale = rope.logit_scale  # of ones is none
-    probe = _probe(length)
-    at_probe, seen, total = zip(*(_distances_of(rope, query, probe) for query in probe), strict=True)
+    logit_scale = rope.logit_scale  # a scale of 1 everywhere counts as no scale
+    sample = _sampled_indices(length)
+    distances, seen, total = zip(*(_distances_of(rope, query, sample) for query in sample), strict=True)
     return {
         "inv_freq": _numbers(rope.inv_freq),
         "feature_scale": _numbers(rope.feature_scale),
-        "logit_scale": [] if logit_scale is None or (logit_scale == 1).all() else _numbers(logit_scale[:, probe]),
-        "positions": _numbers(rope.key_pos[:, probe]),
-        "distances": _numbers(torch.stack(at_probe)),
+        "logit_scale": [] if logit_scale is None or (logit_scale == 1).all() else _numbers(logit_scale[:, sample]),
+        "positions": _numbers(rope.key_pos[:, sample]),
+        "distances": _numbers(torch.stack(distances)),
         "keys seen": _numbers(torch.stack(seen)),
         "sum of distances": _numbers(torch.stack(total)),
-        "selection": _selection(rope, probe),
+        "selection": _selection(rope, sample),
     }
 
 
-def _distances_of(rope: Rope, query: Tensor, probe: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the rotated distances of one query: to probed keys, how many keys it sees, and the sum over these.
+def _distances_of(rope: Rope, query: Tensor, sample: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the rotated distances from a query to the sampled keys, how many keys it sees, and their total distance.
 
-    One at a time: of a stream of millions of tokens all of them would not fit in memory.
+    One query at a time: in a stream of millions of tokens, the distances of all would not fit in memory.
     """
     distances = _rotated_distances(rope, query[None])[0]
-    return distances[probe], (distances >= 0).sum(), distances.clamp(min=0).sum()
+    return distances[sample], (distances >= 0).sum(), distances.clamp(min=0).sum()
 
 
-def _probe(length: int) -> Tensor:
-    """Return indices of about 24 tokens: first, last and powers of two from both ends."""
+def _sampled_indices(length: int) -> Tensor:
+    """Return the indices of about 24 tokens: the first, the last, and those at powers of two from both ends."""
     powers = 2 ** torch.arange(0, 40)
     powers = powers[powers < length]
     return torch.cat([torch.tensor([0]), powers, length - powers]).unique()
 
 
-def _selection(rope: Rope, probe: Tensor) -> list[float] | None:
-    """Return what the last query chooses from and how, or None if there is nothing to choose."""
+def _selection(rope: Rope, sample: Tensor) -> list[float] | None:
+    """Return the settings and the candidates of the last query's selection, or None if it has no candidates."""
     if rope.selection is None:
         return None
-    choosing, chosen = copy(rope), rope.selection
-    choosing.bands = [chosen.candidates]
-    distances = _rotated_distances(choosing, probe[-1:])
+    selecting, selection = copy(rope), rope.selection
+    selecting.bands = [selection.candidates]
+    distances = _rotated_distances(selecting, sample[-1:])
     candidates = distances[distances >= 0]
     if not len(candidates):
         return None
-    return _numbers(torch.tensor([chosen.tokens, chosen.first_layer, len(candidates), candidates.sum()]))
+    return _numbers(torch.tensor([selection.tokens, selection.first_layer, len(candidates), candidates.sum()]))
 
 
-def _rotated_distances(rope: Rope, probe: Tensor) -> Tensor:
-    """Return the distance at which each pair of a probed query and a key is rotated, -1 where the key is not seen."""
+def _rotated_distances(rope: Rope, queries: Tensor) -> Tensor:
+    """Return the distance at which each pair of the given queries and all keys is rotated, -1 if it is not seen."""
     index, positions = rope.key_index[0], rope.key_pos[0]
-    distances = torch.full((len(probe), len(index)), -1.0, dtype=torch.float64)
+    distances = torch.full((len(queries), len(index)), -1.0, dtype=torch.float64)
     for band in rope.bands:
-        rotated = band.query_at(positions[probe])[:, None] - band.key_at(positions)[None, :]
-        seen = band.visible(index[probe, None], index[None, :], positions[probe, None], positions[None, :])
+        rotated = band.query_at(positions[queries])[:, None] - band.key_at(positions)[None, :]
+        seen = band.visible(index[queries, None], index[None, :], positions[queries, None], positions[None, :])
         distances = torch.where(seen, rotated, distances)
     return distances
 

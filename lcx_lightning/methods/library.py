@@ -1,4 +1,4 @@
-"""Method files: read, composed and built. One YAML per method, in the folder `method` beside this file."""
+"""Read, compose and build method files: one YAML file per method, in `configs/method`."""
 
 import importlib
 from collections.abc import Sequence
@@ -18,28 +18,28 @@ PARTS = ("scaling", "positions", "temperature", "pattern")
 
 
 def methods() -> list[str]:
-    """Return the names of the methods there are."""
+    """Return the names of the available methods, sorted."""
     return sorted(path.stem for path in METHODS.glob("*.yaml"))
 
 
 def read_method(names: str | Sequence[str]) -> DictConfig:
-    """Return the four parts of a method, or of several composed, with `${factor}` and the like still open.
+    """Return the four parts of a method, or of several composed, with interpolations such as `${factor}` still open.
 
-    A name that ends in .yaml is the path of a method file elsewhere.
+    A name that ends in .yaml is the path of a method file outside this package.
 
     Raises:
         ValueError: If no name is given, a name is unknown, or two methods set one part differently.
     """
     names = [names] if isinstance(names, str) else list(names)
     if not names:
-        raise ValueError(f"An extension needs at least one method. There are: {', '.join(methods())}.")
+        raise ValueError(f"An extension needs at least one method. Available: {', '.join(methods())}.")
     parts = [_read(name) for name in names]
     for part in PARTS:
         claims = {name: config[part] for name, config in zip(names, parts, strict=True) if part in config}
         if len({OmegaConf.to_yaml(claim) for claim in claims.values()}) > 1:
             raise ValueError(
-                f"Methods that are composed must not claim one part differently: {' and '.join(claims)} all set "
-                f"{part}. Leave all but one out, or write a method file that says which one counts."
+                f"Composed methods must not set one part differently, but {' and '.join(claims)} all set {part}. Leave "
+                "all but one out, or write a method file that says which one counts."
             )
     merged = OmegaConf.merge(*parts)
     assert isinstance(merged, DictConfig)
@@ -47,7 +47,11 @@ def read_method(names: str | Sequence[str]) -> DictConfig:
 
 
 def complete(method: DictConfig) -> DictConfig:
-    """Return the method with the parts that it does not set as in pretraining, in the order of the parts."""
+    """Return all four parts, in their order; a part that the method does not set is as in pretraining.
+
+    Raises:
+        ValueError: If the method sets something else than the four parts.
+    """
     pretrained = _read("pretrained")
     unknown = set(method) - set(PARTS)
     if unknown:
@@ -56,13 +60,13 @@ def complete(method: DictConfig) -> DictConfig:
 
 
 def build_method(method: DictConfig, spec: "RopeSpec") -> "Method":
-    """Return the method for a checkpoint.
+    """Return the method, built for a checkpoint.
 
     Args:
-        method: The four parts, resolved; the scaling is also given the rotary embedding.
-        spec: The rotary embedding of the checkpoint.
+        method: The four parts, without open values.
+        spec: Rotary embedding of the checkpoint; the scaling is built with it.
     """
-    from lcx_lightning.methods.method import Method  # heavy: Hydra imports this module, for --help too
+    from lcx_lightning.methods.method import Method  # slow to import, and Hydra imports this module even for --help
 
     parts = OmegaConf.to_container(method, resolve=True)
     assert isinstance(parts, dict)
@@ -83,7 +87,7 @@ def _read(name: str, beside: Path | None = None) -> DictConfig:
 
 
 def _path(name: str, beside: Path | None) -> Path:
-    """Return the file of a method: of that path, of the package, or in the folder of the file that stands on it."""
+    """Return the file of a method: the given path, a file in the folder `beside`, or one of this package."""
     if name.endswith(".yaml"):
         if not Path(name).is_file():
             raise ValueError(f"There is no method file {name}.")
@@ -91,12 +95,12 @@ def _path(name: str, beside: Path | None) -> Path:
     if beside and (beside / f"{name}.yaml").is_file():
         return beside / f"{name}.yaml"
     if name not in methods():
-        raise ValueError(f"There is no method {name!r}. There are: {', '.join(methods())}. Or give the path of a file.")
+        raise ValueError(f"There is no method {name!r}. Choose from {', '.join(methods())}, or give a file's path.")
     return METHODS / f"{name}.yaml"
 
 
 def _build(node: Any) -> Any:
-    """Return the object that a `_target_` node describes, its arguments built first."""
+    """Return the object that a `_target_` node describes, after building its arguments."""
     if not isinstance(node, dict):
         return node
     arguments = {key: _build(value) for key, value in node.items() if key != "_target_"}

@@ -1,4 +1,4 @@
-"""The values of a method by keyword, named as in its file: for use from Python, without Hydra."""
+"""Set the values of a method by keyword, under the names of its file: for use from Python, without Hydra."""
 
 import re
 from collections.abc import Mapping
@@ -12,24 +12,24 @@ OPEN = re.compile(r"\$\{(\w+)\}")
 
 
 def with_values(method: DictConfig, pretrain_length: int, values: Mapping[str, Any]) -> DictConfig:
-    """Return the method with its open values, such as `${factor}`, filled in and others replaced.
+    """Return the method with its open values, such as `${factor}`, filled in and other settings replaced.
 
     Args:
         method: The four parts, as `read_method` returns them.
-        pretrain_length: Tokens; what `${pretrain_length}` stands for.
-        values: By name: of an open value (factor=4); of a setting, where one part alone has it (window=4096); or of a
-            part, with a mapping of its settings (pattern={"window": 4096}), which replaces the part if it has a
-            `_target_`.
+        pretrain_length: Pretraining length in tokens, the value of `${pretrain_length}`.
+        values: Values by name. A name is an open value (factor=4), a setting that only one part has (window=4096), or
+            a part, whose value is then a mapping of its settings (pattern={"window": 4096}). A mapping with a
+            `_target_` replaces the whole part.
 
     Raises:
-        ValueError: If a name is unknown or ambiguous, or an open value is not given.
+        ValueError: If a name is unknown or ambiguous, or the value of an open name is missing.
     """
     fillings = {name: value for name, value in values.items() if name in open_values(method)}
     replaced, changes = method.copy(), {}
     for name, value in values.items():
         if name in fillings:
             continue
-        part, setting = _place(method, name, value)
+        part, setting = _part_and_setting(method, name, value)
         if "_target_" in setting:
             replaced[part] = setting
         else:
@@ -41,40 +41,43 @@ def with_values(method: DictConfig, pretrain_length: int, values: Mapping[str, A
     if missing:
         raise ValueError(f"The method needs a value for {' and '.join(missing)}: give {missing[0]}=...")
     if unused:
-        raise ValueError(f"{unused[0]} would change nothing: what it sets is given as well. Leave one of them out.")
+        raise ValueError(
+            f"{unused[0]} would change nothing, because the setting that uses it is replaced as well. Leave one of "
+            "them out."
+        )
     return OmegaConf.create(fillings | {"pretrain_length": pretrain_length, "method": merged}).method
 
 
 def open_values(method: DictConfig) -> set[str]:
-    """Return the names of the values that the method's files leave open, but the model's own."""
+    """Return the names of the values that the method's files leave open, except those that the model decides."""
     return set(OPEN.findall(OmegaConf.to_yaml(method))) - {"pretrain_length"}
 
 
-def _place(method: DictConfig, name: str, value: Any) -> tuple[str, dict[str, Any]]:
-    """Return the part that a keyword changes, and how."""
+def _part_and_setting(method: DictConfig, name: str, value: Any) -> tuple[str, dict[str, Any]]:
+    """Return the part that a keyword changes, and the settings that it changes there."""
     if name in PARTS:
         if not isinstance(value, Mapping):
             raise ValueError(f"{name} needs a mapping of its settings, got {value!r}: {name}={{'setting': value}}.")
         unknown = [key for key in value if "_target_" not in value and key not in _settings(method, name)]
         if unknown:
-            raise ValueError(f"The {name} has no setting {unknown[0]!r}. {_offer(method)}")
+            raise ValueError(f"The {name} has no setting {unknown[0]!r}. {_available_values(method)}")
         return name, dict(value)
-    owners = [part for part in PARTS if name in _settings(method, part)]
-    if len(owners) > 1:
+    parts = [part for part in PARTS if name in _settings(method, part)]
+    if len(parts) > 1:
         raise ValueError(
-            f"{name} is a setting of {' and '.join(owners)}: say which, as in {owners[0]}={{{name!r}: ...}}."
+            f"{name} is a setting of {' and '.join(parts)}: say which, as in {parts[0]}={{{name!r}: ...}}."
         )
-    if not owners:
-        raise ValueError(f"The method has no value {name!r}. {_offer(method)}")
-    return owners[0], {name: value}
+    if not parts:
+        raise ValueError(f"The method has no value {name!r}. {_available_values(method)}")
+    return parts[0], {name: value}
 
 
 def _settings(method: DictConfig, part: str) -> list[str]:
     return [str(name) for name in method[part] if name != "_target_"]
 
 
-def _offer(method: DictConfig) -> str:
-    """Return a sentence with every value there is."""
+def _available_values(method: DictConfig) -> str:
+    """Return a sentence that lists every value that can be set."""
     settings = {part: _settings(method, part) for part in PARTS}
-    offers = [*sorted(open_values(method)), *(f"{', '.join(names)} of {p}" for p, names in settings.items() if names)]
-    return f"There are: {'; '.join(offers) or 'none'}."
+    values = [*sorted(open_values(method)), *(f"{', '.join(names)} of {p}" for p, names in settings.items() if names)]
+    return f"There are: {'; '.join(values) or 'none'}."

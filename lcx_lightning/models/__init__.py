@@ -1,4 +1,4 @@
-"""The Hugging Face side: a model learns a method, and stays itself."""
+"""The Hugging Face side: attach a method to a model of transformers, load models, generate with caches."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Teach a Hugging Face RoPE model a method, through documented extension points only."""
+"""Attach a method to a Hugging Face RoPE model, through documented extension points of transformers only."""
 
 from collections.abc import Sequence
 from types import MethodType
@@ -12,14 +12,14 @@ from lcx_lightning.attention.forward_pass import AUTO, ForwardPass
 from lcx_lightning.methods.library import build_method, read_method
 from lcx_lightning.methods.method import Method
 from lcx_lightning.methods.overrides import with_values
-from lcx_lightning.methods.rope_views import clip_to_window, ends_at
+from lcx_lightning.methods.rope_views import clip_bands, clip_to_window
 from lcx_lightning.models.attached import NAME, Attached, attached, has_method
 from lcx_lightning.models.clex_checkpoint import load_own_clex, with_own_clex
 from lcx_lightning.models.families import family_of
 from lcx_lightning.models.generation import generate
 from lcx_lightning.models.hooks import Unrotated, attention, insert_forward_pass, leave_forward_pass, take_forward_pass
 from lcx_lightning.models.rope_spec import native_windows, rope_spec
-from lcx_lightning.models.self_check import check_untouched, probe
+from lcx_lightning.models.self_check import check_pretrained_logits, sample_logits
 
 ATTENTION = "lcx"
 
@@ -32,49 +32,53 @@ def attach(
     attention: str = AUTO,
     **values: Any,
 ) -> PreTrainedModel:
-    """Make every forward pass of `model` use `method`, and return `model`.
+    """Return `model`, changed in place so that every forward pass uses `method`.
 
-    The model's own rotation becomes the identity, so its cache holds unrotated keys; a forward pre-hook hands each
-    attention layer one `Rope`. The parameters of the method become parameters of the model: they are trained,
-    sharded and saved with it. Training passes of methods that sample positions take a seed:
+    The model's own rotary embedding is replaced by the identity, so that its cache holds unrotated keys, and a forward
+    pre-hook passes one `Rope` to every attention layer. The parameters of the method become parameters of the model:
+    they are trained, sharded and saved with it. If the method samples positions, a training pass takes a seed:
     `model(..., placement_seed=step)`.
-    Positions follow from the attention mask: `position_ids` are ignored. A CLEX takes over the weights of a released
-    CLEX checkpoint. Native windows are respected: a layer that has one sees no farther, whatever the pattern says.
-    Layers without rotary embedding keep none: they see what the pattern says.
+
+    Positions are computed from the attention mask: `position_ids` are ignored. On a released CLEX checkpoint, the
+    method CLEX gets the checkpoint's ODE weights. Native windows are respected: a layer that has one sees no farther,
+    whatever the pattern says. Layers without rotary embedding still have none, and see what the pattern shows them.
 
     Args:
-        model: Of a supported family. It is changed in place; `detach` gives the stock model back.
-        method: Name of a method, or path of a method file; several compose. Or a method that was built before.
-        grow: Whether the scale factor of a method that goes by length grows with every generated token. If not,
-            `generate` holds the factor of the longest length it is to reach: a cache then holds no keys, above the
-            first layer, that were computed under another factor.
-        attention: Name of the attention backend of all passes; "auto": the fastest one of every pass.
-        values: What the method's files say, by name, to be replaced (window=4096), or leave open (factor=4).
+        model: Model of a supported family. `detach` restores the original model.
+        method: Name of a method, path of a method file, a list of these to compose, or a `Method`.
+        grow: Whether the scale factor of a length-dependent method grows with every generated token. If False,
+            `generate` uses the factor of the planned final length from the start, so that the cache never holds keys
+            that were computed under another factor.
+        attention: Name of the attention backend for all passes, or "auto" for the fastest one in every pass.
+        values: Values of the method by name: settings to replace (window=4096), and open values (factor=4).
 
     Raises:
-        ValueError: If the model has a method already or is not supported, method or values are not what there is, or
-            the model does not give its own logits under the untouched method; the model is unchanged then. In a
-            forward pass, if its mask or cache is not supported.
+        ValueError: If the model already has a method or is not supported, if the method or a value is unknown, or if
+            the model's logits change under the method `pretrained`. The model is unchanged then. Later, in a forward
+            pass, if its mask or cache is not supported.
     """
     if has_method(model):
         raise ValueError(
-            "The model has a method already: detach(model) gives the stock model back; to compose methods, attach a "
+            "The model has a method already: detach(model) restores the original model; to compose methods, attach a "
             "list of them."
         )
-    family_of(model.config)  # before a pass of it
+    family_of(model.config)  # raises before the model is called
     if not isinstance(method, Method):
         spec = rope_spec(model.config)
         composed = with_own_clex(read_method(method), model.config)
         method = build_method(with_values(composed, spec.pretrain_length, values), spec)
     elif values:
-        raise ValueError(f"A built method has its values: {', '.join(values)} would be ignored. Attach it by name.")
+        raise ValueError(
+            f"A method that is already built has all its values: {', '.join(values)} would be ignored. Give the name "
+            "of the method instead."
+        )
     check_attention(attention, method, model.config)
     load_own_clex(method.scaling, model)
-    stock_logits = probe(model)
+    stock_logits = sample_logits(model)
     _put_on(model, method, attention, grow)
     if stock_logits is not None:
         try:
-            check_untouched(model, stock_logits)
+            check_pretrained_logits(model, stock_logits)
         except ValueError:
             detach(model)
             raise
@@ -95,7 +99,7 @@ def _put_on(model: PreTrainedModel, method: Method, backend: str, grow: bool) ->
         hooks += [module.register_forward_pre_hook(take_forward_pass, with_kwargs=True) for module in modules]
     rotary_emb, own_attention = base.get_submodule("rotary_emb"), model.config._attn_implementation
     method.train(model.training)
-    if model.device.type != "meta":  # a skeleton has nothing to stand beside
+    if model.device.type != "meta":  # on the meta device the model has no weights yet
         method.to(model.device)
     base.add_module(NAME, Attached(method, rotary_emb, own_attention, hooks, backend=backend, grow=grow))
     base.rotary_emb = Unrotated(method.scaling.spec.dim)
@@ -104,50 +108,50 @@ def _put_on(model: PreTrainedModel, method: Method, backend: str, grow: bool) ->
 
 
 def detach(model: PreTrainedModel) -> PreTrainedModel:
-    """Give `model` its own rotation and attention back, without the method and its parameters, and return it.
+    """Return `model` with its own rotary embedding and attention restored, and the method removed.
 
-    Weights that were trained with the method stay as they are.
+    Weights that were trained with the method are kept.
 
     Raises:
         ValueError: If the model has no method.
     """
-    own = attached(model)
-    for hook in own.hooks:
+    attachment = attached(model)
+    for hook in attachment.hooks:
         hook.remove()
-    model.base_model.rotary_emb = own.rotary_emb
-    model.set_attn_implementation(own.attention or "eager")
+    model.base_model.rotary_emb = attachment.rotary_emb
+    model.set_attn_implementation(attachment.attention or "eager")
     delattr(model.base_model, NAME)
     vars(model).pop("generate", None)
     return model
 
 
 def check_attention(name: str, method: Method, config: PretrainedConfig, device: str | None = None) -> None:
-    """Raise a ValueError if an attention backend cannot run the method in every layer of a model.
+    """Raise a ValueError if an attention backend does not support the method in every layer of a model.
 
     Args:
-        name: Name of the backend, or auto.
-        method: To be attached.
-        config: Of the model.
-        device: Type of device, None where it is not known yet.
+        name: Name of the backend, or "auto".
+        method: Method to be attached.
+        config: Config of the model.
+        device: Type of the device, such as "cpu"; None if not known yet.
     """
     for window in native_windows(config):
         bands, what = method.pattern.bands(), type(method.pattern).__name__
         if window is not None:
-            bands, what = ends_at(bands, window), f"{what} in layers that natively see {window} tokens"
+            bands, what = clip_bands(bands, window), f"{what} in layers that natively see {window} tokens"
         check_backend(name, bands, device, what)
 
 
 @torch.no_grad()
 def backends(model: PreTrainedModel, length: int) -> dict[str, str]:
-    """Return the attention backends that read a text of `length` tokens at once, and that decode its last token.
+    """Return the attention backends for a text of `length` tokens, under "prefill", and for its last token, "decode".
 
-    Where layers differ, by their native windows, all of theirs are named.
+    If layers with different native windows use different backends, all are named.
     """
-    own, used = attached(model), {}
+    attachment, used = attached(model), {}
     for name, queries in (("prefill", length), ("decode", 1)):
-        rope = own.method.rope(torch.ones(1, length, dtype=torch.bool, device=model.device), queries)
-        forward_pass = ForwardPass(rope, backend=own.backend)
+        rope = attachment.method.rope(torch.ones(1, length, dtype=torch.bool, device=model.device), queries)
+        forward_pass = ForwardPass(rope, backend=attachment.backend)
         windows = native_windows(model.config)
-        names = {backend_of(forward_pass.over(clip_to_window(rope, window))) for window in windows}
+        names = {backend_of(forward_pass.with_rope(clip_to_window(rope, window))) for window in windows}
         used[name] = " and ".join(sorted(names))
     return used

@@ -1,4 +1,4 @@
-"""What `attach` puts on a model: one object, the submodule `attached` of its base model."""
+"""The object that `attach` puts on a model, as the submodule `attached` of its base model."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -16,22 +16,23 @@ NAME = "attached"
 
 
 class Attached(nn.Module):
-    """A method on a model, what it takes the place of, and how the coming passes are computed.
+    """A method on a model, what `detach` restores, and how forward passes are computed.
 
-    A module, so that the parameters of the method are trained, sharded, moved and saved with the model's.
+    It is a module, so that the parameters of the method are trained, sharded, moved and saved with those of the model.
 
     Args:
         method: Method of every forward pass.
         rotary_emb: The model's own rotary embedding.
         attention: Name of the model's own attention implementation.
-        hooks: Hooks on the model, to be removed by `detach`.
-        backend: Name of the attention backend, or "auto" for the fastest one of every pass.
-        grow: Whether the scale factor of a generation grows with every token.
+        hooks: Hooks on the model, which `detach` removes.
+        backend: Name of the attention backend, or "auto" for the fastest one in every pass.
+        grow: Whether the scale factor grows with every generated token.
 
     Attributes:
-        planned_length: Tokens of the text whose scale factor every pass is given, where that is longer; 0: its own.
-        mesh: Ranks that share every text, or None.
-        listener: Called with what every layer attends to, or None.
+        planned_length: Length in tokens that decides the scale factor of every pass, if longer than the pass. 0 uses
+            the length of the pass.
+        mesh: Mesh of the ranks that share every text, or None.
+        listener: Function called with the inputs of every layer's attention, or None.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ def has_method(model: Any) -> bool:
 
 
 def attached(model: Any) -> Attached:
-    """Return what is attached to a model, or to its base model.
+    """Return the `Attached` of a model, or of its base model.
 
     Raises:
         ValueError: If the model has no method.
@@ -69,5 +70,9 @@ def attached(model: Any) -> Attached:
 
 
 def method_of(model: Any) -> Method:
-    """Return the method of a model; a ValueError as of `attached`."""
+    """Return the method of a model.
+
+    Raises:
+        ValueError: If the model has no method.
+    """
     return attached(model).method

@@ -1,8 +1,8 @@
-"""Released CLEX checkpoints: their own settings and the weights of their ODE (arXiv:2310.16450, DAMO-NLP-SG/CLEX).
+"""Released CLEX checkpoints: their settings and the weights of their ODE (arXiv:2310.16450, DAMO-NLP-SG/CLEX).
 
-Their config.json carries `rope_scaling: {type: clex, max_factor, param_factor, act, time_dt}` and `log_scale`, which no
-model of transformers knows; their weight files carry `model.clex_layer.proj_func.ode_up_proj` and `.ode_down_proj`
-beside the weights of the plain model. The rest of such a checkpoint is a plain Llama, Phi or Mixtral.
+Their config.json has `rope_scaling: {type: clex, max_factor, param_factor, act, time_dt}` and `log_scale`, which no
+model of transformers supports. Their weight files have `model.clex_layer.proj_func.ode_up_proj` and `.ode_down_proj`
+in addition to the model's weights. The rest of such a checkpoint is a plain Llama, Phi or Mixtral.
 """
 
 import json
@@ -27,15 +27,15 @@ LOG_SCALE = {"_target_": "lcx_lightning.temperature.LogN", "clamp": False, "per_
 
 
 def separate_clex(config: PretrainedConfig, name: str, revision: str) -> PretrainedConfig:
-    """Return `config` with a CLEX of its own moved out of its rotary embedding, to `config.clex`.
+    """Return `config` with the settings of its CLEX, if it has one, moved from the rotary embedding to `config.clex`.
 
     Args:
-        config: Of any checkpoint; one without a CLEX is returned as it is.
-        name: Of the checkpoint on the hub, or its folder: where the weights of the ODE are.
+        config: Config of any checkpoint; without a CLEX it is returned unchanged.
+        name: Name of the checkpoint on the hub, or a folder; the weights of the ODE are read from there.
         revision: Branch, tag or commit.
 
     Raises:
-        ValueError: If the activation is not one that the released code has.
+        ValueError: If the released code does not have the activation.
     """
     rope = getattr(config, "rope_parameters", None) or {}
     if rope.get("rope_type") != "clex":
@@ -59,15 +59,15 @@ def separate_clex(config: PretrainedConfig, name: str, revision: str) -> Pretrai
 
 
 def with_own_clex(method: DictConfig, config: PretrainedConfig) -> DictConfig:
-    """Return a method that scales by CLEX with the settings of the checkpoint, any other method as it is.
+    """Return the method CLEX with the settings of a released checkpoint; any other method or model changes nothing.
 
-    Width and activation are those of the checkpoint's weights. max_factor is the checkpoint's, unless it was set to a
-    number of its own and not through `factor`. A checkpoint that was released with `log_scale` gets that temperature,
-    unless the method has another.
+    Width and activation are those of the checkpoint's weights. max_factor is that of the checkpoint, unless the method
+    sets a number in place of `${factor}`. A checkpoint released with `log_scale` gets that temperature, unless the
+    method sets another one.
 
     Args:
-        method: The parts, interpolations still open.
-        config: Of the model, after `separate_clex`.
+        method: The four parts, with interpolations still open.
+        config: Config of the model, as returned by `separate_clex`.
     """
     own = _own(config)
     if own is None or method.scaling.get("_target_") != CLEX_TARGET:
@@ -83,10 +83,12 @@ def with_own_clex(method: DictConfig, config: PretrainedConfig) -> DictConfig:
 
 
 def load_own_clex(scaling: nn.Module, model: "PreTrainedModel") -> None:
-    """Give a CLEX the weights that its model was released with; leave other scalings, frozen ones and models alone.
+    """Load the ODE weights of a released CLEX checkpoint into `scaling`; without effect on other scalings or models.
+
+    A CLEX that is not trainable keeps its initial weights.
 
     Raises:
-        ValueError: If the settings differ from the checkpoint's, or its weights are not there.
+        ValueError: If the settings differ from those of the checkpoint, or its weights are missing.
     """
     own = _own(model.config)
     if own is None:
@@ -97,8 +99,8 @@ def load_own_clex(scaling: nn.Module, model: "PreTrainedModel") -> None:
         return
     if not isinstance(scaling.activation, ACTIVATIONS[own["activation"]]):
         raise ValueError(
-            f"This checkpoint's own CLEX has the activation {own['activation']}, the method {scaling.activation}: "
-            "build the method with the checkpoint's settings, with_own_clex(method, model.config)."
+            f"The CLEX of this checkpoint has the activation {own['activation']}, the method {scaling.activation}: "
+            "build the method with the settings of the checkpoint, with_own_clex(method, model.config)."
         )
     if model.device.type != "meta":
         scaling.load_released(*read_field(own["name"], own["revision"]))
@@ -108,18 +110,18 @@ def read_field(name: str, revision: str) -> tuple[Tensor, Tensor]:
     """Return `ode_up_proj` [pairs, hidden] and `ode_down_proj` [hidden, pairs] of a checkpoint.
 
     Args:
-        name: On the hub, or a folder.
+        name: Name of the checkpoint on the hub, or a folder.
         revision: Branch, tag or commit.
 
     Raises:
-        ValueError: If its weight files do not hold them.
+        ValueError: If the weight files lack them.
     """
     found: dict[str, Tensor] = {}
     for path in _weight_files(name, revision):
         found |= _read(path)
     missing = [weight for weight in WEIGHTS if weight not in found]
     if missing:
-        raise ValueError(f"{name} says that it has a CLEX, but its weight files lack {' and '.join(missing)}.")
+        raise ValueError(f"The config of {name} has a CLEX, but its weight files lack {' and '.join(missing)}.")
     return found[WEIGHTS[0]], found[WEIGHTS[1]]
 
 
@@ -128,7 +130,7 @@ def _own(config: PretrainedConfig) -> dict[str, Any] | None:
 
 
 def _weight_files(name: str, revision: str) -> list[str]:
-    """Return the weight files that may hold the ODE, safetensors before pickles."""
+    """Return the weight files that may contain the ODE; safetensors are preferred to pickles."""
     for file in FILES:
         path = cached_file(name, file, revision=revision, _raise_exceptions_for_missing_entries=False)
         if path is None:
@@ -142,7 +144,7 @@ def _weight_files(name: str, revision: str) -> list[str]:
 
 
 def _read(path: str) -> dict[str, Tensor]:
-    """Return the ODE weights of one file, by the last part of their names."""
+    """Return the ODE weights in one file, by the last part of their names."""
     if path.endswith(".safetensors"):
         with safe_open(path, framework="pt") as file:
             found = {key: file.get_tensor(key) for key in file.keys() if key.endswith(WEIGHTS)}  # noqa: SIM118

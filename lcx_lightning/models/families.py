@@ -1,4 +1,4 @@
-"""Model families: which ones take a method, what sets one apart from Llama, and why every other is refused."""
+"""Model families: those that support methods, how they differ from Llama, and why all others are refused."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,13 +9,13 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 @dataclass(frozen=True)
 class Family:
-    """What a method must know about how transformers writes a family. The defaults are Llama.
+    """How the implementation of a family in transformers differs from Llama, which has the defaults.
 
-    Native windows and layers without rotary embedding are not here: every attention module tells its own.
+    Native windows and layers without rotary embedding are not listed here: attention modules have them as attributes.
     """
 
-    interleaved: bool = False  # features 2i and 2i + 1 turn together, not i and i + pairs
-    drops_keywords: bool = False  # its layers hand no unknown keyword on to attention
+    interleaved: bool = False  # features 2i and 2i + 1 form a pair, not i and i + pairs
+    drops_keywords: bool = False  # layers do not pass unknown keyword arguments on to attention
 
 
 FAMILIES = {
@@ -37,10 +37,10 @@ FAMILIES = {
 
 
 def family_of(config: PretrainedConfig) -> Family:
-    """Return what is special about the family of a model.
+    """Return the family of a model.
 
     Raises:
-        ValueError: If it is not supported; the reason is read from the config.
+        ValueError: If it is not supported, with the reason.
     """
     family = FAMILIES.get(config.model_type)
     if family is None:
@@ -55,13 +55,13 @@ def _reason(config: PretrainedConfig) -> str:
     model: Any = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
     rope = getattr(config, "rope_parameters", None) or {}
     if model is None or config.get_text_config() is not config:
-        return "they are no plain causal language models"
+        return "they are not plain causal language models"
     if not rope and getattr(config, "rotary_dim", None) is None:
         return "they have no rotary embedding, so there is nothing to extend"
     if getattr(config, "kv_lora_rank", None) is not None:
-        return "latent attention rotates a part of the key that all heads share, apart from the rest"
+        return "latent attention rotates a separate part of the key, which all heads share"
     if not model._supports_attention_backend:
-        return "their attention does not go through the attention interface of transformers, where a method works"
+        return "their attention does not use the attention interface of transformers, which methods rely on"
     if any(isinstance(value, dict) for value in rope.values()):
-        return "they have several rotary embeddings, one for each type of layer, and a method extends one"
-    return "no test compares them with the stock model yet"
+        return "they have several rotary embeddings, one for each type of layer, and a method extends only one"
+    return "no test compares them with the original model yet"

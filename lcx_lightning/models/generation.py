@@ -1,4 +1,4 @@
-"""Generation at one scale factor, that of the longest length, and with the smallest cache that serves the pattern."""
+"""Generation at a single scale factor, that of the planned length, and with the smallest exact cache."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,9 +11,14 @@ from transformers import PreTrainedModel
 from lcx_lightning.models.attached import attached
 from lcx_lightning.models.cache.choose import smallest_cache
 
-CHOSEN = ("past_key_values", "cache_implementation")  # by the caller
-ASSISTED = ("assistant_model", "assistant_early_exit", "prompt_lookup_num_tokens", "is_assistant")  # takes tokens back
-PLAIN = {  # what else a model's generation config may ask for
+CACHE_ARGUMENTS = ("past_key_values", "cache_implementation")  # the caller chooses the cache
+ASSISTED = (
+    "assistant_model",
+    "assistant_early_exit",
+    "prompt_lookup_num_tokens",
+    "is_assistant",
+)  # removes tokens again
+PLAIN = {  # overrides what a model's generation config may set
     "do_sample": False,
     "num_beams": 1,
     "temperature": 1.0,
@@ -27,35 +32,39 @@ PLAIN = {  # what else a model's generation config may ask for
 def generate(
     model: PreTrainedModel, inputs: Tensor | None = None, generation_config: Any = None, *args: Any, **kwargs: Any
 ) -> Any:
-    """Call the model's own `generate`, every pass of which has the scale factor of the last one unless it may grow.
+    """Return the result of the model's own `generate`, with the scale factor of the final length unless it may grow.
 
-    The cache is the smallest one that serves, unless another is asked for, or tokens are to be taken back.
+    The cache is the smallest exact one, unless the caller chooses another, or generation is assisted.
 
     Raises:
-        ValueError: If ranks share the texts of the model.
+        ValueError: If several ranks share the texts of the model.
     """
-    own, stock = attached(model), type(model).generate  # pyright: ignore[reportAttributeAccessIssue]
-    if own.mesh is not None:
-        raise ValueError("A model whose texts are split over ranks does not generate: load it on each rank for itself.")
-    if own.grow:
-        return stock(model, inputs, generation_config, *args, **kwargs)
+    attachment, own_generate = attached(model), type(model).generate  # pyright: ignore[reportAttributeAccessIssue]
+    if attachment.mesh is not None:
+        raise ValueError(
+            "A model whose texts are split over ranks cannot generate: load the whole model on every rank instead."
+        )
+    if attachment.grow:
+        return own_generate(model, inputs, generation_config, *args, **kwargs)
     settings = _settings(model.generation_config, generation_config, kwargs)
     planned = _planned_length(inputs, settings)
-    if settings.get("use_cache", True) and all(settings.get(name, False) is False for name in CHOSEN + ASSISTED):
-        kwargs["past_key_values"] = smallest_cache(model, held=planned > 0)
+    if settings.get("use_cache", True) and all(
+        settings.get(name, False) is False for name in CACHE_ARGUMENTS + ASSISTED
+    ):
+        kwargs["past_key_values"] = smallest_cache(model, fixed_factor=planned > 0)
     with one_factor(model, planned):
-        return stock(model, inputs, generation_config, *args, **kwargs)
+        return own_generate(model, inputs, generation_config, *args, **kwargs)
 
 
 @contextmanager
 def one_factor(model: PreTrainedModel, planned: int) -> Iterator[None]:
-    """Give every pass of the model the scale factor of a text of `planned` tokens, for as long as this lasts."""
-    own = attached(model)
-    before, own.planned_length = own.planned_length, planned  # a model that assists itself generates within this
+    """Let every pass inside this context have the scale factor of a text of `planned` tokens; 0: of its own length."""
+    attachment = attached(model)
+    before, attachment.planned_length = attachment.planned_length, planned  # contexts nest if a model assists itself
     try:
         yield
     finally:
-        own.planned_length = before
+        attachment.planned_length = before
 
 
 @torch.inference_mode()
@@ -68,17 +77,19 @@ def continuations(
     ends: Collection[int] = (),
     sampling: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> list[list[int]]:
-    """Return the tokens with which a model goes on after each prompt, up to the first that ends a text, that left out.
+    """Return the tokens that a model generates after each prompt, up to but without the first end token.
 
-    What a model's own generation config says of sampling and penalties is not used.
+    Settings for sampling and penalties in the model's generation config are ignored.
 
     Args:
-        model: With its method attached.
-        prompts: Token ids, BOS included. Shorter ones are padded on the left: a row does not depend on the others.
-        new_tokens: At most.
-        chunk: Tokens of a prompt that are read at once.
-        ends: Tokens that end a text, once it has one, beside those that end the model's texts.
-        sampling: Scores of the next token from the ids and the scores; None takes the most probable token.
+        model: Model with its method attached.
+        prompts: Token ids of each prompt, BOS included. Shorter prompts are padded on the left; a row does not depend
+            on the others.
+        new_tokens: Largest number of new tokens.
+        chunk: Number of prompt tokens that are read at once.
+        ends: End tokens in addition to the model's own. If given, at least one token is generated.
+        sampling: Function that returns new scores of the next token, from the ids and its scores. None chooses the
+            most probable token.
     """
     longest = max(map(len, prompts))
     ids = torch.zeros(len(prompts), longest, dtype=torch.long)
@@ -102,18 +113,18 @@ def continuations(
 
 
 def _until(ids: list[int], ends: Collection[int]) -> list[int]:
-    """Return the ids before the first of `ends`."""
-    return ids[: next((place for place, token in enumerate(ids) if token in ends), len(ids))]
+    """Return the ids before the first one that is in `ends`."""
+    return ids[: next((index for index, token in enumerate(ids) if token in ends), len(ids))]
 
 
 def _settings(of_model: Any, of_call: Any, keywords: dict[str, Any]) -> dict[str, Any]:
-    """Return what a generation goes by: the call's keywords before its configuration before the model's."""
+    """Return the settings of a generation: the call's keywords override its config, which overrides the model's."""
     sources = (vars(of_model), vars(of_call) if of_call else {}, keywords)
     return {name: value for source in sources for name, value in source.items() if value is not None}
 
 
 def _planned_length(inputs: Tensor | None, settings: dict[str, Any]) -> int:
-    """Return the tokens in context at the end of a generation, padding included; 0 if nobody said how many."""
+    """Return the number of tokens in context at the end of a generation, padding included; 0 if no limit is set."""
     prompts = (inputs, settings.get("input_ids"), settings.get("inputs_embeds"))
     prompt = max((given.shape[1] for given in prompts if given is not None), default=1)
     if "max_new_tokens" in settings:

@@ -1,4 +1,4 @@
-"""A forward pass of a model with a method: one `ForwardPass` is made, handed to every layer, used by its attention."""
+"""The hooks of a model with a method: build one `ForwardPass`, pass it to every layer, and attend by it."""
 
 import inspect
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
 
-from lcx_lightning.attention.capture import Attended, Listener
+from lcx_lightning.attention.capture import AttentionInputs, Listener
 from lcx_lightning.attention.dispatch import attend
 from lcx_lightning.attention.forward_pass import ForwardPass
 from lcx_lightning.attention.rotation import half_split
@@ -24,25 +24,25 @@ from lcx_lightning.models.families import FAMILIES
 
 
 class Unrotated(nn.Module):
-    """The identity rotation, in the place of a model's rotary embedding."""
+    """The identity rotation, which replaces a model's rotary embedding."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.dim = dim
 
-    def forward(self, x: Tensor, position_ids: Tensor) -> "tuple[Tensor, Tensor] | Carrier":
-        """Return cosines of 1 and sines of 0, [batch, tokens, dim], and with them the forward pass left here."""
+    def forward(self, x: Tensor, position_ids: Tensor) -> "tuple[Tensor, Tensor] | PositionEmbeddings":
+        """Return cosines of 1 and sines of 0, [batch, tokens, dim], with the forward pass stored here, if any."""
         shape = (*position_ids.shape, self.dim)
         tables = x.new_ones(shape), x.new_zeros(shape)
         forward_pass = vars(self).pop("forward_pass", None)
-        return tables if forward_pass is None else Carrier(tables, forward_pass)
+        return tables if forward_pass is None else PositionEmbeddings(tables, forward_pass)
 
 
-class Carrier:
-    """Cosines and sines, and the forward pass they are of: for families whose layers hand on nothing else.
+class PositionEmbeddings:
+    """Cosines, sines and the forward pass they belong to, for families whose layers pass nothing else to attention.
 
-    Layers that are recomputed in the backward pass are given the arguments of their own pass again, and this with
-    them. It unpacks as a tuple and is none: sharded training takes those apart.
+    A layer that is recomputed in the backward pass gets the arguments of its first pass again, and so the right forward
+    pass. It unpacks like a tuple, but is not one, because sharded training rebuilds tuples.
     """
 
     def __init__(self, tables: tuple[Tensor, Tensor], forward_pass: ForwardPass) -> None:
@@ -53,9 +53,9 @@ class Carrier:
 
 
 def insert_forward_pass(base: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-    """Add the `ForwardPass` to the arguments that reach every attention layer."""
-    # 1. what the pass was given
-    own = attached(base)
+    """Return the arguments of the base model with the `ForwardPass` added, which reaches every attention layer."""
+    # 1. the arguments of the pass
+    attachment = attached(base)
     placement_seed = kwargs.pop("placement_seed", None)
     segments = {name: kwargs.pop(name) for name in ("segments", "segments_continuing") if name in kwargs}
     given = inspect.signature(base.forward).bind(*args, **kwargs).arguments
@@ -67,21 +67,23 @@ def insert_forward_pass(base: nn.Module, args: tuple, kwargs: dict) -> tuple[tup
             f"A mask says which keys are padding, [batch, keys]: this one has the shape {list(mask.shape)}."
         )
     if segments:
-        packed = _packed(own, segments, placement_seed, cache, mask)
-        return args, kwargs | {"forward_pass": ForwardPass(packed, backend=own.backend)}
-    # 2. which keys there are, and where they stand
+        packed = _packed(attachment, segments, placement_seed, cache, mask)
+        return args, kwargs | {"forward_pass": ForwardPass(packed, backend=attachment.backend)}
+    # 2. the keys and their indices in the text
     slots = queries + (0 if cache is None else cache.get_seq_length())
     if isinstance(cache, WindowCache):
-        valid, index = cache.keys(own.method.pattern, _valid(_added(mask, slots, queries), queries, tokens.device))
+        valid, index = cache.keys(
+            attachment.method.pattern, _valid(_added(mask, slots, queries), queries, tokens.device)
+        )
     else:
         valid, index = _valid(mask, slots, tokens.device), None
-    shard = shard_for(own, valid, cache)
+    shard = shard_for(attachment, valid, cache)
     # 3. the geometry of the pass
-    rope = own.method.rope(
+    rope = attachment.method.rope(
         valid,
         queries,
         placement_seed,
-        to_come=max(own.planned_length - slots, 0),
+        future_tokens=max(attachment.planned_length - slots, 0),
         index=index,
         rotated=isinstance(cache, MethodCache) and cache.rotation is not None,
         visible_keys=None if shard is None else shard.visible_keys,
@@ -91,72 +93,73 @@ def insert_forward_pass(base: nn.Module, args: tuple, kwargs: dict) -> tuple[tup
         cache.begin(rope)
     if shard is not None:
         args, kwargs = (), given | _local_tokens(given, shard.local_tokens)
-    forward_pass = ForwardPass(rope, backend=own.backend, shard=shard, listener=own.listener)
+    forward_pass = ForwardPass(rope, backend=attachment.backend, shard=shard, listener=attachment.listener)
     return args, kwargs | {"forward_pass": forward_pass}
 
 
 def _packed(
-    own: Attached, segments: dict[str, Tensor], placement_seed: int | None, cache: object, mask: Tensor | None
+    attachment: Attached, segments: dict[str, Tensor], placement_seed: int | None, cache: object, mask: Tensor | None
 ) -> Packed:
-    """Return the positions of a pass over rows of several documents, none of which sees another.
+    """Return the geometry of a pass over rows of several documents, none of which sees another.
 
     Raises:
-        ValueError: If the pass has a cache or padding, or ranks share its texts.
+        ValueError: If the pass has a cache or padding, or several ranks share its texts.
     """
-    if cache is not None or (mask is not None and not bool(mask.all())) or own.mesh is not None:
+    if cache is not None or (mask is not None and not bool(mask.all())) or attachment.mesh is not None:
         raise ValueError(
             "Rows of several documents that do not see each other are read whole, by one rank, without cache and "
             "padding: pass use_cache=False and no attention_mask, or leave segments out."
         )
-    name, of = next(iter(segments.items()))
-    return own.method.packed(of, restart=name == "segments", placement_seed=placement_seed)
+    name, numbers = next(iter(segments.items()))
+    return attachment.method.packed(numbers, restart=name == "segments", placement_seed=placement_seed)
 
 
 @contextmanager
 def listening(base: nn.Module, listener: Listener) -> Iterator[None]:
-    """Call `listener` with what every layer of a model attends to, in every pass inside this context."""
-    own = attached(base)
-    if own.mesh is not None:
+    """Call `listener` with the inputs of every layer's attention, in every pass inside this context."""
+    attachment = attached(base)
+    if attachment.mesh is not None:
         raise ValueError(
-            "A model whose texts are split over ranks has no listener: each rank has a part of the queries."
+            "A model whose texts are split over ranks cannot have a listener, because each rank has only a part of the "
+            "queries: let one rank read whole texts."
         )
-    own.listener = listener
+    attachment.listener = listener
     try:
         yield
     finally:
-        own.listener = None
+        attachment.listener = None
 
 
-def _local_tokens(given: dict[str, Any], own: slice) -> dict[str, Any]:
-    """Return the arguments of a pass over this rank's tokens of a text: the `Rope` knows their places and padding."""
-    tokens = {name: x[:, own] for name in ("input_ids", "inputs_embeds") if (x := given.get(name)) is not None}
+def _local_tokens(given: dict[str, Any], local: slice) -> dict[str, Any]:
+    """Return the arguments of a pass over this rank's tokens; the `Rope` has their positions and padding."""
+    tokens = {name: x[:, local] for name in ("input_ids", "inputs_embeds") if (x := given.get(name)) is not None}
     return tokens | {"attention_mask": None, "position_ids": None}
 
 
 def _valid(mask: Tensor | None, slots: int, device: torch.device) -> Bool[Tensor, "rows slots"]:
-    """Return False on padding; one row where there is none."""
+    """Return which slots are valid, False on padding; a single row if there is no padding."""
     if mask is None or bool(mask.all()):
         return torch.ones(1, slots, dtype=torch.bool, device=device)
     return mask.bool()
 
 
 def _added(mask: Tensor | None, slots: int, queries: int) -> Tensor | None:
-    """Return the part of a mask of all `slots` that is of the queries: the cache knows the padding before them."""
+    """Return the part of a mask that belongs to the queries; the cache knows the padding before them."""
     if mask is not None and mask.shape[1] != slots:
         raise ValueError(
-            f"The mask is of {mask.shape[1]} tokens, and there are {slots} with those that the cache has been given: "
+            f"The mask is of {mask.shape[1]} tokens, and there are {slots} with those that the cache has received: "
             "pass the mask of the whole text."
         )
     return None if mask is None else mask[:, -queries:]
 
 
 def leave_forward_pass(base: Any, _args: tuple, kwargs: dict) -> None:
-    """Leave the forward pass where its cosines and sines are about to be made."""
+    """Store the forward pass in the rotary embedding, which returns it with the cosines and sines."""
     base.rotary_emb.forward_pass = kwargs["forward_pass"]
 
 
 def take_forward_pass(attention: Any, _args: tuple, kwargs: dict) -> None:
-    """Take the forward pass that came with the cosines and sines."""
+    """Store in the attention module the forward pass that came with the cosines and sines."""
     attention.forward_pass = kwargs["position_embeddings"].forward_pass
 
 
@@ -172,12 +175,12 @@ def attention(
     sliding_window: int | None = None,
     **_: object,
 ) -> tuple[Tensor, None]:
-    """Attend as the method of this pass says, in the signature of transformers' attention functions."""
+    """Return attention under the method of this pass, with the signature of transformers' attention functions."""
     whole = forward_pass or module.__dict__.pop("forward_pass")
     rope = whole.rope
 
     def attended(q: Tensor, k: Tensor, v: Tensor, rope: Rope) -> Tensor:
-        return _attended(module, q, k, v, whole.over(rope), scaling=scaling, sliding_window=sliding_window)
+        return _attended(module, q, k, v, whole.with_rope(rope), scaling=scaling, sliding_window=sliding_window)
 
     return (rope.attended(q, k, v, attended) if isinstance(rope, Packed) else attended(q, k, v, rope)), None
 
@@ -192,15 +195,17 @@ def _attended(
     scaling: float,
     sliding_window: int | None,
 ) -> Tensor:
-    """Return what a layer attends to, [batch, queries, heads, dim]."""
+    """Return the attention of a layer, [batch, queries, heads, dim]."""
     rope, shard = forward_pass.rope, forward_pass.shard
     # 1. the keys of this layer
     if shard is not None:
         k, v = shard.keys_and_values(k.to(v.dtype), v)
     slots, keys = k.shape[2], rope.key_index.shape[1]
-    held = keys if sliding_window is None else min(keys, sliding_window - 1 + q.shape[2])  # by a sliding cache
-    if slots not in (keys, held):
-        raise ValueError(f"This cache hands out {slots} keys for {keys} tokens: use one that grows, as DynamicCache.")
+    sliding = keys if sliding_window is None else min(keys, sliding_window - 1 + q.shape[2])  # keys of a sliding cache
+    if slots not in (keys, sliding):
+        raise ValueError(
+            f"This cache returns {slots} keys for {keys} tokens: use one that grows, such as DynamicCache."
+        )
     # 2. the pass as this layer sees it
     rope = keep_last_keys(clip_to_window(rope, sliding_window), slots)
     if not getattr(module, "use_rope", True):
@@ -211,5 +216,5 @@ def _attended(
     # 3. attention
     depth = (module.layer_idx + 1) / module.config.num_hidden_layers
     if forward_pass.listener is not None:
-        forward_pass.listener(Attended(module.layer_idx, depth, q, k, rope, scaling))
-    return attend(q, k, v, forward_pass.over(rope), scaling, depth).transpose(1, 2)
+        forward_pass.listener(AttentionInputs(module.layer_idx, depth, q, k, rope, scaling))
+    return attend(q, k, v, forward_pass.with_rope(rope), scaling, depth).transpose(1, 2)

@@ -1,4 +1,4 @@
-"""Logits from hidden states: what a model makes of the products of its head."""
+"""Logits from hidden states: the head of a model, with its scale and soft cap."""
 
 from typing import TYPE_CHECKING
 
@@ -8,13 +8,13 @@ from torch import Tensor
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-LOGITS = 2**25  # held at once: 128 MiB of float32
+LOGITS = 2**25  # largest number of logits held at once: 128 MiB in float32
 
 
 def logits_of(
     model: "PreTrainedModel", hidden: Float[Tensor, "*tokens features"]
 ) -> Float[Tensor, "*tokens vocabulary"]:
-    """Return softcap * tanh(scale * head(hidden) / softcap), float32: no family has more than these beside its head."""
+    """Return softcap * tanh(scale * head(hidden) / softcap), float32; no family does more than this."""
     head, config = model.get_output_embeddings(), model.config
     assert head is not None
     logits = head(hidden).float()

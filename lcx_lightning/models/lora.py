@@ -1,4 +1,4 @@
-"""Low-rank adapters (LoRA, arXiv:2106.09685) through peft, put into a model in place: it stays itself."""
+"""Low-rank adapters (LoRA, arXiv:2106.09685), added in place by peft: the model keeps its class."""
 
 import math
 from collections.abc import Sequence
@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from lcx_lightning.distributed.sharded_loading import PARTS
+from lcx_lightning.distributed.sharded_loading import SHARDS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-NAME = "default"  # of the adapters, in peft
+NAME = "default"  # name of the adapters in peft
 IN_FULL = ("embeddings", "norms")
 
 
@@ -25,22 +25,24 @@ def add_adapters(
     in_full: Sequence[str],
     seed: int,
 ) -> "PreTrainedModel":
-    """Put adapters beside linear layers of `model`, freeze all else but the method, and return `model`.
+    """Return `model` with adapters added to its linear layers, and everything else but the method frozen.
 
-    A weight W [out, in] becomes W + alpha / rank * B A. A [rank, in] is drawn as peft draws it, from `seed` alone, and
-    B [out, rank] is zero, so that nothing changes before training. Both are float32. There is no dropout: its draws
-    would hang on how many processes train, and be others after an interruption.
+    A weight W [out, in] becomes W + alpha / rank * B A. A [rank, in] has the initial distribution of peft, sampled from
+    `seed` alone, and B [out, rank] is zero, so that nothing changes before training. Both are float32. There is no
+    dropout, because it would depend on the number of processes, and would not repeat after an interruption.
 
     Args:
-        model: With its method attached. It is changed in place.
-        rank: Of the adapters.
-        alpha: Their product is weighed by alpha / rank.
-        targets: "attention" for the linear layers of attention, "linear" for those of the MLP too, or their names.
-        in_full: Of "embeddings" and "norms", those that are trained in full, as LongLoRA needs (arXiv:2309.12307).
-        seed: Of A.
+        model: Model with its method attached. It is changed in place.
+        rank: Rank of the adapters.
+        alpha: Scale of the adapters, whose product is multiplied by alpha / rank.
+        targets: Layers to adapt: "attention" for the linear layers of attention, "linear" for those of the MLP as well,
+            or their names.
+        in_full: Parts that are trained in full, from "embeddings" and "norms"; LongLoRA needs both (arXiv:2309.12307).
+        seed: Seed for sampling A.
 
     Raises:
-        ValueError: If peft is missing, a value is not what there is, or parts to be trained in full are not float32.
+        ValueError: If peft is missing, a value is unknown or out of range, or parts to be trained in full are not
+            float32.
     """
     if rank < 1:
         raise ValueError(f"Adapters need a rank of at least 1, got rank={rank}.")
@@ -51,17 +53,17 @@ def add_adapters(
     _draw(model, seed)
     for parameter in (*method, *full):
         parameter.requires_grad_(True)
-    _rename_parts(model, names)
+    _rename_shards(model, names)
     return model.train(model.training)
 
 
 def merge_adapters(model: "PreTrainedModel") -> "PreTrainedModel":
-    """Add the adapters to the weights they stand beside, take them out, and return `model`, which all learns again."""
+    """Return `model` with its adapters merged into its weights and removed, and all of its parameters trainable."""
     adapted: list[tuple[str, Any]] = [(name, m) for name, m in model.named_modules() if _is_adapted(m)]
     for name, module in adapted:
         module.merge()
-        owner, _, leaf = name.rpartition(".")
-        setattr(model.get_submodule(owner), leaf, module.get_base_layer())
+        parent, _, leaf = name.rpartition(".")
+        setattr(model.get_submodule(parent), leaf, module.get_base_layer())
     vars(model).pop("peft_config", None)
     for name, parameter in model.named_parameters():
         if ".method." not in name:
@@ -70,13 +72,13 @@ def merge_adapters(model: "PreTrainedModel") -> "PreTrainedModel":
 
 
 def adapter_parameters(model: nn.Module) -> int:
-    """Return the number of parameters of adapters in a model."""
+    """Return the number of adapter parameters in a model."""
     return sum(p.numel() for name, p in model.named_parameters() if ".lora_A." in name or ".lora_B." in name)
 
 
 def _peft() -> Any:
     try:
-        import peft  # an extra, and it takes a second
+        import peft  # optional, and takes a second to import
     except ModuleNotFoundError as error:
         raise ValueError("Adapters need peft: pip install 'lcx-lightning[lora]', or leave them out.") from error
     return peft
@@ -95,7 +97,7 @@ def _target_names(model: "PreTrainedModel", targets: str | Sequence[str]) -> lis
     if not wanted or not wanted <= leaves:
         raise ValueError(
             f"targets of adapters are attention, linear, or names of linear layers of this {model.config.model_type}, "
-            f"{', '.join(sorted(leaves))}: got {targets!r}."
+            f"which are {', '.join(sorted(leaves))}; got {targets!r}."
         )
     return [name for name in linear if name.rpartition(".")[2] in wanted]
 
@@ -112,7 +114,9 @@ def _in_full(model: "PreTrainedModel", parts: Sequence[str]) -> list[nn.Paramete
     embeddings = [*model.get_input_embeddings().parameters()] if "embeddings" in parts else []
     norms = [p for m in model.modules() if "norm" in type(m).__name__.lower() for p in m.parameters(recurse=False)]
     found = embeddings + (norms if "norms" in parts else [])
-    skeleton = model.device.type == "meta" and PARTS not in vars(model)  # whose dtype need not be that of the weights
+    skeleton = model.device.type == "meta" and SHARDS not in vars(
+        model
+    )  # its dtype may differ from that of the weights
     if not skeleton and any(p.dtype != torch.float32 for p in found):
         raise ValueError(
             f"Parts that are trained in full must be float32, and this model is {model.dtype}: set "
@@ -122,12 +126,12 @@ def _in_full(model: "PreTrainedModel", parts: Sequence[str]) -> list[nn.Paramete
 
 
 def _draw(model: "PreTrainedModel", seed: int) -> None:
-    """Make the adapters: where the weights are, or in main memory if those are not read yet."""
+    """Initialise the adapters on the device of the weights, or in main memory if those are not loaded yet."""
     generator = torch.Generator().manual_seed(seed)
     adapted: list[Any] = [module for module in model.modules() if _is_adapted(module)]
     for module in adapted:
         a, b = module.lora_A[NAME], module.lora_B[NAME]
-        device = torch.device("cpu") if PARTS in vars(model) else module.get_base_layer().weight.device
+        device = torch.device("cpu") if SHARDS in vars(model) else module.get_base_layer().weight.device
         drawn = nn.init.kaiming_uniform_(torch.empty(a.weight.shape), a=math.sqrt(5), generator=generator)
         a.weight, b.weight = nn.Parameter(drawn.to(device)), nn.Parameter(torch.zeros(b.weight.shape, device=device))
 
@@ -136,10 +140,10 @@ def _is_adapted(module: Any) -> bool:
     return hasattr(module, "lora_A") and hasattr(module, "get_base_layer")
 
 
-def _rename_parts(model: "PreTrainedModel", names: list[str]) -> None:
-    """Let the parts that were read of a divided checkpoint follow their layers under the adapters."""
-    parts = vars(model).get(PARTS, {})
+def _rename_shards(model: "PreTrainedModel", names: list[str]) -> None:
+    """Rename the loaded shards of adapted layers, whose weights are one level deeper under their adapters."""
+    shards = vars(model).get(SHARDS, {})
     for name in names:
         for leaf in ("weight", "bias"):
-            if f"{name}.{leaf}" in parts:
-                parts[f"{name}.base_layer.{leaf}"] = parts.pop(f"{name}.{leaf}")
+            if f"{name}.{leaf}" in shards:
+                shards[f"{name}.base_layer.{leaf}"] = shards.pop(f"{name}.{leaf}")

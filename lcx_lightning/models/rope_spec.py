@@ -1,4 +1,4 @@
-"""TODO."""
+"""The pretrained rotary embedding of a checkpoint and the native windows of its layers, from its config."""
 
 import copy
 from dataclasses import replace
@@ -10,14 +10,14 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from lcx_lightning.methods.scaling.base import RopeSpec
 from lcx_lightning.models.families import family_of
 
-STATIC_SCALINGS = ("linear", "llama3", "yarn")  # of checkpoints that carry one: frequencies that no length changes
+STATIC_SCALINGS = ("linear", "llama3", "yarn")  # scalings of checkpoints whose frequencies do not depend on the length
 
 
 def rope_spec(config: PretrainedConfig) -> RopeSpec:
-    """Return the pretrained rotary embedding of a model config.
+    """Return the pretrained rotary embedding of a model, from its config.
 
-    A checkpoint that carries a scaling starts from its own frequencies and the length they reach; `without_scaling`
-    gives the config of the other choice.
+    A checkpoint that carries a scaling starts from its scaled frequencies and the length that they support. To start
+    from the unscaled ones, pass its config through `without_scaling`.
 
     Raises:
         ValueError: If the family, its attention or its scaling is not supported.
@@ -29,20 +29,20 @@ def rope_spec(config: PretrainedConfig) -> RopeSpec:
     spec = RopeSpec(
         dim=int(head_dim * rope.get("partial_rotary_factor", 1.0)),
         base=rope["rope_theta"],
-        pretrain_length=_reach(config),
+        pretrain_length=_supported_length(config),
         window=_native_window(config),
     )
     if _scaling(config) == "default":
         return spec
     inv_freq, feature_scale = ROPE_INIT_FUNCTIONS[_scaling(config)](config, torch.device("cpu"))
-    return replace(spec, own_inv_freq=tuple(inv_freq.tolist()), feature_scale=float(feature_scale))
+    return replace(spec, checkpoint_inv_freq=tuple(inv_freq.tolist()), feature_scale=float(feature_scale))
 
 
 def without_scaling(config: PretrainedConfig) -> PretrainedConfig:
-    """Return the config of a checkpoint as it was before it was scaled: plain frequencies, and the original length.
+    """Return the config of a checkpoint without its scaling: unscaled frequencies, and the original length.
 
     Raises:
-        ValueError: If the config does not say the original length.
+        ValueError: If the config does not state the original length.
     """
     family_of(config)
     if _scaling(config) == "default":
@@ -50,8 +50,8 @@ def without_scaling(config: PretrainedConfig) -> PretrainedConfig:
     original = _original_length(config)
     if original is None:
         raise ValueError(
-            f"This checkpoint carries the scaling {_scaling(config)!r}, and its config does not say how long its "
-            "original context was. Add original_max_position_embeddings to it, or set own_scaling=true."
+            f"This checkpoint carries the scaling {_scaling(config)!r}, and its config does not state its original "
+            "length. Add original_max_position_embeddings to the config, or set own_scaling=true."
         )
     plain = copy.deepcopy(config)
     kept = ("rope_theta", "partial_rotary_factor")
@@ -65,15 +65,15 @@ def _scaling(config: PretrainedConfig) -> str:
 
 
 def _original_length(config: PretrainedConfig) -> int | None:
-    if _scaling(config) == "dynamic":  # scales from max_position_embeddings on
+    if _scaling(config) == "dynamic":  # there max_position_embeddings is the length before scaling
         return config.max_position_embeddings
     return config.rope_parameters.get("original_max_position_embeddings")
 
 
-def _reach(config: PretrainedConfig) -> int:
-    """Return the tokens that the frequencies of a config reach.
+def _supported_length(config: PretrainedConfig) -> int:
+    """Return the context length in tokens that the frequencies of a config support.
 
-    Some checkpoints, as Qwen2.5 with YaRN, state the original length twice: what they reach is factor times that.
+    Some checkpoints, such as Qwen2.5 with YaRN, state the original length twice: they support factor times that.
     """
     stated, original = config.max_position_embeddings, config.rope_parameters.get("original_max_position_embeddings")
     factor = config.rope_parameters.get("factor")
@@ -83,7 +83,10 @@ def _reach(config: PretrainedConfig) -> int:
 
 
 def _native_window(config: PretrainedConfig) -> int | None:
-    """Return the tokens that the layer with the widest view sees, None for all. A stray value in a config is none."""
+    """Return the widest native window of all layers in tokens, None if some layer has none.
+
+    A value in a config whose class has no sliding window does not count.
+    """
     if not hasattr(type(config), "sliding_window"):
         return None
     if "full_attention" in (getattr(config, "layer_types", None) or ()):
@@ -92,7 +95,7 @@ def _native_window(config: PretrainedConfig) -> int | None:
 
 
 def layer_windows(config: PretrainedConfig) -> list[int | None]:
-    """Return the tokens that each layer sees natively, None for all."""
+    """Return the native window of each layer in tokens, None for a layer without one."""
     kinds = getattr(config, "layer_types", None) or []
     if len(set(kinds)) > 1:
         return [None if kind == "full_attention" else config.sliding_window for kind in kinds]
@@ -100,14 +103,14 @@ def layer_windows(config: PretrainedConfig) -> list[int | None]:
 
 
 def native_windows(config: PretrainedConfig) -> set[int | None]:
-    """Return the tokens that layers of each kind see natively, None for all."""
+    """Return the distinct native windows of the layers in tokens, None for layers without one."""
     return set(layer_windows(config))
 
 
 def _check_supported(config: PretrainedConfig) -> None:
     name, rope = config.model_type, config.rope_parameters
     if getattr(config, "use_bidirectional_attention", False):
-        raise ValueError(f"This {name} attends in both directions: methods extend causal models.")
+        raise ValueError(f"This {name} attends in both directions: methods extend causal models only.")
     if getattr(config, "attention_dropout", 0):
         raise ValueError(
             f"This {name} trains with an attention_dropout of {config.attention_dropout}, which methods do not apply. "

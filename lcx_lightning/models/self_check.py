@@ -1,4 +1,4 @@
-"""A probe: a model that is given a method must first be itself under the untouched one."""
+"""A check when a method is attached: under the method `pretrained`, the logits of the model must not change."""
 
 from typing import TYPE_CHECKING
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 TOKENS = 32
-# Largest share that logits may be off by. In half precision stock models round their rotation, ours stays in float32.
+# Largest relative error of the logits. In half precision, transformers rounds the rotation, while ours is float32.
 ROUNDING = {torch.float64: 1e-4, torch.float32: 1e-4, torch.float16: 0.01, torch.bfloat16: 0.05}
 
 
 @torch.no_grad()
-def probe(model: "PreTrainedModel") -> Float[Tensor, "tokens vocabulary"] | None:
-    """Return the logits of a few tokens, float32, or None if there are no whole weights to ask.
+def sample_logits(model: "PreTrainedModel") -> Float[Tensor, "tokens vocabulary"] | None:
+    """Return the logits of 32 tokens, float32, or None if this process cannot call the model on whole weights.
 
-    Those are on the meta device, in shards, which only all ranks together could ask, or not filled yet.
+    That is the case if weights are on the meta device, not loaded yet, or sharded over ranks.
     """
     if any(p.is_meta or isinstance(p, DTensor) for p in model.parameters()):
         return None
@@ -39,31 +39,31 @@ def probe(model: "PreTrainedModel") -> Float[Tensor, "tokens vocabulary"] | None
     return logits if logits.isfinite().all() else None
 
 
-def check_untouched(model: "PreTrainedModel", stock: Float[Tensor, "tokens vocabulary"]) -> None:
-    """Raise a ValueError if the model with nothing but its own rotary embedding does not give its `stock` logits."""
-    own = attached(model)
-    method, own.method = own.method, _untouched(own.method.scaling.spec)
-    ours = probe(model)
-    own.method = method
-    error = float("inf") if ours is None else _error(ours, stock)
+def check_pretrained_logits(model: "PreTrainedModel", expected: Float[Tensor, "tokens vocabulary"]) -> None:
+    """Raise a ValueError if the model does not give the expected logits under the method `pretrained`."""
+    attachment = attached(model)
+    method, attachment.method = attachment.method, _pretrained_method(attachment.method.scaling.spec)
+    ours = sample_logits(model)
+    attachment.method = method
+    error = float("inf") if ours is None else _error(ours, expected)
     allowed = ROUNDING.get(model.dtype, ROUNDING[torch.bfloat16])
     if error > allowed:
         raise ValueError(
-            f"This {model.config.model_type} is not itself under the untouched method: its logits are off by a share "
-            f"of {error:.2g}, where {allowed:.2g} is rounding. Its rotary embedding or its attention differs from "
-            "those of its family. Load it again to use it as it is."
+            f"The logits of this {model.config.model_type} change under the method pretrained: their relative error is "
+            f"{error:.2g}, and rounding explains {allowed:.2g} at most. Its rotary embedding or its attention differs "
+            "from that of its family, so no method can be attached. Load the model again to use it without one."
         )
 
 
-def _untouched(spec: RopeSpec) -> Method:
+def _pretrained_method(spec: RopeSpec) -> Method:
     positions, temperature, pattern = OriginalPositions(), Constant(), Causal()
     return Method(scaling=Unscaled(spec), positions=positions, temperature=temperature, pattern=pattern).eval()
 
 
-def _error(ours: Float[Tensor, "tokens vocabulary"], stock: Float[Tensor, "tokens vocabulary"]) -> float:
-    """Return the error of a token's logits as a share of their spread.
+def _error(ours: Float[Tensor, "tokens vocabulary"], expected: Float[Tensor, "tokens vocabulary"]) -> float:
+    """Return the error of a token's logits, relative to their spread.
 
-    The median over the tokens: where experts are routed, rounding can send a token to another one.
+    It is the median over tokens: in a mixture of experts, rounding can route a token to another expert.
     """
-    spread = (stock - stock.mean(dim=-1, keepdim=True)).norm(dim=-1)
-    return float(((ours - stock).norm(dim=-1) / spread.clamp(min=1e-6)).median())
+    spread = (expected - expected.mean(dim=-1, keepdim=True)).norm(dim=-1)
+    return float(((ours - expected).norm(dim=-1) / spread.clamp(min=1e-6)).median())

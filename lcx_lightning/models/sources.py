@@ -1,4 +1,4 @@
-"""Models: where they come from, and how their rotary embedding is read."""
+"""Sources of models: their config and tokenizer before loading, and the loaded model."""
 
 import abc
 from pathlib import Path
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class ModelSource(abc.ABC):
-    """A model that can be described before it is loaded."""
+    """A model whose config and tokenizer are known before it is loaded."""
 
     @abc.abstractmethod
     def config(self) -> PretrainedConfig:
@@ -28,14 +28,15 @@ class ModelSource(abc.ABC):
 
     @abc.abstractmethod
     def load(self, folder: Path | None, ranks: int = 1) -> "PreTrainedModel":
-        """Return the model: the pretrained base in `folder`, or the checkpoint itself if there is none.
+        """Return the model: the pretrained base in `folder`, or the checkpoint itself if `folder` is None.
 
-        If `ranks` processes that are to share it call this together, each may read its part alone: see `shards`.
+        If several processes are to share the model, all `ranks` of them call this together, and each may read only its
+        own shards of the weights.
         """
 
 
 class EmbeddedModel(ModelSource):
-    """A small byte-level model that is pretrained here, in minutes.
+    """A small byte-level model that this program pretrains, in minutes.
 
     Args:
         architecture: Arguments of the transformers config, `model_type` among them.
@@ -57,14 +58,14 @@ class EmbeddedModel(ModelSource):
 
 
 class HubModel(ModelSource):
-    """A checkpoint of the Hugging Face hub, or a folder in its format.
+    """A checkpoint from the Hugging Face hub, or a folder in its format.
 
     Args:
-        name: Name on the hub, or a folder.
+        name: Name of the checkpoint on the hub, or a folder.
         revision: Branch, tag or commit.
-        dtype: Of the weights: float32, bfloat16 ...
-        own_scaling: Of a checkpoint that carries a scaling, as Llama-3.1. True: it starts from its own frequencies and
-            the length they reach. False: from the unscaled frequencies and its original length.
+        dtype: Data type of the weights, such as float32 or bfloat16.
+        own_scaling: Whether a checkpoint that carries a scaling, such as Llama-3.1, starts from its scaled frequencies
+            and the length that they support. If False, it starts from the unscaled ones and its original length.
     """
 
     def __init__(self, *, name: str, revision: str, dtype: str, own_scaling: bool) -> None:
@@ -83,11 +84,11 @@ class HubModel(ModelSource):
         config = self.config()
         given = {"config": config, "revision": self.revision} if folder is None else {}
         name = folder or self.name
-        if ranks == 1 or hasattr(config, "clex"):  # whose own field is read beside the model
+        if ranks == 1 or hasattr(config, "clex"):  # the weights of its ODE are read from whole files
             return AutoModelForCausalLM.from_pretrained(name, dtype=self.dtype, **given)
-        from lcx_lightning.distributed.sharded_loading import load_in_parts  # seconds, where a model is only described
+        from lcx_lightning.distributed.sharded_loading import load_sharded  # seconds, where a model is only described
 
-        return load_in_parts(name, ranks, dtype=self.dtype, **given)
+        return load_sharded(name, ranks, dtype=self.dtype, **given)
 
 
 def skeleton(config: PretrainedConfig) -> "PreTrainedModel":
@@ -97,15 +98,15 @@ def skeleton(config: PretrainedConfig) -> "PreTrainedModel":
 
 
 def check_tokens(tokens: Tokens, config: PretrainedConfig) -> None:
-    """Raise a ValueError if a tokenizer is not that of a model: it has ids that the model lacks, or another BOS."""
+    """Raise a ValueError if a tokenizer does not belong to a model: it has more ids, or another BOS token."""
     if tokens.vocab_size > config.vocab_size:
         raise ValueError(
-            f"The tokenizer has {tokens.vocab_size:,} ids, and the model embeds {config.vocab_size:,}: it is another "
-            "model's, or tokens were added to it. Put the model's own tokenizer beside its weights."
+            f"The tokenizer has {tokens.vocab_size:,} ids, and the model embeds {config.vocab_size:,}: it belongs to "
+            "another model, or tokens were added to it. Put the model's own tokenizer beside its weights."
         )
-    own, expected = getattr(tokens, "own_bos", tokens.bos), config.bos_token_id
-    if own is not None and expected is not None and own != expected:
+    bos, expected = getattr(tokens, "own_bos", tokens.bos), config.bos_token_id
+    if bos is not None and expected is not None and bos != expected:
         raise ValueError(
-            f"The tokenizer's BOS token has the id {own}, and the model's config says bos_token_id={expected}: every "
+            f"The tokenizer's BOS token has the id {bos}, and the model's config says bos_token_id={expected}: every "
             "row and window starts with it. Put the model's own tokenizer beside its weights, or correct the config."
         )

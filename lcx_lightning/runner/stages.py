@@ -16,7 +16,7 @@ from lcx_lightning.attention.forward_pass import AUTO
 from lcx_lightning.data.datamodule import LongContextDataModule
 from lcx_lightning.distributed import process_group
 from lcx_lightning.distributed.fsdp import shard_layers
-from lcx_lightning.distributed.state_dicts import gather_state_dict, learned, load_learned
+from lcx_lightning.distributed.state_dicts import gather_state_dict, load_trained_state_dict, trained_state_dict
 from lcx_lightning.evaluation.base import run, starting_again
 from lcx_lightning.methods.fingerprint import digest, fingerprint
 from lcx_lightning.methods.method import Method
@@ -30,7 +30,7 @@ from lcx_lightning.runner.hardware import peak_flops
 from lcx_lightning.runner.in_loop_evaluation import FILE, InLoopEvaluation
 from lcx_lightning.runner.recipe import Recipe
 from lcx_lightning.runner.stage_cache import make_once, naming_what_is_kept, write_outcome
-from lcx_lightning.training.callbacks.checkpoint import Owner
+from lcx_lightning.training.callbacks.checkpoint import CheckpointOwner
 from lcx_lightning.training.callbacks.evaluate import EvaluateInLoop
 from lcx_lightning.training.callbacks.throughput import Throughput
 from lcx_lightning.training.fit import Outcome, fit
@@ -47,7 +47,7 @@ def base(built: BuiltArm, report: Report) -> Path | None:
 
     def make(work: Path) -> None:
         load = partial(load_model, built, None, built.pretrained)
-        owner = Owner(work, arm.base_key, f"the base, seed {arm.seed}")
+        owner = CheckpointOwner(work, arm.base_key, f"the base, seed {arm.seed}")
         outcome = _train(built, recipe, owner, load, partial(report, "base"), False)
         weights = gather_state_dict(outcome.model.state_dict())
         if process_group.rank() == 0:
@@ -68,12 +68,14 @@ def extend(built: BuiltArm, base_folder: Path | None, report: Report, logger: An
         return None
 
     def make(work: Path) -> None:
-        owner, ranks = Owner(work, key, f"{arm.name}, seed {arm.seed}"), process_group.world_size()
+        owner, ranks = CheckpointOwner(work, key, f"{arm.name}, seed {arm.seed}"), process_group.world_size()
         attention = arm.config["attention"]
         load = partial(load_model, built, base_folder, built.method, attention=attention, ranks=ranks, lora=recipe.lora)
         in_loop = InLoopEvaluation(built, work / FILE) if arm.evaluates_in_loop else None
         outcome = _train(built, recipe, owner, load, partial(report, "extend"), logger, in_loop)
-        weights = gather_state_dict(learned(outcome.model))  # of adapters and the method alone, if the base is frozen
+        weights = gather_state_dict(
+            trained_state_dict(outcome.model)
+        )  # of adapters and the method alone, if the base is frozen
         if process_group.rank() == 0:
             with naming_what_is_kept(work):
                 (work / "out").mkdir(exist_ok=True)
@@ -156,7 +158,7 @@ def model_to_evaluate(built: BuiltArm, base_folder: Path | None, extended: Path 
     if together:
         shard_layers(model, init_device_mesh(device.type, (ranks,)))
     if extended is not None:
-        load_learned(model, torch.load(extended / "model.pt", mmap=True, weights_only=True))
+        load_trained_state_dict(model, torch.load(extended / "model.pt", mmap=True, weights_only=True))
     return model.eval().to(device)  # pyright: ignore[reportArgumentType]
 
 
@@ -169,7 +171,7 @@ def trained_fingerprint(arm: Arm, model: PreTrainedModel) -> str:
 def _train(
     built: BuiltArm,
     recipe: Recipe,
-    owner: Owner,
+    owner: CheckpointOwner,
     load: Callable[[], PreTrainedModel],
     report: Callable[[int, int, str], None],
     logger: Any,

@@ -1,4 +1,4 @@
-"""Training under Lightning's Trainer."""
+"""Training under Lightning's Trainer: the module, losses, optimizers, schedules, checkpoints and preemption."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""One stage of training, from the first step or from where it stopped."""
+"""One stage of training, from its first step or from its last checkpoint."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import lightning as L
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 
 from lcx_lightning.data.datamodule import LongContextDataModule
-from lcx_lightning.training.callbacks.checkpoint import Checkpoints, Owner, WholeCheckpoints
+from lcx_lightning.training.callbacks.checkpoint import CheckpointOwner, Checkpoints, WholeCheckpoints
 from lcx_lightning.training.callbacks.nonfinite import NonFiniteGuard
 from lcx_lightning.training.callbacks.throughput import Throughput
 from lcx_lightning.training.module import LongContextModule
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a stage of training leaves behind, beside the model."""
+    """The result of a stage of training."""
 
-    model: "PreTrainedModel"
-    seconds: float  # of training steps, wall clock, restarts included
+    model: "PreTrainedModel"  # trained model, in evaluation mode
+    seconds: float  # time of the training steps, wall clock, restarts included
     validation_loss: float  # nats per token
-    throughput: dict[str, Any]  # what training took, and the steps that were left out
+    throughput: dict[str, Any]  # cost of training, and the number of skipped steps
 
 
 def fit(  # noqa: PLR0913 a stage in full
@@ -32,50 +32,51 @@ def fit(  # noqa: PLR0913 a stage in full
     data: LongContextDataModule,
     trainer: Callable[..., L.Trainer],
     *,
-    owner: Owner,
+    owner: CheckpointOwner,
     checkpoint_seconds: float,
     progress: Throughput,
     skip_nonfinite: bool,
     logger: Any,
     callbacks: Sequence[L.Callback] = (),
 ) -> Outcome:
-    """Train for the trainer's `max_steps` and return the model in evaluation mode.
+    """Return the result of training for the trainer's `max_steps`, the model in evaluation mode.
 
-    If there is a checkpoint of `owner`, training goes on from it. Of several processes all call this; the model is in
-    parts then. `PreemptedError` is raised when the machine was asked for back, and a checkpoint saved.
+    If `owner` has a checkpoint, training resumes from it. All processes call this together; with several, the model is
+    sharded afterwards.
 
     Args:
         module: Model, loss and optimizer.
-        data: Batches.
-        trainer: Makes Lightning's Trainer, `max_steps` given; the rest of its arguments are added here.
-        owner: Where checkpoints of this training are, and what they are known by.
-        checkpoint_seconds: Of training from one checkpoint to the next.
-        progress: Tells and measures it.
-        skip_nonfinite: Leave out steps whose loss or gradient is not finite, in place of ending with an error.
-        logger: A Lightning logger, or False.
-        callbacks: Others, called before a checkpoint is saved.
+        data: Training and validation batches.
+        trainer: Function that builds Lightning's Trainer, with `max_steps` set; all other arguments are added here.
+        owner: Folder, key and name of the checkpoints of this stage.
+        checkpoint_seconds: Largest time in seconds from one checkpoint to the next.
+        progress: Callback that reports and measures the training.
+        skip_nonfinite: Whether steps whose loss or gradient is not finite are skipped. If False, they raise an error.
+        logger: Lightning logger, or False.
+        callbacks: Further callbacks, called before a checkpoint is saved.
 
     Raises:
-        ValueError: If the checkpoint is damaged or another training's.
+        ValueError: If the checkpoint is damaged, or belongs to another stage.
         OSError: If a checkpoint cannot be written.
-        NonFiniteError: If a step has a loss or a gradient that is not finite, and is not to be left out.
+        NonFiniteError: If the loss or the gradient of a step is not finite, and such steps are not skipped.
+        PreemptedError: On preemption, after a checkpoint was saved.
     """
     finite = NonFiniteGuard(skip=skip_nonfinite, documents=data.documents)
     last = owner.folder / "last.ckpt"
     loop = trainer(
         callbacks=[progress, finite, *callbacks, Checkpoints(last, checkpoint_seconds)],
-        plugins=[WholeCheckpoints(owner), LightningEnvironment()],  # whatever else Slurm or torchrun have set
+        plugins=[WholeCheckpoints(owner), LightningEnvironment()],  # ignores the variables of Slurm and torchrun
         logger=logger,
         num_sanity_val_steps=0,
         log_every_n_steps=10,
         use_distributed_sampler=False,
-        enable_checkpointing=False,  # of its own
+        enable_checkpointing=False,  # Lightning's own checkpoints
         enable_progress_bar=False,
         enable_model_summary=False,
     )
     loop.fit(module, datamodule=data, ckpt_path=last if last.exists() else None, weights_only=True)
     assert module.model is not None
-    if "validation/loss" not in loop.callback_metrics:  # the checkpoint was that of the last step
+    if "validation/loss" not in loop.callback_metrics:  # the checkpoint was that of the last step: nothing was trained
         loop.validate(module, datamodule=data, verbose=False)
     throughput = progress.throughput(loop) | {"skipped_steps": finite.skipped}
     return Outcome(module.model.eval(), progress.seconds, float(loop.callback_metrics["validation/loss"]), throughput)

@@ -1,31 +1,31 @@
-"""Model FLOPs of a text: what matrices and the pairs that a pattern holds need (PaLM, arXiv:2204.02311, appendix B)."""
+"""Model FLOPs of a text, for matrices and for the pairs in a pattern (PaLM, arXiv:2204.02311, appendix B)."""
 
 from typing import TYPE_CHECKING
 
 import torch
 
 from lcx_lightning.methods.patterns.base import Band, Pattern
-from lcx_lightning.methods.rope_views import ends_at
+from lcx_lightning.methods.rope_views import clip_bands
 from lcx_lightning.models.rope_spec import layer_windows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-STEP = 3  # forward and backward: every product has the gradients of its two factors, each of which costs as much
+STEP = 3  # forward and backward passes: the gradients of the two factors of a product cost as much as the product each
 
 
 def forward_flops(model: "PreTrainedModel", pattern: Pattern, tokens: int) -> int:
-    """Return the multiplications and additions of reading a text once; a step of training has 3 times as many.
+    """Return the multiplications and additions of one forward pass over a text; a training step has 3 times as many.
 
-    2 for each token and parameter of a matrix; 4 head_dim for each head and pair that the pattern holds: queries times
-    keys, and weights times values. The paper counts n^2 pairs for n tokens, we those that are seen: n (n + 1) / 2 under
-    dense attention. As there, softmax, norms and what is computed twice are not counted; nor are rotation, the
-    solve of a learned scaling and what selected keys add.
+    There are 2 for each token and parameter of a matrix, and 4 head_dim for each head and pair in the pattern: queries
+    times keys, and weights times values. The paper counts n^2 pairs for n tokens; we count those that are seen,
+    n (n + 1) / 2 under dense attention. As in the paper, softmax, norms and recomputation are not counted; nor are
+    rotation, the ODE of a learned scaling and selected keys.
 
     Args:
-        model: With or without a method, on any device.
-        pattern: Of its attention.
-        tokens: Of the text.
+        model: Model with or without a method, on any device.
+        pattern: Pattern of its attention.
+        tokens: Length of the text in tokens.
     """
     config = model.config
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
@@ -36,25 +36,25 @@ def forward_flops(model: "PreTrainedModel", pattern: Pattern, tokens: int) -> in
 
 
 def step_flops(model: "PreTrainedModel", pattern: Pattern, tokens: int) -> int:
-    """Return the FLOPs of a step of training on a text, as `forward_flops`: frozen matrices have no gradient."""
+    """Return the FLOPs of a training step on a text, as in `forward_flops`; frozen matrices need no gradient."""
     return STEP * forward_flops(model, pattern, tokens) - 2 * tokens * matrix_parameters(model, frozen=True)
 
 
 def matrix_parameters(model: "PreTrainedModel", *, frozen: bool = False) -> int:
-    """Return the parameters that every token is multiplied by: no look-up of embeddings, of experts the chosen ones.
+    """Return the number of parameters that every token is multiplied by: not embeddings, and only active experts.
 
     Args:
-        model: Of any kind.
-        frozen: Whether to count only those that do not learn.
+        model: Model of any kind.
+        frozen: Whether to count only frozen parameters.
     """
     ends = (model.get_input_embeddings(), model.get_output_embeddings())
-    look_up, head = (None if module is None else module.weight for module in ends)
+    embeddings, head = (None if module is None else module.weight for module in ends)
     config = model.config
     experts = getattr(config, "num_local_experts", None)
     share = config.num_experts_per_tok / experts if experts else 1.0
     total = 0
     for name, parameter in model.named_parameters():
-        if ".method." in name or parameter.ndim < 2 or (parameter is look_up and parameter is not head):
+        if ".method." in name or parameter.ndim < 2 or (parameter is embeddings and parameter is not head):
             continue
         if frozen and parameter.requires_grad:
             continue
@@ -63,7 +63,7 @@ def matrix_parameters(model: "PreTrainedModel", *, frozen: bool = False) -> int:
 
 
 def visible_pairs(bands: list[Band], tokens: int, window: int | None = None) -> int:
-    """Return how many pairs of query and key disjoint bands hold in a text, in a layer of that native window."""
+    """Return the number of pairs in disjoint bands over a text of `tokens` tokens, within a native window if given."""
     query = torch.arange(tokens)
-    bands = bands if window is None else ends_at(bands, window)
+    bands = bands if window is None else clip_bands(bands, window)
     return sum(int(band.keys_seen(query).sum()) for band in bands)

@@ -1,17 +1,17 @@
-"""Learning-rate schedules: warm-up, then constant and a linear decay to zero (arXiv:2410.05192), or a cosine."""
+"""Learning-rate schedules: warm-up, then constant with a linear decay to zero (arXiv:2410.05192), or a cosine."""
 
 import math
 from collections.abc import Callable
 
 
 def warmup_stable_decay(*, steps: int, warmup: int, decay: float, start: float | None = None) -> Callable[[int], float]:
-    """Return the factor of the learning rate by optimizer step.
+    """Return a function from optimizer step to the factor of the learning rate, 0 to 1.
 
     Args:
-        steps: Optimizer steps of the run.
-        warmup: Steps of the linear rise.
-        decay: Share of the run, at its end, over which the factor falls to 0. 0 keeps it constant.
-        start: Factor of the first step. None: 1 / (warmup + 1), so that the step before it would have had 0.
+        steps: Number of optimizer steps in the run.
+        warmup: Number of steps of the linear warm-up.
+        decay: Share of the run, at its end, over which the factor falls linearly to 0. With 0 it stays constant.
+        start: Factor of the first step. None stands for 1 / (warmup + 1), so that the step before would have 0.
 
     Raises:
         ValueError: If not 0 <= decay <= 1 and 0 <= start <= 1, or warm-up and decay do not fit into the run.
@@ -19,7 +19,7 @@ def warmup_stable_decay(*, steps: int, warmup: int, decay: float, start: float |
     falling = round(decay * steps)
     if not 0 <= decay <= 1 or warmup < 0 or warmup + falling > steps:
         raise ValueError(
-            f"A schedule of {steps} steps needs room for {warmup=} steps and for {falling} of {decay=}. "
+            f"A schedule of {steps} steps needs room for {warmup=} steps and for {falling} steps of {decay=}. "
             "Take more steps, or lower schedule.warmup or schedule.decay."
         )
     if start is not None and not 0 <= start <= 1:
@@ -36,13 +36,14 @@ def warmup_stable_decay(*, steps: int, warmup: int, decay: float, start: float |
 
 
 def warmup_cosine(*, steps: int, warmup_share: float) -> Callable[[int], float]:
-    """Return the factor of the learning rate by optimizer step: a linear rise from 0, then half a cosine down to 0.
+    """Return a function from optimizer step to the factor of the learning rate: linear from 0 to 1, then a half cosine.
 
-    That is the cosine schedule of transformers, with which CLEX is trained: its first step has the factor 0.
+    This is the cosine schedule of transformers, with which CLEX is trained. The factor of the first step is 0, and so
+    is that after the last one.
 
     Args:
-        steps: Optimizer steps of the run.
-        warmup_share: Share of them in the rise, rounded up to whole steps.
+        steps: Number of optimizer steps in the run.
+        warmup_share: Share of the steps in the warm-up, rounded up to whole steps.
 
     Raises:
         ValueError: If not 0 <= warmup_share <= 1.

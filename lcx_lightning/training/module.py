@@ -1,4 +1,4 @@
-"""LongContextModule: a Hugging Face model with a method attached, under Lightning's Trainer."""
+"""The LightningModule: next-token training of a Hugging Face model with a method attached."""
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -14,10 +14,10 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from lcx_lightning.distributed.fsdp import shard
-from lcx_lightning.distributed.state_dicts import frozen
+from lcx_lightning.distributed.state_dicts import frozen_names
 from lcx_lightning.models.attached import method_of
 from lcx_lightning.models.context_parallel import split_texts
-from lcx_lightning.training.loss import divided_loss, next_token_loss
+from lcx_lightning.training.loss import next_token_loss, register_chunked_loss
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -27,11 +27,11 @@ class LongContextModule(L.LightningModule):
     """Next-token training of a model that uses a method.
 
     Args:
-        load: Returns the model with its method attached; called once, when the Trainer sets up.
-        optimizer: Returns the optimizer of a model.
-        schedule: Factor of the learning rates by optimizer step.
-        seed: With the optimizer step, it decides the placement of sampled positions.
-        recompute: Whether layers compute their activations again in the backward pass, to keep fewer of them.
+        load: Function that returns the model with its method attached; called once, when the Trainer sets up.
+        optimizer: Function that returns the optimizer for a model.
+        schedule: Function from optimizer step to the factor of the learning rates.
+        seed: Seed that decides, together with the optimizer step, the placement of sampled positions.
+        recompute: Whether layers recompute their activations in the backward pass, to save memory.
     """
 
     def __init__(
@@ -49,17 +49,17 @@ class LongContextModule(L.LightningModule):
         self.model: PreTrainedModel | None = None
 
     def configure_model(self) -> None:
-        """Load the model, and divide it if there is a mesh of processes, unless a fit before has done so."""
+        """Load the model, and shard it if there is a mesh of processes, unless an earlier fit has done so."""
         if self.model is not None:
             return
-        self.model = _to_train(self._load())
-        if self._recompute:  # renamed in transformers 5.18
+        self.model = _train_without_dropout(self._load())
+        if self._recompute:  # the method was renamed in transformers 5.18
             enable = getattr(self.model, "activation_checkpointing_enable", self.model.gradient_checkpointing_enable)
             enable({"use_reentrant": False})
         if self.device_mesh is not None:
             split_texts(self.model, self.device_mesh["tensor_parallel"])
             shard(self.model, init_device_mesh(self.device_mesh.device_type, (self.device_mesh.size(),)))
-            divided_loss(self.model)
+            register_chunked_loss(self.model)
 
     def forward(self, input_ids: Int[Tensor, "rows tokens"], **kwargs: Any) -> Float[Tensor, "rows tokens vocabulary"]:
         """Return the logits."""
@@ -67,10 +67,10 @@ class LongContextModule(L.LightningModule):
         return self.model(input_ids=input_ids, use_cache=False, **kwargs).logits
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        """Return the mean loss of the rows of this rank in nats per token.
+        """Return the mean loss of this rank's rows in nats per token.
 
-        One placement of positions serves all ranks and micro-batches of a step. They hold equally many tokens, so that
-        the mean of their gradients is that of all tokens.
+        All ranks and micro-batches of a step share one placement of positions. They have the same number of tokens, so
+        that the mean of their gradients is the gradient of the mean over all tokens.
         """
         assert self.model is not None
         loss = next_token_loss(self.model, **_given(batch), placement_seed=seed_of_step(self._seed, self.global_step))
@@ -78,24 +78,24 @@ class LongContextModule(L.LightningModule):
         return loss
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """Log the mean loss in nats per token, positions placed as in evaluation."""
+        """Log the mean loss in nats per token, with positions as in evaluation."""
         assert self.model is not None
         loss = next_token_loss(self.model, **_given(batch))
         self.log("validation/loss", loss, batch_size=len(batch["input_ids"]), sync_dist=True)
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Return what a checkpoint needs: frozen weights are loaded with the model."""
-        known = frozen(self)
-        return {name: x for name, x in super().state_dict(*args, **kwargs).items() if name not in known}
+        """Return the state without frozen weights, which are loaded with the model."""
+        frozen = frozen_names(self)
+        return {name: x for name, x in super().state_dict(*args, **kwargs).items() if name not in frozen}
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """Load what `state_dict` returned; frozen weights stay."""
-        known = frozen(self)
-        kept = {name: x for name, x in super().state_dict().items() if name in known}
-        return super().load_state_dict(kept | dict(state_dict), strict, assign)
+        """Load what `state_dict` returned; frozen weights keep their values."""
+        names = frozen_names(self)
+        frozen = {name: x for name, x in super().state_dict().items() if name in names}
+        return super().load_state_dict(frozen | dict(state_dict), strict, assign)
 
     def placement(self, step: int, length: int) -> tuple[int, float | None]:
-        """Return the draw of an optimizer step, and the factor that it gives rows of `length`, or None."""
+        """Return the placement seed of an optimizer step, and the sampled factor for `length` tokens, or None."""
         assert self.model is not None
         placement_seed, method = seed_of_step(self._seed, step), method_of(self.model)
         if not method.positions.samples:
@@ -104,7 +104,7 @@ class LongContextModule(L.LightningModule):
         return placement_seed, float(place.factor[0])
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Return the optimizer and its schedule, by optimizer step."""
+        """Return the optimizer, and its schedule with one update for each optimizer step."""
         assert self.model is not None
         optimizer = self._optimizer(self.model)
         return {
@@ -113,10 +113,10 @@ class LongContextModule(L.LightningModule):
         }
 
 
-def _to_train(model: "PreTrainedModel") -> "PreTrainedModel":
-    """Return the model in training mode, without which it recomputes nothing; its dropout, if it has any, stays off.
+def _train_without_dropout(model: "PreTrainedModel") -> "PreTrainedModel":
+    """Return the model in training mode, which recomputation requires, but with dropout off.
 
-    What dropout draws would hang on how many processes train, and be others after an interruption.
+    Dropout would depend on the number of processes, and would not repeat after an interruption.
     """
     model.train()
     for module in model.modules():
@@ -126,7 +126,7 @@ def _to_train(model: "PreTrainedModel") -> "PreTrainedModel":
 
 
 def _given(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return a batch as the arguments of the loss: ids, and the segments of documents that do not see each other."""
+    """Return a batch as arguments of the loss: ids, and segments if documents do not see each other."""
     return {"ids" if name == "input_ids" else name: x for name, x in batch.items()}
 
 

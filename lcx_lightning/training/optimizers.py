@@ -1,4 +1,4 @@
-"""Optimizers over three groups: hidden matrices, the rest of the model, and the method's own parameters."""
+"""Optimizers over three groups of parameters: hidden matrices, the rest of the model, and those of the method."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -9,14 +9,14 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.optim import AdamW, Muon, Optimizer
 
-from lcx_lightning.distributed.state_dicts import load_parts, local_shard_like
+from lcx_lightning.distributed.state_dicts import local_shard_like, shard_optimizer_state
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
 def parameter_groups(model: "PreTrainedModel") -> dict[str, list[nn.Parameter]]:
-    """Return the trainable parameters: `matrices` between features, `rest` (embeddings, head, norms), `method`."""
+    """Return the trainable parameters in three groups: `matrices`, `rest` (embeddings, head, norms) and `method`."""
     ends = (model.get_input_embeddings(), model.get_output_embeddings())
     outer = {id(p) for module in ends if module is not None for p in module.parameters()}
     groups: dict[str, list[nn.Parameter]] = {"matrices": [], "rest": [], "method": []}
@@ -35,32 +35,32 @@ def parameter_groups(model: "PreTrainedModel") -> dict[str, list[nn.Parameter]]:
 def adamw(
     model: "PreTrainedModel", *, lr: float, method_lr: float, betas: tuple[float, float], weight_decay: float
 ) -> Optimizer:
-    """Return AdamW over the whole model (arXiv:1711.05101), as the three papers use it.
+    """Return AdamW over the whole model (arXiv:1711.05101).
 
     Args:
-        model: With its method attached.
-        lr: Learning rate of the model.
-        method_lr: Learning rate of the method's own parameters.
-        betas: Decay of the two moments.
-        weight_decay: Of the model's parameters; the method has none.
+        model: Model with its method attached.
+        lr: Learning rate of the model's parameters.
+        method_lr: Learning rate of the method's parameters.
+        betas: Decay rates of the two moments.
+        weight_decay: Weight decay of the model's parameters; those of the method have none.
     """
     groups = parameter_groups(model)
-    own = [{"params": groups["method"], "lr": method_lr, "weight_decay": 0.0}] if groups["method"] else []
+    method = [{"params": groups["method"], "lr": method_lr, "weight_decay": 0.0}] if groups["method"] else []
     params = groups["matrices"] + groups["rest"]
-    optimizer = AdamW([{"params": params}, *own], lr=lr, betas=(betas[0], betas[1]), weight_decay=weight_decay)
-    optimizer.register_load_state_dict_pre_hook(load_parts)
+    optimizer = AdamW([{"params": params}, *method], lr=lr, betas=(betas[0], betas[1]), weight_decay=weight_decay)
+    optimizer.register_load_state_dict_pre_hook(shard_optimizer_state)
     return optimizer
 
 
-class DividedMuon(Muon):
-    """Muon for matrices in parts: every process makes the whole update of a matrix, and keeps its part.
+class ShardedMuon(Muon):
+    """Muon for sharded matrices: every process computes the update of the whole matrix, and keeps its shard.
 
-    An update is orthogonal as a whole, not in parts. The state is that of Muon, in parts.
+    This is necessary because the whole update is orthogonalized, not its shards. The state is that of Muon, sharded.
     """
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:
-        """Update all matrices; without weight decay."""
+        """Update all matrices, without weight decay."""
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is None:
@@ -73,7 +73,7 @@ class DividedMuon(Muon):
 
 
 def _orthogonal_step(update: Float[Tensor, "rows columns"], lr: float) -> Float[Tensor, "rows columns"]:
-    """Return what a step of Muon with this update, momentum in it, adds to a matrix."""
+    """Return the change of a matrix in a step of Muon with this update, which includes momentum."""
     step = nn.Parameter(torch.zeros_like(update))
     step.grad = update
     Muon([step], lr=lr, weight_decay=0.0, momentum=0.0, nesterov=False).step()
@@ -81,26 +81,26 @@ def _orthogonal_step(update: Float[Tensor, "rows columns"], lr: float) -> Float[
 
 
 class MuonAdamW(Optimizer):
-    """Muon (Jordan et al. 2024) for the hidden matrices, AdamW for the rest: it pretrains small models in fewer steps.
+    """Muon (Jordan et al. 2024) for the hidden matrices, AdamW for the rest: small models need fewer pretraining steps.
 
     Args:
-        model: With its method attached.
-        matrix_lr: Learning rate of the hidden matrices, whose updates are orthogonal.
+        model: Model with its method attached.
+        matrix_lr: Learning rate of the hidden matrices, whose updates are orthogonalized.
         lr: Learning rate of the rest of the model.
-        method_lr: Learning rate of the method's own parameters.
-        betas: Decay of AdamW's two moments.
+        method_lr: Learning rate of the method's parameters.
+        betas: Decay rates of the two moments of AdamW.
     """
 
     def __init__(
         self, model: "PreTrainedModel", *, matrix_lr: float, lr: float, method_lr: float, betas: tuple[float, float]
     ) -> None:
         groups = parameter_groups(model)
-        own = [{"params": groups["method"], "lr": method_lr}] if groups["method"] else []
-        divided = any(isinstance(p, DTensor) for p in groups["matrices"])
-        self.muon = (DividedMuon if divided else Muon)(groups["matrices"], lr=matrix_lr, weight_decay=0.0)
-        self.adamw = AdamW([{"params": groups["rest"]}, *own], lr=lr, betas=(betas[0], betas[1]), weight_decay=0.0)
-        for part in (self.muon, self.adamw):
-            part.register_load_state_dict_pre_hook(load_parts)
+        method = [{"params": groups["method"], "lr": method_lr}] if groups["method"] else []
+        sharded = any(isinstance(p, DTensor) for p in groups["matrices"])
+        self.muon = (ShardedMuon if sharded else Muon)(groups["matrices"], lr=matrix_lr, weight_decay=0.0)
+        self.adamw = AdamW([{"params": groups["rest"]}, *method], lr=lr, betas=(betas[0], betas[1]), weight_decay=0.0)
+        for optimizer in (self.muon, self.adamw):
+            optimizer.register_load_state_dict_pre_hook(shard_optimizer_state)
         super().__init__(self._groups(), {})
 
     def _groups(self) -> list[dict[str, Any]]:
@@ -108,7 +108,7 @@ class MuonAdamW(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Update all groups, and return the loss of `closure`."""
+        """Update all groups, and return the loss of `closure`, or None without one."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -125,4 +125,4 @@ class MuonAdamW(Optimizer):
         """Restore both optimizers."""
         self.muon.load_state_dict(state_dict["muon"])
         self.adamw.load_state_dict(state_dict["adamw"])
-        self.param_groups = self._groups()  # loading makes new ones
+        self.param_groups = self._groups()  # loading replaces them

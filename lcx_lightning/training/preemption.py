@@ -1,4 +1,4 @@
-"""Preemption: SIGTERM and SIGUSR1 ask a run to save and to end, so that the scheduler can start it again."""
+"""Preemption: on SIGTERM or SIGUSR1 a run saves and ends, so that the scheduler can start it again."""
 
 import signal
 import threading
@@ -9,16 +9,16 @@ from types import FrameType
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: try again later
 
-_requested = threading.Event()  # signals are of the process
+_requested = threading.Event()  # one for the process, as signals are
 _nothing_to_save = threading.Event()
 
 
 class PreemptedError(Exception):
-    """Raised when everything is saved."""
+    """The run was preempted, and everything is saved."""
 
 
 def listen() -> None:
-    """Note the signals from now on, in place of what they did, and those that were held back."""
+    """Handle the signals from now on, in place of earlier handlers, and unblock them."""
     if threading.current_thread() is threading.main_thread():
         for number in SIGNALS:
             signal.signal(number, _note)
@@ -26,12 +26,12 @@ def listen() -> None:
 
 
 def stop_requested() -> bool:
-    """Return whether a signal has come."""
+    """Return whether the run was asked to stop, by a signal or by `request_stop`."""
     return _requested.is_set()
 
 
 def request_stop() -> None:
-    """Do what a signal does."""
+    """Ask the run to stop, as a signal does."""
     _requested.set()
 
 
@@ -42,7 +42,7 @@ def wait_for_request(seconds: float) -> bool:
 
 @contextmanager
 def nothing_to_save() -> Iterator[None]:
-    """End the process with EXIT_CODE as soon as a signal comes, or if one has come: nobody else looks for it here."""
+    """End the process with EXIT_CODE on a signal inside this context, or at once if it was already asked to stop."""
     _nothing_to_save.set()
     try:
         _end_if_requested()

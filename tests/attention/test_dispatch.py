@@ -6,7 +6,7 @@ import weakref
 import pytest
 import torch
 
-from lcx_lightning.attention.dispatch import BACKENDS, able, attend
+from lcx_lightning.attention.dispatch import BACKENDS, attend, supported_backends
 from lcx_lightning.attention.forward_pass import ForwardPass
 from lcx_lightning.attention.out_of_memory import bytes_needed
 from lcx_lightning.methods.patterns.causal import Causal
@@ -63,7 +63,7 @@ def test_a_chosen_implementation_attends_in_every_pass_and_changes_no_logit(tiny
 
         monkeypatch.setitem(BACKENDS, other, watched)
     method = wanted.base_model.attached.method
-    for chosen in able(method.pattern.bands(), "cpu"):
+    for chosen in supported_backends(method.pattern.bands(), "cpu"):
         model = attach(tiny(), copy.deepcopy(method), attention=chosen).eval()
         used.clear()
         close(in_chunks(model, IDS, [90, 99, 100]), in_chunks(wanted, IDS, [90, 99, 100]))
@@ -105,13 +105,13 @@ def test_the_implementations_that_are_named_are_those_that_attend(extended, fami
 
 def test_an_implementation_that_cannot_run_the_pattern_is_refused_and_the_model_is_unchanged(tiny, build, spec):
     model = tiny()
-    with pytest.raises(ValueError, match=r"Lambda cannot be attended by dense.*attention=auto, flash_bands, blocks"):
+    with pytest.raises(ValueError, match=r"Lambda cannot be computed by dense.*attention=auto, flash_bands, blocks"):
         attach(model, build("lm_infinite", spec), attention="dense")
     with pytest.raises(ValueError, match="no attention backend called 'fast'"):
         attach(model, build("lm_infinite", spec), attention="fast")
     attach(model, build("pretrained", spec), attention="dense")
     native = tiny("mistral", sliding_window=20)
-    with pytest.raises(ValueError, match="Causal in layers that natively see 20 tokens cannot be attended by dense"):
+    with pytest.raises(ValueError, match="Causal in layers that natively see 20 tokens cannot be computed by dense"):
         attach(native, build("pretrained", spec), attention="dense")
 
 

@@ -11,7 +11,7 @@ from support.lab import ROOT
 
 from lcx_lightning.data.corpora.base import Document
 from lcx_lightning.data.dataset import LongContextData
-from lcx_lightning.data.token_cache import encode, encoded_once
+from lcx_lightning.data.token_cache import encode, encode_cached
 from lcx_lightning.data.tokenizers import ByteTokens
 
 TEXTS = {"train": ["first " * 50, "", "second é" * 30], "validation": ["third " * 40], "test": ["fourth " * 60]}
@@ -79,7 +79,7 @@ def test_another_text_or_tokenizer_is_tokenised_anew(tmp_path):
 
 
 def test_kept_tokens_are_read_from_mapped_memory_and_equal_those_in_memory(tmp_path):
-    kept, fresh = encoded_once(tmp_path, "x", lambda: DOCUMENTS, Counted()), encode(DOCUMENTS, ByteTokens())
+    kept, fresh = encode_cached(tmp_path, "x", lambda: DOCUMENTS, Counted()), encode(DOCUMENTS, ByteTokens())
     assert isinstance(kept.ids, np.memmap)
     assert kept.names == fresh.names
     assert (kept.lengths == fresh.lengths).all()
@@ -99,20 +99,20 @@ def test_a_vocabulary_beyond_two_bytes_is_kept_in_four(tmp_path):
         def encode(self, text):
             return [2**16] * len(text)
 
-    assert encoded_once(tmp_path, "x", lambda: DOCUMENTS, Large()).ids.max() == 2**16
+    assert encode_cached(tmp_path, "x", lambda: DOCUMENTS, Large()).ids.max() == 2**16
 
 
 def test_no_documents_are_kept_as_none(tmp_path):
     for _ in range(2):
-        kept = encoded_once(tmp_path, "x", list, Counted())
+        kept = encode_cached(tmp_path, "x", list, Counted())
         assert (kept.names, len(kept.lengths), len(kept.ids)) == ([], 0, 0)
 
 
 def test_what_was_interrupted_is_not_there_and_is_made_again(tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        encoded_once(tmp_path, "x", lambda: DOCUMENTS, Counted(stop=3))
+        encode_cached(tmp_path, "x", lambda: DOCUMENTS, Counted(stop=3))
     tokens = Counted()
-    kept = encoded_once(tmp_path, "x", lambda: DOCUMENTS, tokens)
+    kept = encode_cached(tmp_path, "x", lambda: DOCUMENTS, tokens)
     assert len(tokens.texts) == 3
     assert (kept.ids == encode(DOCUMENTS, ByteTokens()).ids).all()
     assert not list(tmp_path.glob("*.work"))
@@ -128,7 +128,7 @@ ENCODE = """
 import sys
 from pathlib import Path
 from lcx_lightning.data.corpora.base import Document
-from lcx_lightning.data.token_cache import encoded_once
+from lcx_lightning.data.token_cache import encode_cached
 from lcx_lightning.data.tokenizers import ByteTokens
 
 class Told(ByteTokens):
@@ -139,7 +139,7 @@ class Told(ByteTokens):
         print(text)
         return super().encode(text)
 
-encoded_once(Path(sys.argv[1]), "x", lambda: [Document(str(i), f"text {i}") for i in range(500)], Told())
+encode_cached(Path(sys.argv[1]), "x", lambda: [Document(str(i), f"text {i}") for i in range(500)], Told())
 """
 
 
@@ -154,7 +154,7 @@ def test_of_several_processes_at_once_one_tokenises(tmp_path):
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="cache_dir must be a folder that can be written"):
-        encoded_once(tmp_path / "file" / "below", "x", lambda: DOCUMENTS, Counted())
+        encode_cached(tmp_path / "file" / "below", "x", lambda: DOCUMENTS, Counted())
 
 
 @pytest.mark.parametrize("vocabulary", [2**16, 2**16 + 1])
@@ -166,5 +166,5 @@ def test_the_last_id_of_a_vocabulary_is_kept_whole(vocabulary, tmp_path):
         def encode(self, text):
             return [vocabulary - 1] * len(text)
 
-    kept = encoded_once(tmp_path, "of one", lambda: [Document("a", "xyz")], Last())
+    kept = encode_cached(tmp_path, "of one", lambda: [Document("a", "xyz")], Last())
     assert kept.ids.tolist() == [vocabulary - 1] * 3

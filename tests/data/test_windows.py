@@ -49,7 +49,7 @@ def test_windows_depend_on_their_arguments_alone_and_fewer_are_the_first_of_more
 
 def test_a_length_that_too_few_documents_reach_is_refused_with_the_lengths_there_are():
     source = LongContextData(Books(test=["a" * 1000, "b" * 300, "c" * 127]), ByteTokens(), CORPUS_ONLY)
-    with pytest.raises(ValueError, match="asked of the test split") as error:
+    with pytest.raises(ValueError, match="needed from the test split") as error:
         source.evaluation_windows("test", longest=512, count=2, seed=0)
     message = str(error.value)
     assert "1 of its 3 documents reach that length and hold 1 windows" in message

@@ -18,7 +18,7 @@ from support.sharded import (
     two_processes,
 )
 
-from lcx_lightning.distributed.state_dicts import learned
+from lcx_lightning.distributed.state_dicts import trained_state_dict
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
 
@@ -70,7 +70,7 @@ def learnings(folder, checkpoints):
     for family, checkpoint in checkpoints.items():
         torch.manual_seed(1)
         files[family] = folder / f"{family}.pt"
-        state = learned(read(checkpoint, 1, LORA))
+        state = trained_state_dict(read(checkpoint, 1, LORA))
         torch.save({name: x + 0.1 * torch.randn(x.shape) for name, x in state.items()}, files[family])
     return files
 

@@ -12,7 +12,7 @@ from lcx_lightning.distributed.key_exchange import ContextShard, local_slice
 from lcx_lightning.methods.patterns.capped import Capped
 from lcx_lightning.methods.patterns.causal import Causal
 from lcx_lightning.methods.patterns.self_extend import SelfExtend
-from lcx_lightning.methods.rope import places
+from lcx_lightning.methods.rope import index_in_text
 
 TOKENS, SCALE = 106, 0.4
 SIDES = ["none", "left", "both", "inside"]
@@ -100,7 +100,7 @@ def test_the_shares_of_a_pass_are_the_pass_and_so_are_their_gradients(build, spe
 @pytest.mark.parametrize("pattern", PATTERNS.values(), ids=PATTERNS)
 def test_a_share_has_the_keys_that_its_queries_see_and_no_others(pattern, side, ranks):
     valid = mask_of(side)
-    index = places(valid)
+    index = index_in_text(valid)
     pairs = [band.visible(index[:, :, None], index[:, None]) for band in pattern.bands()]
     seen = torch.stack(pairs).any(dim=0) & valid[:, :, None] & valid[:, None]
     for rank in range(ranks):

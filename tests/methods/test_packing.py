@@ -7,7 +7,7 @@ from transformers import DynamicCache
 
 from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.data.tokenizers import ByteTokens
-from lcx_lightning.methods.packing import spans_of
+from lcx_lightning.methods.packing import document_spans
 from lcx_lightning.training.loss import next_token_loss
 
 SIZES = [[20, 37, 7], [64], [20, 1, 43]]  # tokens of the documents of three rows; L = 32
@@ -32,9 +32,9 @@ def alone(model, **given):
 
 
 def test_a_document_ends_where_the_segment_changes():
-    found = {(row, span.start, span.stop) for span in spans_of(SEGMENTS) for row in span.rows}
+    found = {(row, span.start, span.stop) for span in document_spans(SEGMENTS) for row in span.rows}
     assert found == set(spans())
-    assert max(len(span.rows) for span in spans_of(SEGMENTS)) == 2
+    assert max(len(span.rows) for span in document_spans(SEGMENTS)) == 2
 
 
 @torch.no_grad()

@@ -175,7 +175,7 @@ def test_generation_holds_the_factor_of_its_longest_length_unless_it_may_grow(ex
     model, prompt = extended(name), IDS[:, :30]
     held, _ = generate(model, prompt)
     with torch.no_grad():
-        rope = model.model.attached.method.rope(torch.ones(1, 30, dtype=torch.bool), 30, to_come=25)
+        rope = model.model.attached.method.rope(torch.ones(1, 30, dtype=torch.bool), 30, future_tokens=25)
         longest = model.model.attached.method.rope(torch.ones(1, 55, dtype=torch.bool), 55)
     assert torch.equal(rope.inv_freq, longest.inv_freq)
     assert rope.key_index.shape == (1, 30)

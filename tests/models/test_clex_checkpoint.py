@@ -149,7 +149,7 @@ def test_a_release_is_a_plain_model_with_its_settings_beside_it(tmp_path):
         "log_scale": False,
     }
     spec = rope_spec(config)
-    assert (spec.dim, spec.base, spec.pretrain_length, spec.own_inv_freq) == (2 * PAIRS, 10_000, L, None)
+    assert (spec.dim, spec.base, spec.pretrain_length, spec.checkpoint_inv_freq) == (2 * PAIRS, 10_000, L, None)
     assert skeleton(config).config.clex == config.clex
 
 

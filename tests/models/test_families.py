@@ -12,7 +12,7 @@ from lcx_lightning.methods.scaling.base import RopeSpec
 from lcx_lightning.models.attach import attach
 from lcx_lightning.models.families import FAMILIES
 from lcx_lightning.models.rope_spec import rope_spec
-from lcx_lightning.models.self_check import probe
+from lcx_lightning.models.self_check import sample_logits
 from lcx_lightning.models.sources import skeleton
 
 TOKENS = 100
@@ -209,7 +209,7 @@ def test_phi_3_starts_its_cache_anew_where_longrope_would_and_goes_on_the_same(e
     assert torch.equal(generated, whole)
 
 
-# The probe
+# The check of logits
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -219,7 +219,7 @@ def test_a_model_with_another_rotation_than_its_config_says_is_refused(tiny, bui
     attach(model, build("lm_infinite", rope_spec(model.config)))
     model = tiny(family).to(dtype)
     model.base_model.rotary_emb.inv_freq *= 0.5
-    with pytest.raises(ValueError, match=f"This {family} is not itself under the untouched method"):
+    with pytest.raises(ValueError, match=f"The logits of this {family} change under the method pretrained"):
         attach(model, build("lm_infinite", rope_spec(model.config)))
 
 
@@ -232,16 +232,16 @@ def test_the_probe_changes_nothing(tiny):
     model = tiny("phi", embd_pdrop=0.5).train()
     model.model.layers[0].eval()
     state = torch.get_rng_state()
-    assert probe(model).shape == (32, 64)
+    assert sample_logits(model).shape == (32, 64)
     assert torch.equal(torch.get_rng_state(), state)
     assert [layer.training for layer in model.model.layers] == [False, True]
     assert all(p.grad is None for p in model.parameters())
 
 
 def test_weights_that_are_not_here_are_not_asked(tiny, build, spec):
-    assert probe(skeleton(tiny().config)) is None
+    assert sample_logits(skeleton(tiny().config)) is None
     attach(skeleton(tiny().config), build("pi", spec))
     empty = tiny()
     torch.nn.init.constant_(empty.model.norm.weight, float("nan"))
-    assert probe(empty) is None
+    assert sample_logits(empty) is None
     attach(empty, build("pi", spec))

@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim import AdamW
 from torch.utils.flop_counter import FlopCounterMode
 
-from lcx_lightning.distributed.state_dicts import frozen, learned, load_learned
+from lcx_lightning.distributed.state_dicts import frozen_names, load_trained_state_dict, trained_state_dict
 from lcx_lightning.evaluation.suite import EvaluationSuite
 from lcx_lightning.methods.patterns.causal import Causal
 from lcx_lightning.models.attach import detach
@@ -151,15 +151,17 @@ def test_adapters_are_drawn_from_their_seed_alone(extended):
 
 def test_what_was_learned_is_all_that_a_model_like_it_needs(extended):
     model = trained(adapted(extended("clex"), **LONG))
-    saved = {name: x.clone() for name, x in learned(model).items()}
-    assert saved.keys() == model.state_dict().keys() - frozen(model)
+    saved = {name: x.clone() for name, x in trained_state_dict(model).items()}
+    assert saved.keys() == model.state_dict().keys() - frozen_names(model)
     assert not any("base_layer" in name or "mlp" in name for name in saved)
     other = adapted(extended("clex"), seed=5, **LONG)
-    load_learned(other, saved)
+    load_trained_state_dict(other, saved)
     assert torch.equal(other(IDS).logits, model(IDS).logits)
     with pytest.raises(RuntimeError, match="lora_A"):
-        load_learned(adapted(extended("clex"), **LONG), {n: x for n, x in saved.items() if "lora_A" not in n})
-    assert learned(extended("clex")).keys() == extended("clex").state_dict().keys()
+        load_trained_state_dict(
+            adapted(extended("clex"), **LONG), {n: x for n, x in saved.items() if "lora_A" not in n}
+        )
+    assert trained_state_dict(extended("clex")).keys() == extended("clex").state_dict().keys()
 
 
 def test_a_step_has_the_flops_that_torch_counts(extended):
@@ -187,7 +189,7 @@ def test_training_moves_adapters_and_method_and_goes_on_from_a_checkpoint_that_h
     assert "weights" not in train(tmp_path / "cut", "clex", optimizer, lora=LONG, recompute=True, stop=2)
     saved = torch.load(tmp_path / "cut" / "last.ckpt", weights_only=True)["state_dict"]
     untouched = adapted(load_plain("clex"), **LONG)
-    assert saved.keys() == {f"model.{name}" for name in learned(untouched)}
+    assert saved.keys() == {f"model.{name}" for name in trained_state_dict(untouched)}
     assert same(train(tmp_path / "cut", "clex", optimizer, lora=LONG, recompute=True)["weights"], whole)
     moved = {name for name, x in untouched.state_dict().items() if not torch.equal(x, whole[name])}
     assert moved == {name for name, p in untouched.named_parameters() if p.requires_grad}
@@ -210,7 +212,7 @@ def test_an_arm_with_adapters_keeps_what_was_learned_and_is_evaluated_with_it(ar
     trains = sum(p.numel() for p in model.parameters() if p.requires_grad)
     assert run.info["trained_parameters"] == trains < run.info["parameters"]
     kept = torch.load(extended / "model.pt", weights_only=True)
-    assert kept.keys() == learned(model).keys()
+    assert kept.keys() == trained_state_dict(model).keys()
     assert sum(x.numel() for x in kept.values()) < run.info["parameters"]
     assert any(x.abs().max() > 0 for name, x in kept.items() if "lora_B" in name)
     evaluation = EvaluationSuite(instantiate(arm.config["evaluation"]))

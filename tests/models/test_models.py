@@ -38,7 +38,7 @@ def test_the_spec_is_the_rotary_embedding_that_the_model_builds(tiny, family):
     assert spec.dim == 2 * len(stock.inv_freq)
     assert spec.feature_scale == stock.attention_scaling == 1
     assert spec.pretrain_length == 32
-    assert spec.own_inv_freq is None
+    assert spec.checkpoint_inv_freq is None
 
 
 def test_llama_2_is_read_from_its_config():
@@ -107,10 +107,10 @@ def test_pi_on_a_checkpoint_with_a_scaling_slows_its_own_frequencies(extended):
 @pytest.mark.parametrize(
     ("model_type", "reason"),
     [
-        ("gptj", "attention does not go through the attention interface"),
-        ("falcon", "attention does not go through the attention interface"),
+        ("gptj", "attention does not use the attention interface"),
+        ("falcon", "attention does not use the attention interface"),
         ("gemma3_text", "several rotary embeddings"),
-        ("gemma3", "no plain causal language models"),
+        ("gemma3", "not plain causal language models"),
         ("deepseek_v3", "latent attention"),
         ("gpt2", "no rotary embedding"),
         ("bloom", "no rotary embedding"),
@@ -197,7 +197,7 @@ def test_a_linear_scaling_that_does_not_say_its_original_length_is_kept_or_refus
         "llama", **SIZES, rope_parameters={"rope_type": "linear", "rope_theta": 10_000.0, "factor": 4.0}
     )
     assert rope_spec(config).pretrain_length == 128
-    with pytest.raises(ValueError, match="'linear', and its config does not say how long"):
+    with pytest.raises(ValueError, match="'linear', and its config does not state its original length"):
         without_scaling(config)
 
 

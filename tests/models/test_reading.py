@@ -104,7 +104,7 @@ def test_generate_is_greedy_reading_without_a_cache(extended, name, left):
 @pytest.mark.parametrize("name", ["pretrained", "lm_infinite"])
 @torch.no_grad()
 def test_a_cache_of_fixed_size_is_refused(extended, name):
-    with pytest.raises(ValueError, match="hands out 49 keys for 40 tokens"):
+    with pytest.raises(ValueError, match="returns 49 keys for 40 tokens"):
         extended(name).generate(IDS[:, :40], max_new_tokens=10, do_sample=False, cache_implementation="static")
 
 

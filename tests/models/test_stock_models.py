@@ -14,7 +14,7 @@ from lcx_lightning.models.rope_spec import rope_spec
 SHORT_WINDOWS = {"rerope", "leaky_rerope", "self_extend", "clex_self_extend"}  # a quarter of the pretraining length
 
 
-# The untouched model
+# The pretrained model
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -156,7 +156,7 @@ def test_a_learned_method_within_the_pretraining_length_is_refused_without_train
         ("model.recipe.schedule.warmup=5", "A schedule of 4 steps needs room for"),
         ("model.recipe.steps=0", "base of pretrained needs steps, rows and validation_steps of at least 1, got 0"),
         ("model.recipe.optimizer.lr=-1", "Invalid learning rate: -1"),
-        ("model.source.architecture.max_position_embeddings=32", "Copy, retrieval and periodic rows need 64 tokens"),
+        ("model.source.architecture.max_position_embeddings=32", "Synthetic rows need 64 tokens"),
         ("evaluation.growing_context.windows=0", "windows >= 1"),
         ("evaluation.growing_context.last=64", "must hold the 64 tokens that are scored"),
         ("training.steps=3", "training.steps=3 would change nothing: no arm is trained. Add training=finetune"),
@@ -190,7 +190,7 @@ def test_processes_that_cannot_share_a_batch_are_refused_before_anything_starts(
 
 def test_an_implementation_of_attention_that_cannot_run_an_arm_is_refused_with_those_that_can(refuse):
     said = refuse("attention=dense", "arms=['method=pretrained,lm_infinite']")
-    assert "Lambda cannot be attended by dense" in said
+    assert "Lambda cannot be computed by dense" in said
     assert "attention=auto, flash_bands, blocks" in said
 
 

@@ -134,7 +134,7 @@ def test_a_run_on_a_full_disk_ends_with_one_error_and_goes_on_when_there_is_room
     assert done.returncode == 1, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     assert "failed: clex, seed 0: OSError: No checkpoint could be written to" in done.stdout
-    assert "there is none before it" in done.stdout
+    assert "there is no previous one" in done.stdout
     made(*folders(place))
     (run,) = runs(place / "results" / "run").values()
     assert run.finished

@@ -7,7 +7,7 @@ import lightning as L
 from support.learning import RATES, load
 
 from lcx_lightning.data.datamodule import LongContextDataModule
-from lcx_lightning.training.callbacks.checkpoint import Owner
+from lcx_lightning.training.callbacks.checkpoint import CheckpointOwner
 from lcx_lightning.training.callbacks.throughput import Throughput
 from lcx_lightning.training.fit import fit
 from lcx_lightning.training.lr_schedules import warmup_stable_decay
@@ -15,7 +15,7 @@ from lcx_lightning.training.module import LongContextModule
 from lcx_lightning.training.optimizers import MuonAdamW
 
 STEPS, ROWS, LENGTH = 6, 2, 64
-OWNER = Owner(Path(), "one", "one training")
+OWNER = CheckpointOwner(Path(), "one", "one training")
 
 
 def train(

@@ -24,7 +24,7 @@ from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.data.tokenizers import ByteTokens
 from lcx_lightning.distributed.fsdp import Sharded, shard, shard_layers
 from lcx_lightning.distributed.process_group import all_gather
-from lcx_lightning.distributed.state_dicts import gather_state_dict, load_learned
+from lcx_lightning.distributed.state_dicts import gather_state_dict, load_trained_state_dict
 from lcx_lightning.evaluation.mechanism.attention import Attention
 from lcx_lightning.evaluation.mechanism.frequencies import Frequencies
 from lcx_lightning.evaluation.perplexity.growing_context import GrowingContext
@@ -34,11 +34,11 @@ from lcx_lightning.models import lm_head
 from lcx_lightning.models.attach import attach
 from lcx_lightning.models.lora import add_adapters
 from lcx_lightning.models.sources import HubModel
-from lcx_lightning.training.callbacks.checkpoint import Owner
+from lcx_lightning.training.callbacks.checkpoint import CheckpointOwner
 from lcx_lightning.training.callbacks.evaluate import EvaluateInLoop
 from lcx_lightning.training.callbacks.throughput import Throughput
 from lcx_lightning.training.fit import fit
-from lcx_lightning.training.loss import divided_loss, next_token_loss
+from lcx_lightning.training.loss import next_token_loss, register_chunked_loss
 from lcx_lightning.training.lr_schedules import warmup_stable_decay
 from lcx_lightning.training.module import LongContextModule
 from lcx_lightning.training.optimizers import MuonAdamW, adamw
@@ -143,7 +143,7 @@ def train(
         default_root_dir=folder,
     )
     progress = Throughput(lambda *told: None, rows=ROWS, length=LENGTH, peak=lambda device: None)
-    settings = {"owner": Owner(folder, name, name), "checkpoint_seconds": 1e-6, "progress": progress}
+    settings = {"owner": CheckpointOwner(folder, name, name), "checkpoint_seconds": 1e-6, "progress": progress}
     seen = []
     callbacks = [EvaluateInLoop(2, partial(look, seen), progress)] if looks else []
     try:
@@ -205,7 +205,7 @@ def evaluated(folder, learned, ranks):
     model = read(folder, ranks, LORA).eval()
     if ranks > 1:
         shard_layers(model, init_device_mesh("cpu", (ranks,)))
-    load_learned(model, torch.load(learned, mmap=True, weights_only=True))
+    load_trained_state_dict(model, torch.load(learned, mmap=True, weights_only=True))
     ids = torch.randint(1, 60, (2, 100), generator=torch.Generator().manual_seed(0))
     losses = [token_nll(model, ids) for _ in range(2)]
     made = model.generate(ids[:, :9], max_new_tokens=4, min_new_tokens=4, do_sample=False)
@@ -221,7 +221,7 @@ def first_step(folder, ranks, lora=None):
     unread = [name for name, parameter in model.named_parameters() if parameter.is_meta]
     if ranks > 1:
         shard(model, init_device_mesh("cpu", (ranks,)))
-        divided_loss(model)
+        register_chunked_loss(model)
     ids = torch.randint(1, 60, (2, 100), generator=torch.Generator().manual_seed(0))
     next_token_loss(model, ids[rank::ranks], placement_seed=1).backward()
     gradients = {name: parameter.grad for name, parameter in model.named_parameters()}

@@ -117,7 +117,7 @@ def test_a_kill_in_the_middle_of_writing_leaves_the_checkpoint_before(tmp_path, 
         checkpoints.save_checkpoint({"step": 2}, path)
     assert checkpoints.load_checkpoint(path)["step"] == 1
     monkeypatch.setattr(torch, "save", partial(torn, OSError(28, "No space left on device")))
-    with pytest.raises(OSError, match=r"the one before is kept: .*last.ckpt. .*No space left"):
+    with pytest.raises(OSError, match=r"the previous one is kept: .*last.ckpt. .*No space left"):
         checkpoints.save_checkpoint({"step": 2}, path)
     assert list(tmp_path.iterdir()) == [path]
     assert checkpoints.load_checkpoint(path)["step"] == 1

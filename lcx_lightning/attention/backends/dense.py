@@ -1,4 +1,4 @@
-"""Dense attention: one causal band at true distances, by torch's fused kernels (FlashAttention, arXiv:2205.14135)."""
+"""Dense attention: one causal band at true distances, with torch's fused kernels (FlashAttention, arXiv:2205.14135)."""
 
 from jaxtyping import Float
 from torch import Tensor
@@ -21,7 +21,7 @@ def attend_dense(
     rope: Rope,
     scale: float,
 ) -> Float[Tensor, "batch heads queries dim"]:
-    """Attend to every earlier token. Memory grows with keys alone, unless padding or a chunk needs a mask."""
+    """Return causal attention. Memory is linear in the number of keys, unless padding or a chunk requires a mask."""
     if rope.logit_scale is not None:
         q = (q * rope.logit_scale[:, None, :, None]).to(q.dtype)
     q, k = rotate(q, rope.query_tables[0]), rotate(k, rope.key_tables[0])
@@ -29,8 +29,9 @@ def attend_dense(
     if not rope.padded and queries in (1, keys):  # the last query sees every key
         causal, grouped = queries > 1, heads != groups
         return scaled_dot_product_attention(q, k, v, is_causal=causal, scale=scale, enable_gqa=grouped)
-    k, v = (x.repeat_interleave(heads // groups, dim=1) for x in (k, v))  # CUDA's fused kernels take masks or groups
+    # CUDA's fused kernels take either masks or grouped keys
+    k, v = (x.repeat_interleave(heads // groups, dim=1) for x in (k, v))
     visible = rope.bands[0].visible(rope.query_index[:, None, :, None], rope.key_index[:, None, None, :])
     visible = visible & rope.key_valid[:, None, None, :]
-    blind = ~visible.any(dim=-1, keepdim=True)  # a query on padding sees nothing: any key serves, none is NaN
-    return scaled_dot_product_attention(q, k, v, attn_mask=visible | blind, scale=scale)
+    sees_nothing = ~visible.any(dim=-1, keepdim=True)  # queries on padding: let them see any key, so that none is NaN
+    return scaled_dot_product_attention(q, k, v, attn_mask=visible | sees_nothing, scale=scale)

@@ -1,7 +1,7 @@
 """Banded attention on a GPU: FlexAttention on each band, merged by log-sum-exp (Dong et al. 2024, arXiv:2412.05496).
 
-Tested on CPU, where torch runs FlexAttention unfused: results, and gradients by its reference. It has not run on a GPU,
-so it is there to be chosen, and not chosen automatically.
+Results and gradients are tested on CPU, where torch runs FlexAttention unfused. This backend has not run on a GPU yet,
+and is therefore never chosen automatically.
 """
 
 from typing import Any
@@ -11,13 +11,13 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.attention.flex_attention import AuxRequest, BlockMask, flex_attention
 
-from lcx_lightning.attention.backends.blocks import span_of
+from lcx_lightning.attention.backends.blocks import reachable_keys
 from lcx_lightning.attention.rotation import rotate
 from lcx_lightning.methods.patterns.base import Band
 from lcx_lightning.methods.rope import Rope
 
-BLOCK = 128  # queries, and keys, that are read or skipped together
-NOTHING = -1e30  # least log-sum-exp: that of a query which a band holds no key of is -inf, and differences would be NaN
+BLOCK = 128  # queries, and keys, that are computed or skipped together
+EMPTY_LSE = -1e30  # log-sum-exp of a query without keys in a band: finite, because differences of -inf are NaN
 
 
 def attend_flex_bands(
@@ -27,17 +27,17 @@ def attend_flex_bands(
     rope: Rope,
     scale: float,
 ) -> Float[Tensor, "batch heads queries dim"]:
-    """Attend over the union of the bands. A query on padding that sees nothing yields 0.
+    """Return attention over the union of the bands; 0 for a query on padding that sees nothing.
 
-    Time grows with the blocks that the bands reach; beside them every band has a table of queries * keys / 128^2
-    numbers. Torch differentiates the log-sum-exp of FlexAttention, and so the merge.
+    Time is proportional to the number of blocks in the bands. Every band also needs a table of queries * keys / 128^2
+    numbers. The log-sum-exp of FlexAttention has a gradient, and so has the merge.
     """
     if rope.logit_scale is not None:
         q = (q * rope.logit_scale[:, None, :, None]).to(q.dtype)
-    attends: Any = torch.compile(flex_attention) if q.is_cuda else flex_attention  # compiled once for a kind of band
+    attention: Any = torch.compile(flex_attention) if q.is_cuda else flex_attention  # compiled once for a kind of band
     grouped, outs, sums = q.shape[1] != k.shape[1], [], []
     for band, at_query, at_key in zip(rope.bands, rope.query_tables, rope.key_tables, strict=True):
-        out, aux = attends(
+        out, aux = attention(
             rotate(q, at_query),
             rotate(k, at_key),
             v,
@@ -47,28 +47,28 @@ def attend_flex_bands(
             return_aux=AuxRequest(lse=True),
         )
         outs.append(out)
-        sums.append(aux.lse.float().clamp(min=NOTHING))
+        sums.append(aux.lse.float().clamp(min=EMPTY_LSE))
     shares = torch.stack(sums).softmax(dim=0)
     return torch.stack([share[..., None] * out for share, out in zip(shares, outs, strict=True)]).sum(dim=0).to(q.dtype)
 
 
 def block_mask(rope: Rope, band: Band) -> BlockMask:
-    """Return which blocks of keys each block of queries can reach in the band, and which of their pairs it holds."""
+    """Return the blocks of keys that hold pairs of the band, for each block of queries, and a mask of these pairs."""
     queries, keys = rope.query_index.shape[1], rope.key_index.shape[1]
-    spans = [span_of(band, rope, slice(at, min(at + BLOCK, queries))) for at in range(0, queries, BLOCK)]
+    spans = [reachable_keys(band, rope, slice(at, min(at + BLOCK, queries))) for at in range(0, queries, BLOCK)]
     bounds = [(span.start // BLOCK, -(-span.stop // BLOCK) if span.stop > span.start else 0) for span in spans]
     first, end = torch.tensor(bounds, dtype=torch.int32, device=rope.key_index.device).unbind(dim=1)
     all_blocks = torch.arange(-(-keys // BLOCK), dtype=torch.int32, device=first.device)
-    order = (first[:, None] + all_blocks) % len(all_blocks)  # those that are read stand first
+    order = (first[:, None] + all_blocks) % len(all_blocks)  # blocks with pairs first
 
     def visible(row: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        held = band.visible(
+        in_band = band.visible(
             _at(rope.query_index, row, query),
             _at(rope.key_index, row, key),
             _at(rope.query_pos, row, query),
             _at(rope.key_pos, row, key),
         )
-        return held & _at(rope.key_valid, row, key)
+        return in_band & _at(rope.key_valid, row, key)
 
     return BlockMask.from_kv_blocks(
         (end - first).clamp(min=0)[None, None],
@@ -80,5 +80,5 @@ def block_mask(rope: Rope, band: Band) -> BlockMask:
 
 
 def _at(x: Tensor, row: Tensor, token: Tensor) -> Tensor:
-    """Return x[row, token] of a tensor that may have one row for all."""
+    """Return x[row, token], for a tensor that may have a single row for all."""
     return x[row, token] if len(x) > 1 else x[0][token]

@@ -1,0 +1,1 @@
+"""Corpora: named documents in three splits."""

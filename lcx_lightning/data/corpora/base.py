@@ -10,20 +10,23 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Document:
-    """One text of a corpus and the name by which records speak of it."""
+    """One text of a corpus."""
 
-    name: str
+    name: str  # name in records
     text: str
 
 
 @dataclass(frozen=True)
 class HashSplit:
-    """The split of a document by a seeded hash of its name, so that a new document moves no other one.
+    """Splits of documents by a seeded hash of their names, so that adding a document does not move any other.
 
     Args:
-        validation_share: Expected share of the documents that go to validation, 0 to 1.
-        test_share: Expected share that goes to test.
-        seed: Another seed, another partition.
+        validation_share: Expected share of the documents in the validation split, 0 to 1.
+        test_share: Expected share of the documents in the test split, 0 to 1.
+        seed: Seed of the hash; different seeds give different splits.
+
+    Raises:
+        ValueError: If a share is negative, or nothing is left to train on.
     """
 
     validation_share: float
@@ -34,20 +37,20 @@ class HashSplit:
         held_out = self.validation_share + self.test_share
         if min(self.validation_share, self.test_share) < 0 or held_out >= 1:
             raise ValueError(
-                "validation_share and test_share need to be at least 0 and to leave something to train on; "
-                f"{self.validation_share} and {self.test_share} were given. Lower them until their sum is below 1."
+                "validation_share and test_share must be at least 0 and leave something to train on, got "
+                f"{self.validation_share} and {self.test_share}. Lower them until their sum is below 1."
             )
 
     def split(self, name: str) -> str:
         """Return the split of the document called `name`."""
         digest = hashlib.sha256(f"{self.seed}/{name}".encode()).digest()
-        place = int.from_bytes(digest[:8], "big") / 2**64
-        if place < self.test_share:
+        fraction = int.from_bytes(digest[:8], "big") / 2**64
+        if fraction < self.test_share:
             return "test"
-        return "validation" if place < self.test_share + self.validation_share else "train"
+        return "validation" if fraction < self.test_share + self.validation_share else "train"
 
     def partition(self, documents: list[Document]) -> dict[str, list[Document]]:
-        """Return `documents` by split, in the order given."""
+        """Return the documents by split, in the given order."""
         parts: dict[str, list[Document]] = {split: [] for split in SPLITS}
         for document in documents:
             parts[self.split(document.name)].append(document)
@@ -55,11 +58,11 @@ class HashSplit:
 
 
 class Corpus(ABC):
-    """Named documents in the splits train, validation and test, read at first use and then kept.
+    """Named documents in the splits train, validation and test, read at first use and then kept in memory.
 
     Attributes:
-        name: The dataset's name in records.
-        minimum_characters: Shorter documents are left out.
+        name: Name of the dataset in records.
+        minimum_characters: Smallest number of characters of a document; shorter ones are left out.
     """
 
     name: str
@@ -67,7 +70,7 @@ class Corpus(ABC):
 
     @abstractmethod
     def read(self) -> dict[str, list[Document]]:
-        """Return the documents of every split, short ones too, in an order that is the same in every process."""
+        """Return the documents of every split, short ones included, in an order that is the same in every process."""
 
     @cached_property
     def _read(self) -> dict[str, list[Document]]:
@@ -82,8 +85,8 @@ class Corpus(ABC):
         lengths = [len(document.text) for documents in self._read.values() for document in documents]
         if lengths and not any(kept.values()):
             raise ValueError(
-                f"No document of {self.name} has minimum_characters={self.minimum_characters:,}: it holds "
-                f"{len(lengths):,} documents, and the longest has {max(lengths):,} characters. Lower it."
+                f"No document of {self.name} has the {self.minimum_characters:,} characters of minimum_characters: it "
+                f"holds {len(lengths):,} documents, and the longest has {max(lengths):,} characters. Lower it."
             )
         return kept
 
@@ -95,12 +98,12 @@ class Corpus(ABC):
         """
         if split not in SPLITS:
             raise ValueError(
-                f"A corpus has the splits {', '.join(SPLITS)}; {split!r} was asked for. Choose one of them."
+                f"A corpus has the splits {', '.join(SPLITS)}; {split!r} is not one of them. Choose one that is."
             )
         return self._documents[split]
 
     def identity(self) -> str:
-        """Return 16 hexadecimal digits that change when a document's name, text or split does: part of cache keys."""
+        """Return 16 hexadecimal digits that change with any document's name, text or split; they enter cache keys."""
         return self._identity
 
     @cached_property
@@ -114,11 +117,11 @@ class Corpus(ABC):
         return digest.hexdigest()[:16]
 
     def short(self, split: str) -> int:
-        """Return how many documents of `split` were left out for their length."""
+        """Return the number of documents of `split` that were left out because they are too short."""
         return len(self._read[split]) - len(self.documents(split))
 
     def report(self) -> dict[str, dict[str, int]]:
-        """Return the number of documents and of UTF-8 bytes by split."""
+        """Return the number of documents and of UTF-8 bytes in each split."""
         counts = {}
         for split in SPLITS:
             documents = self.documents(split)

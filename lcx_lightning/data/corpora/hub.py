@@ -1,4 +1,4 @@
-"""Documents through `datasets.load_dataset`: the Hugging Face hub, or local JSON, parquet and text files."""
+"""Documents read with `datasets.load_dataset`: from the Hugging Face hub, or local JSON, parquet and text files."""
 
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -9,25 +9,28 @@ from datasets import load_dataset
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 
 from lcx_lightning.data.corpora.base import SPLITS, Corpus, Document, HashSplit
-from lcx_lightning.data.corpora.paths import file_names, is_local, located, without_network
+from lcx_lightning.data.corpora.paths import file_names, is_local, resolve, without_network
 
 
 class HubCorpus(Corpus):
-    """Each row of a dataset is a document, named by its split and its place there: `train/12`.
+    """A dataset as a corpus: every row is a document, named by its split and its index there, such as `train/12`.
 
     Args:
-        load: Arguments of `load_dataset` but for `split`: path, name, data_files, revision, streaming and so on. The
-            path is a dataset of the hub, a folder, or .jsonl, .json, .parquet or .txt files by name or pattern; see
-            `located`. `datasets` runs no loading scripts. With `streaming: true` what lies beyond `max_documents` is
-            not downloaded either.
-        splits: The dataset's split for each of train, validation and test. A held-out split that is None is taken from
-            train, document by document; without train there are only the others.
-        where: A `column`, and what its value `equals` in the rows that are read. A column that is None chooses all.
-        text_column: The column that holds the text. `a.b` is the field b of the column a. Lists of texts are joined by
-            blank lines.
-        minimum_characters: Shorter documents are left out.
-        max_documents: Rows read of each split of the dataset, short ones counted; None reads all.
+        load: Arguments of `load_dataset` without `split`: path, name, data_files, revision, streaming and so on. The
+            path is a dataset of the hub, a folder, or the name or pattern of .jsonl, .json, .parquet or .txt files; see
+            `resolve`. `datasets` runs no loading scripts. With `streaming: true`, rows beyond `max_documents` are not
+            downloaded.
+        splits: Name of the dataset's split for each of train, validation and test. If validation or test is None, it is
+            taken from train, document by document; if train is None, there is no training split.
+        where: Filter of rows: a `column`, and the value that it `equals`. With column None all rows are read.
+        text_column: Name of the column that holds the text. `a.b` is the field b of the column a. Lists of texts are
+            joined by blank lines.
+        minimum_characters: Smallest number of characters of a document; shorter ones are left out.
+        max_documents: Number of rows read from each split of the dataset, short ones included. None reads all.
         held_out: Shares and seed of the splits taken from train. The share of a split that the dataset has is ignored.
+
+    Raises:
+        ValueError: If the splits are not train, validation and test, or two of them are the same split of the dataset.
     """
 
     def __init__(
@@ -42,14 +45,14 @@ class HubCorpus(Corpus):
     ) -> None:
         if set(splits) != set(SPLITS) or not any(splits.values()):
             raise ValueError(
-                f"`splits` needs the keys {', '.join(SPLITS)}, and one of them a split of the dataset; "
-                f"{dict(splits)} was given. Name the dataset's own splits, and give null to those that it lacks."
+                f"`splits` needs the keys {', '.join(SPLITS)}, and at least one split of the dataset, got "
+                f"{dict(splits)}. Name the dataset's own splits, and set those that it lacks to null."
             )
         named = [split for split in splits.values() if split]
         if len(named) != len(set(named)):
             raise ValueError(
-                f"Two splits must not be the same split of the dataset, got {dict(splits)}: give null to one, "
-                "which is then taken from train, document by document."
+                f"Two splits must not be the same split of the dataset, got {dict(splits)}: set one to null, and it is "
+                "taken from train, document by document."
             )
         self._load, self._splits, self._text_column = dict(load), dict(splits), text_column
         self._where, self.minimum_characters, self._max_documents = dict(where), minimum_characters, max_documents
@@ -65,10 +68,10 @@ class HubCorpus(Corpus):
         """Return the documents by split, in the dataset's order.
 
         Raises:
-            ValueError: If there are no such files, splits or columns, a column holds something else than text, or the
-                hub cannot be reached.
+            ValueError: If files, splits or columns do not exist, a column holds something else than text, or the hub
+                cannot be reached.
         """
-        load = located(self._load)
+        load = resolve(self._load)
         named = {split: self._rows(load, name) for split, name in self._splits.items() if name is not None}
         taken = self._held_out.partition(named.get("train", []))
         return {**taken, **{split: documents for split, documents in named.items() if split != "train"}}
@@ -85,12 +88,12 @@ class HubCorpus(Corpus):
             Document(f"{split}/{index}", self._text(row)) for index, row in enumerate(islice(rows, self._max_documents))
         ]
         if not documents:
-            of = "" if column is None else f" where {column} is {value!r}"
-            raise ValueError(f"The split {split!r} of {self.name} has no rows{of}: choose another, or other data.")
+            rows = "no rows" if column is None else f"no rows where {column} is {value!r}"
+            raise ValueError(f"The split {split!r} of {self.name} has {rows}: choose another split, or other data.")
         return documents
 
     def _loaded(self, load: dict[str, Any], split: str) -> Any:
-        """Return the dataset's `split`, as rows."""
+        """Return the rows of the dataset's `split`."""
         try:
             return load_dataset(**load, split=split)
         except (ConnectionError, DatasetNotFoundError) as error:
@@ -98,17 +101,17 @@ class HubCorpus(Corpus):
                 raise
             raise ValueError(f"{error}. {_offline(self._load)}") from error
         except DatasetGenerationError as error:
-            raise ValueError(f"{self.name} cannot be read: {error.__cause__ or error} Correct the file.") from error
+            raise ValueError(f"{self.name} cannot be read: {error.__cause__ or error} Correct its file.") from error
         except ValueError as error:
             if not str(error).startswith(("Unknown split", "Bad split")):
                 raise
-            raise ValueError(f"{error} Set data.corpus.splits to splits that {self.name} has, or to null.") from error
+            raise ValueError(f"{error} Set data.corpus.splits to splits of {self.name}, or to null.") from error
         except RuntimeError as error:
             if "scripts are no longer supported" not in str(error):
                 raise
             raise ValueError(
-                f"{self.name} is read by a program of its own, which datasets does not run any more. Choose a copy of "
-                "it in plain files, or try data.corpus.load.revision=refs/convert/parquet."
+                f"{self.name} is read by a loading script, which the library datasets no longer runs. Choose a copy in "
+                "plain files, or try data.corpus.load.revision=refs/convert/parquet."
             ) from error
 
     def _text(self, row: Mapping[str, Any]) -> str:
@@ -124,18 +127,18 @@ class HubCorpus(Corpus):
                 yield from self._texts(part)
         else:
             raise ValueError(
-                f"The column {self._text_column!r} of {self.name} needs to hold text; a row holds "
+                f"The column {self._text_column!r} of {self.name} must hold text, but a row holds "
                 f"{type(value).__name__}. Choose another text_column, or clean the dataset."
             )
 
     def _field(self, row: Mapping[str, Any], column: str) -> Any:
-        """Return what a row has in a column, or in a field of it."""
+        """Return the value of a row in a column, or in a field `a.b` of a column."""
         try:
             return _value(row, column)
         except KeyError as error:
             raise ValueError(
-                f"The column {column!r} was asked for; {self.name} has the columns {', '.join(_columns(row))}. "
-                "Set data.corpus.text_column to the one that holds the text; data.corpus.where may choose rows by one."
+                f"There is no column {column!r}: {self.name} has the columns {', '.join(_columns(row))}. Set "
+                "data.corpus.text_column, or data.corpus.where.column, to one of them."
             ) from error
 
 
@@ -152,16 +155,16 @@ def _value(row: Any, column: str) -> Any:
 
 
 def _columns(row: Mapping[str, Any]) -> list[str]:
-    """Return the names of a row's columns, and of fields as `a.b`, sorted."""
+    """Return the sorted names of a row's columns, with fields as `a.b`."""
     names = []
     for name, value in row.items():
-        one = value[0] if isinstance(value, list) and value else value
-        names += [f"{name}.{inner}" for inner in _columns(one)] if isinstance(one, Mapping) else [name]
+        inner = value[0] if isinstance(value, list) and value else value
+        names += [f"{name}.{field}" for field in _columns(inner)] if isinstance(inner, Mapping) else [name]
     return sorted(names)
 
 
 def _holds(outer: str, column: str, value: Any, found: Any) -> bool:
-    """Return whether a row that has `found` in the column `outer` has the value in `column`, a field of it maybe."""
+    """Return whether a row has the value in `column`, which is `outer` or a field of it; the row has `found` there."""
     try:
         return _value({outer: found}, column) == value
     except KeyError:  # a row whose outer column is empty
@@ -169,16 +172,18 @@ def _holds(outer: str, column: str, value: Any, found: Any) -> bool:
 
 
 def _offline(load: Mapping[str, Any]) -> str:
-    """Return what to put where, so that a dataset of the hub is read without a network."""
+    """Return instructions for reading a dataset of the hub without a network."""
     repositories = _repositories(load)
-    name, read = load["path"], "data.corpus.load.path=DIR data.corpus.load.revision=null"
+    name, settings = load["path"], "data.corpus.load.path=DIR data.corpus.load.revision=null"
     if repositories:
-        name, read = repositories[0], "data.corpus.load.data_files={train:DIR/...,test:DIR/...}, its files there"
-    return f"{without_network(name, read, load.get('revision'))} What was read before is found with HF_HUB_OFFLINE=1."
+        name = repositories[0]
+        settings = "data.corpus.load.data_files={train:DIR/...,test:DIR/...} with the names of its files"
+    advice = without_network(name, settings, load.get("revision"))
+    return f"{advice} A dataset that was read before is found with HF_HUB_OFFLINE=1."
 
 
 def _label(load: Mapping[str, Any]) -> str:
-    """Return path and configuration of a hub dataset, or the files of a local one, as a name for records."""
+    """Return the name for records: path and configuration of a hub dataset, or the files of a local one."""
     files, repositories = file_names(load.get("data_files")), _repositories(load)
     if files and len(repositories) != 1:
         return ",".join(files)
@@ -186,6 +191,6 @@ def _label(load: Mapping[str, Any]) -> str:
 
 
 def _repositories(load: Mapping[str, Any]) -> list[str]:
-    """Return the repositories of the hub whose files `data_files` names."""
+    """Return the repositories of the hub that the files in `data_files` belong to."""
     files = file_names(load.get("data_files"))
     return sorted({"/".join(name.split("/")[3:5]) for name in files if name.startswith("hf://datasets/")})

@@ -1,4 +1,4 @@
-"""The source of the running Python's standard library: megabytes of real code on every machine, without a download."""
+"""The source code of the running Python's standard library: megabytes of real code without a download."""
 
 import re
 import sysconfig
@@ -7,25 +7,25 @@ from pathlib import Path
 
 from lcx_lightning.data.corpora.base import Corpus, Document, HashSplit
 
-# site-packages and dist-packages differ from machine to machine; tests are repetitive, and half of the whole.
-# encodings and pydoc_data are tables and help texts written by programs: 2.2 MB, and neighbouring code pages are so
-# alike that a test file would have its twin in the training split.
+# site-packages and dist-packages differ between machines; tests are repetitive, and half of all code.
+# encodings and pydoc_data are generated tables and help texts of 2.2 MB, and code pages are so similar that a file in
+# the test split would have a near copy in the training split.
 EXCLUDED_FOLDERS = frozenset(
     {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__", "encodings", "pydoc_data"}
 )
-EXCLUDED_PREFIX = "_sysconfigdata"  # the build's settings as one dictionary: generated, and another on every machine
+EXCLUDED_PREFIX = "_sysconfigdata"  # the settings of the build: generated, and different on every machine
 INDENT = re.compile(r"^(?: {4})+", re.MULTILINE)
 
 
 class StandardLibrary(Corpus):
-    """Every .py file of the standard library is a document, named by its path inside the library.
+    """The .py files of the standard library, each a document that is named by its path inside the library.
 
-    Each run of four spaces at the start of a line becomes a tab, so that a context of so many bytes holds more code.
+    Every four spaces at the start of a line become a tab, so that a context in bytes holds more code.
 
     Args:
-        validation_share: Expected share of the files that go to validation, 0 to 1.
-        test_share: Expected share that goes to test.
-        seed: Of the hash of the path that splits the files.
+        validation_share: Expected share of the files in the validation split, 0 to 1.
+        test_share: Expected share of the files in the test split, 0 to 1.
+        seed: Seed of the hash that assigns files to splits.
     """
 
     name = "stdlib"
@@ -39,14 +39,14 @@ class StandardLibrary(Corpus):
         paths = sorted((path.relative_to(root).as_posix(), path) for path in _sources(root))
         if not paths:
             raise ValueError(
-                f"The standard library's .py files are needed as a corpus; {root} holds none (a Python with a zipped "
-                "or compiled library?). Run with another Python, or choose data=hub."
+                f"The corpus needs the standard library's .py files, but {root} holds none (is its library zipped or "
+                "compiled?). Run with another Python, or choose data=hub."
             )
         return self._held_out.partition([Document(name, _dense(path)) for name, path in paths])
 
 
 def _sources(folder: Path) -> Iterator[Path]:
-    """Yield the .py files under `folder` that count as the library's own source."""
+    """Yield the .py files under `folder` that are not excluded."""
     for entry in folder.iterdir():
         if entry.is_dir() and not entry.is_symlink() and entry.name not in EXCLUDED_FOLDERS:
             yield from _sources(entry)
@@ -55,6 +55,6 @@ def _sources(folder: Path) -> Iterator[Path]:
 
 
 def _dense(path: Path) -> str:
-    """Return the text of the file with tabs for leading groups of four spaces."""
+    """Return the text of a file with a tab for every four leading spaces."""
     text = path.read_text(encoding="utf-8", errors="replace")
     return INDENT.sub(lambda indent: "\t" * (len(indent[0]) // 4), text)

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lcx_lightning.attention.capture import Attended
+from lcx_lightning.attention.capture import AttentionInputs
 from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.data.windows import Window
 from lcx_lightning.evaluation.base import AtMultiples, Reading, Record, WorkUnit
@@ -128,7 +128,7 @@ class Attention(AtMultiples):
         queries = last_queries(self._queries, self._last, length, self._seed).to(model.device)
         layers, rows = evenly_spaced(self._layers, model.config.num_hidden_layers), []
 
-        def watch(attended: Attended) -> None:
+        def watch(attended: AttentionInputs) -> None:
             if attended.layer not in layers:
                 return
             heads = evenly_spaced(self._heads, attended.q.shape[1])
@@ -141,7 +141,7 @@ class Attention(AtMultiples):
 
 
 def _numbers(
-    attended: Attended, heads: list[int], queries: Int[Tensor, " queries"], first_tokens: list[int]
+    attended: AttentionInputs, heads: list[int], queries: Int[Tensor, " queries"], first_tokens: list[int]
 ) -> Iterator[tuple[int, int, Record]]:
     """Yield row, head, and what a record says of them."""
     edges, found = edges_of(int(attended.rope.query_index.max())).to(attended.q.device), []

@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
-from lcx_lightning.attention.capture import Attended
+from lcx_lightning.attention.capture import AttentionInputs
 from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.data.windows import Window
 from lcx_lightning.evaluation.base import AtMultiples, Reading, Record, WorkUnit
@@ -116,7 +116,7 @@ class ScoreBounds(AtMultiples):
         key = drawn.integers(0, query + 1)
         bounds = Bounds(spec.inv_freq().double().to(model.device), spec.pretrain_length, lengths)
 
-        def watch(attended: Attended) -> None:
+        def watch(attended: AttentionInputs) -> None:
             if attended.layer in layers and attended.rope.query_tables[0].cos.shape[-1]:
                 heads = evenly_spaced(self._heads, attended.q.shape[1])
                 products = products_of(attended, heads, query, key) * spec.feature_scale**2
@@ -184,7 +184,7 @@ class Bounds:
 
 
 def products_of(
-    attended: Attended, heads: list[int], query: Int[np.ndarray, " some"], key: Int[np.ndarray, " some"]
+    attended: AttentionInputs, heads: list[int], query: Int[np.ndarray, " some"], key: Int[np.ndarray, " some"]
 ) -> Complex[Tensor, "rows heads some pairs"]:
     """Return h_j of some pairs of a query and a key, times the scale of the logits."""
     pairs = attended.rope.inv_freq.shape[-1]

@@ -11,7 +11,7 @@ from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.data.windows import Window
 from lcx_lightning.evaluation.base import Record
 from lcx_lightning.models import lm_head
-from lcx_lightning.models.context_parallel import of_all_ranks, own_targets
+from lcx_lightning.models.context_parallel import gather_losses, local_targets
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -25,11 +25,11 @@ def token_nll(
 ) -> Float[Tensor, "rows scored"]:
     """Return the negative log-likelihood in nats, float32, of the `last` tokens (None: all but the first), one pass."""
     scored = ids.shape[1] - 1 if last is None else last
-    targets, _ = own_targets(model, ids)
+    targets, _ = local_targets(model, ids)
     hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state[:, : targets.shape[1]]
     if targets.shape[1] == ids.shape[1] - 1:  # no other rank has a share of the texts
         hidden, targets = hidden[:, -scored:], targets[:, -scored:]
-    return of_all_ranks(model, token_losses(model, hidden, targets), ids)[:, -scored:]
+    return gather_losses(model, token_losses(model, hidden, targets), ids)[:, -scored:]
 
 
 def token_losses(

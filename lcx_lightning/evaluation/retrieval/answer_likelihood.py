@@ -25,7 +25,7 @@ def given_answers(
     the whole text, as in generation. Where all tokens of an answer are the likeliest it is what greedy generation
     gives, because up to the first token that is not both have read the same.
     """
-    cache, read, losses, right = smallest_cache(model, held=True), prompts, [], []
+    cache, read, losses, right = smallest_cache(model, fixed_factor=True), prompts, [], []
     with one_factor(model, prompts.shape[1] + answers.shape[1]):
         for wanted in answers.T:
             hidden = model.base_model(input_ids=read, past_key_values=cache, use_cache=True).last_hidden_state

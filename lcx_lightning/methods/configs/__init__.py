@@ -1,0 +1,1 @@
+"""The method files of Hydra, one YAML file per method."""

@@ -1,4 +1,4 @@
-"""The interface of an attention pattern: which keys a query sees, and where the two are rotated."""
+"""The interface of an attention pattern: which keys a query sees, and to which positions the two are rotated."""
 
 import abc
 from collections.abc import Callable
@@ -16,20 +16,21 @@ def unchanged(position: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Band:
-    """The (query, key) pairs at distances min_distance .. max_distance - 1, and the reading of positions they share.
+    """The (query, key) pairs at distances min_distance .. max_distance - 1, and the positions they are rotated to.
 
-    Distances and keys count tokens of the text, on indices: sampled positions do not change who sees whom. Bands that
-    see the same pairs may share them out by how far apart their positions are, since rotation goes by positions.
+    Distances and keys are counted in tokens of the text, by index: sampled positions do not change who sees whom.
+    Two bands may also divide the pairs at the same distances by the difference of their positions, because rotation
+    goes by positions.
     """
 
-    min_distance: int = 0  # tokens
-    max_distance: int | None = None  # tokens, exclusive; None: as far as the text goes back
-    first_keys: int | None = None  # only the first so many tokens of the text are keys; None: all are
-    skipped_keys: int = 0  # the first so many tokens of the text are no keys
-    min_apart: int = 0  # positions between query and key
-    max_apart: int | None = None  # positions between query and key, exclusive; None: any number
-    query_at: Callable[[Tensor], Tensor] = unchanged  # position -> position at which the query is rotated
-    key_at: Callable[[Tensor], Tensor] = unchanged  # position -> position at which the key is rotated
+    min_distance: int = 0  # smallest distance, tokens
+    max_distance: int | None = None  # smallest distance beyond the band, tokens; None: no limit
+    first_keys: int | None = None  # number of tokens at the start of the text that alone are keys; None: all are keys
+    skipped_keys: int = 0  # number of tokens at the start of the text that are not keys
+    min_apart: int = 0  # smallest difference between the positions of query and key
+    max_apart: int | None = None  # smallest difference of positions beyond the band; None: no limit
+    query_at: Callable[[Tensor], Tensor] = unchanged  # position of the query -> position to which it is rotated
+    key_at: Callable[[Tensor], Tensor] = unchanged  # position of the key -> position to which it is rotated
 
     def visible(
         self,
@@ -38,13 +39,13 @@ class Band:
         query_pos: Float[Tensor, "*qp"] | None = None,
         key_pos: Float[Tensor, "*kp"] | None = None,
     ) -> Bool[Tensor, "*pairs"]:
-        """Return which pairs of broadcastable query and key indices the band holds.
+        """Return which pairs of query and key the band holds; all arguments are broadcast against each other.
 
         Args:
-            query: Place in the text, in tokens.
-            key: Place in the text, in tokens.
-            query_pos: Position in tokens; None where positions are the indices.
-            key_pos: The same of the key.
+            query: Index of the query in its text.
+            key: Index of the key in its text.
+            query_pos: Position of the query in tokens. None if positions equal indices.
+            key_pos: Position of the key in tokens. None if positions equal indices.
         """
         distance = query - key
         seen = _between(distance, self.min_distance, self.max_distance)
@@ -56,7 +57,7 @@ class Band:
         return seen
 
     def keys_seen(self, query: Int[Tensor, "*q"]) -> Int[Tensor, "*q"]:
-        """Return how many keys of the text the band holds for each query index, positions being the indices."""
+        """Return how many keys the band holds for each query index, if positions equal indices."""
         band = self.on_indices()
         first = query.new_full(query.shape, band.skipped_keys)
         if band.max_distance is not None:
@@ -67,7 +68,7 @@ class Band:
         return (end - first).clamp(min=0)
 
     def on_indices(self) -> "Band":
-        """Return the band that holds the same pairs where positions are the indices, and asks for indices only."""
+        """Return a band without limits on positions that holds the same pairs if positions equal indices."""
         ends = [end for end in (self.max_distance, self.max_apart) if end is not None]
         return replace(
             self,
@@ -79,17 +80,17 @@ class Band:
 
     @property
     def empty(self) -> bool:
-        """Whether no distance is left."""
+        """Whether the band holds no pair at all."""
         return self.max_distance is not None and self.max_distance <= self.min_distance
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Keys that the last query of a pass sees besides its bands: those of the largest logits, for every head."""
+    """Keys that the last query of a pass sees in addition to its bands: those with the largest logits in each head."""
 
-    candidates: Band  # pairs to choose from, rotated as they say
-    tokens: int  # keys that are chosen, fewer where there are fewer
-    first_layer: float  # share of the layers, from the first one on, that choose none
+    candidates: Band  # pairs to select from, and the positions they are rotated to
+    tokens: int  # number of keys to select; all candidates if there are fewer
+    first_layer: float  # share of the layers, counted from the first one, that select nothing
 
 
 class Pattern(abc.ABC):
@@ -97,22 +98,22 @@ class Pattern(abc.ABC):
 
     @abc.abstractmethod
     def bands(self) -> list[Band]:
-        """Return disjoint bands that look only backwards and always contain the query itself."""
+        """Return disjoint bands, which hold no later key and always hold the query itself."""
 
     def selection(self) -> Selection | None:
-        """Return what the last query of every pass sees besides the bands, or None for nothing."""
+        """Return what the last query of every pass sees in addition to the bands, or None if nothing."""
         return None
 
     def max_context(self, pretrain_length: int) -> int | None:
-        """Return the longest context in tokens whose distances stay within pretraining, or None if there is no end."""
+        """Return the longest context in tokens whose rotated distances stay below L, or None if not limited."""
         return None
 
 
 def limited(band: Band, distance_limit: int) -> list[Band]:
-    """Return bands that hold the pairs of `band`, each rotated at min(distance, distance_limit).
+    """Return two bands that hold the pairs of `band`, each pair rotated at min(distance, distance_limit).
 
-    The distance is that of the positions: on sampled positions near tokens can be beyond the limit, and far ones not.
-    The limit is exact: the query rotated at the limit, the key at 0.
+    The distance here is the difference of positions, so that with sampled positions a near token may be beyond the
+    limit, and a far one within it. The limit is exact: the query is rotated to the limit, the key to 0.
     """
 
     def at_limit(query: Tensor) -> Tensor:

@@ -1,4 +1,18 @@
-"""Capped distances: see everything, but nothing farther than a limit (LM-Infinite's limit alone, arXiv:2308.16137)."""
+"""Capped distances: every earlier token, none farther away than a limit (LM-Infinite's limit alone, arXiv:2308.16137).
+
+Mask of Capped(distance_limit=3):
+
+    #.......
+    ##......
+    ###.....
+    ####....
+    =####...
+    ==####..
+    ===####.
+    ====####
+
+Rows are queries, columns keys; `#` is seen at its true distance, `=` at the limit, `.` not at all.
+"""
 
 from lcx_lightning.methods.patterns.base import Band, Pattern, limited
 
@@ -6,11 +20,11 @@ from lcx_lightning.methods.patterns.base import Band, Pattern, limited
 class Capped(Pattern):
     """See every earlier token, rotated at min(distance, distance_limit).
 
-    This is also ReRoPE (Su 2023, https://kexue.fm/archives/9708), whose window w is the limit. The released code of
-    ReRoPE multiplies queries by max(1, ln(n) / ln(L)) besides: that is a temperature, and not part of the pattern.
+    This is also ReRoPE (Su 2023, https://kexue.fm/archives/9708), whose window w is the limit. ReRoPE's released code
+    also multiplies queries by max(1, ln(n) / ln(L)): that is a temperature, and not part of this pattern.
 
     Args:
-        distance_limit: Tokens; L_pretrain in LM-Infinite, w in ReRoPE.
+        distance_limit: Largest distance in tokens; L_pretrain in LM-Infinite, w in ReRoPE.
 
     Raises:
         ValueError: If distance_limit is below 1.

@@ -1,4 +1,18 @@
-"""Lambda-shaped attention with a distance limit (LM-Infinite, Han et al. 2023, arXiv:2308.16137)."""
+"""Lambda-shaped attention with a distance limit (LM-Infinite, Han et al. 2023, arXiv:2308.16137).
+
+Mask of Lambda(window=4, sink_tokens=2, distance_limit=4):
+
+    #.......
+    ##......
+    ###.....
+    ####....
+    #####...
+    =#####..
+    ==.####.
+    ==..####
+
+Rows are queries, columns keys; `#` is seen at its true distance, `=` at the limit, `.` not at all.
+"""
 
 from lcx_lightning.methods.patterns.base import Band, Pattern, limited
 
@@ -6,15 +20,16 @@ from lcx_lightning.methods.patterns.base import Band, Pattern, limited
 class Lambda(Pattern):
     """See the last `window` tokens and the first `sink_tokens`, every pair rotated at min(distance, distance_limit).
 
-    Window and limit are independent: tokens of the window beyond the limit are rotated at the limit, and sinks nearer
-    than the limit at their distance. Whom a query sees goes by indices, distance by positions: where positions are
-    sampled, as CLEX does in training, a token of the window may be beyond the limit. The authors' code
-    cuts at min(limit, keys - 1), which differs in passes shorter than the limit only by never being reached there.
+    Window and limit are independent: tokens of the window that are farther away than the limit are rotated at the
+    limit, and sinks that are nearer at their true distance. Who sees whom depends on indices, the distance on
+    positions: where positions are sampled, as CLEX does in training, a token of the window may be beyond the limit.
+    The authors' code limits distances to min(limit, keys - 1), which comes to the same: in a pass shorter than the
+    limit no distance reaches it.
 
     Args:
         window: Tokens in the local branch, the query included (distances 0 .. window - 1); n_local in the paper.
-        sink_tokens: Tokens in the global branch; n_global in the paper, 10 to 100 there. 0 for a plain window.
-        distance_limit: Tokens; L_pretrain in the paper. None leaves every pair at its true distance.
+        sink_tokens: Tokens in the global branch; n_global in the paper, 10 to 100 there. 0 gives a plain window.
+        distance_limit: Largest distance in tokens; L_pretrain in the paper. None keeps every pair at its true distance.
 
     Raises:
         ValueError: If window or distance_limit is below 1, or sink_tokens below 0.

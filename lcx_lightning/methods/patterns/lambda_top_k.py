@@ -1,4 +1,19 @@
-"""Lambda-shaped attention and the top-k tokens in between (LM-Infinite, Han et al. 2023, arXiv:2308.16137)."""
+"""Lambda-shaped attention with top-k middle tokens (LM-Infinite, Han et al. 2023, arXiv:2308.16137).
+
+Mask of LambdaTopK(window=3, sink_tokens=2, distance_limit=3, middle_tokens=2, middle_distance=2, first_layer=0.0):
+
+    #.......
+    ##......
+    ###.....
+    ####....
+    =####...
+    ==.###..
+    ==..###.
+    ==???###
+
+Rows are queries, columns keys; `#` is seen at its true distance, `=` at the limit, `.` not at all. From the keys
+marked `?` every head selects those that the last query sees.
+"""
 
 import torch
 from torch import Tensor
@@ -8,22 +23,22 @@ from lcx_lightning.methods.patterns.lambda_mask import Lambda
 
 
 class LambdaTopK(Pattern):
-    """See what `Lambda` sees; the last query of a pass also sees the middle tokens of the largest logits.
+    """See what `Lambda` sees; the last query of a pass also sees the middle tokens with the largest logits.
 
-    Middle tokens are those before the window and after the sinks. All of them are placed at one distance, and every
-    head chooses for itself by the logits that this gives. As in the released code, only the last query chooses: the
-    last one of a prompt, and every one that is generated. Reading a text in other chunks lets other queries choose.
+    Middle tokens are those after the sinks and before the window. All of them are rotated at one distance, and every
+    head selects for itself by the logits at that distance. As in the released code, only the last query selects: the
+    last one of a prompt, and every generated one. If a text is read in other chunks, other queries select.
 
-    The released code chooses none where there are fewer than `middle_tokens` to choose from; here all of them are.
+    The released code selects nothing if there are fewer than `middle_tokens` middle tokens; here all are selected then.
 
     Args:
-        window: As of Lambda.
-        sink_tokens: As of Lambda.
-        distance_limit: As of Lambda.
-        middle_tokens: k, 5 in the paper.
-        middle_distance: Tokens at which the query sees every middle token, L_pretrain / 2 in the paper.
-        first_layer: Share of the layers, from the first one on, that choose none: 4 of 32 in the commands of the
-            authors, 5 of 32 in the paper. Below 1, so that the last layer always chooses.
+        window: Tokens in the local branch, as for `Lambda`.
+        sink_tokens: Tokens in the global branch, as for `Lambda`.
+        distance_limit: Largest distance in tokens, or None, as for `Lambda`.
+        middle_tokens: Number of middle tokens that each head selects; k in the paper, 5 there.
+        middle_distance: Distance in tokens at which every middle token is seen; L_pretrain / 2 in the paper.
+        first_layer: Share of the layers, counted from the first one, that select nothing: 4 of 32 in the authors'
+            commands, 5 of 32 in the paper. Below 1, so that the last layer always selects.
 
     Raises:
         ValueError: If a size is below 1, sink_tokens below 0, or first_layer not in [0, 1).
@@ -39,7 +54,7 @@ class LambdaTopK(Pattern):
         middle_distance: int,
         first_layer: float,
     ) -> None:
-        self.shape = Lambda(window=window, sink_tokens=sink_tokens, distance_limit=distance_limit)
+        self.base = Lambda(window=window, sink_tokens=sink_tokens, distance_limit=distance_limit)
         if middle_tokens < 1 or middle_distance < 1 or not 0 <= first_layer < 1:
             raise ValueError(
                 "Top-k middle tokens need middle_tokens >= 1, middle_distance >= 1 and a share 0 <= first_layer < 1 "
@@ -48,12 +63,12 @@ class LambdaTopK(Pattern):
         self.middle_tokens, self.middle_distance, self.first_layer = middle_tokens, middle_distance, first_layer
 
     def bands(self) -> list[Band]:
-        return self.shape.bands()
+        return self.base.bands()
 
     def selection(self) -> Selection | None:
         middle = Band(
-            min_distance=self.shape.window,
-            skipped_keys=self.shape.sink_tokens,
+            min_distance=self.base.window,
+            skipped_keys=self.base.sink_tokens,
             query_at=self._at_distance,
             key_at=torch.zeros_like,
         )

@@ -1,4 +1,18 @@
-"""Leaky ReRoPE: distances beyond a window grow more slowly (Su 2023, https://kexue.fm/archives/9708)."""
+"""Leaky ReRoPE: distances beyond a window grow more slowly (Su 2023, https://kexue.fm/archives/9708).
+
+Mask of LeakyReRoPE(window=3, slowdown=2):
+
+    #.......
+    ##......
+    ###.....
+    ####....
+    =####...
+    ==####..
+    ===####.
+    ====####
+
+Rows are queries, columns keys; `#` is seen at its true distance, `=` at a smaller one, `.` not at all.
+"""
 
 from torch import Tensor
 
@@ -8,12 +22,13 @@ from lcx_lightning.methods.patterns.base import Band, Pattern
 class LeakyReRoPE(Pattern):
     """See every earlier token; distance d beyond the window counts as window + (d - window) / slowdown.
 
-    Without end to the slowdown this is ReRoPE, the pattern `Capped`. The released code multiplies queries by
-    max(1, ln(n) / ln(L)) besides: that is a temperature, and not part of the pattern.
+    As the slowdown goes to infinity, this becomes ReRoPE, the pattern `Capped`. The released code also multiplies
+    queries by max(1, ln(n) / ln(L)): that is a temperature, and not part of this pattern.
 
     Args:
         window: Tokens at their true distance, the query included (distances 0 .. window - 1); w in the source.
-        slowdown: k in the source, at least 1. As far as (L - window) * k + window tokens, distances stay below L.
+        slowdown: Divisor of the distances beyond the window, at least 1; k in the source. Rotated distances stay below
+            L in contexts of up to (L - window) * slowdown + window tokens.
 
     Raises:
         ValueError: If window or slowdown is below 1.

@@ -1,4 +1,18 @@
-"""Grouped positions for distant tokens (Self-Extend, Jin et al. 2024, arXiv:2401.01325)."""
+"""Grouped positions for distant tokens (Self-Extend, Jin et al. 2024, arXiv:2401.01325).
+
+Mask of SelfExtend(window=4, group=2):
+
+    #.......
+    ##......
+    ###.....
+    ####....
+    #####...
+    =#####..
+    =######.
+    ===#####
+
+Rows are queries, columns keys; `#` is seen at its true distance, `=` at that of its group, `.` not at all.
+"""
 
 from torch import Tensor
 
@@ -6,15 +20,17 @@ from lcx_lightning.methods.patterns.base import Band, Pattern
 
 
 class SelfExtend(Pattern):
-    """See the last `window` tokens at their true distance, and the others at the distance of their groups.
+    """See the last `window` tokens at their true distance, and earlier ones at the distance of their groups.
 
-    Beyond the window the pair is rotated at q // G + w - w // G and k // G, with the paper's floors; the released code
-    divides w / G without floor when it reads a prompt. Where w is no multiple of G, a distance can come out larger
-    than it is by 1.
+    Beyond the window, query and key are rotated to q // G + w - w // G and to k // G, with the floors of the paper; the
+    released code divides w / G without a floor when it reads a prompt. If w is not a multiple of G, a rotated distance
+    can exceed the true one by 1.
 
     Args:
-        window: Tokens at their true distance, the query included (distances 0 .. window - 1); neighbour window, w_n.
-        group: Positions that share one; group size, G_s. A context has at most (L - window) * group + window tokens.
+        window: Tokens at their true distance, the query included (distances 0 .. window - 1); the neighbour window w_n
+            of the paper.
+        group: Number of neighbouring positions that are read as one; the group size G_s of the paper. A context has
+            at most (L - window) * group + window tokens.
 
     Raises:
         ValueError: If window or group is below 1.

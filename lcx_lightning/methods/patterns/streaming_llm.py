@@ -1,4 +1,18 @@
-"""A window and sinks at positions inside the kept cache (StreamingLLM, Xiao et al. 2023, arXiv:2309.17453)."""
+"""A window and attention sinks, at their positions within the cache (StreamingLLM, Xiao et al. 2023, arXiv:2309.17453).
+
+Mask of StreamingLLM(window=3, sink_tokens=2):
+
+    #.......
+    ##......
+    ###.....
+    ####....
+    #####...
+    ==.###..
+    ==..###.
+    ==...###
+
+Rows are queries, columns keys; `#` is seen at its true distance, `=` at its distance in the cache, `.` not at all.
+"""
 
 from torch import Tensor
 
@@ -6,14 +20,15 @@ from lcx_lightning.methods.patterns.base import Band, Pattern
 
 
 class StreamingLLM(Pattern):
-    """See the last `window` tokens and the first `sink_tokens`, at their distances inside a cache of only these.
+    """See the last `window` tokens and the first `sink_tokens`, at their distances within a cache of only these.
 
-    A token of the window keeps its distance; a sink token k stands at min(q, sink_tokens + window - 1) - k from query
-    q. On sampled positions both q and k end there, so that no sink comes to stand after its query.
+    A token of the window keeps its true distance. From query q, sink token k is at distance
+    min(q, sink_tokens + window - 1) - k. With sampled positions both q and k are clamped to
+    sink_tokens + window - 1, so that no sink is rotated beyond its query.
 
     Args:
         window: Tokens of the rolling cache, the query included (distances 0 .. window - 1).
-        sink_tokens: Attention sinks, 4 in the paper. 0 for a plain window.
+        sink_tokens: Number of attention sinks, 4 in the paper. 0 gives a plain window.
 
     Raises:
         ValueError: If window is below 1, or sink_tokens below 0.

@@ -1,4 +1,4 @@
-"""The position schemes: tokens -> factor and position of each, one in each file."""
+"""The position schemes: tokens -> scale factor and position of each token, one scheme in each file."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""The interface of a position scheme: by which factor, and at which positions, one forward pass places its tokens."""
+"""The interface of a position scheme: the scale factor of a forward pass, and the positions of its tokens."""
 
 import abc
 from typing import NamedTuple
@@ -9,42 +9,43 @@ from torch import Tensor
 
 
 class Placement(NamedTuple):
-    """Where the tokens of one forward pass stand. A single row serves every row of the batch."""
+    """Scale factor and positions of one forward pass. A single row serves every row of the batch."""
 
     factor: Float[Tensor, " rows"]  # scale factor s, at least 1
-    positions: Float[Tensor, "rows tokens"]  # position of the first, second ... token, increasing, in tokens
+    positions: Float[Tensor, "rows tokens"]  # position of every token, in tokens, increasing
 
 
 class PositionScheme(abc.ABC):
     """Choose the scale factor and the positions from the number of tokens in context, row by row."""
 
-    samples = False  # True if training places tokens at random
-    by_length = False  # True if the factor of evaluation hangs on the number of tokens
+    samples = False  # True if positions or factor are sampled in training
+    length_dependent = False  # True if the factor in evaluation depends on the number of tokens
 
     @abc.abstractmethod
     def evaluation_factor(self, lengths: Int[Tensor, " rows"], pretrain_length: int) -> Float[Tensor, " factors"]:
-        """Return the scale factor of rows of `lengths` tokens in evaluation, where token m stands at m.
+        """Return the scale factor of rows of `lengths` tokens in evaluation, where token m is at position m.
 
-        A single factor serves every row.
+        The result has one factor for each row, or a single one for all rows.
         """
 
     def place(self, lengths: Int[Tensor, " rows"], pretrain_length: int, placement_seed: int | None) -> Placement:
-        """Return where the tokens of rows of `lengths` tokens stand: a scheme that samples says where in training.
+        """Return scale factor and positions of rows of `lengths` tokens; overridden by schemes that sample in training.
 
         Args:
-            lengths: Tokens in context, of every row; factors and positions come back on the same device.
-            pretrain_length: Tokens; L in the papers.
-            draw: Seed of a training placement: equal draws give equal placements. None places as in evaluation.
+            lengths: Number of tokens in each row. The result is on the same device.
+            pretrain_length: Pretraining length in tokens; L in the papers.
+            placement_seed: Seed for sampling in training; equal seeds give equal placements. None places tokens as in
+                evaluation.
         """
         return Placement(self.evaluation_factor(lengths, pretrain_length), consecutive(lengths))
 
     def max_context(self, pretrain_length: int) -> int | None:
-        """Return the longest context in tokens that the scheme can place in evaluation, or None if there is no end."""
+        """Return the longest context in tokens that the scheme supports in evaluation, or None if unlimited."""
         return None
 
 
 def consecutive(lengths: Int[Tensor, " rows"]) -> Float[Tensor, "1 tokens"]:
-    """Return the positions 0, 1, 2 ... up to the longest of `lengths`, one row for all."""
+    """Return the positions 0, 1, 2 ... of the longest row, in a single row that serves all."""
     return torch.arange(int(lengths.max()), device=lengths.device, dtype=torch.float64)[None]
 
 
@@ -55,10 +56,10 @@ def check_factor(factor: float, name: str = "factor") -> None:
 
 
 def sampled_span(tokens: int, factor: float, pretrain_length: int) -> int:
-    """Return the number of positions, s L, that the tokens of a training row are spread over.
+    """Return s L, the number of positions from which those of a training row are sampled.
 
     Raises:
-        ValueError: If the row fills them all, so that there is nothing to sample.
+        ValueError: If the row needs them all, so that nothing is left to sample.
     """
     span = int(factor * pretrain_length)
     if tokens >= span:

@@ -1,4 +1,4 @@
-"""Sampled blocks: our variant of CLEX's sampling, in contiguous blocks (arXiv:2310.16450; PoSE, arXiv:2309.10400)."""
+"""Sampled blocks: our variant of CLEX's sampling, on contiguous blocks (arXiv:2310.16450; PoSE, arXiv:2309.10400)."""
 
 import math
 
@@ -11,21 +11,22 @@ from lcx_lightning.methods.positions.sampled import whole_factor
 
 
 class SampledBlocks(PositionScheme):
-    """Train at a whole factor t that is never below the training length over L, on contiguous blocks of positions.
+    """Train at a whole factor t, at least the training length over L, on contiguous blocks of positions.
 
-    The positions keep their distances inside a block, so a small model can go on reading words; the blocks stand at
-    random places, in order, of the t L positions that t reaches. Evaluation uses t = max(min_factor, ceil(n / L)).
+    Distances within a block are the true ones, so that a small model can still read words. The blocks are placed at
+    random, in order, among the t L positions that t reaches. Evaluation uses t = max(min_factor, ceil(n / L)).
 
     Args:
-        max_factor: Largest t; no context is longer than max_factor * L.
-        min_factor: Smallest t, training length over L.
-        blocks: Contiguous blocks that a training row is cut into.
+        max_factor: Largest t. No context is longer than max_factor * L.
+        min_factor: Smallest t, the training length over L; rounded up to a whole number.
+        blocks: Number of contiguous blocks into which a training row is divided.
 
     Raises:
-        ValueError: If not 1 <= min_factor <= max_factor and blocks >= 1, or a context is longer than that reaches.
+        ValueError: If not 1 <= min_factor <= max_factor, or blocks is below 1. Later, if a context is longer than
+            max_factor * L.
     """
 
-    samples = by_length = True
+    samples = length_dependent = True
 
     def __init__(self, *, max_factor: int, min_factor: float, blocks: int) -> None:
         check_factor(min_factor, "min_factor")

@@ -8,10 +8,10 @@ from lcx_lightning.methods.positions.base import PositionScheme, check_factor
 
 
 class FixedFactor(PositionScheme):
-    """Place token m at position m, and scale by the same factor however long the context is.
+    """Place token m at position m, and scale by the same factor at every length of the context.
 
     Args:
-        factor: s, target length over pretraining length; L'/L in the paper.
+        factor: Scale factor s, the target length over the pretraining length; L'/L in the paper.
 
     Raises:
         ValueError: If factor is below 1.

@@ -8,16 +8,16 @@ from lcx_lightning.methods.positions.base import Placement, PositionScheme, chec
 
 
 class RandomPositions(PositionScheme):
-    """Place the n tokens of a training row at n different positions of 0 .. s L - 1, drawn evenly, in order.
+    """Place the n tokens of a training row at n distinct positions from 0 .. s L - 1, sampled uniformly, increasing.
 
-    Only training is changed: evaluation is on consecutive positions, where the paper draws there too. The factor is s
-    in both.
+    Only training is changed: evaluation uses consecutive positions, where the paper samples them there too. The factor
+    is s in both.
 
     Args:
-        factor: s; s L is the paper's largest position, L there.
+        factor: Scale factor s. Positions are below s L, which the paper calls L.
 
     Raises:
-        ValueError: If factor is below 1, or a training row leaves nothing to choose.
+        ValueError: If factor is below 1. Later, if a training row leaves nothing to sample.
     """
 
     samples = True

@@ -1,4 +1,4 @@
-"""Sampled factors and positions: train on random places of a longer context (CLEX, arXiv:2310.16450, section 3.3)."""
+"""Sampled factors and positions: train on positions of a longer context (CLEX, arXiv:2310.16450, section 3.3)."""
 
 import torch
 from jaxtyping import Float, Int
@@ -10,34 +10,35 @@ SPREADS = ("real", "whole", "consecutive")
 
 
 class SampledPositions(PositionScheme):
-    """Train at a factor t drawn from 1 .. `max_factor`, on positions drawn from the context that t reaches.
+    """Train at a factor t sampled from 1 .. `max_factor`, on positions sampled from the t L tokens that t reaches.
 
-    In evaluation t is the next whole factor, ceil(n / L), on consecutive positions. The options name
-    where the released code leaves the paper.
+    In evaluation t is the next whole factor, ceil(n / L), and positions are consecutive. Each option says whether it
+    follows the paper or the released code, where the two differ.
 
     Args:
-        max_factor: Largest t, t^Train in the paper; no context is longer than max_factor * L.
-        whole_factors: Draw t from 1, 2 ... max_factor, as the released code; False draws any real number in between, as
-            the paper.
-        spread: How n tokens of training stand. `real`: at n of the n t positions 0, 1, 2 ..., the two end points among
-            them, divided by s = n // L where the training length is longer than the pretraining length, so that they
-            are real numbers in [0, t n / s); the released code. Its last position is n t // s - 1, which for s > 1 may
-            not stand after its neighbour: ours is (n t - 1) / s. `whole`: at n of the t L whole positions, end points
-            included, or at the first n if t L has fewer; the paper. `consecutive`: at 0 .. n - 1, the ablation.
-        clamp: Place a context longer than max_factor * L at t = max_factor, its positions going on; False refuses it.
-            The released code clamps t, but has no positions there.
+        max_factor: Largest t, t^Train in the paper. No context is longer than max_factor * L.
+        whole_factors: Whether t is sampled from 1, 2 ... max_factor, as in the released code. If False, t is any real
+            number from 1 to max_factor, as in the paper.
+        spread: How the n tokens of a training row are placed. `real`, the released code: at n of the n t positions
+            0, 1, 2 ..., both end points included, divided by s = n // L if the training length exceeds the
+            pretraining length, so that positions are real numbers in [0, t n / s). The released code puts the last
+            token at n t // s - 1, which for s > 1 may not be greater than the position before it; ours is
+            (n t - 1) / s. `whole`, the paper: at n of the t L whole positions, both end points included, or at the
+            first n if t L is smaller. `consecutive`, the ablation: at 0 .. n - 1.
+        clamp: Whether a context longer than max_factor * L is read at t = max_factor, with positions beyond it. If
+            False, it is refused. The released code clamps t, but has no positions there.
 
     Raises:
-        ValueError: If max_factor is no whole number of at least 1, the spread is not one of those, or a context is
-            longer than the scheme reaches.
+        ValueError: If max_factor is not a whole number of at least 1, or `spread` is unknown. Later, if a context is
+            longer than the scheme supports.
     """
 
-    samples = by_length = True
+    samples = length_dependent = True
 
     def __init__(self, *, max_factor: float, whole_factors: bool, spread: str, clamp: bool) -> None:
         check_whole_factor(max_factor)
         if spread not in SPREADS:
-            raise ValueError(f"Sampled positions are spread in one way of {', '.join(SPREADS)}; got {spread!r}.")
+            raise ValueError(f"The spread of sampled positions must be one of {', '.join(SPREADS)}; got {spread!r}.")
         self.max_factor, self.whole_factors, self.spread, self.clamp = int(max_factor), whole_factors, spread, clamp
 
     def evaluation_factor(self, lengths: Int[Tensor, " rows"], pretrain_length: int) -> Float[Tensor, " factors"]:
@@ -64,14 +65,14 @@ class SampledPositions(PositionScheme):
         self, tokens: int, factor: float, pretrain_length: int, generator: torch.Generator
     ) -> Float[Tensor, " tokens"]:
         if self.spread == "real":
-            return drawn(tokens, int(tokens * factor), generator) / max(1, tokens // pretrain_length)
+            return draw_positions(tokens, int(tokens * factor), generator) / max(1, tokens // pretrain_length)
         if self.spread == "whole":
-            return drawn(tokens, max(tokens, int(pretrain_length * factor)), generator)
+            return draw_positions(tokens, max(tokens, int(pretrain_length * factor)), generator)
         return torch.arange(tokens, dtype=torch.float64)
 
 
-def drawn(tokens: int, span: int, generator: torch.Generator) -> Float[Tensor, " tokens"]:
-    """Return `tokens` different positions of 0 .. span - 1 in order, the first and the last one among them."""
+def draw_positions(tokens: int, span: int, generator: torch.Generator) -> Float[Tensor, " tokens"]:
+    """Return `tokens` distinct positions from 0 .. span - 1, increasing, the first and the last one included."""
     if tokens < 2:
         return torch.zeros(tokens, dtype=torch.float64)
     inner = torch.randperm(span - 2, generator=generator)[: tokens - 2].sort().values + 1
@@ -79,17 +80,17 @@ def drawn(tokens: int, span: int, generator: torch.Generator) -> Float[Tensor, "
 
 
 def check_whole_factor(max_factor: float) -> None:
-    """Raise a ValueError if the largest factor is below 1 or no whole number."""
+    """Raise a ValueError if the largest factor is below 1 or not a whole number."""
     check_factor(max_factor, "max_factor")
     if max_factor != int(max_factor):
         raise ValueError(f"Evaluation uses whole factors: max_factor must be a whole number, got {max_factor}.")
 
 
 def whole_factor(lengths: Int[Tensor, " rows"], pretrain_length: int, least: int, most: int) -> Float[Tensor, " rows"]:
-    """Return the next whole factor of each row, ceil(n / L), and at least `least`.
+    """Return the next whole factor for each row, ceil(n / L), but no less than `least`.
 
     Raises:
-        ValueError: If a row needs more than `most`.
+        ValueError: If a row needs a factor above `most`.
     """
     factor = -(-lengths // pretrain_length)
     if int(factor.max()) > most:

@@ -1,4 +1,4 @@
-"""Skip-wise positions: train on short rows in chunks with gaps between (PoSE, Zhu et al. 2023, arXiv:2309.10400)."""
+"""Skip-wise positions: train on short rows in chunks with gaps in between (PoSE, Zhu et al. 2023, arXiv:2309.10400)."""
 
 import torch
 from jaxtyping import Float, Int
@@ -8,18 +8,18 @@ from lcx_lightning.methods.positions.base import Placement, PositionScheme, chec
 
 
 class SkipWisePositions(PositionScheme):
-    """Cut a training row into chunks, and move each by a skip u_0 = 0, u_i in u_(i-1) .. s L - n, drawn evenly.
+    """Divide a training row into chunks, and shift chunk i by u_i: u_0 = 0, u_i uniform in u_(i-1) .. s L - n.
 
-    With two chunks this is the released code: the first one has 1 .. ceil(n / 2) tokens. With c chunks, all but the
-    last have 1 .. ceil(n / c). The text itself is contiguous; the released code skips text too.
-    Only training is changed: evaluation is on consecutive positions, and the factor is s in both.
+    With two chunks the sizes are those of the released code: the first chunk has 1 .. ceil(n / 2) tokens. With c
+    chunks, each but the last has 1 .. ceil(n / c). The text is contiguous; the released code also skips text.
+    Only training is changed: evaluation uses consecutive positions. The factor is s in both.
 
     Args:
-        factor: s, target length over pretraining length.
-        chunks: Of a training row; N in the paper, 2 there.
+        factor: Scale factor s, the target length over the pretraining length.
+        chunks: Number of chunks in a training row; N in the paper, 2 there.
 
     Raises:
-        ValueError: If factor is below 1 or chunks below 2, or a training row leaves nothing to skip.
+        ValueError: If factor is below 1, or chunks is below 2. Later, if a training row leaves nothing to skip.
     """
 
     samples = True
@@ -42,7 +42,7 @@ class SkipWisePositions(PositionScheme):
         return Placement(positions.new_full((1,), self.factor), positions)
 
     def _skips(self, tokens: int, room: int, placement_seed: int) -> Int[Tensor, " tokens"]:
-        """Return by how much each token is moved: in the chunks from the second on, never less than before."""
+        """Return the shift of each token, in positions: 0 in the first chunk, then never decreasing."""
         generator = torch.Generator().manual_seed(placement_seed)
         sizes = torch.randint(1, -(-tokens // self.chunks) + 1, (self.chunks - 1,), generator=generator)
         skips = torch.zeros(tokens, dtype=torch.long)

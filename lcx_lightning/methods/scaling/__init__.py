@@ -1,4 +1,4 @@
-"""The scalings: factor -> inv_freq, one in each file."""
+"""The frequency scalings: scale factor -> inv_freq, one scaling in each file."""
 
 import lazy_loader
 

@@ -8,16 +8,17 @@ from lcx_lightning.methods.scaling.base import FrequencyScaling, RopeSpec
 
 
 class ABF(FrequencyScaling):
-    """Replace the base b by b', so pair i slows by (b' / b)^(2i / d), whatever the scale factor is.
+    """Replace the base b by b', which slows pair i down by (b' / b)^(2i / d), at every scale factor.
 
-    At factor 1 this is not pretraining: the base is a constant that the model is fine-tuned with, at all lengths.
+    At factor 1 frequencies differ from the pretrained ones as well: the model is fine-tuned with the new base at all
+    lengths.
 
     Args:
-        spec: The rotary embedding of the checkpoint.
-        base: b' in the paper, 500 000 there for a pretrained base of 10 000.
+        spec: Rotary embedding of the checkpoint.
+        base: New base b'; 500 000 in the paper, for a pretrained base of 10 000.
 
     Raises:
-        ValueError: If the base is not above the checkpoint's.
+        ValueError: If the base is not above that of the checkpoint.
     """
 
     pretrained_at_one = False

@@ -1,4 +1,4 @@
-"""The interface of a frequency scaling: how fast each rotary pair turns when the context is stretched by a factor."""
+"""The interface of a frequency scaling: the frequency of each rotary pair as a function of the scale factor."""
 
 import abc
 from dataclasses import dataclass
@@ -10,32 +10,32 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class RopeSpec:
-    """The rotary embedding a checkpoint was pretrained with (RoFormer, arXiv:2104.09864)."""
+    """The rotary embedding that a checkpoint was pretrained with (RoFormer, arXiv:2104.09864)."""
 
     dim: int  # rotated features per head, even
-    base: float  # theta of RoFormer; 10 000 for LLaMA-2
-    pretrain_length: int  # tokens; L in the papers
-    own_inv_freq: tuple[float, ...] | None = None  # radians per token, of a checkpoint that carries a scaling
-    feature_scale: float = 1.0  # what such a checkpoint multiplies its rotated queries and keys by
-    window: int | None = None  # tokens that even the layer that sees farthest is limited to natively; None: no limit
+    base: float  # base of the frequencies, theta in configs; 10 000 for LLaMA-2
+    pretrain_length: int  # pretraining length L, tokens
+    checkpoint_inv_freq: tuple[float, ...] | None = None  # radians per token, if the checkpoint carries a scaling
+    feature_scale: float = 1.0  # factor by which such a checkpoint multiplies its rotated queries and keys
+    window: int | None = None  # widest native window of all layers, tokens; None: some layer has no window
 
     def inv_freq(self) -> Float[Tensor, " pairs"]:
         """Return the pretrained frequencies in radians per token, float32, fastest pair first."""
-        if self.own_inv_freq is not None:
-            return torch.tensor(self.own_inv_freq, dtype=torch.float32)
+        if self.checkpoint_inv_freq is not None:
+            return torch.tensor(self.checkpoint_inv_freq, dtype=torch.float32)
         exponent = torch.arange(0, self.dim, 2, dtype=torch.float32) / self.dim
         return self.base**-exponent
 
     def ntk_exponent(self, device: torch.device | None = None) -> Float[Tensor, " pairs"]:
-        """Return i / (d - 2), i = 0, 2, 4 ... for d rotated features: 0 of the fastest pair, 1 of the slowest.
+        """Return i / (d - 2) for i = 0, 2, 4 ... and d rotated features: 0 for the fastest pair, 1 for the slowest.
 
         Raises:
-            ValueError: If there is one pair, which would be both.
+            ValueError: If there is only one pair.
         """
         if self.dim < 4:
             raise ValueError(
-                f"NTK-aware scaling, and CLEX on it, need 4 rotated features a head, this model has {self.dim}: choose "
-                "another method, such as pi or yarn."
+                f"NTK-aware scaling, and CLEX, which builds on it, need at least 4 rotated features per head, but this "
+                f"model has {self.dim}: choose another method, such as pi or yarn."
             )
         return torch.arange(0, self.dim, 2, dtype=torch.float32, device=device) / (self.dim - 2)
 
@@ -43,12 +43,12 @@ class RopeSpec:
 class FrequencyScaling(nn.Module, abc.ABC):
     """Frequencies as a function of the scale factor s = length / pretraining length.
 
-    A scaling returns the pretrained frequencies at s = 1, or sets `pretrained_at_one` to False and says why not. Before
-    a learned one has learned, it never turns a pair faster than pretraining did.
+    A scaling returns the pretrained frequencies at s = 1; otherwise it sets `pretrained_at_one` to False and says why.
+    No frequency is above the pretrained one; for a learned scaling this holds before training.
     Call the module, not `inv_freq`: sharded training gathers the parameters of a learned scaling around the call.
 
     Args:
-        spec: The rotary embedding of the checkpoint.
+        spec: Rotary embedding of the checkpoint.
     """
 
     pretrained_at_one = True
@@ -59,10 +59,10 @@ class FrequencyScaling(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def inv_freq(self, factor: Float[Tensor, " rows"]) -> Float[Tensor, "rows pairs"]:
-        """Return frequencies in radians per token, float32, for scale factors of at least 1."""
+        """Return the frequencies in radians per token, float32, for scale factors of at least 1."""
 
     def start(self, factor: Float[Tensor, " rows"]) -> Float[Tensor, "rows pairs"] | None:
-        """Return what `inv_freq` was before anything was learned, None if nothing learns. It needs no parameters."""
+        """Return the frequencies of a learned scaling before training, without its parameters; None if not learned."""
         return None
 
     def forward(self, factor: Float[Tensor, " rows"]) -> Float[Tensor, "rows pairs"]:

@@ -9,38 +9,41 @@ from torchdiffeq import odeint
 
 from lcx_lightning.methods.scaling.base import FrequencyScaling, RopeSpec
 
-SOLVERS = ("euler", "midpoint", "heun3", "rk4")  # of torchdiffeq, with fixed steps: equally many whatever is learned
 ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "silu": nn.SiLU}
+SOLVERS = ("euler", "midpoint", "heun3", "rk4")  # fixed-step solvers of torchdiffeq: their cost does not change
 
 
 class CLEX(FrequencyScaling):
     """Integrate d ln(theta) / dt from t = 1 to the scale factor: the drift of NTK-aware scaling plus an MLP.
 
-    The drift is known in closed form, ln(theta_i(t)) = ln(theta_i(1)) - i / (d - 2) * ln(alpha), i = 0, 2, 4 ... We
-    integrate only the rest, y = ln(theta) - ln(theta_drift), in the time w = sqrt(alpha), dt = 2 w / alpha_slope dw:
-    what the MLP reads moves with ln(alpha), fastest at t = 1, while dy / dt is of one size throughout, so that equal
-    steps in w suit both. The solution is the same, and needs far fewer steps. Each row takes equally many, up to its
-    own end, so that no row changes another.
+    The drift has a closed form, ln(theta_i(t)) = ln(theta_i(1)) - i / (d - 2) * ln(alpha), i = 0, 2, 4 ... Only the
+    residual y = ln(theta) - ln(theta_drift) is integrated, over w = sqrt(alpha) in place of t, dt = 2 w / alpha_slope
+    dw: the input of the MLP changes with ln(alpha), fastest at t = 1, while dy / dt is of about the same size
+    throughout, and equal steps in w suit both. The solution is the same, and takes far fewer steps. Every row takes the
+    same number of steps up to its own factor, so that no row affects another.
 
-    `activation`, `alpha_slope` and `input_base` name where the released code leaves the paper. How t and the positions
-    are sampled is in `lcx_lightning.positions.sampled`; `log_scale` of the code is a temperature.
+    `activation`, `alpha_slope` and `input_base` say where the released code departs from the paper. How t and the
+    positions are sampled is in `lcx_lightning.positions.SampledPositions`; the option `log_scale` of the released code
+    is a temperature, `lcx_lightning.temperature.LogN`.
 
     Args:
-        spec: The rotary embedding of the checkpoint.
-        width: Hidden features of the MLP per rotated feature; lambda in the paper, param_factor in the code.
-        activation: Function of hidden features: `tanh` in the released code, `silu` in the paper and in CLEX-7B-16K.
-        alpha_slope: alpha = 1 + alpha_slope * (t - 1). 2 in the released code, alpha = 2t - 1; 1 for the paper's t.
-        input_base: The released code adds to the state ln(theta) that its MLP reads the logarithm of the NTK-aware
-            frequencies at alpha, always of base 10 000 whatever the model's is. None: the MLP reads ln(theta) alone, as
-            in the paper.
-        solver: Of torchdiffeq: euler, midpoint, heun3 or rk4.
-        steps: From t = 1 to the factor of a row. With rk4, 6 are accurate to 1e-5, gradients too, on a field that moves
-            ln(theta) by 4 up to t = 16; in ln(alpha) it takes 10, in t 14. Farther ways and stronger fields
-            need more: 6 are accurate to 1e-3 up to t = 64, on a field that moves ln(theta) by 18.
-        trainable: False freezes the field at its start, the drift alone.
+        spec: Rotary embedding of the checkpoint.
+        width: Hidden features of the MLP per rotated feature; lambda in the paper, param_factor in the released code.
+        activation: Activation of the MLP: tanh in the released code, silu in the paper and in CLEX-7B-16K.
+        alpha_slope: Slope of alpha = 1 + alpha_slope * (t - 1): 2 in the released code, where alpha = 2t - 1; 1 gives
+            the paper's alpha = t.
+        input_base: Base of the logarithms that the released code adds to the state ln(theta) before its MLP reads it:
+            those of the NTK-aware frequencies at alpha, always for base 10 000, whatever the base of the model. None
+            lets the MLP read ln(theta) alone, as in the paper.
+        solver: Fixed-step solver of torchdiffeq: euler, midpoint, heun3 or rk4.
+        steps: Solver steps from t = 1 to the factor of a row. With rk4, 6 steps are accurate to 1e-5, gradients
+            included, for a field that changes ln(theta) by 4 up to t = 16; steps in ln(alpha) would take 10, steps in t
+            14. Larger factors and stronger fields need more: 6 steps are accurate to 1e-3 up to t = 64 for a field
+            that changes ln(theta) by 18.
+        trainable: Whether the MLP is trained. False freezes it at its initial value, where only the drift remains.
 
     Raises:
-        ValueError: If a number is not positive, the solver is not one of those, or the model rotates a single pair.
+        ValueError: If a number is not positive, the solver is unknown, or the model rotates only one pair.
     """
 
     def __init__(
@@ -56,7 +59,7 @@ class CLEX(FrequencyScaling):
         trainable: bool,
     ) -> None:
         super().__init__(spec)
-        spec.ntk_exponent()  # refuses now
+        spec.ntk_exponent()  # raises for a single pair
         pairs, hidden = spec.dim // 2, round(width * spec.dim)
         if hidden < 1 or steps < 1 or alpha_slope <= 0 or (input_base is not None and input_base <= 0):
             raise ValueError(
@@ -71,13 +74,13 @@ class CLEX(FrequencyScaling):
         self.activation, self.solver, self.steps = ACTIVATIONS[activation](), solver, steps
         self.up = nn.Linear(pairs, hidden, bias=False)
         self.down = nn.Linear(hidden, pairs, bias=False)
-        nn.init.uniform_(self.up.weight, -(hidden**-0.5), hidden**-0.5)  # as the released code draws it
-        nn.init.zeros_(self.down.weight)  # start at the drift
+        nn.init.uniform_(self.up.weight, -(hidden**-0.5), hidden**-0.5)  # as in the released code
+        nn.init.zeros_(self.down.weight)  # only the drift before training
         self.requires_grad_(trainable)
 
     def inv_freq(self, factor: Float[Tensor, " rows"]) -> Float[Tensor, "rows pairs"]:
         alpha = self._alpha(factor)
-        # bfloat16 would move ln(theta) by up to 0.4% of what is learned
+        # bfloat16 would change the learned part of ln(theta) by up to 0.4%
         with torch.autocast(alpha.device.type, enabled=False):
             return (self._log_start(alpha) + self._residual(alpha.sqrt()[:, None])).exp()
 
@@ -92,10 +95,14 @@ class CLEX(FrequencyScaling):
         return self.spec.inv_freq().to(alpha.device).log() + self._log_slowdown(alpha.log()[:, None])
 
     def load_released(self, up: Float[Tensor, "pairs hidden"], down: Float[Tensor, "hidden pairs"]) -> None:
-        """Take over the weights of the released code, `ode_up_proj` and `ode_down_proj`, which act from the right.
+        """Load the MLP weights of a released checkpoint; there they multiply from the right, so they are transposed.
+
+        Args:
+            up: Tensor `ode_up_proj` of the checkpoint.
+            down: Tensor `ode_down_proj` of the checkpoint.
 
         Raises:
-            ValueError: If their shapes are not those of this field.
+            ValueError: If their shapes do not fit this MLP.
         """
         if up.T.shape != self.up.weight.shape or down.T.shape != self.down.weight.shape:
             pairs, hidden = self.up.weight.T.shape
@@ -108,18 +115,18 @@ class CLEX(FrequencyScaling):
             self.down.weight.copy_(down.T)
 
     def _residual(self, end: Float[Tensor, "rows 1"]) -> Float[Tensor, "rows pairs"]:
-        """Return y of each row at w = `end`: of dy / dw = down(act(up(y + known(w)))) * 2 w / alpha_slope.
+        """Return y of each row at w = `end`, the solution of dy / dw = down(act(up(y + x(w)))) * 2 w / alpha_slope.
 
-        known is a straight line in ln(w). The time integrated over is 0 at w = 1 and 1 at each row's end.
+        x(w) is linear in ln(w). The variable of integration runs from 0 at w = 1 to 1 at the end of each row.
         """
-        way = (end - 1).clamp(min=1e-6)  # integrate at factor 1 too, so that every pass has a gradient
-        at_one, by_log = self._known()
-        speed = way * (2 / self.alpha_slope)
+        width = (end - 1).clamp(min=1e-6)  # integrate at factor 1 too, so that every pass has a gradient
+        at_one, by_log = self._mlp_input()
+        speed = width * (2 / self.alpha_slope)
 
         def velocity(time: Float[Tensor, ""], y: Float[Tensor, "rows pairs"]) -> Float[Tensor, "rows pairs"]:
-            w = 1 + way * time
-            seen = y + torch.addcmul(at_one, w.log(), by_log)
-            return self.down(self.activation(self.up(seen))) * (w * speed)
+            w = 1 + width * time
+            mlp_input = y + torch.addcmul(at_one, w.log(), by_log)
+            return self.down(self.activation(self.up(mlp_input))) * (w * speed)
 
         start, times = end.new_zeros(len(end), len(at_one)), torch.linspace(0, 1, self.steps + 1, device=end.device)
         options = {"grid_constructor": lambda *_: times}
@@ -127,8 +134,8 @@ class CLEX(FrequencyScaling):
         assert isinstance(y, Tensor)
         return y[-1]
 
-    def _known(self) -> tuple[Float[Tensor, " pairs"], Float[Tensor, " pairs"]]:
-        """Return what the MLP reads beside y, at t = 1, and what is added to it for each unit of ln(w)."""
+    def _mlp_input(self) -> tuple[Float[Tensor, " pairs"], Float[Tensor, " pairs"]]:
+        """Return the input of the MLP without y, a linear function of ln(w): its value at t = 1, and its slope."""
         device = self.up.weight.device
         log_theta, slowdown = (
             self.spec.inv_freq().to(device).log(),

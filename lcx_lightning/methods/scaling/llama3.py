@@ -1,4 +1,4 @@
-"""Llama-3.1's scaling: NTK-by-parts with the names and bounds of its checkpoints (arXiv:2407.21783; transformers)."""
+"""Scaling of Llama-3.1: NTK-by-parts with the names and bounds of its checkpoints (arXiv:2407.21783; transformers)."""
 
 from jaxtyping import Float
 from torch import Tensor
@@ -10,13 +10,14 @@ from lcx_lightning.methods.scaling.ntk_by_parts import interpolated_by_turns
 class Llama3(FrequencyScaling):
     """Keep wavelengths below L / high_freq_factor, interpolate those above L / low_freq_factor, ramp in between.
 
-    L over a wavelength is a number of turns, and the ramp runs over it: the formula is that of NTK-by-parts, of which
-    the arguments here are `slow` and `fast`. The report does not describe it; the source is transformers' `llama3`.
+    L divided by a wavelength is a number of turns, and the ramp runs over it: this is the formula of NTK-by-parts, and
+    the two arguments here are its `slow` and `fast`. The Llama 3 report does not describe it; we follow the scaling
+    `llama3` of transformers.
 
     Args:
-        spec: The rotary embedding of the checkpoint.
-        low_freq_factor: Turns over the pretraining length; 1 in Llama-3.1.
-        high_freq_factor: Turns over the pretraining length; 4 in Llama-3.1.
+        spec: Rotary embedding of the checkpoint.
+        low_freq_factor: Turns over the pretraining length up to which a pair is interpolated; 1 in Llama-3.1.
+        high_freq_factor: Turns over the pretraining length from which on a pair is kept; 4 in Llama-3.1.
 
     Raises:
         ValueError: If not high_freq_factor > low_freq_factor > 0.
@@ -26,7 +27,7 @@ class Llama3(FrequencyScaling):
         super().__init__(spec)
         if not high_freq_factor > low_freq_factor > 0:
             raise ValueError(
-                f"Llama-3's scaling needs high_freq_factor > low_freq_factor > 0, got {high_freq_factor=} and "
+                f"The scaling of Llama-3 needs high_freq_factor > low_freq_factor > 0, got {high_freq_factor=} and "
                 f"{low_freq_factor=}."
             )
         self.low_freq_factor, self.high_freq_factor = low_freq_factor, high_freq_factor

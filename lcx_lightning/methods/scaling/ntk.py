@@ -1,4 +1,4 @@
-"""NTK-aware scaling: raise the base (bloc97 2023; written down in YaRN, arXiv:2309.00071, section 3.1)."""
+"""NTK-aware scaling: raise the base (bloc97 2023; described in YaRN, arXiv:2309.00071, section 3.1)."""
 
 from jaxtyping import Float
 from torch import Tensor
@@ -7,11 +7,11 @@ from lcx_lightning.methods.scaling.base import FrequencyScaling, RopeSpec
 
 
 class NTKAware(FrequencyScaling):
-    """Interpolate the slowest pair, keep the fastest: b' = b s^(d / (d - 2)), so pair i slows by s^(2i / (d - 2))."""
+    """Interpolate the slowest pair, keep the fastest: b' = b s^(d / (d - 2)) slows pair i down by s^(2i / (d - 2))."""
 
     def __init__(self, spec: RopeSpec) -> None:
         super().__init__(spec)
-        spec.ntk_exponent()  # refuses now
+        spec.ntk_exponent()  # raises for a single pair
 
     def inv_freq(self, factor: Float[Tensor, " rows"]) -> Float[Tensor, "rows pairs"]:
         kept = self.spec.inv_freq().to(factor.device)

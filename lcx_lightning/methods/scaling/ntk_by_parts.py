@@ -11,13 +11,13 @@ from lcx_lightning.methods.scaling.base import FrequencyScaling, RopeSpec
 class NTKByParts(FrequencyScaling):
     """Keep the pairs that turn often, interpolate those that hardly turn: h(theta) = (1 - g) theta / s + g theta.
 
-    As in the paper, the ramp g runs over the number of turns r over the pretraining length. YaRN's released code runs
-    it over pair indices instead, and that is our `lcx_lightning.scaling.yarn`.
+    As in the paper, the ramp g runs over r, the number of turns over the pretraining length. In YaRN's released code it
+    runs over pair indices: that is `lcx_lightning.scaling.YaRN`.
 
     Args:
-        spec: The rotary embedding of the checkpoint.
-        fast: Pairs that turn at least this often over the pretraining length are kept; beta in the paper, 32 there.
-        slow: Pairs that turn at most this often are interpolated; alpha in the paper, 1 there.
+        spec: Rotary embedding of the checkpoint.
+        fast: Turns over the pretraining length from which on a pair is kept; beta in the paper, 32 there.
+        slow: Turns over the pretraining length up to which a pair is interpolated; alpha in the paper, 1 there.
 
     Raises:
         ValueError: If not fast > slow >= 0.
@@ -36,7 +36,14 @@ class NTKByParts(FrequencyScaling):
 def interpolated_by_turns(
     spec: RopeSpec, factor: Float[Tensor, " rows"], fast: float, slow: float
 ) -> Float[Tensor, "rows pairs"]:
-    """Return frequencies of which the share g = clamp((r - slow) / (fast - slow), 0, 1) is kept, r = L theta / 2 pi."""
+    """Return (1 - g) theta / s + g theta, with g = clamp((r - slow) / (fast - slow), 0, 1) and r = L theta / 2 pi.
+
+    Args:
+        spec: Rotary embedding of the checkpoint.
+        factor: Scale factor s of each row.
+        fast: Turns over the pretraining length from which on a pair is kept.
+        slow: Turns over the pretraining length up to which a pair is interpolated.
+    """
     kept = spec.inv_freq().to(factor.device)
     turns = spec.pretrain_length * kept / (2 * math.pi)
     share = ((turns - slow) / (fast - slow)).clamp(0, 1)

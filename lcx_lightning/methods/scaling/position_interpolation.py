@@ -1,4 +1,4 @@
-"""Position Interpolation: slow every pair down alike (Chen et al. 2023, arXiv:2306.15595)."""
+"""Position Interpolation: slow every pair down by the same factor (Chen et al. 2023, arXiv:2306.15595)."""
 
 from jaxtyping import Float
 from torch import Tensor

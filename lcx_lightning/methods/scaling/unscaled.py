@@ -7,7 +7,7 @@ from lcx_lightning.methods.scaling.base import FrequencyScaling
 
 
 class Unscaled(FrequencyScaling):
-    """Leave every frequency alone, at every scale factor."""
+    """Keep every frequency at its pretrained value, at every scale factor."""
 
     def inv_freq(self, factor: Float[Tensor, " rows"]) -> Float[Tensor, "rows pairs"]:
         return self.spec.inv_freq().to(factor.device).expand(len(factor), -1)

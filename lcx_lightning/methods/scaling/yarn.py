@@ -1,4 +1,4 @@
-"""YaRN's frequencies: interpolate by wavelength (Peng et al. 2023, arXiv:2309.00071, section 3.2)."""
+"""Frequencies of YaRN: interpolate by wavelength (Peng et al. 2023, arXiv:2309.00071, section 3.2)."""
 
 import math
 
@@ -12,13 +12,13 @@ from lcx_lightning.methods.scaling.base import FrequencyScaling, RopeSpec
 class YaRN(FrequencyScaling):
     """Keep the fast pairs, interpolate the slow ones, ramp linearly over the pairs in between.
 
-    The ramp runs over pair indices rounded outwards, as in the released code; the paper's ramp runs over the number of
-    turns. YaRN's temperature is a part of its own: `lcx_lightning.temperature.yarn`.
+    We follow the released code, where the ramp runs over pair indices, rounded outwards; in the paper it runs over the
+    number of turns. The temperature of YaRN is another part of the method: `lcx_lightning.temperature.YaRNTemperature`.
 
     Args:
-        spec: The rotary embedding of the checkpoint.
-        fast: Pairs that turn more often than this over the pretraining length are kept; beta in the paper, 32 there.
-        slow: Pairs that turn less often than this are interpolated; alpha in the paper, 1 there.
+        spec: Rotary embedding of the checkpoint.
+        fast: Turns over the pretraining length above which a pair is kept; beta in the paper, 32 there.
+        slow: Turns over the pretraining length below which a pair is interpolated; alpha in the paper, 1 there.
 
     Raises:
         ValueError: If not fast > slow > 0.
@@ -32,13 +32,13 @@ class YaRN(FrequencyScaling):
 
     def inv_freq(self, factor: Float[Tensor, " rows"]) -> Float[Tensor, "rows pairs"]:
         kept = self.spec.inv_freq().to(factor.device)
-        first = max(math.floor(self._pair_turning(self.fast)), 0)
-        last = min(math.ceil(self._pair_turning(self.slow)), self.spec.dim - 1)
+        first = max(math.floor(self._pair_with_turns(self.fast)), 0)
+        last = min(math.ceil(self._pair_with_turns(self.slow)), self.spec.dim - 1)
         pair = torch.arange(len(kept), device=factor.device)
         interpolated = ((pair - first) / max(last - first, 1e-3)).clamp(0, 1)  # 0 keeps, 1 interpolates
         return torch.lerp(kept.expand(len(factor), -1), kept / factor.float()[:, None], interpolated)
 
-    def _pair_turning(self, turns: float) -> float:
+    def _pair_with_turns(self, turns: float) -> float:
         """Return the fractional index of the pair that makes `turns` turns over the pretraining length."""
         spec = self.spec
         return spec.dim * math.log(spec.pretrain_length / (turns * 2 * math.pi)) / (2 * math.log(spec.base))

@@ -1,4 +1,4 @@
-"""The temperatures: factor and length -> scale of features or logits, one in each file."""
+"""The temperatures: factor and length -> scale of features or logits, one temperature in each file."""
 
 import lazy_loader
 

@@ -11,13 +11,14 @@ from lcx_lightning.methods.temperature.base import Temperature
 class LogN(Temperature):
     """Multiply the logits of a query that sees n tokens by ln(n) / ln(L).
 
-    The option `log_scale` of the CLEX code (arXiv:2310.16450) is `clamp=False, per_pass=True`: there, queries with
-    fewer than L keys are flattened, and all queries of a pass are scaled alike, so that results depend on how a text
-    is cut into passes.
+    `clamp=False, per_pass=True` is the option `log_scale` of the released CLEX code (arXiv:2310.16450). There, a query
+    that sees fewer than L tokens gets smaller logits, and all queries of a pass are scaled alike, so that results
+    depend on the chunks in which a text is read.
 
     Args:
-        clamp: True leaves queries alone that see fewer than L tokens: max(1, ln(n) / ln(L)).
-        per_pass: True takes for n the most that any query of the row sees in this pass; False what each one sees.
+        clamp: Whether queries that see fewer than L tokens keep their logits: max(1, ln(n) / ln(L)).
+        per_pass: Whether n is the largest number of tokens that any query of the row sees in this pass. If False, it is
+            the number that each query sees.
     """
 
     def __init__(self, *, clamp: bool, per_pass: bool) -> None:

@@ -1,4 +1,4 @@
-"""LongRoPE's temperature: sharper attention, as far as the model is to reach (arXiv:2402.13753; transformers)."""
+"""Temperature of LongRoPE: sharper attention for a longer target length (arXiv:2402.13753; transformers)."""
 
 import math
 
@@ -11,12 +11,12 @@ from lcx_lightning.methods.temperature.base import Temperature
 class LongRoPETemperature(Temperature):
     """Multiply the rotated features of queries and keys by sqrt(1 + ln(s) / ln(L)), at every length.
 
-    As in transformers and the released checkpoints, s is the factor that the model was extended by, not that of the
-    context at hand: a short context has it too. At factor 1 of the context this is therefore not pretraining.
+    As in transformers and the released checkpoints, s is the factor by which the model was extended, not that of the
+    current context: a short context has the same scale. At factor 1, attention therefore differs from pretraining.
 
     Args:
-        factor: s, target length over pretraining length.
-        pretrain_length: Tokens; L.
+        factor: Scale factor s, the target length over the pretraining length.
+        pretrain_length: Pretraining length L in tokens.
 
     Raises:
         ValueError: If factor is below 1 or pretrain_length below 2.
@@ -27,7 +27,8 @@ class LongRoPETemperature(Temperature):
     def __init__(self, *, factor: float, pretrain_length: int) -> None:
         if factor < 1 or pretrain_length < 2:
             raise ValueError(
-                f"LongRoPE's temperature needs factor >= 1 and pretrain_length >= 2, got {factor=}, {pretrain_length=}."
+                "The temperature of LongRoPE needs factor >= 1 and pretrain_length >= 2, "
+                f"got {factor=}, {pretrain_length=}."
             )
         self.scale = math.sqrt(1 + math.log(factor) / math.log(pretrain_length))
 

@@ -1,4 +1,4 @@
-"""YaRN's temperature: sharper attention for longer contexts (Peng et al. 2023, arXiv:2309.00071, section 3.4)."""
+"""Temperature of YaRN: sharper attention for longer contexts (Peng et al. 2023, arXiv:2309.00071, section 3.4)."""
 
 from jaxtyping import Float
 from torch import Tensor
@@ -9,11 +9,11 @@ from lcx_lightning.methods.temperature.base import Temperature
 class YaRNTemperature(Temperature):
     """Multiply the rotated features of queries and keys by sqrt(1 / t) = slope * ln(s) + 1, as transformers does.
 
-    Where a model rotates all features of a head, its logits are multiplied by 1 / t. Where it rotates a part, the
-    unrotated part keeps its scale.
+    If a model rotates all features of a head, its logits are multiplied by 1 / t. If it rotates only some of them, the
+    others keep their scale.
 
     Args:
-        slope: 0.1 in the paper.
+        slope: Increase of the scale per unit of ln(s); 0.1 in the paper.
     """
 
     def __init__(self, *, slope: float) -> None:

@@ -1,0 +1,1 @@
+"""Key-value caches for models with a method."""

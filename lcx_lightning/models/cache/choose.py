@@ -1,4 +1,4 @@
-"""The cache that serves a method with the least memory and time."""
+"""Choose the cache that takes the least memory and time under a method."""
 
 from typing import TYPE_CHECKING
 
@@ -9,24 +9,24 @@ from lcx_lightning.attention.backends.dense import is_dense
 from lcx_lightning.models.attached import method_of
 from lcx_lightning.models.cache.rotated import RotatedCache
 from lcx_lightning.models.cache.rotation import Rotation
-from lcx_lightning.models.cache.window import WindowCache, bands_of
+from lcx_lightning.models.cache.window import WindowCache, visible_bands
 from lcx_lightning.models.families import family_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def smallest_cache(model: "PreTrainedModel", *, held: bool = False) -> Cache:
-    """Return a new cache of the smallest kind that serves the method of `model`: all keys, where any may be seen.
+def smallest_cache(model: "PreTrainedModel", *, fixed_factor: bool = False) -> Cache:
+    """Return a new cache of the smallest kind that is exact under the method of `model`.
 
     Args:
-        model: With its method attached.
-        held: Whether all passes will have one scale factor, as those of a generation have.
+        model: Model with its method attached.
+        fixed_factor: Whether all passes will have the same scale factor, as in generation by default.
     """
     method = method_of(model)
-    bands = bands_of(method.pattern)
+    bands = visible_bands(method.pattern)
     endless = any(band.max_distance is None and band.first_keys is None for band in bands)
-    constant = held or not method.positions.by_length
+    constant = fixed_factor or not method.positions.length_dependent
     if not endless:
         return WindowCache(method.pattern, rotation_of(model) if constant else None)
     every_key = DynamicCache(config=model.config)
@@ -37,6 +37,6 @@ def smallest_cache(model: "PreTrainedModel", *, held: bool = False) -> Cache:
 
 
 def rotation_of(model: "PreTrainedModel") -> Rotation:
-    """Return how the keys of a model are rotated when they are held so."""
-    still = {module.layer_idx for module in model.modules() if getattr(module, "use_rope", True) in (False, 0)}
-    return Rotation(interleaved=family_of(model.config).interleaved, still=still)
+    """Return the rotation for a cache that holds the keys of a model rotated."""
+    unrotated = {module.layer_idx for module in model.modules() if getattr(module, "use_rope", True) in (False, 0)}
+    return Rotation(interleaved=family_of(model.config).interleaved, unrotated_layers=unrotated)

@@ -1,4 +1,4 @@
-"""A key-value cache that stays small: it holds sinks and a window (arXiv:2308.16137, arXiv:2309.17453)."""
+"""A key-value cache of constant size: sink tokens and a window (arXiv:2308.16137, arXiv:2309.17453)."""
 
 from typing import Any, NamedTuple
 
@@ -14,132 +14,132 @@ from lcx_lightning.models.cache.growable_layer import with_room
 from lcx_lightning.models.cache.rotation import Rotation
 
 
-class Sizes(NamedTuple):
-    """What a pattern can see of the past."""
+class CacheSizes(NamedTuple):
+    """The tokens that later queries of a pattern can see."""
 
-    window: int  # tokens, the query included
+    window: int  # last tokens of the text, the query included
     sink_tokens: int  # first tokens of the text
 
-    def serve(self, band: Band) -> bool:
-        """Return whether every key that the band holds is in the window or a sink."""
+    def covers(self, band: Band) -> bool:
+        """Return whether every key of the band is a sink token or in the window."""
         near = band.max_distance is not None and band.max_distance <= self.window
         return near or (band.first_keys is not None and band.first_keys <= self.sink_tokens)
 
 
-class Held(NamedTuple):
-    """The keys that are held, alike in every layer: those of each row in the order of its text, padding before them.
+class HeldKeys(NamedTuple):
+    """The keys held by every layer: for each row padding, then tokens in the order of the text.
 
-    One row serves a batch without padding.
+    A single row serves a batch without padding.
     """
 
-    places: Int[Tensor, "rows held"]  # place of each key in its text, in tokens
+    key_index: Int[Tensor, "rows held"]  # index of each key in its text
     valid: Bool[Tensor, "rows held"]  # False on padding
-    lengths: Int[Tensor, " rows"]  # tokens that each row has been given, whether or not they are held
-    slots: int  # tokens and padding that the cache has been given
+    lengths: Int[Tensor, " rows"]  # tokens that each row has received, whether or not they are still held
+    slots: int  # tokens and padding that the cache has received
 
 
-class Pass(NamedTuple):
-    """What a forward pass leaves in the cache."""
+class PassPlan(NamedTuple):
+    """What the cache holds after the current forward pass."""
 
-    kept: Int[Tensor, "rows held"] | None  # which of them are kept; None: all, for now
-    held: Held
+    kept: Int[Tensor, "rows held"] | None  # slots to keep; None: all, for now
+    held: HeldKeys
 
 
 class WindowCache(MethodCache):
-    """Hold the first `sink_tokens` and the last `window` - 1 tokens of each row, however long the text.
+    """A cache of the first `sink_tokens` and the last `window` - 1 tokens of each row, at any length of the text.
 
-    Up to `ROOM` tokens besides wait to be dropped together, so that most tokens are added without a copy of the others.
-    Logits are those of a cache that holds everything: no later query sees another key. In a batch each row has its own
-    sinks and window, wherever its padding is. Padding is told by the attention mask, as ever: that of the whole text,
-    or none where nothing is padded. Keys that have been dropped do not come back, so a text cannot be shortened:
-    assisted generation needs a DynamicCache.
+    Up to `ROOM` further tokens are held and then dropped together, so that most tokens are added without copying the
+    others. Logits equal those with a cache of all keys, because no later query sees a dropped key. In a batch each row
+    has its own sinks and window, wherever its padding is. Padding is given by the attention mask of the whole text, or
+    no mask if nothing is padded. Dropped keys cannot be restored, and so a text cannot be shortened: assisted
+    generation needs a DynamicCache.
 
     Args:
-        pattern: Of the method that the model has.
-        rotation: By which keys are held rotated; None holds them as they come.
+        pattern: Pattern of the model's method.
+        rotation: Rotation of the held keys, or None to hold them unrotated.
 
     Raises:
-        ValueError: If later queries of the pattern can see any earlier token. Afterwards, in a forward pass: if the
-            pattern there sees more than is held, the model has no method, or the mask is not that of the whole text.
+        ValueError: If later queries of the pattern can see any earlier token. Later, in a forward pass, if its pattern
+            sees more than the cache holds, the model has no method, or the mask does not cover the whole text.
     """
 
     def __init__(self, pattern: Pattern, rotation: Rotation | None = None) -> None:
         super().__init__(rotation)
-        self._sizes = sizes_of(pattern)
-        self._held: Held | None = None
-        self._pass: Pass | None = None
+        self._sizes = cache_sizes(pattern)
+        self._held: HeldKeys | None = None
+        self._plan: PassPlan | None = None
 
     def keys(
         self, pattern: Pattern, added: Bool[Tensor, "rows added"]
     ) -> tuple[Bool[Tensor, "texts keys"], Int[Tensor, "texts keys"]]:
-        """Return which keys the coming pass attends to: False on padding, and their places in their texts.
+        """Return the keys of the pass that begins: whether each is valid, False on padding, and its index in its text.
 
         Args:
-            pattern: Of the coming pass.
-            added: False where the tokens that it adds are padding; one row serves a batch without padding.
+            pattern: Pattern of the pass.
+            added: False where a token that the pass adds is padding. A single row serves a batch without padding.
         """
         self._check(pattern)
         held = self._held or _nothing(added)
         rows = max(len(added), len(held.valid))
         added, valid, lengths, index = (
-            x.expand(rows, *x.shape[1:]) for x in (added, held.valid, held.lengths, held.places)
+            x.expand(rows, *x.shape[1:]) for x in (added, held.valid, held.lengths, held.key_index)
         )
         new = (lengths[:, None] + added.cumsum(dim=-1) - 1).clamp(min=0)
         valid, index = torch.cat([valid, added], dim=1), torch.cat([index, new], dim=1)
         lengths = lengths + added.sum(dim=-1)
         slots, kept = held.slots + added.shape[1], self._kept(valid, index, lengths)
         if kept is None:
-            after = Held(index, valid, lengths, slots)
+            after = HeldKeys(index, valid, lengths, slots)
         else:
-            after = Held(index.gather(1, kept), valid.gather(1, kept), lengths, slots)
-        self._pass = Pass(kept, after)
+            after = HeldKeys(index.gather(1, kept), valid.gather(1, kept), lengths, slots)
+        self._plan = PassPlan(kept, after)
         return valid, index
 
     def begin(self, rope: Rope) -> None:
-        """Learn how many keys the coming pass attends to, and how it rotates them, after `keys`."""
+        """Prepare for a pass, after `keys`: take its number of keys and its rotation from `rope`."""
         super().begin(rope)
-        if self.rotation is not None and self._pass is not None and self._pass.kept is not None:
-            self.rotation.keep(self._pass.kept)
+        if self.rotation is not None and self._plan is not None and self._plan.kept is not None:
+            self.rotation.keep(self._plan.kept)
 
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
-        """Return the held keys and values of a layer with the given ones after them, and hold what is to be kept."""
+        """Return the held keys and values of a layer followed by the new ones, then drop those that are not kept."""
         keys, values = super().update(key_states, value_states, layer_idx, *args, **kwargs)
-        made = self._pass
-        assert made is not None
-        if made.kept is not None:
+        plan = self._plan
+        assert plan is not None
+        if plan.kept is not None:
             layer: Any = self.layers[layer_idx]
-            layer.keys, layer.values = with_room(keys, made.kept), with_room(values, made.kept)
-        self._held = made.held
+            layer.keys, layer.values = with_room(keys, plan.kept), with_room(values, plan.kept)
+        self._held = plan.held
         return keys, values
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
-        """Return how many tokens and padding the cache has been given."""
+        """Return the number of tokens, padding included, that the cache has received."""
         return 0 if self._held is None else self._held.slots
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Drop everything."""
         super().reset()
-        self._held = self._pass = None
+        self._held = self._plan = None
 
     @property
     def is_croppable(self) -> bool:
-        """Return False: generation asks this before it reads a token that it may have to take back."""
+        """Return False: assisted generation, which removes tokens again, is not supported."""
         return False
 
     def crop(self, tokens_to_remove: int) -> None:
-        """Refuse to forget the last tokens: those that would come back into the window are gone."""
+        """Raise a ValueError: tokens that would re-enter the window have been dropped."""
         raise ValueError(
-            "A BandedCache cannot forget its last tokens, as assisted generation asks: pass past_key_values="
+            "A WindowCache cannot remove its last tokens, which assisted generation needs: pass past_key_values="
             "DynamicCache(), which holds every key."
         )
 
     def _kept(
         self, valid: Bool[Tensor, "rows keys"], index: Int[Tensor, "rows keys"], lengths: Int[Tensor, " rows"]
     ) -> Int[Tensor, "rows held"] | None:
-        """Return the slots that the coming queries can see, the last ones of every row being those; None to wait."""
-        first = lengths[:, None] - (self._sizes.window - 1)  # that the next query sees in its window
+        """Return the slots to keep, in each row those that later queries can see; None to keep all for now."""
+        first = lengths[:, None] - (self._sizes.window - 1)  # index of the first token in the window of the next query
         seen = valid & ((index < self._sizes.sink_tokens) | (index >= first))
         most = int(seen.sum(dim=-1).max())
         if seen.shape[1] - most <= growable_layer.ROOM:
@@ -147,45 +147,44 @@ class WindowCache(MethodCache):
         return seen.int().argsort(dim=-1, stable=True)[:, seen.shape[1] - most :]
 
     def _check(self, pattern: Pattern) -> None:
-        unserved = [band for band in bands_of(pattern) if not self._sizes.serve(band)]
-        if unserved:
+        if not all(map(self._sizes.covers, visible_bands(pattern))):
             raise ValueError(
                 f"This cache holds {self._sizes.sink_tokens} sink tokens and a window of {self._sizes.window}, but "
-                f"{type(pattern).__name__} sees more: make a cache for the pattern that the model has."
+                f"{type(pattern).__name__} sees more: make a cache for the pattern of the model's method."
             )
 
     def _select(self, rows: Tensor) -> None:
         super()._select(rows)
         if self._held is not None and len(self._held.valid) > 1:
-            places, valid, lengths, slots = self._held
-            rows = rows.to(places.device)
-            self._held = Held(places[rows], valid[rows], lengths[rows], slots)
+            index, valid, lengths, slots = self._held
+            rows = rows.to(index.device)
+            self._held = HeldKeys(index[rows], valid[rows], lengths[rows], slots)
 
 
-def sizes_of(pattern: Pattern) -> Sizes:
-    """Return what a pattern can see of the past.
+def cache_sizes(pattern: Pattern) -> CacheSizes:
+    """Return the tokens that later queries of a pattern can see.
 
     Raises:
-        ValueError: If that grows with the text.
+        ValueError: If later queries can see any earlier token.
     """
-    bands = bands_of(pattern)
+    bands = visible_bands(pattern)
     endless = [band for band in bands if band.max_distance is None and band.first_keys is None]
     if endless:
         raise ValueError(
             f"{type(pattern).__name__} sees any earlier token, so no key can be dropped: use a DynamicCache, or a "
-            "method whose pattern has a window, as lm_infinite or streaming_llm."
+            "method whose pattern has a window, such as lm_infinite or streaming_llm."
         )
     window = max((band.max_distance for band in bands if band.max_distance is not None), default=1)
     sinks = (band.first_keys for band in bands if band.max_distance is None and band.first_keys is not None)
-    return Sizes(window, max(sinks, default=0))
+    return CacheSizes(window, max(sinks, default=0))
 
 
-def bands_of(pattern: Pattern) -> list[Band]:
-    """Return everything that a query may see: keys that are chosen by their logits must be there to choose from."""
+def visible_bands(pattern: Pattern) -> list[Band]:
+    """Return the bands of all keys that a query may see: those of the pattern, and the candidates of its selection."""
     selection = pattern.selection()
     return pattern.bands() if selection is None else [*pattern.bands(), selection.candidates]
 
 
-def _nothing(added: Bool[Tensor, "rows added"]) -> Held:
+def _nothing(added: Bool[Tensor, "rows added"]) -> HeldKeys:
     none = added.new_empty(len(added), 0)
-    return Held(none.long(), none, none.sum(dim=-1), 0)
+    return HeldKeys(none.long(), none, none.sum(dim=-1), 0)

@@ -26,7 +26,7 @@ from lcx_lightning.models.sources import skeleton
 from lcx_lightning.runner.recipe import Recipe
 from lcx_lightning.training.loss import next_token_loss
 
-FEW, MORE = 2, 4  # layers that are run; what further ones take follows from the difference
+DECODE_QUERIES, MORE = 2, 4  # layers that are run; what further ones take follows from the difference
 
 
 @dataclass(frozen=True)
@@ -155,8 +155,10 @@ def _of_all_layers(
     """Return the footprint of a deep model from those of two shallow ones, since every layer adds the same."""
     if config.num_hidden_layers <= MORE:
         return _measured(config, method, rope, attention, measure, lora)
-    few, more = (_measured(_with_layers(config, n), method, rope, attention, measure, lora) for n in (FEW, MORE))
-    return more.beyond(few, (config.num_hidden_layers - MORE) / (MORE - FEW))
+    few, more = (
+        _measured(_with_layers(config, n), method, rope, attention, measure, lora) for n in (DECODE_QUERIES, MORE)
+    )
+    return more.beyond(few, (config.num_hidden_layers - MORE) / (MORE - DECODE_QUERIES))
 
 
 def _measured(

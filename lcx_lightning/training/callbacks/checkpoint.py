@@ -1,4 +1,4 @@
-"""Checkpoints that are whole at every moment: a kill in the middle of writing leaves the one before."""
+"""Checkpoints that are written atomically: a process killed while writing leaves the previous one intact."""
 
 import os
 import pickle
@@ -16,30 +16,34 @@ from lcx_lightning.distributed import process_group
 from lcx_lightning.training import preemption
 
 
-class Owner(NamedTuple):
-    """The training that checkpoints belong to."""
+class CheckpointOwner(NamedTuple):
+    """The training stage that checkpoints belong to."""
 
-    folder: Path  # of its checkpoints alone
-    key: str  # of all that its weights depend on
-    name: str  # for people
+    folder: Path  # folder of its checkpoints, and of no other stage's
+    key: str  # hash of everything that its weights depend on
+    name: str  # description for messages
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Write beside the checkpoint, then rename; read no other training's.
+    """Checkpoint files that are written to a temporary name and renamed, and that only their owner can read.
 
-    Lightning makes the file in memory first, and moves it from the temporary folder, which copies where that is another
-    file system.
+    Lightning's own class builds the file in memory first, and moves it from the temporary folder, which is a copy if
+    that is on another file system.
 
     Args:
-        owner: The training whose checkpoints these are; each says so.
+        owner: Training stage that the checkpoints belong to; its key and name are saved in each.
     """
 
-    def __init__(self, owner: Owner) -> None:
+    def __init__(self, owner: CheckpointOwner) -> None:
         super().__init__()
         self._owner = owner
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
-        """Save; if the disk is full, OSError names what there still is."""
+        """Save a checkpoint.
+
+        Raises:
+            OSError: If it cannot be written, such as on a full disk; the message says what is still there.
+        """
         part = Path(f"{path}.part")
         try:
             part.parent.mkdir(parents=True, exist_ok=True)
@@ -47,57 +51,57 @@ class WholeCheckpoints(TorchCheckpointIO):
                 torch.save(checkpoint | {"owner": {"key": self._owner.key, "name": self._owner.name}}, file)
                 file.flush()
                 os.fsync(file.fileno())
-        except (OSError, RuntimeError) as error:  # RuntimeError: of torch's writer, for the same reasons
+        except (OSError, RuntimeError) as error:  # torch's writer raises RuntimeError for the same reasons
             part.unlink(missing_ok=True)
-            kept = f"the one before is kept: {path}" if Path(path).exists() else "there is none before it"
-            before = error.__context__  # torch's writer closes, and fails again
+            kept = f"the previous one is kept: {path}" if Path(path).exists() else "and there is no previous one"
+            before = error.__context__  # torch's writer fails a second time when it closes the file
             why = before if isinstance(before, OSError) else error
             raise OSError(f"No checkpoint could be written to {path}, {kept}. {why}") from error
         os.replace(part, path)
 
     def load_checkpoint(self, path: str | Path, *_: Any, **__: Any) -> dict[str, Any]:
-        """Return the checkpoint, whose tensors are read when they are used.
+        """Return the checkpoint; its tensors are read from the file when they are used.
 
         Raises:
-            ValueError: If a byte of it is not as it was written, or it is another training's.
+            ValueError: If the file is damaged, or belongs to another training stage.
         """
         try:
-            with zipfile.ZipFile(path) as file:  # torch looks at no sums where it maps a file
+            with zipfile.ZipFile(path) as file:  # torch does not verify checksums of a memory-mapped file
                 damaged = file.testzip()
             if damaged:
-                raise zipfile.BadZipFile(f"{damaged} is not as it was written.")
+                raise zipfile.BadZipFile(f"{damaged} is damaged.")
             checkpoint = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
         except (RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
             raise ValueError(
-                f"{path} is no whole checkpoint of this program: {str(error).splitlines()[0]} Delete it, and the stage "
-                "starts from its beginning."
+                f"{path} is not a complete checkpoint of this program: {str(error).splitlines()[0]} Delete it to start "
+                "the stage from its beginning."
             ) from error
         found = checkpoint.get("owner", {"key": None, "name": "a training that it does not name"})
         if found["key"] != self._owner.key:
             raise ValueError(
-                f"{path} must be a checkpoint of {self._owner.name}, but is one of {found['name']}. Move it away, and "
-                "the stage starts from its beginning."
+                f"{path} must be a checkpoint of {self._owner.name}, but is one of {found['name']}. Move it away to "
+                "start the stage from its beginning."
             )
         return checkpoint
 
 
 class Checkpoints(L.Callback):
-    """Save so often that a kill loses no more than `seconds` of training, or one step, and when preempted.
+    """Save so often that a killed process loses at most `seconds` of training, or one step; and save when preempted.
 
-    Rank 0 decides, between optimizer steps: it saves if the next one, which takes as long as the last, would end too
-    late. Raises `PreemptedError` when preempted, in training or in validation, the checkpoint saved.
+    Rank 0 decides between optimizer steps: it saves if the next step, expected to take as long as the last one, would
+    end too late. When preempted, in training or validation, it saves and raises `PreemptedError`.
 
     Args:
-        path: Of the checkpoint; it replaces the one before.
-        seconds: Of training from one checkpoint to the next.
+        path: Path of the checkpoint; a new one replaces the previous one.
+        seconds: Largest time in seconds from one checkpoint to the next.
     """
 
     def __init__(self, path: Path, seconds: float) -> None:
         self._path, self._seconds = path, seconds
-        self._since = self._ended = 0.0  # of the checkpoint before, and of the step before
+        self._since = self._ended = 0.0  # times of the last checkpoint, and of the end of the last step
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        preemption.listen()  # Lightning has put a handler of its own there, which broadcasts in the middle of anything
+        preemption.listen()  # replaces Lightning's own handler, which would broadcast at any moment
         self._since = self._ended = time.monotonic()
 
     def on_train_batch_end(
@@ -111,7 +115,7 @@ class Checkpoints(L.Callback):
         said = process_group.all_gather((due, preemption.stop_requested()))
         due = said[0][0]
         if any(asked for _, asked in said):
-            self._give_back(trainer)
+            self._save_and_stop(trainer)
         if due:
             trainer.save_checkpoint(self._path)
             self._since = self._ended = time.monotonic()
@@ -129,9 +133,9 @@ class Checkpoints(L.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         if any(process_group.all_gather(preemption.stop_requested())):
-            self._give_back(trainer)
+            self._save_and_stop(trainer)
 
-    def _give_back(self, trainer: L.Trainer) -> None:
-        if trainer.state.fn == TrainerFn.FITTING:  # in validation alone the checkpoint is that of the last step
+    def _save_and_stop(self, trainer: L.Trainer) -> None:
+        if trainer.state.fn == TrainerFn.FITTING:  # in a validation without training, the last checkpoint is complete
             trainer.save_checkpoint(self._path)
         raise preemption.PreemptedError(f"preempted after step {trainer.global_step}, saved to {self._path}")

@@ -1,4 +1,4 @@
-"""Evaluation during training, without a trace in it."""
+"""Evaluation during training, without any effect on the training."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -16,27 +16,26 @@ from lcx_lightning.training.module import LongContextModule
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-NAME = "looked_at"  # of the evaluation on a model in shards
+NAME = "evaluate_in_loop"  # attribute of a sharded model under which FSDP knows the evaluation
 
 
 class EvaluateInLoop(L.Callback):
-    """Evaluate after every so many optimizer steps, and leave training as if nobody had looked.
+    """Evaluate after every `every` optimizer steps, and leave training as it would be without.
 
-    Modes and random states are put back, no gradient is taken, and the time is no part of that of training. Of several
-    processes all evaluate all of the same, in step with each other, since each has a part of every weight; where they
-    share texts in training, they read whole ones here. What is evaluated at a step is there when the checkpoint of that
-    step is.
+    Modes and random states are restored, no gradient is computed, and the time does not count as training. All
+    processes make the same evaluations at the same time, because each has a shard of every weight. If they share texts
+    in training, each reads whole texts here. The results of a step are written before the checkpoint of that step.
 
     Args:
-        every: Optimizer steps.
-        look: Evaluates a model at a step, and returns what loggers are told, by name.
-        progress: That measures training.
+        every: Number of optimizer steps from one evaluation to the next.
+        evaluate: Function that evaluates a model at a step, and returns numbers for loggers, by name.
+        progress: Callback that measures the training.
     """
 
     def __init__(
-        self, every: int, look: Callable[["PreTrainedModel", int], dict[str, float]], progress: Throughput
+        self, every: int, evaluate: Callable[["PreTrainedModel", int], dict[str, float]], progress: Throughput
     ) -> None:
-        self._every, self._look, self._progress = every, look, progress
+        self._every, self._evaluate, self._progress = every, evaluate, progress
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -46,16 +45,16 @@ class EvaluateInLoop(L.Callback):
         assert isinstance(pl_module, LongContextModule)
         model, begun = pl_module.model, time.monotonic()
         assert model is not None
-        told = without_side_effects(model, lambda: self._look(model, trainer.global_step))
+        metrics = without_side_effects(model, lambda: self._evaluate(model, trainer.global_step))
         for logger in trainer.loggers:
-            logger.log_metrics(told, step=trainer.global_step)
+            logger.log_metrics(metrics, step=trainer.global_step)
         self._progress.leave_out(time.monotonic() - begun)
 
 
-def without_side_effects(model: "PreTrainedModel", look: Callable[[], Any]) -> Any:
-    """Return look(), of a model in evaluation mode, and whole where it is in shards; leave no trace of it."""
-    setattr(model, NAME, look)
-    register_fsdp_forward_method(model, NAME)  # the head and the embeddings are whole around it, layers by themselves
+def without_side_effects(model: "PreTrainedModel", evaluate: Callable[[], Any]) -> Any:
+    """Return evaluate(), called with the model in evaluation mode and its shards gathered, and restore its state."""
+    setattr(model, NAME, evaluate)
+    register_fsdp_forward_method(model, NAME)  # gathers head and embeddings around it; layers gather themselves
     try:
         with isolate_rng(), _evaluating(model), whole_texts(model):
             return getattr(model, NAME)()

@@ -1,4 +1,4 @@
-"""A callback that reports steps, throughput and training time, and keeps what it measures across restarts."""
+"""A callback that reports steps, throughput and training time; its measurements survive restarts."""
 
 import re
 import time
@@ -13,44 +13,45 @@ from lcx_lightning.models.attached import method_of
 from lcx_lightning.training.flops import step_flops
 from lcx_lightning.training.module import LongContextModule
 
-Report = Callable[[int, int, str], None]  # steps done, steps in all, a few words
+Report = Callable[[int, int, str], None]  # steps done, total steps, description
 
 
 class Throughput(L.Callback):
-    """Report about twice a second, and measure what training costs.
+    """Report progress about twice a second, and measure the cost of training.
 
     Args:
-        report: Receives steps done, steps in all, and throughput with the loss in words.
-        rows: Of a step, over all devices and micro-batches.
-        length: Of a row, tokens.
-        peak: FLOP/s of a device at dense bfloat16, None if they are not known: then there is no utilisation.
+        report: Function called with the steps done, the total number of steps, and throughput and loss in words.
+        rows: Number of rows in a step, over all devices and micro-batches.
+        length: Length of a row in tokens.
+        peak: Function that returns the peak FLOP/s of a device in dense bfloat16, or None if unknown; MFU is then not
+            reported.
     """
 
     def __init__(self, report: Report, *, rows: int, length: int, peak: Callable[[torch.device], float | None]) -> None:
         self._report, self._rows, self._length, self._peak_of = report, rows, length, peak
         self._peak: float | None = None
-        self._flops = 0  # of a step, over all devices
+        self._flops = 0  # FLOPs of a step, over all devices
         self._seconds = {"training": 0.0, "data wait": 0.0, "checkpoints": 0.0}  # wall clock, in all sessions
         self._checkpoints = 0
-        self._saved = False  # since the last step
-        self._since = self._told = self._told_step = self._ended = 0.0
+        self._saved = False  # whether a checkpoint was saved since the last step
+        self._since = self._reported = self._reported_step = self._ended = 0.0
 
     @property
     def seconds(self) -> float:
-        """Seconds of training, wall clock, in all sessions."""
+        """Training time in seconds, wall clock, in all sessions."""
         return self._seconds["training"]
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._get_to_know(trainer)
+        self._measure_model(trainer)
         if pl_module.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(pl_module.device)
-        self._since = self._told = self._ended = time.monotonic()
-        self._told_step = trainer.global_step
+        self._since = self._reported = self._ended = time.monotonic()
+        self._reported_step = trainer.global_step
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        between = time.monotonic() - self._ended  # from the end of a step to its successor's batch
+        between = time.monotonic() - self._ended  # from the end of a step to the next batch
         self._seconds["checkpoints" if self._saved else "data wait"] += between
         self._checkpoints += self._saved
         self._saved = False
@@ -64,10 +65,10 @@ class Throughput(L.Callback):
         now = self._ended = time.monotonic()
         self._seconds["training"] += now - self._since
         self._since = now
-        if now - self._told < 0.5 and trainer.global_step < trainer.max_steps:
+        if now - self._reported < 0.5 and trainer.global_step < trainer.max_steps:
             return
-        speed = (trainer.global_step - self._told_step) / max(now - self._told, 1e-9)  # steps per second
-        self._told, self._told_step = now, trainer.global_step
+        speed = (trainer.global_step - self._reported_step) / max(now - self._reported, 1e-9)  # steps per second
+        self._reported, self._reported_step = now, trainer.global_step
         measured = self._rates(trainer, speed)
         for logger in trainer.loggers:
             logger.log_metrics({f"train/{name}": value for name, value in measured.items()}, step=trainer.global_step)
@@ -76,17 +77,17 @@ class Throughput(L.Callback):
         self._report(trainer.global_step, trainer.max_steps, words)
 
     def leave_out(self, seconds: float) -> None:
-        """Count the last `seconds` as no part of training."""
-        self._since, self._told, self._ended = (x + seconds for x in (self._since, self._told, self._ended))
+        """Exclude the last `seconds` from the training time."""
+        self._since, self._reported, self._ended = (x + seconds for x in (self._since, self._reported, self._ended))
 
     def throughput(self, trainer: L.Trainer) -> dict[str, Any]:
-        """Return what training took and how well it used the devices, in all sessions.
+        """Return the cost of training and the utilisation of the devices, in all sessions.
 
-        Memory is the largest of this process on CPU, weights, data and libraries included, and what torch has had
-        allocated at once on CUDA, in this session, evaluation in the loop included. `mfu` is None on a device whose
-        peak is not known.
+        Peak memory is that of this session, evaluation in the loop included: on CPU the memory of this process with
+        weights, data and libraries, on CUDA the memory that torch had allocated. `mfu` is None on a device whose peak
+        FLOP/s are unknown.
         """
-        self._get_to_know(trainer)  # where training was over before, it did not start
+        self._measure_model(trainer)  # on_train_start was not called if training had finished in an earlier session
         rates = self._rates(trainer, trainer.global_step / max(self.seconds, 1e-9))
         return {
             "steps": trainer.global_step,
@@ -111,14 +112,15 @@ class Throughput(L.Callback):
         self._seconds |= state_dict.get("spent", {}) | {"training": state_dict["seconds"]}
         self._checkpoints = state_dict.get("checkpoints", 0)
 
-    def _get_to_know(self, trainer: L.Trainer) -> None:
+    def _measure_model(self, trainer: L.Trainer) -> None:
+        """Set the FLOPs of a step and the peak FLOP/s of the device."""
         assert isinstance(trainer.lightning_module, LongContextModule)
         model: Any = trainer.lightning_module.model
         self._flops = self._rows * step_flops(model, method_of(model).pattern, self._length)
         self._peak = self._peak_of(trainer.strategy.root_device)
 
     def _rates(self, trainer: L.Trainer, steps_per_second: float) -> dict[str, float]:
-        """Return tokens per second over all devices, and MFU where the peak is known."""
+        """Return tokens per second over all devices, and MFU if the peak FLOP/s are known."""
         rates = {"tokens_per_second": steps_per_second * self._rows * self._length}
         if self._peak:
             rates["mfu"] = steps_per_second * self._flops / (self._peak * trainer.world_size)
@@ -126,7 +128,7 @@ class Throughput(L.Callback):
 
 
 def memory_peak(device: torch.device) -> int | None:
-    """Return the most bytes held at once: on CUDA by torch, on CPU by this process; None where nobody counts."""
+    """Return the peak memory in bytes: on CUDA of torch, on CPU of this process; None if unavailable."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     status = Path("/proc/self/status")

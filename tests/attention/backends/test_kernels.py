@@ -25,7 +25,7 @@ from lcx_lightning.attention.backends import blocks, flash_bands, tiling
 from lcx_lightning.attention.backends.blocks import attend_blocks
 from lcx_lightning.attention.backends.dense import attend_dense, is_dense
 from lcx_lightning.attention.backends.flash_bands import attend_flash_bands
-from lcx_lightning.attention.dispatch import BACKENDS, able, attend, backend_of
+from lcx_lightning.attention.dispatch import BACKENDS, attend, backend_of, supported_backends
 from lcx_lightning.attention.forward_pass import ForwardPass
 from lcx_lightning.attention.reference import attend_reference
 from lcx_lightning.methods.patterns.causal import Causal
@@ -50,8 +50,8 @@ def test_banded_attention_is_the_reference_and_so_are_its_gradients(pattern, sha
 def test_the_kernel_on_each_band_is_the_reference_and_so_are_its_gradients(pattern, shape, block, blocks):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tiling, "BLOCK", block)
-        patch.setattr(tiling, "PIECE", block * blocks)
-        patch.setattr(tiling, "WIDE_PIECE", block * blocks)
+        patch.setattr(tiling, "QUERIES_PER_TILE", block * blocks)
+        patch.setattr(tiling, "QUERIES_PER_WIDE_TILE", block * blocks)
         assert_same(attend_flash_bands, *drawn(pattern, shape))
 
 
@@ -77,7 +77,7 @@ def test_every_implementation_is_as_exact_as_the_dtype(pattern, dtype, monkeypat
     rope = rope_of(pattern, padded(2, 40, "left"), 40)
     rounded = [x.detach().to(dtype).requires_grad_() for x in inputs(2, 4, 2, 40, 40)]
     wanted = result(attend_reference, [x.detach().float().requires_grad_() for x in rounded], rope)
-    for name in able(rope.bands, "cpu"):
+    for name in supported_backends(rope.bands, "cpu"):
         for ours, theirs in zip(result(BACKENDS[name], rounded, rope), wanted, strict=True):
             assert ours.dtype == dtype
             zero = 1e-5  # a window of one has no gradient of queries and keys: what is left is rounding

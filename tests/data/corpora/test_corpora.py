@@ -157,7 +157,7 @@ def test_rows_beyond_max_documents_are_not_read(local, streaming):
 
 @pytest.mark.parametrize("streaming", [False, True])
 def test_an_unknown_column_is_refused_with_the_columns_there_are(local, streaming):
-    with pytest.raises(ValueError, match=r"'body' was asked for.*columns other, text"):
+    with pytest.raises(ValueError, match=r"There is no column 'body'.*columns other, text"):
         local(streaming=streaming, text_column="body").documents("train")
 
 

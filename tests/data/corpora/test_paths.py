@@ -10,7 +10,7 @@ from support.books import CORPUS_ONLY, Books
 from support.lab import composed
 
 from lcx_lightning.data.corpora.base import SPLITS
-from lcx_lightning.data.corpora.paths import located, reader_of
+from lcx_lightning.data.corpora.paths import reader_of, resolve
 from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.data.tokenizers import ByteTokens
 
@@ -64,21 +64,21 @@ def test_readers_go_by_the_suffix_behind_which_a_file_may_be_compressed():
 
 def test_what_names_no_local_files_is_left_to_the_hub():
     load = {"path": "owner/name", "name": "small", "data_files": None}
-    assert located(load) == load
+    assert resolve(load) == load
 
 
 @pytest.mark.parametrize("path", ["nowhere.jsonl", "books/*.txt", "./nowhere", "/no/where", "~/no-such-folder"])
 def test_a_path_that_is_not_there_is_refused(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=r"There is no (file|folder) .*(nowhere|books|no/where|no-such-folder)"):
-        located({"path": path})
+        resolve({"path": path})
 
 
 def test_a_file_that_is_not_there_is_refused_where_it_is_named_by_split(tmp_path):
     (tmp_path / "train.jsonl").write_text('{"text": "a"}\n')
     files = {"train": [str(tmp_path / "train.jsonl")], "test": str(tmp_path / "test.jsonl")}
     with pytest.raises(ValueError, match=r"There is no file .*test\.jsonl"):
-        located({"path": "json", "data_files": files})
+        resolve({"path": "json", "data_files": files})
 
 
 def test_an_empty_file_is_refused_by_name(tmp_path):
@@ -86,13 +86,13 @@ def test_an_empty_file_is_refused_by_name(tmp_path):
     (tmp_path / "empty.txt").write_text("")
     for path in (tmp_path / "*.txt", tmp_path):
         with pytest.raises(ValueError, match=r"1 of 6 are empty: .*empty\.txt"):
-            located({"path": str(path)})
+            resolve({"path": str(path)})
 
 
 def test_a_folder_without_data_is_refused(tmp_path):
     (tmp_path / "notes.md").write_text("nothing")
-    with pytest.raises(ValueError, match=r"needs to hold \.json, \.jsonl, \.parquet, \.txt files"):
-        located({"path": str(tmp_path)})
+    with pytest.raises(ValueError, match=r"must hold \.json, \.jsonl, \.parquet, \.txt files"):
+        resolve({"path": str(tmp_path)})
 
 
 @pytest.mark.parametrize("streaming", [False, True])

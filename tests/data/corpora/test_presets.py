@@ -58,5 +58,5 @@ def test_a_set_that_no_row_belongs_to_is_refused(corpus):
 
 
 def test_an_unknown_column_of_a_set_is_refused_with_the_columns_there_are(corpus):
-    with pytest.raises(ValueError, match=r"'meta.name' was asked for.*meta\.redpajama_set_name, text"):
+    with pytest.raises(ValueError, match=r"There is no column 'meta.name'.*meta\.redpajama_set_name, text"):
         corpus("arxiv", "data.corpus.where.column=meta.name").documents("train")

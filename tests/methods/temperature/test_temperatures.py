@@ -15,7 +15,7 @@ def test_at_factor_one_features_keep_their_scale_or_the_temperature_says_why_not
     if any_temperature.pretrained_at_one:
         assert any_temperature.feature_scale(torch.ones(2)).tolist() == [1, 1]
     else:
-        assert "At factor 1 of the context this is" in " ".join(type(any_temperature).__doc__.split())
+        assert "At factor 1" in " ".join(type(any_temperature).__doc__.split())
 
 
 def test_no_temperature_flattens_attention(any_temperature):

@@ -11,7 +11,7 @@ from lcx_lightning.methods.patterns.causal import Causal
 from lcx_lightning.methods.patterns.lambda_mask import Lambda
 from lcx_lightning.methods.patterns.lambda_top_k import LambdaTopK
 from lcx_lightning.methods.patterns.self_extend import SelfExtend
-from lcx_lightning.methods.rope import angles, turning
+from lcx_lightning.methods.rope import angles, rotation_tables
 from lcx_lightning.models.cache.choose import smallest_cache
 from lcx_lightning.models.cache.window import WindowCache
 
@@ -72,14 +72,14 @@ def test_a_token_far_into_a_stream_has_the_logits_it_has_near_its_start(shaped, 
     far = small(model, rotated=rotated)
     read(model, IDS, range(1, 100), far)
     held = far._held
-    window = held.places >= 3
+    window = held.key_index >= 3
     if rotated:
         method = model.base_model.attached.method
-        on = turning(angles(at * window.double(), method.scaling(torch.ones(1))), torch.ones(1))
+        on = rotation_tables(angles(at * window.double(), method.scaling(torch.ones(1))), torch.ones(1))
         positions, *frequencies = far.rotation._by
         far.rotation._by = (positions + at * window, *frequencies)
         far.layers[0].keys = rotate(far.layers[0].keys, on)
-    far._held = held._replace(places=held.places + at * window, lengths=held.lengths + at)
+    far._held = held._replace(key_index=held.key_index + at * window, lengths=held.lengths + at)
     close(model(IDS[:, 99:], past_key_values=far).logits[:, -1], near)
 
 
@@ -129,7 +129,7 @@ def test_a_pass_far_into_a_stream_makes_nothing_of_the_length_of_the_stream(shap
     model = shaped(SHAPES["limit as the window"], "lm_infinite")
     cache, sizes = small(model), []
     read(model, IDS, [50, 99], cache)
-    cache._held = cache._held._replace(places=cache._held.places + 10**9, lengths=cache._held.lengths + 10**9)
+    cache._held = cache._held._replace(key_index=cache._held.key_index + 10**9, lengths=cache._held.lengths + 10**9)
     cache._held = cache._held._replace(slots=10**9)
 
     class Sizes(torch.utils._python_dispatch.TorchDispatchMode):

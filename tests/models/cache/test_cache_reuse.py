@@ -108,7 +108,7 @@ def test_frequencies_learn_from_keys_that_were_added_without_a_gradient(extended
     for ours in (True, False):
         model = extended(method)
         model.base_model.attached.planned_length = 100  # one factor for all passes
-        cache = smallest_cache(model, held=True) if ours else DynamicCache()
+        cache = smallest_cache(model, fixed_factor=True) if ours else DynamicCache()
         with torch.no_grad():
             read(model, IDS, [20, 21], cache)
         model(IDS[:, 21:40], past_key_values=cache).logits.square().mean().backward()

@@ -86,7 +86,7 @@ def test_generation_from_keys_rotated_once_is_that_of_keys_rotated_in_every_pass
 @torch.no_grad()
 def test_keys_of_a_generation_are_turned_on_by_the_factor_of_the_next(extended):
     model, logits = extended("dynamic_ntk"), []
-    for cache in (DynamicCache(), smallest_cache(model, held=True)):
+    for cache in (DynamicCache(), smallest_cache(model, fixed_factor=True)):
         options = {"do_sample": False, "return_dict_in_generate": True, "output_logits": True}
         first = model.generate(IDS, max_new_tokens=10, past_key_values=cache, **options)
         second = model.generate(first.sequences, max_new_tokens=50, past_key_values=cache, **options)

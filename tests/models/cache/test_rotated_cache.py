@@ -119,4 +119,4 @@ def test_a_scheme_says_whether_its_factor_goes_by_length(any_method, extended):
     method = extended(any_method).base_model.attached.method
     length = method.scaling.spec.pretrain_length
     factors = [float(method.positions.evaluation_factor(torch.tensor([n]), length)[0]) for n in (length, 3 * length)]
-    assert (factors[0] != factors[1]) == method.positions.by_length
+    assert (factors[0] != factors[1]) == method.positions.length_dependent

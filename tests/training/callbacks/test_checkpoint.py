@@ -12,7 +12,7 @@ from support.learning import same
 
 from lcx_lightning.training import preemption
 from lcx_lightning.training.callbacks import checkpoint
-from lcx_lightning.training.callbacks.checkpoint import Owner, WholeCheckpoints
+from lcx_lightning.training.callbacks.checkpoint import CheckpointOwner, WholeCheckpoints
 from lcx_lightning.training.module import LongContextModule
 
 pytestmark = pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
@@ -36,13 +36,13 @@ def test_a_checkpoint_that_was_damaged_is_refused_with_its_name(data, tmp_path, 
     WholeCheckpoints(OWNER).save_checkpoint({"weights": torch.arange(4096.0)}, path)
     damage(path)
     held = path.read_bytes()
-    with pytest.raises(ValueError, match=r"last.ckpt is no whole checkpoint.*Delete it"):
+    with pytest.raises(ValueError, match=r"last.ckpt is not a complete checkpoint.*Delete it"):
         train(data, tmp_path)
     assert path.read_bytes() == held
 
 
 def test_the_checkpoint_of_another_training_is_recognised_before_a_step_is_taken(data, tmp_path, monkeypatch):
-    train(data, tmp_path, name="clex", owner=Owner(tmp_path, "two", "clex, seed 5"))
+    train(data, tmp_path, name="clex", owner=CheckpointOwner(tmp_path, "two", "clex, seed 5"))
     held = (tmp_path / "last.ckpt").read_bytes()
     monkeypatch.setattr(LongContextModule, "training_step", lambda *_: pytest.fail("a step was taken"))
     with pytest.raises(ValueError, match=r"must be a checkpoint of one training, but is one of clex, seed 5. Move it"):
@@ -58,12 +58,12 @@ def test_a_checkpoint_that_does_not_say_whose_it_is_is_refused(data, tmp_path):
 
 def test_a_full_disk_keeps_the_checkpoint_before_and_names_it(data, tmp_path):
     path = tmp_path / "last.ckpt"
-    with full_disk(2**14), pytest.raises(OSError, match=r"No checkpoint could be written .*there is none before it"):
+    with full_disk(2**14), pytest.raises(OSError, match=r"No checkpoint could be written .*there is no previous one"):
         train(data, tmp_path)
     assert list(tmp_path.iterdir()) == []
     train(data, tmp_path, steps=2)
     held = path.read_bytes()
-    with full_disk(2**14), pytest.raises(OSError, match=r"the one before is kept: .*last.ckpt\. .*File too large"):
+    with full_disk(2**14), pytest.raises(OSError, match=r"the previous one is kept: .*last.ckpt\. .*File too large"):
         train(data, tmp_path)
     assert list(tmp_path.iterdir()) == [path]
     assert path.read_bytes() == held
