@@ -10,7 +10,8 @@ from typing import Any
 from urllib.parse import urlparse
 
 from lcx_lightning.results.analysis.estimates import score
-from lcx_lightning.results.metrics import place_of
+from lcx_lightning.results.metrics import Measure
+from lcx_lightning.results.records import Run, columns_of
 
 HOSTS = ("api.wandb.ai", "api.forge.coreweave.com")
 PATIENCE = 5.0  # seconds to reach the server, and for it to answer
@@ -52,17 +53,20 @@ class WandbRun:
             settings=wandb.Settings(init_timeout=PATIENCE * 6, silent=True),
         )
 
-    def log_records(self, rows: list[dict[str, Any]]) -> None:
-        """Add every metric by protocol and length to the summary, as it is shown, and the rows as a table."""
+    def log_records(self, run: Run) -> None:
+        """Add every metric by protocol and length to the summary, as it is shown, and the records as a table."""
         import wandb
 
-        cells: dict[str, list[dict[str, Any]]] = defaultdict(list)
-        for row in rows:
-            kind = "perplexity" if row["metric"] == "nll" else row["metric"]
-            cells[f"{kind}/{row['protocol']}/{place_of(row)}"].append(row)
-        self.run.summary.update({name: score(cell) for name, cell in cells.items()})
-        columns: list[Any] = sorted({column for row in rows for column in row})
-        self.run.log({"records": wandb.Table(columns=columns, data=[[row.get(c) for c in columns] for row in rows])})
+        cells: dict[tuple[Measure, float], list[dict[str, Any]]] = defaultdict(list)
+        for row in run.rows:
+            measure = Measure(row["protocol"], row["metric"])
+            cells[measure, run.metric(measure).place(row)].append(row)
+        for (measure, place), rows in cells.items():
+            kind = "perplexity" if measure.metric == "nll" else measure.metric
+            self.run.summary.update({f"{kind}/{measure.protocol}/{place}": score(rows, run.metric(measure))})
+        flat = [columns_of(row) for row in run.rows]
+        columns: list[Any] = sorted({column for row in flat for column in row})
+        self.run.log({"records": wandb.Table(columns=columns, data=[[row.get(c) for c in columns] for row in flat])})
 
     def log_throughput(self, throughput: dict[str, Any]) -> None:
         """Add what training took to the summary."""

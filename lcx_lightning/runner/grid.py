@@ -17,7 +17,8 @@ from lcx_lightning.evaluation.suite import EvaluationSuite
 from lcx_lightning.methods.fingerprint import alike, digest, fingerprint
 from lcx_lightning.methods.library import build_method, read_method
 from lcx_lightning.models.sources import check_tokens
-from lcx_lightning.results.records import IDENTITY
+from lcx_lightning.results.metrics import as_data
+from lcx_lightning.results.records import identity
 from lcx_lightning.runner.arms import Arm
 from lcx_lightning.runner.built_arm import load_data, resolved
 from lcx_lightning.runner.in_loop_evaluation import FILE, InLoopEvaluation
@@ -132,6 +133,7 @@ def _build(
         raise ValueError(
             f"{name} reaches {max_context} tokens, but the shortest evaluated length is {wanted[0]}: raise factor."
         )
+    arm.metrics = as_data(evaluation.metrics())
     _refuse_twins(evaluation.work_units(data, spec.pretrain_length, max_context), name)
     if arm.evaluates_in_loop:
         InLoopEvaluation(arm, data, arm.folder / FILE)
@@ -145,11 +147,10 @@ def _build(
 
 def _refuse_twins(work_units: list[WorkUnit], name: str) -> None:
     """Raise a ValueError if records could not tell two numbers of an arm apart."""
-    counts = Counter(tuple(row.get(key) for key in IDENTITY) for unit in work_units for row in unit.rows)
-    twins = [identity for identity, count in counts.items() if count > 1]
+    counts = Counter(identity(row) for unit in work_units for row in unit.rows)
+    twins = [dict(one) for one, count in counts.items() if count > 1]
     if twins:
-        told = {key: value for key, value in zip(IDENTITY, twins[0], strict=True) if value is not None}
         raise ValueError(
-            f"{name} would have two numbers for {told}: evaluate each protocol once, with multiples that are not "
+            f"{name} would have two numbers for {twins[0]}: evaluate each protocol once, with multiples that are not "
             "the same length."
         )

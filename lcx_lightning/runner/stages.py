@@ -94,26 +94,27 @@ def extend(arm: Arm, base_folder: Path | None, data: LongContextData, report: Re
 def evaluate(arm: Arm, model: PreTrainedModel, data: LongContextData, report: Report) -> float:
     """Append the rows that are missing to the arm's records, and return the seconds that took.
 
-    Of several processes each computes pieces of its own, and the first appends those of all, in order. Where they share
-    one model, all compute the same.
+    Of several processes each computes work units of its own, and the first appends the rows of all, in order. Where
+    they share one model, all compute the same.
     """
     evaluation = EvaluationSuite(instantiate(arm.config["evaluation"]))
     path = arm.folder / "records.jsonl"
-    known = records.read(path) if path.exists() else []
-    done = process_group.broadcast_from_rank_zero({_identity(row) for row in known})
     head = row_head(arm)
+    known = {records.identity(row | head) for row in records.read_records(path)}
+    done = process_group.broadcast_from_rank_zero(known)
     work_units = evaluation.work_units(data, arm.pretrain_length, arm.max_context)
     start = time.monotonic()
     together = trainer_config.evaluates_in_shards(arm.config["trainer"])
     share = (0, 1) if together else (process_group.rank(), process_group.world_size())
 
     def known_row(row: dict[str, Any]) -> bool:
-        return _identity(head | row) in done
+        return records.identity(head | row) in done
 
     again = starting_again(work_units, known_row)
     words = f"{again} cut short: from the beginning again" if again else ""
-    for own in run(work_units, model, known_row, lambda i, n: report("evaluate", i, n, words), share):
-        rows = [head | row for unit in ([own] if together else process_group.all_gather(own)) for row in unit]
+    for computed in run(work_units, model, known_row, lambda i, n: report("evaluate", i, n, words), share):
+        of_ranks = [computed] if together else process_group.all_gather(computed)
+        rows = [head | row for some in of_ranks for row in some]
         if process_group.rank() == 0:
             records.append(path, rows)
     return time.monotonic() - start
@@ -228,7 +229,3 @@ def _train(
         if evaluates_in_loop
         else [],
     )
-
-
-def _identity(row: dict[str, Any]) -> tuple:
-    return tuple(row.get(name) for name in records.IDENTITY)

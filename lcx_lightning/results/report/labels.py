@@ -1,20 +1,17 @@
 """What arms, measures and places are called in tables and figures."""
 
 from lcx_lightning.results.analysis.estimates import arm_rows
-from lcx_lightning.results.metrics import OF_LENGTH, Measure, metric, place_of
+from lcx_lightning.results.metrics import Measure
 from lcx_lightning.results.records import Experiment, Run
 
-PROTOCOLS = {
-    "last_k": "the same last tokens of each document, under growing context",
-    "whole_window": "all tokens of windows of this length",
-}
 NOT_EVALUATED = "\N{EN DASH}"
 HASH = 6  # characters of a fingerprint in the table: two of 100 methods share them by accident once in 3,000 tables
 
 
-def described(measure: Measure) -> str:
-    """What a measure is of, in words: "perplexity of all tokens of windows of this length"."""
-    return f"{metric(measure.metric).title} of {PROTOCOLS.get(measure.protocol, measure.protocol)}"
+def described(experiment: Experiment, measure: Measure) -> str:
+    """What a measure shows, in words: "perplexity of all tokens of windows of this length"."""
+    metric = experiment.metric(measure)
+    return f"{metric.title} of {metric.scored or measure.protocol}"
 
 
 def lengths(experiment: Experiment) -> list[int]:
@@ -25,20 +22,20 @@ def lengths(experiment: Experiment) -> list[int]:
     return sorted(found)
 
 
-def measured_places(experiment: Experiment, measure: Measure) -> list[int]:
+def measured_places(experiment: Experiment, measure: Measure) -> list[float]:
     """The places that any arm has of a measure, on its axis; all lengths of the experiment where none has any yet."""
     rows = [row for arm in experiment.arms() for row in arm_rows(experiment, arm, measure)]
-    return sorted({place_of(row) for row in rows}) or lengths(experiment)
+    metric = experiment.metric(measure)
+    return sorted({metric.place(row) for row in rows}) or [*lengths(experiment)]
 
 
-def place_header(experiment: Experiment, measure: Measure, place: int) -> str:
+def place_header(experiment: Experiment, measure: Measure, place: float) -> str:
     """A place on the axis of a measure; a length or a position with its multiple of L."""
-    return (
-        length_header(experiment, place) if measure.axis in OF_LENGTH else f"{measure.axis.replace('_', ' ')} {place}"
-    )
+    axis = experiment.metric(measure).axis
+    return length_header(experiment, place) if axis.is_length else f"{axis.title} {place}"
 
 
-def length_header(experiment: Experiment, length: int) -> str:
+def length_header(experiment: Experiment, length: float) -> str:
     """A length with its multiple of L, where the arms share one."""
     pretrained = pretrain_length(experiment)
     return f"{length} ({length / pretrained:.3g}L)" if pretrained else str(length)

@@ -1,6 +1,7 @@
 """What an arm will need before it is launched: memory, FLOPs, time and money of each stage."""
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,6 +22,7 @@ from lcx_lightning.models.lora import adapter_parameters, add_adapters
 from lcx_lightning.models.rope_spec import rope_spec
 from lcx_lightning.models.sources import skeleton
 from lcx_lightning.runner.arms import Arm
+from lcx_lightning.runner.built_arm import load_data
 from lcx_lightning.runner.hardware import Hardware
 from lcx_lightning.runner.preview.memory_model import Footprint, evaluation_footprint, training_footprint
 from lcx_lightning.training.flops import forward_flops, step_flops
@@ -118,17 +120,22 @@ class Forecast:
     def _evaluated(self) -> list[Stage]:
         """Return the stage of evaluation, none if no text is read."""
         method, arm = self._method(), self._arm
+        data = load_data(arm.config, {}, arm.corpus)
         evaluation = EvaluationSuite(instantiate(arm.config["evaluation"]))
-        readings = evaluation.readings(arm.pretrain_length, method.max_context(arm.pretrain_length))
+        work_units = evaluation.work_units(data, arm.pretrain_length, arm.max_context)
+        readings = [reading for unit in work_units for reading in unit.reads]
         if not readings:
             return []
-        tokens = sum(r.texts * r.tokens for r in readings)
-        flops = sum(r.texts * self._forward(method, r.tokens) for r in readings)
+        texts: Counter[int] = Counter()
+        for reading in readings:
+            texts[reading.tokens] += reading.texts
+        tokens = sum(count * length for length, count in texts.items())
+        flops = sum(count * self._forward(method, length) for length, count in texts.items())
         found = [(self._read(method, r), _cache_bytes(self._config, method, r)) for r in _largest(readings)]
         memory, cache = max(found, key=lambda one: one[0].peak + one[1])
         if self._trainer.get("strategy", {}).get("shard_evaluation", False):
             memory = layers_sharded(memory, self.devices, self._config)
-        return [self._stage("evaluate", sum(r.texts for r in readings), tokens, flops, memory, cache, 1)]
+        return [self._stage("evaluate", texts.total(), tokens, flops, memory, cache, 1)]
 
     def _read(self, method: Method, reading: Reading) -> Footprint:
         length = min(reading.chunk or reading.tokens, reading.tokens)
