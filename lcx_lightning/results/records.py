@@ -87,7 +87,7 @@ class Experiment:
         return next(declared, None) or undeclared(measure.metric)
 
     def measures(self) -> list[Measure]:
-        """What was measured, protocols in the order of experiment.json; perplexity of those it names before that."""
+        """What was measured, protocols in the order of experiment.json. If nothing was yet, perplexity by protocol."""
         seen = dict.fromkeys(Measure(row["protocol"], row["metric"]) for run in self.runs for row in run.rows)
         named: list[str] = list(self.meta.get("protocols") or ())
         found = sorted(seen, key=lambda m: named.index(m.protocol) if m.protocol in named else len(named))
@@ -113,7 +113,7 @@ def append(path: Path | str, rows: Iterable[dict]) -> None:
 
 @contextmanager
 def _kept(path: Path) -> Iterator[None]:
-    """Name the file in an OSError, such as that of a full disk, and say that nothing of it is lost."""
+    """Name the file in an OSError, such as that of a full disk, and say that its earlier content is kept."""
     try:
         yield
     except OSError as error:
@@ -132,7 +132,7 @@ def _cut_torn_line(path: Path) -> None:
 
 
 def read(path: Path | str) -> list[dict]:
-    """Rows of the file, without a torn last line; ValueError for a line in the middle that is no record."""
+    """Rows of the file, without an incomplete last line; ValueError for any other line that is not a JSON object."""
     *lines, _torn = Path(path).read_bytes().split(b"\n")
     return [_parse(line, path, number) for number, line in enumerate(lines, start=1)]
 
@@ -180,7 +180,7 @@ def write_json(path: Path | str, value: object) -> None:
 
 
 def read_json(path: Path | str) -> dict:
-    """The object in the file; ValueError naming the file where it is not JSON."""
+    """The object in the file; ValueError that names the file if it is not JSON."""
     try:
         return json.loads(Path(path).read_text())
     except json.JSONDecodeError as error:
@@ -200,13 +200,13 @@ def read_run(folder: Path | str) -> Run:
 
 
 def read_experiment(folder: Path | str) -> Experiment:
-    """The experiment in a results folder; ValueError where there is none or two folders hold the same arm and seed."""
+    """The experiment in a results folder; ValueError if there is none or two folders hold the same arm and seed."""
     folder = Path(folder)
     path = folder / "experiment.json"
     meta = read_json(path) if path.exists() else {}
-    asked = meta.get("runs")  # other folders are of settings that the last command did not ask for
+    wanted = meta.get("runs")  # other folders are of settings that the last command did not have
     found = [path.parent for path in sorted(folder.glob("*/run.json"))]
-    runs = [read_run(run) for run in found if asked is None or run.name in asked]
+    runs = [read_run(run) for run in found if wanted is None or run.name in wanted]
     if not runs:
         problem = "has no runs in it" if folder.is_dir() else "does not exist"
         raise ValueError(

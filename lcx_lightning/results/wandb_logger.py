@@ -1,4 +1,4 @@
-"""Weights & Biases beside the records: the same numbers, online with a key, offline without, and never a hang."""
+"""Weights & Biases beside the records: the same numbers, online with a key, offline without one; it never hangs."""
 
 import contextlib
 import netrc
@@ -20,14 +20,14 @@ PATIENCE = 5.0  # seconds to reach the server, and for it to answer
 class WandbRun:
     """One run of the project, with the arm's configuration under the single key `cfg`.
 
-    A sweep owns the top-level keys of a run's configuration, and drops what a program says of them.
+    A sweep owns the top-level keys of a run's configuration, and ignores what a program writes to them.
 
     Args:
         project: W&B project.
-        entity: W&B team or user; None: the account's default.
+        entity: W&B team or user. None for the account's default.
         mode: online, offline, or auto: online if there is a key and the server answers. WANDB_MODE overrides auto.
-        folder: Where W&B keeps its files.
-        run: Id of the run; a resumed run goes on under it.
+        folder: Folder for the files of W&B.
+        run: Id of the run; a resumed run continues under it.
         cfg: The arm's resolved configuration.
 
     Raises:
@@ -78,7 +78,7 @@ class WandbRun:
 
 
 def choose_mode(mode: str) -> str:
-    """Return online or offline. Without a key W&B would ask for one; without a network it would wait for minutes.
+    """Return online or offline. Without a key W&B would prompt for one; without a network it would wait for minutes.
 
     Raises:
         ValueError: If the mode is unknown.
@@ -97,7 +97,7 @@ def choose_mode(mode: str) -> str:
         socket.create_connection((base.hostname, port), timeout=PATIENCE).close()
     except OSError as error:
         warnings.warn(
-            f"W&B at {base.hostname} does not answer ({error}): logging offline, `wandb sync` sends it later.",
+            f"W&B at {base.hostname} does not answer ({error}): logging offline. `wandb sync` uploads the run later.",
             stacklevel=2,
         )
         return "offline"

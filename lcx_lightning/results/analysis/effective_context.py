@@ -7,19 +7,19 @@ from lcx_lightning.results.analysis.estimates import Estimate, arm_rows, paired,
 from lcx_lightning.results.metrics import Measure, Metric
 from lcx_lightning.results.records import Experiment
 
-TOLERANCE = 0.05  # of the arm's own perplexity, or score, at the pretraining length
-FULL_RULER, RULER_SCORE = 13, 85.6  # tasks, and the score of Llama-2-7B at 4k over all of them (arXiv:2404.06654)
+TOLERANCE = 0.05  # share of the arm's perplexity, or score, at the pretraining length
+FULL_RULER, RULER_SCORE = 13, 85.6  # number of tasks, and the score of Llama-2-7B at 4k over all (arXiv:2404.06654)
 
 
 @dataclass(frozen=True)
 class EffectiveContext:
-    """Tokens, among the lengths that were evaluated, from the pretraining length on; 0 if L is not good enough itself.
+    """Effective context in tokens: one of the evaluated lengths from the pretraining length L on; 0 if not even L is.
 
     Attributes:
-        length: The longest at which the estimate is within the tolerance, and at all lengths before it.
-        certain: As `length`, but the whole interval is.
-        possible: As `length`, but any part of the interval is.
-        longest: That was evaluated: where it equals `length`, the end was not found.
+        length: Longest context up to which all estimates are within the tolerance.
+        certain: Longest context up to which all intervals are within the tolerance.
+        possible: Longest context up to which some part of each interval is within the tolerance.
+        longest: Longest context that was evaluated. If it equals `length`, the end was not found.
     """
 
     length: int
@@ -44,9 +44,9 @@ def effective_contexts(
 ) -> dict[str, EffectiveContext]:
     """Effective context by arm, of those that were evaluated at the pretraining length and beyond.
 
-    An arm is compared with itself at L, document by document where the lengths share them: perplexity may be
-    `tolerance` higher, a score that much lower. Intervals are those of the comparison, over seeds or over documents. Of
-    a metric that is neither better high nor low there are none.
+    An arm is compared with itself at L, document by document if the lengths share documents: perplexity may be
+    `tolerance` higher, a score that much lower. Intervals are those of the comparison, over seeds or over documents.
+    Empty for a metric of which neither high nor low values are better.
     """
     metric = experiment.metric(measure)
     if not metric.better or metric.axis.key != "context_length":
@@ -56,7 +56,7 @@ def effective_contexts(
 
 
 def is_full_ruler(rows: list[dict], measure: Measure) -> bool:
-    """Whether the rows are of all of RULER's tasks: then its own rule holds, a score above that of Llama-2-7B at 4k."""
+    """Whether the rows are of all tasks of RULER. Its own rule then holds: a score above that of Llama-2-7B at 4k."""
     return measure == ("ruler", "accuracy") and len({row["at"].get("task") for row in rows}) >= FULL_RULER
 
 
@@ -83,13 +83,13 @@ def _of_arm(experiment: Experiment, arm: str, measure: Measure, tolerance: float
 
 
 def _change(rows: list[dict], at_start: list[dict], metric: Metric) -> Estimate:
-    """The comparison with L: document by document, or as a whole where those of the lengths are others."""
+    """The comparison with L: document by document, or as a whole if the lengths have different documents."""
     a, b = ({(row["seed"], row.get("dataset"), row["document"]) for row in some} for some in (rows, at_start))
     return (paired if a <= b or b <= a else unpaired)(rows, at_start, metric)
 
 
 def _losses(change: Estimate, metric: Metric) -> dict[str, float]:
-    """How much worse than at L: a share of a perplexity, points of a score; infinite where an end is not known."""
+    """How much worse than at L: a share of a perplexity, points of a score; infinite if an end is unknown."""
     worse = [change.low, change.value, change.high]
     worse = [x - 1 for x in worse] if metric.logarithmic else worse
     worse = worse if metric.better == "lower" else [-x for x in reversed(worse)]

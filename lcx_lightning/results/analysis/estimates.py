@@ -10,15 +10,15 @@ import numpy as np
 from lcx_lightning.results.metrics import Measure, Metric
 from lcx_lightning.results.records import Experiment
 
-LEVEL = 0.95  # of every interval
-RESAMPLES = 1000  # of every bootstrap
+LEVEL = 0.95  # confidence level of every interval
+RESAMPLES = 1000  # draws of every bootstrap
 
 
 @dataclass(frozen=True)
 class Estimate:
     """A number as its metric is shown, or a comparison of two, with its 95% interval.
 
-    low and high are nan where nothing can be resampled. n_documents counts distinct documents, n_scored the tokens or
+    low and high are nan if nothing can be resampled. n_documents counts distinct documents, n_scored the tokens or
     trials over all seeds.
     """
 
@@ -31,7 +31,7 @@ class Estimate:
 
 
 def score(rows: Iterable[dict], metric: Metric) -> float:
-    """What the rows of one metric say, as it is shown: of NLL exp(sum of nats / number of tokens).
+    """The mean of the rows of one metric, as it is shown: for NLL exp(sum of nats / number of tokens).
 
     Raises:
         ValueError: If nothing was scored, or the rows are of several metrics.
@@ -42,11 +42,11 @@ def score(rows: Iterable[dict], metric: Metric) -> float:
 
 
 def estimate(rows: Iterable[dict], metric: Metric) -> Estimate:
-    """What the rows of one arm, measure and length say, with its interval.
+    """The mean of the rows of one arm, measure and length, with its interval.
 
-    With several seeds it is the mean over seeds of the mean per token (or trial), shown as the metric is: of NLL the
-    geometric mean of perplexities; and a t interval of the same mean. With one seed the interval is a bootstrap over
-    documents, or Wilson's (1927) where each of them is one trial that failed or succeeded.
+    With several seeds it is the mean over seeds of the mean per token (or trial), shown as the metric is (for NLL the
+    geometric mean of perplexities), and a t interval of the same mean. With one seed the interval is a bootstrap over
+    documents, or Wilson's (1927) if each document is one trial that failed or succeeded.
 
     Raises:
         ValueError: If nothing was scored, or the rows are of several metrics.
@@ -66,8 +66,8 @@ def estimate(rows: Iterable[dict], metric: Metric) -> Estimate:
 
 
 def paired(rows_a: Iterable[dict], rows_b: Iterable[dict], metric: Metric) -> Estimate:
-    """a against b on the (seed, document) pairs that both have: for NLL perplexity of a over that of b, below 1 where a
-    is better; for other metrics a minus b, as shown.
+    """a against b on the (seed, document) pairs that both have: for NLL the perplexity of a over that of b, below 1 if
+    a is better; for other metrics a minus b, as shown.
 
     With several seeds a t interval of the mean difference over seeds, else a bootstrap that draws the same documents
     for both. Counts of documents and of what was scored are a's, after pairing.
@@ -88,14 +88,14 @@ def paired(rows_a: Iterable[dict], rows_b: Iterable[dict], metric: Metric) -> Es
 
 
 def unpaired(rows_a: Iterable[dict], rows_b: Iterable[dict], metric: Metric) -> Estimate:
-    """As `paired`, of rows that share seeds and no documents: those of one seed are drawn apart."""
+    """As `paired`, for rows that share seeds but no documents: the documents of a and b are drawn separately."""
     (_, a), (_, b) = _sums(rows_a), _sums(rows_b)
     common = sorted(a.keys() & b.keys())
     return _difference(metric, {seed: a[seed] for seed in common}, {seed: b[seed] for seed in common}, draw_of_b=1)
 
 
 def _difference(metric: Metric, a: dict[int, dict], b: dict[int, dict], draw_of_b: int) -> Estimate:
-    """a minus b, of the same seeds; with `draw_of_b` 0 the same documents are drawn of both."""
+    """a minus b, for the same seeds; with `draw_of_b` 0 the same documents are drawn for both."""
     differences = [_mean(a[seed]) - _mean(b[seed]) for seed in a]
     seed = next(iter(a))
     if len(a) > 1:
@@ -109,10 +109,10 @@ def _difference(metric: Metric, a: dict[int, dict], b: dict[int, dict], draw_of_
 
 
 def arm_rows(experiment: Experiment, arm: str, measure: Measure) -> list[dict]:
-    """Rows of a measure of the arm's finished runs, or of the unfinished ones where no run has finished.
+    """Rows of a measure from the arm's finished runs, or from the unfinished ones if no run has finished.
 
-    Where numbers do not stand by context length, those of the longest context. Unfinished runs have read a part of the
-    documents only, so their numbers are never averaged with finished ones.
+    If numbers do not stand by context length, only those of the longest context. Unfinished runs have read only a part
+    of the documents, so their numbers are never averaged with those of finished runs.
     """
     runs = experiment.runs_of(arm)
     runs = [run for run in runs if run.finished] or runs

@@ -28,7 +28,7 @@ DASHES = [[1, 0], [6, 3], [2, 2]]
 
 
 def length_figure(experiment: Experiment, measure: Measure) -> "altair.LayerChart":
-    """A measure against context length, perplexity on a logarithmic axis; ValueError where no number can be drawn.
+    """A measure against what it stands by, such as context length; ValueError if there is no finite number.
 
     A dashed rule stands at the pretraining length, a ring around the point where the arm was trained, a band for
     its interval.
@@ -137,7 +137,7 @@ def _spread(ys: list[float]) -> list[float]:
 
 
 def _rule(alt, experiment: Experiment) -> list:
-    """The dashed rule at L and its name above the plot; nothing where arms have different ones."""
+    """The dashed rule at L and its name above the plot; empty if the L of arms differ."""
     pretrained = pretrain_length(experiment)
     if not pretrained:
         return []
@@ -148,7 +148,7 @@ def _rule(alt, experiment: Experiment) -> list:
 
 
 def _place_scale(alt, points: list[dict], experiment: Experiment, measure: Measure):
-    """Logarithmic, from the first place to the last and L; linear in its smallest part where it begins at 0."""
+    """Logarithmic, from the first place to the last and L; linear in its smallest part if it begins at 0."""
     shown, in_tokens = {point["length"] for point in points}, experiment.metric(measure).axis.in_tokens
     if not min(shown):
         kind = "symlog" if in_tokens else "linear"
@@ -160,7 +160,7 @@ def _place_scale(alt, points: list[dict], experiment: Experiment, measure: Measu
 
 
 def _place_axis(alt, experiment: Experiment, measure: Measure):
-    """A tick at every place that a table has: "512", "1K", and below it the multiple of L where it is of tokens."""
+    """A tick at every place that a table has: "512", "1K", and below it the multiple of L if places are tokens."""
     pretrained = pretrain_length(experiment) if experiment.metric(measure).axis.in_tokens else None
     thousands = "datum.value >= 1024 && datum.value % 512 == 0"
     short = f"({thousands} ? format(datum.value / 1024, '~f') + 'K' : '' + datum.value)"

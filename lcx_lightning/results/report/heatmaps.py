@@ -1,4 +1,4 @@
-"""What stands where in a context: scores by length and depth as a figure, and Position Interpolation's k_max."""
+"""Scores by place: by length and depth as a figure, by task, and Position Interpolation's k_max, as tables."""
 
 from collections import defaultdict
 from typing import TYPE_CHECKING
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     import altair
 
 CELL = 26  # pixels of a cell
-COLOURS = ["#8c2d04", "#f7f4ef", "#08519c"]  # nothing, half, everything: they differ in lightness from the middle alike
-SUCCESS = 0.2  # rate that every nearer distance must reach, too (arXiv:2306.15595, section 3.3)
+COLOURS = ["#8c2d04", "#f7f4ef", "#08519c"]  # nothing, half, everything: both ends are equally darker than the middle
+SUCCESS = 0.2  # least rate of success at a distance and at every nearer one (arXiv:2306.15595, section 3.3)
 
 
 def depth_figure(experiment: Experiment, measure: Measure) -> "altair.FacetChart | None":
-    """The mean score of each arm by context length and depth of what is asked for; None if there is none."""
+    """The mean score of each arm by context length and depth of the needle; None if no row has a depth."""
     import altair as alt  # 0.4 s that `import lcx_lightning.results` should not cost
 
     metric, points = experiment.metric(measure), []
@@ -68,7 +68,7 @@ def depth_figure(experiment: Experiment, measure: Measure) -> "altair.FacetChart
 def k_max(rows: list[dict]) -> int | None:
     """The largest distance k from the end such that at every k' <= k at least a fifth of the trials succeed.
 
-    0 where the nearest fails; None where rows have no distance. The rows are of one length (arXiv:2306.15595).
+    0 if the nearest distance fails; None if rows have no distance. The rows are of one length (arXiv:2306.15595).
     """
     trials: dict[int, list[dict]] = {}
     for row in rows:
@@ -84,7 +84,7 @@ def k_max(rows: list[dict]) -> int | None:
 
 
 def k_max_table(experiment: Experiment, measure: Measure) -> Table | None:
-    """k_max by arm and context length, of all seeds together; None where rows have no distance."""
+    """k_max by arm and context length, over all seeds together; None if rows have no distance."""
     found: dict[tuple[str, int], int] = {}
     for arm in experiment.arms() if experiment.metric(measure).trials else ():
         rows = arm_rows(experiment, arm, measure)
@@ -112,7 +112,7 @@ def k_max_table(experiment: Experiment, measure: Measure) -> Table | None:
 
 
 def task_table(experiment: Experiment, protocol: str) -> Table | None:
-    """Arms and lengths by task, each with its own score, and their mean; None where rows are not of several tasks."""
+    """Scores by arm, length and task, and their mean over tasks; None if rows are not of several tasks."""
     every = {arm: _scored(experiment, arm, protocol) for arm in experiment.arms()}
     tasks = list(dict.fromkeys(task for scored in every.values() for _, task in scored))
     if len(tasks) < 2:

@@ -1,4 +1,4 @@
-"""What arms, measures and places are called in tables and figures."""
+"""Names of arms, measures and places in tables and figures."""
 
 from lcx_lightning.results.analysis.estimates import arm_rows
 from lcx_lightning.results.metrics import Measure
@@ -15,7 +15,7 @@ def described(experiment: Experiment, measure: Measure) -> str:
 
 
 def lengths(experiment: Experiment) -> list[int]:
-    """Every context length that a run evaluated, was to evaluate, or says it cannot evaluate; ascending."""
+    """Every context length that a run has evaluated, was to evaluate, or cannot evaluate; ascending."""
     found = {row["context_length"] for run in experiment.runs for row in run.rows}
     for run in experiment.runs:
         found.update(run.info.get("lengths") or (), map(int, run.info.get("not_evaluated") or ()))
@@ -23,7 +23,7 @@ def lengths(experiment: Experiment) -> list[int]:
 
 
 def measured_places(experiment: Experiment, measure: Measure) -> list[float]:
-    """The places that any arm has of a measure, on its axis; all lengths of the experiment where none has any yet."""
+    """The places on the axis of a measure that any arm has; all lengths of the experiment if no arm has any yet."""
     rows = [row for arm in experiment.arms() for row in arm_rows(experiment, arm, measure)]
     metric = experiment.metric(measure)
     return sorted({metric.place(row) for row in rows}) or [*lengths(experiment)]
@@ -36,13 +36,13 @@ def place_header(experiment: Experiment, measure: Measure, place: float) -> str:
 
 
 def length_header(experiment: Experiment, length: float) -> str:
-    """A length with its multiple of L, where the arms share one."""
+    """A length with its multiple of L, if all arms have the same L."""
     pretrained = pretrain_length(experiment)
     return f"{length} ({length / pretrained:.3g}L)" if pretrained else str(length)
 
 
 def pretrain_length(experiment: Experiment) -> int | None:
-    """The one pretraining length of all arms, None where they differ or do not say."""
+    """The pretraining length of all arms. None if they differ or it is unknown."""
     found = {run.info.get("pretrain_length") for run in experiment.runs}
     return found.pop() if len(found) == 1 else None
 
@@ -53,17 +53,17 @@ def train_lengths(runs: list[Run]) -> set[int]:
 
 
 def status(runs: list[Run]) -> str:
-    """Empty where a run of the arm has finished, else the state of its first run."""
+    """State of the arm's first run; empty if a run of the arm has finished."""
     return "" if any(run.finished for run in runs) else runs[0].info.get("state", "unfinished")
 
 
 def arm_label(runs: list[Run]) -> str:
-    """The arm's name, with its state where no run has finished."""
+    """The arm's name, with its state if no run has finished."""
     return f"{runs[0].arm} ({status(runs)})" if status(runs) else runs[0].arm
 
 
 def fingerprint_text(runs: list[Run]) -> str:
-    """The start of the arm's fingerprint; "differ" where its seeds do not agree, a dash where they have none."""
+    """The start of the arm's fingerprint; "differ" if its seeds do not agree, a dash if they have none."""
     found = {run.info["fingerprint"][:HASH] for run in runs if run.info.get("fingerprint")}
     return NOT_EVALUATED if not found else found.pop() if len(found) == 1 else "differ"
 

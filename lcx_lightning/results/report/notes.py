@@ -1,4 +1,4 @@
-"""The notes below a table: what its numbers are of, and what is absent and why."""
+"""The notes below a table: what its numbers mean, and what is missing and why."""
 
 import statistics
 
@@ -17,7 +17,7 @@ from lcx_lightning.results.report.labels import (
 
 
 def notes(experiment: Experiment, measure: Measure, found: dict[tuple[str, float], Estimate]) -> list[str]:
-    """Return what explains the table of a measure: marks, intervals, counts, times, and what is absent."""
+    """Return sentences that explain the table of a measure: marks, intervals, counts, times, and what is missing."""
     written = [_marks_note(experiment, measure), _spread_note(found, experiment.metric(measure))]
     written += [_counts_note(experiment, measure), _effective_note(experiment, measure)]
     written += [_times_note(experiment), _fingerprint_note(experiment)]

@@ -22,13 +22,13 @@ from lcx_lightning.results.report.labels import (
 )
 from lcx_lightning.results.report.notes import notes
 
-COLUMNS = 12  # of places, at most
+COLUMNS = 12  # largest number of places
 LOPSIDED = 0.2  # half-width in log perplexity from which "±" would mislead: exp(0.2) is +22%, exp(-0.2) is -18%
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell; marked where the column is the length the arm was trained at."""
+    """One cell; marked if the column is the length that the arm was trained at."""
 
     text: str
     marked: bool = False
@@ -94,7 +94,7 @@ def markdown_table(table: Table) -> str:
 
 
 def thinned(places: list[float]) -> list[float]:
-    """At most COLUMNS of the places, as far apart as can be, the first and the last among them."""
+    """At most COLUMNS of the places, evenly spaced, the first and the last among them."""
     if len(places) <= COLUMNS:
         return places
     return [places[round(i * (len(places) - 1) / (COLUMNS - 1))] for i in range(COLUMNS)]
@@ -108,7 +108,7 @@ def _cell(found: Estimate | None, metric: Metric, marked: bool, state: str) -> C
 
 
 def estimate_text(found: Estimate, metric: Metric) -> str:
-    """The number, over seeds with half of its interval, or with the interval itself where that is too lopsided."""
+    """The number, over seeds with half of its interval, or with the interval itself if that is too lopsided."""
     if found.n_seeds == 1 or not math.isfinite(found.high):
         return metric.text(found.value)
     if metric.logarithmic and math.log(found.high / found.value) > LOPSIDED:
