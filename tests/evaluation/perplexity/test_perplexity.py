@@ -150,7 +150,7 @@ def test_positions_share_out_the_tokens_of_one_pass(data, model):
 
 def test_positions_are_those_of_the_longest_text_in_reach(data, extended):
     rows = all_rows(positions().work_units(data, L, 70), extended("dynamic_ntk"))
-    losses = by_hand(extended("dynamic_ntk"), window(data, rows[0], rows[0]["window"], 96)[:, :64])
+    losses = by_hand(extended("dynamic_ntk"), window(data, rows[0], rows[0]["at"]["window"], 96)[:, :64])
     assert sum(row["value"] for row in rows[:5]) == pytest.approx(float(losses.sum()), abs=1e-4)
     assert {row["context_length"] for row in rows} == {64}
     assert positions().work_units(data, L, 20) == []
