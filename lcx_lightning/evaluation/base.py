@@ -1,51 +1,63 @@
-"""The interface of an evaluation: a model and data in, rows of records out, in pieces that survive an interruption."""
+"""The interface of an evaluation: a model and data in, records out, in work units that survive an interruption."""
 
 import abc
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lcx_lightning.data.dataset import LongContextData
+from lcx_lightning.results.metrics import Metric
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-Record = dict[str, Any]  # evaluation, protocol, dataset, document, window, context_length, metric, value, n
+Record = dict[str, Any]
+"""One evaluated number: evaluation, protocol, dataset, document, context_length, metric, value, n and `at`.
+
+`at` is a mapping of whatever else places the number: window, position, layer, task ... `details`, if there are any, are
+settings and outputs that do not tell it apart from another number.
+"""
+
+
+class Reading(NamedTuple):
+    """Texts of one length that a model reads."""
+
+    texts: int
+    tokens: int  # of each text
+    rows: int  # texts read at once
+    chunk: int | None  # tokens of a pass, with a cache; None: the whole text in one pass, without a cache
 
 
 @dataclass(frozen=True)
 class WorkUnit:
-    """Rows that one batch yields: without `value` until they are computed.
+    """The smallest amount of work that is resumed or handed to a process.
 
-    A gradual piece takes long, and its rows come out one by one in their order; if it is cut short, those that are
-    known stay, but it is computed from its beginning. While a piece that stands alone is computed, no other process of
-    the arm computes anything: it measures time.
+    Attributes:
+        rows: What it computes, without `value` and maybe `n`. Where only the model knows how many rows there are, such
+            ones as every model has: they are computed last.
+        compute: Returns the complete rows.
+        reads: What the model reads meanwhile, for a forecast. Empty if it reads no text.
+        streams_rows: Whether the rows come out one by one, in their order. If it is interrupted, the rows that are out
+            are kept, but the unit is computed from its beginning again.
+        exclusive: Whether no other process of the arm may compute anything meanwhile: it measures time.
     """
 
     rows: list[Record]
     compute: Callable[["PreTrainedModel"], Iterable[Record]]
+    reads: Sequence[Reading] = ()
     streams_rows: bool = False
     exclusive: bool = False
 
     @property
     def parts(self) -> int:
-        """Parts in which its rows come out."""
+        """Number of parts in which its rows come out."""
         return len(self.rows) if self.streams_rows else 1
 
     def computed(self, model: "PreTrainedModel") -> Iterator[list[Record]]:
         """Yield the rows of each part as soon as it is computed."""
         rows = self.compute(model)
         yield from ([row] for row in rows) if self.streams_rows else [list(rows)]
-
-
-class Reading(NamedTuple):
-    """Texts of one length that an evaluation reads."""
-
-    texts: int
-    tokens: int  # of each
-    rows: int  # texts read at once
-    chunk: int | None  # tokens read at once, into a cache; None: the whole text, without one
 
 
 class Evaluation(abc.ABC):
@@ -57,18 +69,20 @@ class Evaluation(abc.ABC):
 
     @abc.abstractmethod
     def work_units(self, data: LongContextData, pretrain_length: int, max_context: int | None) -> list[WorkUnit]:
-        """Return what there is to compute, in contexts no longer than `reach` tokens (None: all).
+        """Return what there is to compute, in contexts of at most `max_context` tokens (None: of any length).
+
+        Nothing is computed before `WorkUnit.compute` is called.
 
         Raises:
             ValueError: If the data cannot serve the evaluation.
         """
 
-    @abc.abstractmethod
-    def readings(self, pretrain_length: int, max_context: int | None) -> list[Reading]:
-        """Return what the pieces read."""
+    def metrics(self) -> dict[str, Metric]:
+        """Return, by protocol/metric, how a report shows each number. One without a declaration is shown as it is."""
+        return {}
 
     def served(self, pretrain_length: int, max_context: int | None) -> list[int]:
-        """Return the context lengths that are no longer than `reach`, shortest first."""
+        """Return the context lengths of at most `max_context` tokens, shortest first."""
         return [length for length in self.lengths(pretrain_length) if max_context is None or length <= max_context]
 
 
@@ -88,30 +102,31 @@ def run(
     report: Callable[[int, int], None],
     share: tuple[int, int] = (0, 1),
 ) -> Iterator[list[Record]]:
-    """Yield the computed rows of every piece that has rows which are not `done`; report parts done and in all.
+    """Yield the computed rows of every work unit that has rows which are not `done`.
 
     Args:
-        pieces: What there is to compute.
-        model: On its device.
-        done: Whether a row is known.
-        report: Receives the progress.
-        share: Rank of this process, and how many share the pieces. All yield equally often, at last maybe nothing.
+        work_units: What there is to compute.
+        model: The model, on its device.
+        done: Whether a row is known already.
+        report: Is called with the number of parts done and of parts in all.
+        share: Rank of this process, and number of processes that share the work units. All of them yield equally
+            often, towards the end maybe nothing.
     """
     rank, ranks = share
     left = [unit for unit in work_units if not all(done(row) for row in unit.rows)]
     total = sum(unit.parts for unit in work_units)
-    known = total - sum(unit.parts for unit in left)
-    for together in _groups(left, ranks):
-        own = chain.from_iterable(unit.computed(model) for unit in together[rank : rank + 1])
-        for part in range(max(unit.parts for unit in together)):
-            report(known + sum(min(part, unit.parts) for unit in together), total)
-            yield [row for row in next(own, []) if not done(row)]
-        known += sum(unit.parts for unit in together)
+    finished = total - sum(unit.parts for unit in left)
+    for group in _groups(left, ranks):
+        computed = chain.from_iterable(unit.computed(model) for unit in group[rank : rank + 1])
+        for part in range(max(unit.parts for unit in group)):
+            report(finished + sum(min(part, unit.parts) for unit in group), total)
+            yield [row for row in next(computed, []) if not done(row)]
+        finished += sum(unit.parts for unit in group)
     report(total, total)
 
 
 def _groups(work_units: list[WorkUnit], ranks: int) -> list[list[WorkUnit]]:
-    """Return the pieces that are computed at the same time."""
+    """Return groups of the work units that are computed at the same time."""
     groups: list[list[WorkUnit]] = []
     for unit in work_units:
         if groups and len(groups[-1]) < ranks and not (unit.exclusive or groups[-1][0].exclusive):
@@ -122,6 +137,6 @@ def _groups(work_units: list[WorkUnit], ranks: int) -> list[list[WorkUnit]]:
 
 
 def starting_again(work_units: list[WorkUnit], done: Callable[[Record], bool]) -> int:
-    """Return the number of gradual pieces that were cut short, and are computed from their beginning."""
+    """Return the number of streams that were interrupted, and are computed from their beginning again."""
     known = [[done(row) for row in unit.rows] for unit in work_units if unit.streams_rows]
     return sum(any(rows) and not all(rows) for rows in known)

@@ -15,27 +15,38 @@ from lcx_lightning.evaluation.base import AtMultiples, Reading, Record, WorkUnit
 from lcx_lightning.models import lm_head
 from lcx_lightning.models.cache.choose import smallest_cache
 from lcx_lightning.models.generation import one_factor
+from lcx_lightning.results.metrics import Metric
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+PROTOCOL = "prompt_and_new_tokens"
+METRICS = {
+    "prefill_seconds": Metric("time to read the prompt (seconds)"),
+    "decode_seconds": Metric("time per new token (seconds)"),
+    "prefill_tokens_per_second": Metric("tokens of the prompt read per second"),
+    "decode_tokens_per_second": Metric("new tokens per second"),
+    "peak_bytes": Metric("peak memory above that of the model (bytes)"),
+}
+
+
 class Cost(AtMultiples):
     """A prompt and new tokens after it, one text, greedily, as `generate` would: protocol `prompt_and_new_tokens`.
 
-    `prefill_seconds`: to read the prompt, all but the new tokens of the context, and choose the first new one.
-    `decode_seconds`: to read a new token and choose the next one. `prefill_tokens_per_second` and
-    `decode_tokens_per_second`: of each repeat, summed as the seconds are. `peak_bytes`: the most that one more such
-    generation takes above what was held. The first ones warm up and do not count. Times are of a machine that does
-    nothing else: run with jobs=1.
+    `prefill_seconds`: time to read the prompt (all of the context but the new tokens) and choose the first new token.
+    `decode_seconds`: time to read a new token and choose the next one. `prefill_tokens_per_second` and
+    `decode_tokens_per_second`: the rates of each repeat, summed as the seconds are. `peak_bytes`: the most memory that
+    one more such generation takes above what was held before. The first generations warm up and do not count. Times
+    mean something only on a machine that does nothing else: run with jobs=1.
 
     Args:
-        multiples: Contexts, prompt and new tokens, in units of the pretraining length L.
-        new_tokens: Decoded one by one.
-        warmup: Generations that do not count.
-        repeats: Generations that do.
-        split: Of the corpus.
-        seed: Of the text.
+        multiples: Lengths of a context, prompt and new tokens, in units of the pretraining length L.
+        new_tokens: Number of tokens that are decoded one by one.
+        warmup: Number of generations that do not count.
+        repeats: Number of generations that count.
+        split: Split of the corpus that the text is from.
+        seed: Seed for choosing the text.
 
     Raises:
         ValueError: If there are no multiples or no repeats, or nothing is decoded.
@@ -59,24 +70,26 @@ class Cost(AtMultiples):
                 f"Every context must hold a prompt and {self._new} new tokens, but the shortest has {shortest} tokens. "
                 "Lower new_tokens, or raise the least of multiples."
             )
-        served = self.served(pretrain_length, max_context)
-        return [
-            WorkUnit(self._rows(data, n), partial(self._compute, data=data, length=n), exclusive=True) for n in served
-        ]
+        return [self._work_unit(data, length) for length in self.served(pretrain_length, max_context)]
 
-    def readings(self, pretrain_length: int, max_context: int | None) -> list[Reading]:
-        times = self._warmup + self._repeats + 1  # one for its memory
-        return [Reading(times, n, 1, n) for n in self.served(pretrain_length, max_context)]
+    def metrics(self) -> dict[str, Metric]:
+        return {f"{PROTOCOL}/{name}": metric for name, metric in METRICS.items()}
+
+    def _work_unit(self, data: LongContextData, length: int) -> WorkUnit:
+        rows = self._rows(data, length)
+        generations = self._warmup + self._repeats + peak_memory.measurable()  # the last one for its memory
+        compute = partial(self._compute, data=data, length=length, rows=rows)
+        return WorkUnit(rows, compute, [Reading(generations, length, 1, length)], exclusive=True)
 
     def _rows(self, data: LongContextData, length: int) -> list[Record]:
         row = {
             "evaluation": "cost",
-            "protocol": "prompt_and_new_tokens",
+            "protocol": PROTOCOL,
             "dataset": f"{data.corpus.name}/{self._split}",
             "document": "text",
-            "window": self._seed,
             "context_length": length,
-            "new_tokens": self._new,
+            "at": {"text_seed": self._seed},
+            "details": {"new_tokens": self._new},
         }
         counts = {
             "prefill_seconds": self._repeats,
@@ -87,7 +100,9 @@ class Cost(AtMultiples):
         }
         return [row | {"metric": metric, "n": n} for metric, n in counts.items()]
 
-    def _compute(self, model: "PreTrainedModel", data: LongContextData, length: int) -> list[Record]:
+    def _compute(
+        self, model: "PreTrainedModel", data: LongContextData, length: int, rows: list[Record]
+    ) -> list[Record]:
         prompt = data.text_batch(self._split, 1, length - self._new, self._seed)["input_ids"].to(model.device)
         generate = partial(timed_generation, model, prompt, self._new)
         taken = [generate() for _ in range(self._warmup + self._repeats)][self._warmup :]
@@ -97,7 +112,6 @@ class Cost(AtMultiples):
             "prefill_tokens_per_second": sum(prompt.shape[1] / prefill for prefill, _ in taken),
             "decode_tokens_per_second": sum(self._new / decode for _, decode in taken),
         }
-        rows = self._rows(data, length)
         if any(row["metric"] == "peak_bytes" for row in rows):
             found["peak_bytes"] = peak_memory.peak_bytes(generate, model.device)
         return [row | {"value": found[row["metric"]]} for row in rows]

@@ -4,18 +4,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from lcx_lightning.data.dataset import LongContextData
-from lcx_lightning.evaluation.base import Evaluation, Reading, WorkUnit
+from lcx_lightning.evaluation.base import Evaluation, WorkUnit
+from lcx_lightning.results.metrics import Metric
 
 
 class EvaluationSuite(Evaluation):
     """All evaluations that were chosen, in their order.
 
     Args:
-        chosen: Evaluations by name. What is none is left out: settings of an experiment for an evaluation that the
-            command line has not chosen.
+        chosen: Evaluations by name. Values of another type are left out: an experiment may hold settings of an
+            evaluation that the command line has not chosen.
 
     Raises:
-        ValueError: If none is left.
+        ValueError: If no evaluation is left.
     """
 
     def __init__(self, chosen: Mapping[str, Any]) -> None:
@@ -32,5 +33,5 @@ class EvaluationSuite(Evaluation):
     def work_units(self, data: LongContextData, pretrain_length: int, max_context: int | None) -> list[WorkUnit]:
         return [unit for one in self._evaluations for unit in one.work_units(data, pretrain_length, max_context)]
 
-    def readings(self, pretrain_length: int, max_context: int | None) -> list[Reading]:
-        return [reading for one in self._evaluations for reading in one.readings(pretrain_length, max_context)]
+    def metrics(self) -> dict[str, Metric]:
+        return {name: metric for one in self._evaluations for name, metric in one.metrics().items()}

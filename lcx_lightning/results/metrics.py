@@ -1,65 +1,127 @@
-"""Metrics: what the mean of a record's values is shown as, and how it reads."""
+"""How the numbers of records are shown: what an evaluation declares of each of its metrics, as plain data."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NamedTuple
-
-AXES = {  # what the numbers of a protocol stand by, at the longest context; those of all others stand by its length
-    "positions": "position",
-    "attention_logits": "distance",
-    "attention_sinks": "first_tokens",
-    "frequency_spectrum": "pair",
-    "ode_drift": "pair",
-}
-IN_TOKENS = ("context_length", "position", "distance")
-OF_LENGTH = ("context_length", "position")  # among which a training length has its place
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
 
 
 class Measure(NamedTuple):
-    """What a table or a figure is of: the rows of one metric under one protocol."""
+    """What a table or a figure shows: the rows of one metric under one protocol."""
 
     protocol: str
     metric: str = "nll"
 
     @property
     def name(self) -> str:
-        """For files: the protocol, with the metric where that is not the usual one."""
+        """Name for files: the protocol, with the metric where that is not the usual one."""
         return self.protocol if self.metric == "nll" else f"{self.protocol}_{self.metric}"
 
     @property
-    def axis(self) -> str:
-        """Key of a row by which its numbers stand beside each other."""
-        return AXES.get(self.protocol, "context_length")
+    def key(self) -> str:
+        """Key of its declaration."""
+        return f"{self.protocol}/{self.metric}"
 
 
-def place_of(row: dict) -> int:
-    """Where a row stands on the axis of its measure."""
-    return row[AXES.get(row["protocol"], "context_length")]
+@dataclass(frozen=True)
+class Axis:
+    """What the numbers of a metric stand by: the columns of its table and the horizontal axis of its figure.
+
+    Attributes:
+        key: `context_length`, or a key of `at` in records. Numbers that stand by such a key are shown at the longest
+            context that was evaluated.
+        title: Name of the axis.
+        in_tokens: Whether the places on it are numbers of tokens. The pretraining length is marked on such an axis.
+        is_length: Whether the places on it are lengths of a text. The training length is marked among such places.
+    """
+
+    key: str
+    title: str
+    in_tokens: bool = False
+    is_length: bool = False
+
+
+CONTEXT_LENGTH = Axis("context_length", "context length", in_tokens=True, is_length=True)
 
 
 @dataclass(frozen=True)
 class Metric:
-    """How the mean of values per thing (sum of `value` over sum of `n`) is shown.
+    """How the mean of a metric (sum of `value` over sum of `n`) is shown. Plain data, kept in run.json.
 
     Attributes:
-        title: What is shown.
-        better: "lower", "higher", or "" where neither is.
-        shown: The mean as it is shown; increasing.
-        text: A shown number, and its spread if there is one, for reading.
-        logarithmic: Whether its axis is, and whether two of them are compared by their ratio.
+        title: Name of what is shown, with its unit.
+        better: lower, higher, or empty if neither is better.
+        display: How a mean is turned into what is shown and written: one of DISPLAYS.
+        logarithmic: Whether its axis is logarithmic, and whether two numbers are compared by their ratio.
+        trials: Whether every `value` is one trial, 1 for success and 0 for failure: intervals are then Wilson's.
+        scored: What is scored, in words; the name of the protocol if empty.
+        axis: What the numbers stand by.
+
+    Raises:
+        ValueError: If `better` or `display` is unknown.
     """
 
     title: str
-    better: str
-    shown: Callable[[float], float]
-    text: Callable[[float, float | None], str]
+    better: str = ""
+    display: str = "plain"
     logarithmic: bool = False
+    trials: bool = False
+    scored: str = ""
+    axis: Axis = CONTEXT_LENGTH
+
+    def __post_init__(self) -> None:
+        if self.display not in DISPLAYS or self.better not in ("", "lower", "higher"):
+            raise ValueError(
+                f"The metric {self.title!r} needs a display from {', '.join(DISPLAYS)}, and better from lower, higher "
+                f"or an empty text; got display={self.display!r}, better={self.better!r}."
+            )
+
+    def shown(self, mean: float) -> float:
+        """The mean as it is shown; it increases with the mean."""
+        return DISPLAYS[self.display].shown(mean)
+
+    def text(self, value: float, spread: float | None = None) -> str:
+        """A shown number for reading, with its spread if there is one."""
+        return DISPLAYS[self.display].text(value, spread)
+
+    def place(self, row: Mapping[str, Any]) -> float:
+        """The place of a row on the axis of the metric; ValueError if the row has none."""
+        places = row if self.axis.key in row else row["at"]
+        if self.axis.key not in places:
+            raise ValueError(
+                f"Rows of {row['protocol']}/{row['metric']} are declared to stand by {self.axis.key!r}; there is one "
+                f"that has only {', '.join(row['at']) or 'nothing'} in `at`. Correct the axis that its evaluation "
+                "declares, and run the arm again."
+            )
+        return places[self.axis.key]
 
 
-def metric(name: str) -> Metric:
-    """Return how a metric of records is shown; one that is not known by name is shown as it is."""
-    return METRICS.get(name) or Metric(name.replace("_", " "), "", float, _plain_text)
+def perplexity(scored: str = "", axis: Axis = CONTEXT_LENGTH) -> Metric:
+    """Declare a negative log-likelihood in nats, which is shown as perplexity."""
+    return Metric("perplexity", "lower", "perplexity", logarithmic=True, scored=scored, axis=axis)
+
+
+def percentage(title: str, trials: bool = False) -> Metric:
+    """Declare a score from 0 to 1, which is shown in per cent."""
+    return Metric(f"{title} (%)", "higher", "percent", trials=trials)
+
+
+def undeclared(name: str) -> Metric:
+    """How a metric is shown that no evaluation has declared: as it is, under its own name."""
+    return Metric(name.replace("_", " "))
+
+
+def as_data(metrics: Mapping[str, Metric]) -> dict[str, dict[str, Any]]:
+    """The declarations as plain data, for JSON."""
+    return {name: asdict(metric) for name, metric in metrics.items()}
+
+
+def from_data(declared: Mapping[str, Mapping[str, Any]]) -> dict[str, Metric]:
+    """The declarations in plain data; ValueError if they are not such."""
+    try:
+        return {name: Metric(**{**given, "axis": Axis(**given["axis"])}) for name, given in declared.items()}
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"`metrics` needs the declaration of each metric by protocol/metric: {error}") from error
 
 
 def perplexity_text(value: float, spread: float | None = None) -> str:
@@ -76,30 +138,27 @@ def exp(x: float) -> float:
         return math.inf
 
 
+class Display(NamedTuple):
+    """A way to show a mean."""
+
+    shown: Callable[[float], float]
+    text: Callable[[float, float | None], str]
+
+
 def _percent(share: float) -> float:
     return 100 * share
 
 
-def _percent_text(value: float, spread: float | None = None) -> str:
+def _percent_text(value: float, spread: float | None) -> str:
     return f"{value:.1f}" + (f" ±{spread:.1f}" if spread is not None else "")
 
 
-def _plain_text(value: float, spread: float | None = None) -> str:
+def _plain_text(value: float, spread: float | None) -> str:
     return f"{value:.3g}" + (f" ±{spread:.2g}" if spread is not None else "")
 
 
-def _share(title: str) -> Metric:
-    return Metric(f"{title} (%)", "higher", _percent, _percent_text)
-
-
-METRICS = {
-    "nll": Metric("perplexity", "lower", exp, perplexity_text, logarithmic=True),
-    "accuracy": _share("accuracy"),
-    "f1": _share("F1"),
-    "rouge_1": _share("ROUGE-1"),
-    "rouge_2": _share("ROUGE-2"),
-    "rouge_l": _share("ROUGE-L"),
-    "bleu": _share("BLEU"),
-    "edit_similarity": _share("edit similarity"),
-    "inv_freq": Metric("frequency (radians per token)", "", float, _plain_text, logarithmic=True),
+DISPLAYS = {
+    "plain": Display(float, _plain_text),
+    "percent": Display(_percent, _percent_text),
+    "perplexity": Display(exp, perplexity_text),
 }

@@ -2,25 +2,44 @@
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from lcx_lightning.results.metrics import Measure
+from lcx_lightning.results.metrics import Measure, Metric, from_data, undeclared
 
-IDENTITY = ("run", "evaluation", "protocol", "dataset", "document", "window", "context_length", "metric", "position")
-IDENTITY += ("layer", "head", "distance", "first_tokens", "pair")  # where inside a model
-IDENTITY += ("step",)  # of the training in which it was evaluated
+RESULT = ("value", "n", "details")  # what came out, and more about it; all other keys say what a row is the number of
+NEEDED = ("seed", "evaluation", "protocol", "document", "context_length", "metric", "value", "n", "at")  # by a report
+
+
+def identity(row: Mapping[str, Any]) -> tuple:
+    """Return what tells a row apart from all others: all of its keys but those of its result."""
+    parts = {**row, "at": tuple(sorted(row["at"].items()))}
+    return tuple(sorted((name, part) for name, part in parts.items() if name not in RESULT))
+
+
+def columns_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row without mappings in it: `at.layer` in place of layer in `at`, as pandas.json_normalize has it."""
+    return {
+        name if inner is None else f"{name}.{inner}": value
+        for name, part in row.items()
+        for inner, value in (part.items() if isinstance(part, dict) else [(None, part)])
+    }
 
 
 @dataclass(frozen=True)
 class Run:
-    """One arm at one seed: its folder, its run.json and its rows (of rows with one identity the last)."""
+    """One arm at one seed: its folder, its run.json, its rows, and the metrics that its evaluations declare.
+
+    Of rows with the same identity the last one counts. Metrics are by protocol/metric.
+    """
 
     folder: Path
     info: dict
     rows: list[dict]
+    metrics: dict[str, Metric]
 
     @property
     def arm(self) -> str:
@@ -31,6 +50,10 @@ class Run:
     def finished(self) -> bool:
         """Whether every evaluation of the run is done."""
         return self.info.get("state") == "finished"
+
+    def metric(self, measure: Measure) -> Metric:
+        """How a measure is shown."""
+        return self.metrics.get(measure.key) or undeclared(measure.metric)
 
 
 @dataclass(frozen=True)
@@ -58,8 +81,13 @@ class Experiment:
         """Seeds that any arm has, ascending."""
         return sorted({run.info.get("seed", 0) for run in self.runs})
 
+    def metric(self, measure: Measure) -> Metric:
+        """How a measure is shown: as the first run declares it."""
+        declared = (run.metrics[measure.key] for run in self.runs if measure.key in run.metrics)
+        return next(declared, None) or undeclared(measure.metric)
+
     def measures(self) -> list[Measure]:
-        """What was measured, protocols in the order of experiment.json; perplexity of those it names before that."""
+        """What was measured, protocols in the order of experiment.json. If nothing was yet, perplexity by protocol."""
         seen = dict.fromkeys(Measure(row["protocol"], row["metric"]) for run in self.runs for row in run.rows)
         named: list[str] = list(self.meta.get("protocols") or ())
         found = sorted(seen, key=lambda m: named.index(m.protocol) if m.protocol in named else len(named))
@@ -85,7 +113,7 @@ def append(path: Path | str, rows: Iterable[dict]) -> None:
 
 @contextmanager
 def _kept(path: Path) -> Iterator[None]:
-    """Name the file in an OSError, such as that of a full disk, and say that nothing of it is lost."""
+    """Name the file in an OSError, such as that of a full disk, and say that its earlier content is kept."""
     try:
         yield
     except OSError as error:
@@ -104,9 +132,21 @@ def _cut_torn_line(path: Path) -> None:
 
 
 def read(path: Path | str) -> list[dict]:
-    """Rows of the file, without a torn last line; ValueError for a line in the middle that is no record."""
+    """Rows of the file, without an incomplete last line; ValueError for any other line that is not a JSON object."""
     *lines, _torn = Path(path).read_bytes().split(b"\n")
     return [_parse(line, path, number) for number, line in enumerate(lines, start=1)]
+
+
+def read_records(path: Path) -> list[dict]:
+    """Rows of records.jsonl, none if there is no such file; ValueError for a row that lacks a key of a record."""
+    rows = read(path) if path.exists() else []
+    for number, row in enumerate(rows, start=1):
+        if missing := [name for name in NEEDED if name not in row]:
+            raise ValueError(
+                f"{path}, line {number}: needed a record, and this one has no {', '.join(missing)}. Move {path.parent} "
+                "away and run the arm again."
+            )
+    return rows
 
 
 def _parse(line: bytes, path: Path | str, number: int) -> dict:
@@ -140,7 +180,7 @@ def write_json(path: Path | str, value: object) -> None:
 
 
 def read_json(path: Path | str) -> dict:
-    """The object in the file; ValueError naming the file where it is not JSON."""
+    """The object in the file; ValueError that names the file if it is not JSON."""
     try:
         return json.loads(Path(path).read_text())
     except json.JSONDecodeError as error:
@@ -151,20 +191,22 @@ def read_run(folder: Path | str) -> Run:
     """One run folder: run.json and, where it exists, records.jsonl."""
     folder = Path(folder)
     info = {"arm": folder.name, "seed": 0} | read_json(folder / "run.json")
-    path = folder / "records.jsonl"
-    rows = read(path) if path.exists() else []
-    last = {tuple(row.get(name) for name in IDENTITY): row for row in rows}
-    return Run(folder, info, list(last.values()))
+    rows = {identity(row): row for row in read_records(folder / "records.jsonl")}
+    try:
+        metrics = from_data(info.get("metrics") or {})
+    except ValueError as error:
+        raise ValueError(f"{folder / 'run.json'}: {error}. Delete the file and run the arm again.") from error
+    return Run(folder, info, list(rows.values()), metrics)
 
 
 def read_experiment(folder: Path | str) -> Experiment:
-    """The experiment in a results folder; ValueError where there is none or two folders hold the same arm and seed."""
+    """The experiment in a results folder; ValueError if there is none or two folders hold the same arm and seed."""
     folder = Path(folder)
     path = folder / "experiment.json"
     meta = read_json(path) if path.exists() else {}
-    asked = meta.get("runs")  # other folders are of settings that the last command did not ask for
+    wanted = meta.get("runs")  # other folders are of settings that the last command did not have
     found = [path.parent for path in sorted(folder.glob("*/run.json"))]
-    runs = [read_run(run) for run in found if asked is None or run.name in asked]
+    runs = [read_run(run) for run in found if wanted is None or run.name in wanted]
     if not runs:
         problem = "has no runs in it" if folder.is_dir() else "does not exist"
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Weights & Biases beside the records: the same numbers, online with a key, offline without, and never a hang."""
+"""Weights & Biases beside the records: the same numbers, online with a key, offline without one; it never hangs."""
 
 import contextlib
 import netrc
@@ -10,7 +10,8 @@ from typing import Any
 from urllib.parse import urlparse
 
 from lcx_lightning.results.analysis.estimates import score
-from lcx_lightning.results.metrics import place_of
+from lcx_lightning.results.metrics import Measure
+from lcx_lightning.results.records import Run, columns_of
 
 HOSTS = ("api.wandb.ai", "api.forge.coreweave.com")
 PATIENCE = 5.0  # seconds to reach the server, and for it to answer
@@ -19,14 +20,14 @@ PATIENCE = 5.0  # seconds to reach the server, and for it to answer
 class WandbRun:
     """One run of the project, with the arm's configuration under the single key `cfg`.
 
-    A sweep owns the top-level keys of a run's configuration, and drops what a program says of them.
+    A sweep owns the top-level keys of a run's configuration, and ignores what a program writes to them.
 
     Args:
         project: W&B project.
-        entity: W&B team or user; None: the account's default.
+        entity: W&B team or user. None for the account's default.
         mode: online, offline, or auto: online if there is a key and the server answers. WANDB_MODE overrides auto.
-        folder: Where W&B keeps its files.
-        run: Id of the run; a resumed run goes on under it.
+        folder: Folder for the files of W&B.
+        run: Id of the run; a resumed run continues under it.
         cfg: The arm's resolved configuration.
 
     Raises:
@@ -52,17 +53,20 @@ class WandbRun:
             settings=wandb.Settings(init_timeout=PATIENCE * 6, silent=True),
         )
 
-    def log_records(self, rows: list[dict[str, Any]]) -> None:
-        """Add every metric by protocol and length to the summary, as it is shown, and the rows as a table."""
+    def log_records(self, run: Run) -> None:
+        """Add every metric by protocol and length to the summary, as it is shown, and the records as a table."""
         import wandb
 
-        cells: dict[str, list[dict[str, Any]]] = defaultdict(list)
-        for row in rows:
-            kind = "perplexity" if row["metric"] == "nll" else row["metric"]
-            cells[f"{kind}/{row['protocol']}/{place_of(row)}"].append(row)
-        self.run.summary.update({name: score(cell) for name, cell in cells.items()})
-        columns: list[Any] = sorted({column for row in rows for column in row})
-        self.run.log({"records": wandb.Table(columns=columns, data=[[row.get(c) for c in columns] for row in rows])})
+        cells: dict[tuple[Measure, float], list[dict[str, Any]]] = defaultdict(list)
+        for row in run.rows:
+            measure = Measure(row["protocol"], row["metric"])
+            cells[measure, run.metric(measure).place(row)].append(row)
+        for (measure, place), rows in cells.items():
+            kind = "perplexity" if measure.metric == "nll" else measure.metric
+            self.run.summary.update({f"{kind}/{measure.protocol}/{place}": score(rows, run.metric(measure))})
+        flat = [columns_of(row) for row in run.rows]
+        columns: list[Any] = sorted({column for row in flat for column in row})
+        self.run.log({"records": wandb.Table(columns=columns, data=[[row.get(c) for c in columns] for row in flat])})
 
     def log_throughput(self, throughput: dict[str, Any]) -> None:
         """Add what training took to the summary."""
@@ -74,7 +78,7 @@ class WandbRun:
 
 
 def choose_mode(mode: str) -> str:
-    """Return online or offline. Without a key W&B would ask for one; without a network it would wait for minutes.
+    """Return online or offline. Without a key W&B would prompt for one; without a network it would wait for minutes.
 
     Raises:
         ValueError: If the mode is unknown.
@@ -93,7 +97,7 @@ def choose_mode(mode: str) -> str:
         socket.create_connection((base.hostname, port), timeout=PATIENCE).close()
     except OSError as error:
         warnings.warn(
-            f"W&B at {base.hostname} does not answer ({error}): logging offline, `wandb sync` sends it later.",
+            f"W&B at {base.hostname} does not answer ({error}): logging offline. `wandb sync` uploads the run later.",
             stacklevel=2,
         )
         return "offline"

@@ -29,6 +29,7 @@ class Arm:
     not_evaluated: dict[str, str] = field(default_factory=dict)  # length -> reason
     fingerprint: str = ""
     equals_pretrained: bool = False
+    metrics: dict[str, dict[str, Any]] = field(default_factory=dict)  # declared by its evaluations, as plain data
 
     @property
     def seed(self) -> int:

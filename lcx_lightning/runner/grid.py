@@ -13,6 +13,7 @@ from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.methods.fingerprint import alike, digest, fingerprint
 from lcx_lightning.methods.library import read_method
 from lcx_lightning.methods.targets import check_targets
+from lcx_lightning.results.metrics import as_data
 from lcx_lightning.runner.arms import Arm
 from lcx_lightning.runner.built_arm import BuiltArm, resolve
 from lcx_lightning.runner.preflight import check_ignored, check_settings
@@ -130,6 +131,7 @@ def _fill_in(built: BuiltArm) -> None:
             f"{arm.name} reaches {arm.max_context} tokens, but the shortest evaluated length is {wanted[0]}: raise "
             "factor."
         )
+    arm.metrics = as_data(evaluation.metrics())
     passes = fingerprint(method, arm.lengths, arm.train_length)
     pretrained = fingerprint(built.pretrained(), arm.lengths, arm.train_length)
     arm.fingerprint = digest(passes)

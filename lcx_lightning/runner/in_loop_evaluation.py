@@ -1,4 +1,4 @@
-"""Evaluation in the loop: which evaluations run during the training of an arm, on how much, and where rows go."""
+"""Evaluation in the loop: which evaluations run while an arm is trained, on how much text, and where rows go."""
 
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from lcx_lightning.runner.built_arm import BuiltArm
 
-FILE = "in_loop.jsonl"  # beside the model that was trained, and of the run: rows with `step`
+FILE = "in_loop.jsonl"  # beside the trained model, and beside the records of the run: rows with a step in `at`
 
 
 class InLoopEvaluation:
@@ -28,34 +28,40 @@ class InLoopEvaluation:
         path: File to which rows are appended.
 
     Raises:
-        ValueError: If an evaluation cannot be made of the arm's configuration, or the data do not serve it.
+        ValueError: If the arm's configuration makes no evaluation, or the data are too short for one.
     """
 
     def __init__(self, built: "BuiltArm", path: Path) -> None:
         arm = built.arm
         chosen = arm.config["in_loop"]
-        changes, own = chosen["evaluation"], arm.config["evaluation"]
-        merged = OmegaConf.create({name: OmegaConf.merge(own.get(name) or {}, changes[name]) for name in changes})
-        if unknown := [name for name in changes if not own.get(name) and "_target_" not in changes[name]]:
-            raise ValueError(f"in_loop.evaluation names {', '.join(unknown)}; {', '.join(own)} are evaluated.")
+        changes, after = chosen["evaluation"], arm.config["evaluation"]
+        merged = OmegaConf.create({name: OmegaConf.merge(after.get(name) or {}, changes[name]) for name in changes})
+        if unknown := [name for name in changes if not after.get(name) and "_target_" not in changes[name]]:
+            raise ValueError(
+                f"in_loop.evaluation names {', '.join(unknown)}, but the arm is evaluated by {', '.join(after)}: name "
+                "one of these, or give _target_ as well."
+            )
         evaluation = EvaluationSuite(instantiate(merged)) if changes else built.evaluation
         work_units = evaluation.work_units(built.data, arm.pretrain_length, arm.max_context)
         if not work_units:
-            raise ValueError(f"in_loop.evaluation has no length that {arm.name} reaches, {arm.max_context} tokens.")
+            raise ValueError(
+                f"{arm.name} serves contexts of at most {arm.max_context} tokens, and in_loop.evaluation has none so "
+                "short: lower its multiples."
+            )
         self._work_units, self._path = first_of_each_length(work_units, chosen["batches"]), path
 
     def __call__(self, model: "PreTrainedModel", step: int) -> dict[str, float]:
         """Append the rows of a step that are not there yet, and return their means by evaluation and length."""
-        rows = [row | {"step": step} for unit in self._work_units for row in unit.compute(model)]
+        rows = [row | {"at": row["at"] | {"step": step}} for unit in self._work_units for row in unit.compute(model)]
         if process_group.rank() == 0:
             known = records.read(self._path) if self._path.exists() else []
-            there = {_identity(row) for row in known}
-            records.append(self._path, [row for row in rows if _identity(row) not in there])
+            done = {records.identity(row) for row in known}
+            records.append(self._path, [row for row in rows if records.identity(row) not in done])
         return means(rows)
 
 
 def first_of_each_length(work_units: list[WorkUnit], batches: int) -> list[WorkUnit]:
-    """Return the pieces that are among the first so many of their protocol at any of their lengths."""
+    """Return the work units that are among the first `batches` of their protocol at any of their lengths."""
     seen, kept = Counter(), []
     for unit in work_units:
         cells = {(row["evaluation"], row["protocol"], row["context_length"]) for row in unit.rows}
@@ -69,18 +75,14 @@ def means(rows: list[dict[str, Any]]) -> dict[str, float]:
     """Return sum of values over sum of counts, by protocol, metric and length: `in_loop/last_k/nll/512`."""
     sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
     for row in rows:
-        held = sums[f"in_loop/{row['protocol']}/{row['metric']}/{row['context_length']}"]
-        held[0] += row["value"]
-        held[1] += row["n"]
+        cell = sums[f"in_loop/{row['protocol']}/{row['metric']}/{row['context_length']}"]
+        cell[0] += row["value"]
+        cell[1] += row["n"]
     return {name: value / n for name, (value, n) in sums.items()}
 
 
 def keep(trained: Path | None, folder: Path, head: dict[str, Any]) -> None:
-    """Write what was evaluated while a model was trained into the folder of a run."""
+    """Copy what was evaluated while a model was trained into the folder of a run, as rows of that run."""
     if trained is not None and (trained / FILE).exists():
         (folder / FILE).unlink(missing_ok=True)
         records.append(folder / FILE, [head | row for row in records.read(trained / FILE)])
-
-
-def _identity(row: dict[str, Any]) -> tuple:
-    return tuple(row.get(name) for name in records.IDENTITY)

@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lcx_lightning.data.dataset import SEGMENTS
 from lcx_lightning.data.step_loader import check_shares
-from lcx_lightning.results.records import IDENTITY
+from lcx_lightning.results.records import identity
 from lcx_lightning.runner.arms import Arm
 from lcx_lightning.runner.built_arm import BuiltArm
 from lcx_lightning.runner.in_loop_evaluation import FILE, InLoopEvaluation
@@ -107,13 +107,12 @@ def _check_identities(built: BuiltArm) -> None:
     """Raise a ValueError if records could not tell two numbers of an arm apart."""
     arm = built.arm
     work_units = built.evaluation.work_units(built.data, arm.pretrain_length, arm.max_context)
-    counts = Counter(tuple(row.get(key) for key in IDENTITY) for unit in work_units for row in unit.rows)
-    twins = [identity for identity, count in counts.items() if count > 1]
+    counts = Counter(identity(row) for unit in work_units for row in unit.rows)
+    twins = [dict(one) for one, count in counts.items() if count > 1]
     if twins:
-        twin: dict[str, Any] = {key: x for key, x in zip(IDENTITY, twins[0], strict=True) if x is not None}
         raise ValueError(
-            f"{arm.name} would have two numbers for {twin}: evaluate each protocol once, with multiples that are not "
-            "the same length."
+            f"{arm.name} would have two numbers for {twins[0]}: evaluate each protocol once, with multiples that are "
+            "not the same length."
         )
 
 

@@ -33,6 +33,7 @@ def write_run(arm: Arm, state: str, **more: Any) -> None:
         "lengths": arm.lengths,
         "not_evaluated": arm.not_evaluated,
         "fingerprint": arm.fingerprint,
+        "metrics": arm.metrics,
         "config": arm.config,
         "git_commit": _git_commit(),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},

@@ -95,21 +95,22 @@ def evaluate(built: BuiltArm, model: PreTrainedModel, report: Report) -> float:
     """
     arm = built.arm
     path = arm.folder / "records.jsonl"
-    known = records.read(path) if path.exists() else []
-    done = process_group.broadcast_from_rank_zero({_identity(row) for row in known})
     head = row_head(arm)
+    known = {records.identity(row | head) for row in records.read_records(path)}
+    done = process_group.broadcast_from_rank_zero(known)
     work_units = built.evaluation.work_units(built.data, arm.pretrain_length, arm.max_context)
     start = time.monotonic()
     together = built.trainer.evaluates_in_shards
     share = (0, 1) if together else (process_group.rank(), process_group.world_size())
 
     def known_row(row: dict[str, Any]) -> bool:
-        return _identity(head | row) in done
+        return records.identity(head | row) in done
 
     again = starting_again(work_units, known_row)
     words = f"{again} cut short: from the beginning again" if again else ""
-    for own in run(work_units, model, known_row, lambda i, n: report("evaluate", i, n, words), share):
-        rows = [head | row for unit in ([own] if together else process_group.all_gather(own)) for row in unit]
+    for computed in run(work_units, model, known_row, lambda i, n: report("evaluate", i, n, words), share):
+        of_ranks = [computed] if together else process_group.all_gather(computed)
+        rows = [head | row for some in of_ranks for row in some]
         if process_group.rank() == 0:
             records.append(path, rows)
     return time.monotonic() - start
@@ -207,7 +208,3 @@ def _train(
         logger=logger,
         callbacks=[EvaluateInLoop(arm.config["in_loop"]["every"], in_loop, progress)] if in_loop else [],
     )
-
-
-def _identity(row: dict[str, Any]) -> tuple:
-    return tuple(row.get(name) for name in records.IDENTITY)

@@ -52,7 +52,8 @@ def test_rows_are_sums_over_the_repeats_and_warm_up_does_not_count(data, extende
         "decode_tokens_per_second": (3 * 4 / 2, 3),
         "peak_bytes": (4096, 1),
     }
-    assert {(row["context_length"], row["new_tokens"], row["dataset"]) for row in rows} == {(32, 4, "books/test")}
+    places = {(row["context_length"], row["details"]["new_tokens"], row["dataset"]) for row in rows}
+    assert places == {(32, 4, "books/test")}
 
 
 def test_every_length_in_reach_has_rows_that_were_measured(data, extended):
@@ -87,8 +88,9 @@ def test_what_is_said_to_be_read_is_what_is_read(data, extended):
     model.base_model.register_forward_pre_hook(
         lambda _, args, kwargs: read.append(kwargs["input_ids"].shape[1]), with_kwargs=True
     )
-    all_rows(cost().work_units(data, L, None), model)
-    assert sum(read) == sum(one.texts * one.tokens for one in cost().readings(L, None))
+    work_units = cost().work_units(data, L, None)
+    all_rows(work_units, model)
+    assert sum(read) == sum(one.texts * one.tokens for unit in work_units for one in unit.reads)
 
 
 @pytest.mark.parametrize("changes", [{"multiples": []}, {"new_tokens": 0}, {"repeats": 0}, {"warmup": -1}])

@@ -69,7 +69,7 @@ def test_rows_are_the_sums_of_the_last_tokens_and_of_all_tokens_after_bos(extend
     documents = {d.name: Letters().encode(d.text) for d in data.corpus.documents("test")}
     assert len(rows) == 4 * 3 * 2
     for row in rows:
-        text = documents[row["document"]][: row["window"]]
+        text = documents[row["document"]][: row["at"]["window"]]
         ids = torch.tensor([[Letters.bos, *text[len(text) - row["context_length"] + 1 :]]])
         assert ids.shape == (1, row["context_length"])
         scored = {"last_k": LAST, "whole_window": row["context_length"] - 1}[row["protocol"]]
@@ -81,7 +81,7 @@ def test_rows_are_the_sums_of_the_last_tokens_and_of_all_tokens_after_bos(extend
 def test_every_length_ends_with_the_same_tokens(data):
     work_units = evaluation().work_units(data, LENGTH, None)
     ends = {
-        n: {(r["document"], r["window"]) for p in work_units for r in p.rows if r["context_length"] == n}
+        n: {(r["document"], r["at"]["window"]) for p in work_units for r in p.rows if r["context_length"] == n}
         for n in (32, 64, 96)
     }
     assert ends[32] == ends[64] == ends[96]
@@ -91,9 +91,9 @@ def test_every_length_ends_with_the_same_tokens(data):
 def test_every_arm_sees_the_same_windows_whatever_it_reaches(data):
     def seen(max_context):
         rows = [r for p in evaluation().work_units(data, LENGTH, max_context) for r in p.rows]
-        return {tuple(r.get(name) for name in records.IDENTITY if name != "run") for r in rows}
+        return {records.identity(r) for r in rows}
 
-    assert {row for row in seen(None) if row[5] <= 64} == seen(64) == seen(95)
+    assert {row for row in seen(None) if dict(row)["context_length"] <= 64} == seen(64) == seen(95)
     assert seen(96) == seen(None)
 
 
@@ -102,11 +102,15 @@ def test_the_size_of_a_batch_changes_no_number(extended, data):
     values = []
     for batch_tokens in (1, 10_000):
         rows = all_rows(evaluation(batch_tokens=batch_tokens).work_units(data, LENGTH, None), model)
-        values.append({(r["document"], r["window"], r["context_length"], r["protocol"]): r["value"] for r in rows})
+        values.append(
+            {(r["document"], r["at"]["window"], r["context_length"], r["protocol"]): r["value"] for r in rows}
+        )
     assert values[0] == pytest.approx(values[1], rel=1e-6)
 
 
-def test_pieces_that_are_done_are_not_computed_again_and_their_rows_are_not_written_again(extended, data, monkeypatch):
+def test_work_units_that_are_done_are_not_computed_again_and_their_rows_are_not_written_again(
+    extended, data, monkeypatch
+):
     model, work_units = extended("pi"), evaluation().work_units(data, LENGTH, None)
     rows = all_rows(work_units, model)
     computed = []
@@ -114,7 +118,7 @@ def test_pieces_that_are_done_are_not_computed_again_and_their_rows_are_not_writ
         "lcx_lightning.evaluation.perplexity.growing_context.token_nll",
         lambda m, ids: computed.append(ids.shape) or token_nll(m, ids),
     )
-    done = rows[: len(rows) // 2 + 1]  # an odd one: the piece in the middle is half done
+    done = rows[: len(rows) // 2 + 1]  # an odd number: the work unit in the middle is half done
     keys = [{k: v for k, v in row.items() if k != "value"} for row in done]
     rest = all_rows(work_units, model, lambda row: {k: v for k, v in row.items() if k != "value"} in keys)
     assert done + rest == rows
@@ -132,7 +136,7 @@ def test_progress_is_told_from_nothing_to_all(extended, data):
 
 
 def test_evaluation_windows_are_held_out_and_none_overlap_another(data):
-    windows = {(r["document"], r["window"]) for p in evaluation().work_units(data, LENGTH, None) for r in p.rows}
+    windows = {(r["document"], r["at"]["window"]) for p in evaluation().work_units(data, LENGTH, None) for r in p.rows}
     assert all(document.startswith("test") for document, _ in windows)
     spans = [(document, set(range(end - 95, end))) for document, end in windows]
     for i, (document, span) in enumerate(spans):
@@ -171,7 +175,7 @@ def test_the_protocol_of_the_config_file_scores_half_of_the_shortest_context_at_
     assert math.log2(settings.multiples[-1]) == 5  # to 32 times the pretraining length
 
 
-def test_a_piece_that_measures_time_stands_alone_and_all_processes_yield_equally_often():
+def test_a_work_unit_that_measures_time_is_exclusive_and_all_processes_yield_equally_often():
     def unit(name, exclusive=False):
         row = {"document": name}
         return WorkUnit([row], lambda _: [row | {"value": 1.0}], exclusive=exclusive)
@@ -205,7 +209,7 @@ def test_the_rows_of_a_stream_share_out_its_tokens_by_depth(extended, data):
     documents = {d.name: Letters().encode(d.text) for d in data.corpus.documents("test")}
     assert len(rows) == 4 * 3
     for row in rows:
-        text = documents[row["document"]][: row["window"]]
+        text = documents[row["document"]][: row["at"]["window"]]
         losses = by_hand(model, torch.tensor([[Letters.bos, *text[len(text) - 95 :]]]))[0]
         start, end = {32: (0, 31), 64: (31, 63), 96: (63, 95)}[row["context_length"]]
         assert row["n"] == end - start

@@ -73,6 +73,35 @@ def test_of_rows_with_one_identity_the_last_counts(folder):
     assert before[0] not in after
 
 
+def test_a_row_is_told_apart_by_all_of_its_keys_but_those_of_its_result():
+    row = make_row(at={"layer": 1, "head": 2})
+    same = row | {"at": {"head": 2, "layer": 1}, "value": 7.0, "n": 3, "details": {"prediction": "text"}}
+    assert records.identity(same) == records.identity(row)
+    others = [row | {"at": {"layer": 1, "head": 3}}, row | {"at": {"layer": 1}}, row | {"seed": 1}, row | {"new": 1}]
+    assert len({records.identity(other) for other in [row, *others]}) == 5
+    assert records.identity(json.loads(json.dumps(row))) == records.identity(row)
+
+
+def test_a_row_as_columns_has_no_mapping_in_it():
+    assert records.columns_of({"n": 1, "at": {"layer": 2}, "details": {}}) == {"n": 1, "at.layer": 2}
+
+
+@pytest.mark.parametrize("missing", ["at", "metric", "seed"])
+def test_a_row_that_is_no_record_is_refused_with_file_and_line(folder, missing):
+    path = folder / "pi-0" / "records.jsonl"
+    records.append(path, [{name: value for name, value in make_row().items() if name != missing}])
+    with pytest.raises(ValueError, match=rf"records\.jsonl, line 10: needed a record, and this one has no {missing}"):
+        records.read_run(folder / "pi-0")
+
+
+def test_declarations_that_are_none_are_refused_by_file(folder):
+    path = folder / "pi-0" / "run.json"
+    for damage in ({"last_k/nll": {"title": "x"}}, {"last_k/nll": 3}, {"last_k/nll": {"title": "x", "axis": {}}}):
+        records.write_json(path, records.read_json(path) | {"metrics": damage})
+        with pytest.raises(ValueError, match=r"run\.json: `metrics` needs the declaration of each metric"):
+            records.read_experiment(folder)
+
+
 def test_runs_are_in_the_order_of_the_grid_then_of_seeds(experiment):
     found = [(run.arm, run.info["seed"]) for run in experiment.runs]
     assert found == [(arm, seed) for arm in ("pretrained", "pi", "clex_blocks", "ntk") for seed in (0, 1)]
@@ -82,7 +111,9 @@ def test_a_run_with_few_keys_is_read_and_shown(tmp_path):
     records.write_json(tmp_path / "a" / "run.json", {"arm": "a", "state": "finished"})
     records.append(tmp_path / "a" / "records.jsonl", [make_row(arm="a")])
     experiment = records.read_experiment(tmp_path)
-    assert "7.39" in shown(tables.terminal_table(tables.length_table(experiment, LAST_K)))  # exp(10 / 5)
+    table = tables.length_table(experiment, LAST_K)
+    assert (table.rows[0][1].text, table.title) == ("2", f"{tmp_path.name}: nll of last_k")  # 10 / 5, as it is
+    assert "last_k" in shown(tables.terminal_table(table))
     assert page.write_page(experiment, tmp_path, {}).exists()
 
 

@@ -9,6 +9,7 @@ import sys
 import pytest
 from support.lab import TINY, TRAINING, environment, folders, launch, runs
 
+from lcx_lightning.results.records import columns_of
 from lcx_lightning.results.wandb_logger import choose_mode
 
 KEY = "0" * 40
@@ -77,7 +78,8 @@ def test_the_table_holds_every_row_of_the_records(logged):
     (path,) = (file.parent / "files").rglob("records*.table.json")
     table = json.loads(path.read_text())
     rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
-    assert rows == run.rows
+    assert rows == [columns_of(row) for row in run.rows]
+    assert all(row["at.window"] for row in rows)
 
 
 def test_the_curves_of_training_are_there(logged):

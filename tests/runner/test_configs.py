@@ -100,8 +100,10 @@ def test_a_list_of_evaluations_is_one_after_the_other(data):
     small = EvaluationSuite(
         {"one": Streaming(multiples=[1], windows=1, split="test", seed=0, chunk=32), "left out": {"windows": 3}}
     )
-    assert [unit.rows[0]["evaluation"] for unit in small.work_units(data, 64, None)] == ["streaming"]
-    assert small.readings(64, None) == [(1, 64, 1, 32)]
+    (unit,) = small.work_units(data, 64, None)
+    assert unit.rows[0]["evaluation"] == "streaming"
+    assert unit.reads == [(1, 64, 1, 32)]
+    assert both.metrics().keys() == {"streaming/nll", "last_k/nll", "whole_window/nll"}
 
 
 def test_an_arm_whose_records_could_not_be_told_apart_is_refused():

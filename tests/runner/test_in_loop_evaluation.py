@@ -11,6 +11,7 @@ from support.learning import load, same
 from support.sharded import train, two_processes
 
 from lcx_lightning.evaluation.base import WorkUnit
+from lcx_lightning.results import records
 from lcx_lightning.runner.in_loop_evaluation import FILE, first_of_each_length, means
 from lcx_lightning.training.callbacks.evaluate import without_side_effects
 
@@ -46,16 +47,15 @@ def rows(run):
 
 def test_every_evaluation_has_its_rows_at_every_step_asked_for(run, rows):
     chosen = {"growing_context", "attention", "frequencies"}
-    found = {(row["step"], row["evaluation"]) for row in rows}
+    found = {(row["at"]["step"], row["evaluation"]) for row in rows}
     assert found == {(step, name) for step in (2, 4) for name in chosen}
     assert {row["run"] for row in rows} == {run.info["run"]}
-    assert not any("step" in row for row in run.rows)
+    assert not any("step" in row["at"] for row in run.rows)
 
 
 def numbers(rows, step):
-    left_out = ("value", "n", "step")
-    told = [row for row in rows if row.get("step") == step]
-    return {str(sorted((k, str(v)) for k, v in row.items() if k not in left_out)): row["value"] for row in told}
+    found = [row for row in rows if row["at"].get("step") == step]
+    return {records.identity(row | {"at": row["at"] | {"step": None}}): row["value"] for row in found}
 
 
 def test_the_last_look_sees_what_is_evaluated_after_training(run, rows):
@@ -189,7 +189,7 @@ def test_changes_of_an_evaluation_in_the_loop_choose_it_alone(tmp_path):
     evaluate(model, 7)
     rows = [json.loads(line) for line in (tmp_path / FILE).read_text().splitlines()]
     assert len(rows) == 2 * 4
-    assert {row["step"] for row in rows} == {7}
+    assert {row["at"]["step"] for row in rows} == {7}
 
 
 def test_nothing_is_looked_at_beyond_the_reach_of_the_method(tmp_path):

@@ -211,7 +211,7 @@ def test_a_checkpoint_and_documents_of_ones_own_run_zero_shot_and_fine_tuned(own
     assert all(len(run.rows) == 8 for run in found.values())
     assert {row["document"].split("/")[0] for run in found.values() for row in run.rows} == {"test"}
     assert not (root / "cache" / "base").exists()
-    at_length = [key for key in numbers(found["pi"]) if key[5] == L]
+    at_length = [key for key in numbers(found["pi"]) if dict(key)["context_length"] == L]
     pretrained, lm_infinite, pi = (
         [numbers(found[a])[k][0] for k in at_length] for a in ("pretrained", "lm_infinite", "pi")
     )

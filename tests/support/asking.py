@@ -69,7 +69,7 @@ def digest(data, names):
     hashed = hashlib.sha256()
     for name in names:
         work_units = evaluation_of(name, multiples=[8], trials=1, batch_tokens=1).work_units(data, 1024, None)
-        first = {unit.rows[0]["task"]: unit for unit in reversed(work_units)}
+        first = {unit.rows[0]["at"]["task"]: unit for unit in reversed(work_units)}
         for unit in first.values():
             bound = unit.compute.keywords
             hashed.update(unit.compute.func.__self__._prompt(bound["data"], bound["trials"][0]).ids.tobytes())

@@ -88,8 +88,9 @@ def runs(folder):
 
 
 def numbers(run):
-    """Return every value of a run by what it is the value of."""
-    return {tuple(row.get(name) for name in records.IDENTITY[1:]): (row["value"], row["n"]) for row in run.rows}
+    """Return every value of a run by what it is the value of, whatever the arm."""
+    head = dict.fromkeys(("run", "experiment", "arm", "base", "method", "factor", "seed"))
+    return {records.identity(row | head): (row["value"], row["n"]) for row in run.rows}
 
 
 def save_checkpoint(folder, model_type="llama", **architecture):

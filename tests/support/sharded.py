@@ -185,10 +185,12 @@ def look(seen, model, step):
         Streaming(multiples=[1, 3], windows=1, split="test", seed=0, chunk=40),
     ):
         seen += [
-            row | {"step": step} for unit in evaluation.work_units(documents(), 32, None) for row in unit.compute(model)
+            row | {"at": row["at"] | {"step": step}}
+            for unit in evaluation.work_units(documents(), 32, None)
+            for row in unit.compute(model)
         ]
     ids = model.generate(torch.arange(1, 9)[None], max_new_tokens=2, do_sample=False, pad_token_id=0)
-    seen.append({"step": step, "metric": "length", "value": float(ids.shape[1])})
+    seen.append({"metric": "length", "value": float(ids.shape[1]), "at": {"step": step}})
     return {}
 
 

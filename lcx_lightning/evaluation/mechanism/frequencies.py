@@ -7,26 +7,33 @@ from typing import TYPE_CHECKING
 import torch
 
 from lcx_lightning.data.dataset import LongContextData
-from lcx_lightning.evaluation.base import AtMultiples, Reading, Record, WorkUnit
+from lcx_lightning.evaluation.base import AtMultiples, Record, WorkUnit
 from lcx_lightning.evaluation.mechanism.sampling import with_last
 from lcx_lightning.models.attached import method_of
+from lcx_lightning.results.metrics import Axis, Metric
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+PAIR = Axis("pair", "pair")
+METRICS = {
+    "frequency_spectrum/inv_freq": Metric("frequency (radians per token)", logarithmic=True, axis=PAIR),
+    "ode_drift/drift": Metric("drift", axis=PAIR),
+}
 
 
 class Frequencies(AtMultiples):
     """The frequencies of every pair at every length, as the method has them now. No text is read.
 
-    Protocol `frequency_spectrum`: `inv_freq`, radians per token. Protocol `ode_drift`, of a scaling that learns:
-    `drift`, ln(theta) less what it was before anything was learned, which for CLEX is NTK-aware scaling at the same
-    factor. `scale_factor` is the factor s at which a context of the length is read.
+    Protocol `frequency_spectrum`: `inv_freq`, radians per token. Protocol `ode_drift`, for a scaling that learns:
+    `drift`, ln(theta) minus its value before training, which for CLEX is that of NTK-aware scaling at the same factor.
+    `scale_factor` in the details of a row is the factor s at which a context of the length is read.
 
     Args:
         multiples: Context lengths in units of the pretraining length L.
 
     Raises:
-        ValueError: If there are none.
+        ValueError: If there are no multiples.
     """
 
     def __init__(self, *, multiples: Sequence[float]) -> None:
@@ -40,8 +47,8 @@ class Frequencies(AtMultiples):
             for n in self.served(pretrain_length, max_context)
         ]
 
-    def readings(self, pretrain_length: int, max_context: int | None) -> list[Reading]:
-        return []
+    def metrics(self) -> dict[str, Metric]:
+        return METRICS
 
 
 def _row(length: int, protocol: str, metric: str, pair: int) -> Record:
@@ -50,11 +57,10 @@ def _row(length: int, protocol: str, metric: str, pair: int) -> Record:
         "protocol": protocol,
         "dataset": None,
         "document": None,
-        "window": None,
         "context_length": length,
-        "pair": pair,
         "metric": metric,
         "n": 1,
+        "at": {"pair": pair},
     }
 
 
@@ -67,9 +73,9 @@ def _compute(model: "PreTrainedModel", length: int) -> list[Record]:
     found = {("frequency_spectrum", "inv_freq"): now}
     if start is not None:
         found["ode_drift", "drift"] = now.log() - start.log()
-    at = {"scale_factor": float(factor[0])}
+    details = {"scale_factor": float(factor[0])}
     rows = [
-        _row(length, *what, pair) | at | {"value": value}
+        _row(length, *what, pair) | {"value": value, "details": details}
         for what, values in found.items()
         for pair, value in enumerate(values[0].double().tolist())
     ]

@@ -23,41 +23,52 @@ from torch import Tensor
 from lcx_lightning.attention.capture import AttentionInputs
 from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.data.windows import Window
-from lcx_lightning.evaluation.base import AtMultiples, Reading, Record, WorkUnit
-from lcx_lightning.evaluation.batching import batches, rows_at_once
+from lcx_lightning.evaluation.base import AtMultiples, Record, WorkUnit
+from lcx_lightning.evaluation.batching import batches, one_batch
 from lcx_lightning.evaluation.mechanism.sampling import evenly_spaced, with_last
 from lcx_lightning.models.attached import method_of
 from lcx_lightning.models.hooks import listening
+from lcx_lightning.results.metrics import Metric
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 HELD = 2**19  # complex numbers at once: 8 MiB
+METRICS = {
+    "score_bounds/extrapolated_score": Metric("largest score beyond L (logits)"),
+    "score_bounds/extrapolation_bound": Metric("bound of scores beyond L (logits)"),
+    "score_bounds/interpolation_error": Metric("distance of scores from a straight line (logits)"),
+    "score_bounds/interpolation_bound": Metric("bound of the distance from a straight line (logits)"),
+    "score_bounds/largest_h": Metric("largest product of a pair, max|h_j| (logits)"),
+    "score_bounds/least_ratio": Metric("least ratio of the bounds"),
+    "score_bounds/claimed_ratio": Metric("ratio of the bounds that the paper claims"),
+}
 
 
 class ScoreBounds(AtMultiples):
-    """Bounds of scores and scores themselves, of pairs of a query and a key that were read at the pretraining length L.
+    """Scores and their bounds, for pairs of a query and a key that were read at the pretraining length L.
 
     Protocol `score_bounds`: the pairs are put at other distances than their own, at the pretrained frequencies. Scores
-    are in units of logits, with the model's own scale and without temperature. By layer, head and context length n,
-    sums over pairs: `extrapolated_score`, the largest |a(s)| at whole distances s of L to n, and
-    `extrapolation_bound`, what bounds it there; `interpolation_error`, how far a(s) is from a straight line half-way
-    between whole distances below L, and `interpolation_bound`; `largest_h`, max|h_j|, of which both bounds are
-    multiples. Of the frequencies alone: `least_ratio`, the ratio of the bounds at the distance of L to n where it is
-    least, and `claimed_ratio`, the 64 ln(base) of the paper.
+    are in units of logits, with the model's own scale and without temperature. Sums over pairs, by layer, head and
+    context length n: `extrapolated_score`, the largest |a(s)| at whole distances s from L to n, and
+    `extrapolation_bound`, its bound there; `interpolation_error`, how far a(s) is from a straight line half-way between
+    whole distances below L, and `interpolation_bound`; `largest_h`, max|h_j|, of which both bounds are multiples. From
+    the frequencies alone: `least_ratio`, the ratio of the bounds at the distance from L to n where it is least, and
+    `claimed_ratio`, the 64 ln(base) of the paper.
 
     Args:
         multiples: Context lengths in units of the pretraining length L, at least 1.
-        pairs: Of a query and a key at or before it, of a window.
-        layers: Evenly spread, the first and the last among them; one without rotary embedding has no bounds.
-        heads: Of a layer, evenly spread.
-        windows: Windows of L tokens, of different documents as far as those reach.
-        split: Of the corpus: test for results, validation for choosing recipes.
-        seed: Of the choice of windows and of pairs.
+        pairs: Number of pairs of a window, each of a query and a key at or before it.
+        layers: Number of layers, evenly spaced, with the first and the last among them. A layer without rotary
+            embedding has no bounds.
+        heads: Number of heads of a layer, evenly spaced.
+        windows: Number of windows of L tokens, from different documents as far as there are enough.
+        split: Split of the corpus: test for results, validation for choosing recipes.
+        seed: Seed for choosing the windows and the pairs.
         batch_tokens: Tokens of a batch.
 
     Raises:
-        ValueError: If there is nothing to look at.
+        ValueError: If there is nothing to measure.
     """
 
     def __init__(
@@ -88,26 +99,33 @@ class ScoreBounds(AtMultiples):
         known = [_row(n, "claimed_ratio") for n in lengths]
         of_frequencies = WorkUnit(known, partial(_ratios, lengths=lengths))
         return [of_frequencies] + [
-            WorkUnit(self._known(data, some, lengths), partial(self._compute, data=data, windows=some, lengths=lengths))
-            for some in batches(windows, pretrain_length, self._batch_tokens)
+            self._work_unit(data, batch, lengths, pretrain_length)
+            for batch in batches(windows, pretrain_length, self._batch_tokens)
         ]
 
-    def readings(self, pretrain_length: int, max_context: int | None) -> list[Reading]:
-        rows = rows_at_once(self._windows, pretrain_length, self._batch_tokens)
-        return (
-            [Reading(self._windows, pretrain_length, rows, None)] if self.served(pretrain_length, max_context) else []
-        )
+    def metrics(self) -> dict[str, Metric]:
+        return METRICS
 
-    def _known(self, data: LongContextData, windows: list[Window], lengths: list[int]) -> list[Record]:
-        return [self._row(data, window, n, 0, 0, "largest_h") for window in windows for n in lengths]
+    def _work_unit(
+        self, data: LongContextData, windows: list[Window], lengths: list[int], pretrain_length: int
+    ) -> WorkUnit:
+        rows = [self._row(data, window, n, 0, 0, "largest_h") for window in windows for n in lengths]
+        compute = partial(self._compute, data=data, windows=windows, lengths=lengths, known=rows)
+        return WorkUnit(rows, compute, one_batch(windows, pretrain_length))
 
     def _row(self, data: LongContextData, window: Window, length: int, layer: int, head: int, metric: str) -> Record:
-        place = {"dataset": f"{data.corpus.name}/{self._split}", "document": window.document, "window": window.end}
-        return _row(length, metric) | place | {"layer": layer, "head": head, "n": self._pairs}
+        text = {"dataset": f"{data.corpus.name}/{self._split}", "document": window.document}
+        at = {"window": window.end, "layer": layer, "head": head}
+        return _row(length, metric) | text | {"n": self._pairs, "at": at}
 
     @torch.no_grad()
     def _compute(
-        self, model: "PreTrainedModel", data: LongContextData, windows: list[Window], lengths: list[int]
+        self,
+        model: "PreTrainedModel",
+        data: LongContextData,
+        windows: list[Window],
+        lengths: list[int],
+        known: list[Record],
     ) -> list[Record]:
         spec = method_of(model).scaling.spec
         layers, rows = evenly_spaced(self._layers, model.config.num_hidden_layers), []
@@ -129,21 +147,21 @@ class ScoreBounds(AtMultiples):
         with listening(model.base_model, watch):
             ids = data.window_ids(windows, spec.pretrain_length)
             model.base_model(input_ids=ids.to(model.device), use_cache=False)
-        return with_last(rows, self._known(data, windows, lengths))
+        return with_last(rows, known)
 
 
 class Bounds:
-    """Bounds and scores of pairs with given products, up to each of some distances.
+    """Bounds and scores of pairs with given products, up to each of several distances.
 
     Args:
-        inv_freq: Radians per token, float64.
+        inv_freq: Frequencies in radians per token, float64.
         start: First distance beyond pretraining, in tokens.
         lengths: Farthest distances, shortest first, at least `start`.
 
     Attributes:
         interpolation: Bound of the distance from a straight line, per max|h_j|.
-        extrapolation: Bound of the score by length, at the distance up to it where it is largest, per max|h_j|.
-        least: The same, at the distance where it is least.
+        extrapolation: Bound of the score by length, at the distance up to it where the bound is largest, per max|h_j|.
+        least: The same, at the distance where the bound is least.
     """
 
     def __init__(self, inv_freq: Float[Tensor, " pairs"], start: int, lengths: list[int]) -> None:
@@ -205,16 +223,16 @@ def _row(length: int, metric: str) -> Record:
         "protocol": "score_bounds",
         "dataset": None,
         "document": None,
-        "window": None,
         "context_length": length,
         "metric": metric,
         "n": 1,
+        "at": {},
     }
 
 
 @torch.no_grad()
 def _ratios(model: "PreTrainedModel", lengths: list[int]) -> list[Record]:
-    """Return the ratios of the bounds that are of the frequencies alone."""
+    """Return the rows that depend on the frequencies alone: ratios of the bounds."""
     spec = method_of(model).scaling.spec
     bounds = Bounds(spec.inv_freq().double(), spec.pretrain_length, lengths)
     least = [_row(n, "least_ratio") | {"value": bounds.least[n] / bounds.interpolation} for n in lengths]

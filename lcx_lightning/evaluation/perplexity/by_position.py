@@ -7,27 +7,31 @@ from typing import TYPE_CHECKING
 
 from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.data.windows import Window
-from lcx_lightning.evaluation.base import AtMultiples, Reading, Record, WorkUnit
-from lcx_lightning.evaluation.batching import batches, rows_at_once
+from lcx_lightning.evaluation.base import AtMultiples, Record, WorkUnit
+from lcx_lightning.evaluation.batching import batches, one_batch
 from lcx_lightning.evaluation.perplexity.nll import nll_row, token_nll
+from lcx_lightning.results.metrics import Axis, Metric, perplexity
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+POSITION = Axis("position", "position", in_tokens=True, is_length=True)
 
 
 class ByPosition(AtMultiples):
     """One pass over each text, protocol `positions`: the loss by position, over buckets of positions.
 
-    `position` of a row is the end of its bucket in tokens, `bucket` its width: the row has the loss of the tokens that
-    stand at position - bucket to position - 1, BOS apart. A text is read as far as the method reaches, and
-    `context_length` is how far that is: a factor that goes by length is the same for all positions of it.
+    `position` of a row is the end of its bucket in tokens, `bucket` its width: the row has the loss of the tokens at
+    position - bucket to position - 1, without BOS. Each text is read as far as the method reaches, which is the
+    `context_length` of its rows: a factor that depends on length is the same for all positions of a text.
 
     Args:
-        multiples: Lengths of a text in units of the pretraining length L, of which the greatest within reach is read.
-        bucket: Positions that are averaged, in units of L.
-        texts: How many, of different documents as far as those reach.
-        split: Of the corpus: test for results, validation for choosing recipes.
-        seed: Of the choice of texts.
+        multiples: Lengths of a text in units of the pretraining length L. The greatest one that the method reaches is
+            read.
+        bucket: Width of a bucket, in units of L.
+        texts: Number of texts, from different documents as far as there are enough.
+        split: Split of the corpus: test for results, validation for choosing recipes.
+        seed: Seed for choosing the texts.
         batch_tokens: Tokens of a batch.
 
     Raises:
@@ -45,6 +49,9 @@ class ByPosition(AtMultiples):
         self._multiples, self._bucket, self._texts = sorted(multiples), bucket, texts
         self._split, self._seed, self._batch_tokens = split, seed, batch_tokens
 
+    def metrics(self) -> dict[str, Metric]:
+        return {"positions/nll": perplexity(axis=POSITION)}
+
     def work_units(self, data: LongContextData, pretrain_length: int, max_context: int | None) -> list[WorkUnit]:
         longest, served = self.lengths(pretrain_length)[-1], self.served(pretrain_length, max_context)
         if not served:
@@ -53,19 +60,25 @@ class ByPosition(AtMultiples):
         bucket, work_units = max(2, round(self._bucket * pretrain_length)), []
         for batch in batches(texts, served[-1], self._batch_tokens):
             rows = [row for text in batch for row in _rows_of(data, text, served[-1], bucket)]
-            work_units.append(WorkUnit(rows, partial(_compute, data=data, texts=batch, longest=longest, rows=rows)))
+            compute = partial(_compute, data=data, texts=batch, longest=longest, rows=rows)
+            work_units.append(WorkUnit(rows, compute, one_batch(batch, served[-1])))
         return work_units
-
-    def readings(self, pretrain_length: int, max_context: int | None) -> list[Reading]:
-        served = self.served(pretrain_length, max_context)
-        return [Reading(self._texts, n, rows_at_once(self._texts, n, self._batch_tokens), None) for n in served[-1:]]
 
 
 def _rows_of(data: LongContextData, text: Window, length: int, bucket: int) -> list[Record]:
     """Return the rows of a text, first bucket first; the last one may be narrower."""
     ends = [1, *range(bucket, length, bucket), length]  # BOS, the only token before 1, is predicted by none
     return [
-        nll_row("positions", "positions", data, text, length, end - start, position=end, bucket=bucket)
+        nll_row(
+            "positions",
+            "positions",
+            data,
+            text,
+            length=length,
+            n=end - start,
+            at={"position": end},
+            details={"bucket": bucket},
+        )
         for start, end in pairwise(ends)
     ]
 

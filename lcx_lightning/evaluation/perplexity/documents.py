@@ -10,10 +10,11 @@ from torch import Tensor
 
 from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.data.windows import Window
-from lcx_lightning.evaluation.base import AtMultiples, Reading, Record, WorkUnit
-from lcx_lightning.evaluation.batching import batches, rows_at_once
+from lcx_lightning.evaluation.base import AtMultiples, Record, WorkUnit
+from lcx_lightning.evaluation.batching import batches, one_batch
 from lcx_lightning.evaluation.perplexity.nll import nll_row, token_nll
 from lcx_lightning.evaluation.perplexity.streaming import stream_nll
+from lcx_lightning.results.metrics import Metric, perplexity
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -22,21 +23,22 @@ if TYPE_CHECKING:
 class Documents(AtMultiples):
     """Perplexity of all tokens of documents that have exactly the context length.
 
-    Protocol `documents`: read in chunks, with a cache, so that a factor that goes by length grows from chunk to chunk,
-    and early chunks keep what they were read with. CLEX's code does so in chunks of 4,096, its L. It leaves out the
-    first token of every chunk; here all are scored, BOS apart. Protocol `documents_one_pass`: read at once, all under
-    the factor of the whole length. The documents of every length are cut from the same texts, side by side.
+    Protocol `documents`: documents are read in chunks, with a cache, so that a factor that depends on length grows from
+    chunk to chunk, and early chunks keep the factor that they were read with. CLEX's code does so in chunks of 4,096,
+    its L. It leaves out the first token of every chunk; here all tokens but BOS are scored. Protocol
+    `documents_one_pass`: documents are read at once, all under the factor of the whole length. The documents of every
+    length are cut from the same texts, side by side.
 
     Args:
         multiples: Lengths of documents in units of the pretraining length L.
-        chunk: Tokens of a pass, in units of L; none reads a document at once.
-        texts: Of the greatest length, from different documents of the corpus as far as those reach.
-        split: Of the corpus: test for results, validation for choosing recipes.
-        seed: Of the choice of texts.
+        chunk: Tokens of a pass, in units of L. None to read a document at once.
+        texts: Number of texts of the greatest length, from different documents as far as there are enough.
+        split: Split of the corpus: test for results, validation for choosing recipes.
+        seed: Seed for choosing the texts.
         batch_tokens: Tokens of a batch of documents.
 
     Raises:
-        ValueError: If there are no multiples or no texts, or a chunk is of no length.
+        ValueError: If there are no multiples or no texts, or a chunk has no length.
     """
 
     def __init__(
@@ -58,28 +60,28 @@ class Documents(AtMultiples):
         self._split, self._seed, self._batch_tokens = split, seed, batch_tokens
         self._protocol = "documents_one_pass" if chunk is None else "documents"
 
+    def metrics(self) -> dict[str, Metric]:
+        return {f"{self._protocol}/nll": perplexity()}
+
     def work_units(self, data: LongContextData, pretrain_length: int, max_context: int | None) -> list[WorkUnit]:
         longest = self.lengths(pretrain_length)[-1]
+        chunk = None if self._chunk is None else max(1, round(self._chunk * pretrain_length))
         texts = data.evaluation_windows(self._split, longest, self._texts, self._seed)
         work_units = []
         for length in self.served(pretrain_length, max_context):
-            cut = [document for text in texts for document in _cut(text, longest, length)]
-            chunk = self._chunk_tokens(pretrain_length)
-            work_units += [self._piece(data, some, length, chunk) for some in batches(cut, length, self._batch_tokens)]
+            documents = [document for text in texts for document in _cut(text, longest, length)]
+            for batch in batches(documents, length, self._batch_tokens):
+                work_units.append(self._work_unit(data, batch, length, chunk))
         return work_units
 
-    def readings(self, pretrain_length: int, max_context: int | None) -> list[Reading]:
-        longest, chunk = self.lengths(pretrain_length)[-1], self._chunk_tokens(pretrain_length)
-        counts = {n: self._texts * ((longest - 1) // (n - 1)) for n in self.served(pretrain_length, max_context)}
-        return [Reading(count, n, rows_at_once(count, n, self._batch_tokens), chunk) for n, count in counts.items()]
-
-    def _chunk_tokens(self, pretrain_length: int) -> int | None:
-        return None if self._chunk is None else max(1, round(self._chunk * pretrain_length))
-
-    def _piece(self, data: LongContextData, documents: list[Window], length: int, chunk: int | None) -> WorkUnit:
-        more = {} if chunk is None else {"chunk": chunk}
-        rows = [nll_row(self._protocol, self._protocol, data, one, length, length - 1, **more) for one in documents]
-        return WorkUnit(rows, partial(_compute, data=data, documents=documents, rows=rows, chunk=chunk))
+    def _work_unit(self, data: LongContextData, documents: list[Window], length: int, chunk: int | None) -> WorkUnit:
+        details = None if chunk is None else {"chunk": chunk}
+        rows = [
+            nll_row(self._protocol, self._protocol, data, one, length=length, n=length - 1, details=details)
+            for one in documents
+        ]
+        compute = partial(_compute, data=data, documents=documents, rows=rows, chunk=chunk)
+        return WorkUnit(rows, compute, one_batch(documents, length, chunk))
 
 
 def _cut(text: Window, size: int, length: int) -> list[Window]:

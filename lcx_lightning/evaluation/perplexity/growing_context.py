@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.data.windows import Window
-from lcx_lightning.evaluation.base import AtMultiples, Reading, Record, WorkUnit
-from lcx_lightning.evaluation.batching import batches, rows_at_once
+from lcx_lightning.evaluation.base import AtMultiples, Record, WorkUnit
+from lcx_lightning.evaluation.batching import batches, one_batch
 from lcx_lightning.evaluation.perplexity.nll import nll_row, token_nll
+from lcx_lightning.results.metrics import Metric, perplexity
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -23,10 +24,10 @@ class GrowingContext(AtMultiples):
 
     Args:
         multiples: Context lengths in units of the pretraining length L.
-        last: k, tokens scored at the end of the window.
-        windows: Windows, of different documents as far as those reach.
-        split: Of the corpus: test for results, validation for choosing recipes.
-        seed: Of the choice of windows.
+        last: Number k of tokens that are scored at the end of a window.
+        windows: Number of windows, from different documents as far as there are enough.
+        split: Split of the corpus: test for results, validation for choosing recipes.
+        seed: Seed for choosing the windows.
         batch_tokens: Tokens of a batch.
 
     Raises:
@@ -44,6 +45,12 @@ class GrowingContext(AtMultiples):
         self._multiples, self._last, self._windows = sorted(multiples), last, windows
         self._split, self._seed, self._batch_tokens = split, seed, batch_tokens
 
+    def metrics(self) -> dict[str, Metric]:
+        return {
+            "last_k/nll": perplexity("the same last tokens of each document, under growing context"),
+            "whole_window/nll": perplexity("all tokens of windows of this length"),
+        }
+
     def work_units(self, data: LongContextData, pretrain_length: int, max_context: int | None) -> list[WorkUnit]:
         lengths = self.lengths(pretrain_length)
         if lengths[0] <= self._last:
@@ -53,34 +60,25 @@ class GrowingContext(AtMultiples):
             )
         windows = data.evaluation_windows(self._split, lengths[-1], self._windows, self._seed)
         return [
-            self._piece(data, some, length)
+            self._work_unit(data, batch, length)
             for length in self.served(pretrain_length, max_context)
-            for some in batches(windows, length, self._batch_tokens)
+            for batch in batches(windows, length, self._batch_tokens)
         ]
 
-    def readings(self, pretrain_length: int, max_context: int | None) -> list[Reading]:
-        return [
-            Reading(self._windows, n, rows_at_once(self._windows, n, self._batch_tokens), None)
-            for n in self.served(pretrain_length, max_context)
+    def _work_unit(self, data: LongContextData, windows: list[Window], length: int) -> WorkUnit:
+        scored = {"last_k": self._last, "whole_window": length - 1}
+        rows = [
+            nll_row("growing_context", protocol, data, window, length=length, n=n)
+            for window in windows
+            for protocol, n in scored.items()
         ]
+        return WorkUnit(rows, partial(_compute, data=data, windows=windows, rows=rows), one_batch(windows, length))
 
-    def _piece(self, data: LongContextData, windows: list[Window], length: int) -> WorkUnit:
-        rows = [self._row(data, window, length, protocol) for window in windows for protocol in self._scored(length)]
-        return WorkUnit(rows, partial(self._compute, data=data, windows=windows, length=length))
 
-    def _scored(self, length: int) -> dict[str, int]:
-        """Return by protocol the number of tokens scored at the end of a window."""
-        return {"last_k": self._last, "whole_window": length - 1}
-
-    def _row(self, data: LongContextData, window: Window, length: int, protocol: str) -> Record:
-        return nll_row("growing_context", protocol, data, window, length, self._scored(length)[protocol])
-
-    def _compute(
-        self, model: "PreTrainedModel", data: LongContextData, windows: list[Window], length: int
-    ) -> list[Record]:
-        nll = token_nll(model, data.window_ids(windows, length).to(model.device)).cpu().double()
-        return [
-            self._row(data, window, length, protocol) | {"value": float(row[-scored:].sum())}
-            for window, row in zip(windows, nll, strict=True)
-            for protocol, scored in self._scored(length).items()
-        ]
+def _compute(
+    model: "PreTrainedModel", data: LongContextData, windows: list[Window], rows: list[Record]
+) -> list[Record]:
+    ids = data.window_ids(windows, rows[0]["context_length"])
+    nll = token_nll(model, ids.to(model.device)).cpu().double()
+    protocols = len(rows) // len(windows)
+    return [row | {"value": float(nll[i // protocols, -row["n"] :].sum())} for i, row in enumerate(rows)]

@@ -8,6 +8,7 @@ from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.data.windows import Window
 from lcx_lightning.evaluation.base import AtMultiples, Reading, Record, WorkUnit
 from lcx_lightning.evaluation.perplexity.streaming import stream_rows, with_losses
+from lcx_lightning.results.metrics import Metric, perplexity
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -16,14 +17,14 @@ if TYPE_CHECKING:
 class JoinedStream(AtMultiples):
     """One stream of documents in a random order, protocol `joined_stream`: the loss by depth, beyond any document.
 
-    As LM-Infinite's stream of 200 million tokens: BOS, and then documents with nothing between them, each once. The row
-    of a length has the tokens after the length before it. Rows come out while the stream is read; one that is cut short
-    is read again from its beginning, since its keys are gone.
+    As in LM-Infinite's stream of 200 million tokens: BOS, and then documents with nothing between them, each once. The
+    row of a length has the tokens after the length before it. Rows come out while the stream is read; an interrupted
+    stream is read again from its beginning, since its keys are gone.
 
     Args:
         multiples: Depths in units of the pretraining length L.
-        split: Of the corpus: test for results, validation for choosing recipes.
-        seed: Of the order of documents.
+        split: Split of the corpus: test for results, validation for choosing recipes.
+        seed: Seed for the order of documents.
         chunk: Tokens of a pass.
 
     Raises:
@@ -38,6 +39,9 @@ class JoinedStream(AtMultiples):
             )
         self._multiples, self._split, self._seed, self._chunk = sorted(multiples), split, seed, chunk
 
+    def metrics(self) -> dict[str, Metric]:
+        return {"joined_stream/nll": perplexity()}
+
     def work_units(self, data: LongContextData, pretrain_length: int, max_context: int | None) -> list[WorkUnit]:
         longest, served = self.lengths(pretrain_length)[-1], self.served(pretrain_length, max_context)
         if not served:
@@ -46,11 +50,8 @@ class JoinedStream(AtMultiples):
         name = f"{documents[0].document} and {len(documents) - 1} more"
         stream = Window(self._split, name, documents[0].index, longest - 1)
         rows = stream_rows(data, stream, served, "joined_stream")
-        return [WorkUnit(rows, partial(self._compute, data=data, documents=documents, rows=rows), streams_rows=True)]
-
-    def readings(self, pretrain_length: int, max_context: int | None) -> list[Reading]:
-        served = self.served(pretrain_length, max_context)
-        return [Reading(1, served[-1], 1, self._chunk)] if served else []
+        compute = partial(self._compute, data=data, documents=documents, rows=rows)
+        return [WorkUnit(rows, compute, [Reading(1, served[-1], 1, self._chunk)], streams_rows=True)]
 
     def _compute(
         self, model: "PreTrainedModel", data: LongContextData, documents: list[Window], rows: list[Record]

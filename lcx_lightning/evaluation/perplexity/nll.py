@@ -45,17 +45,28 @@ def token_losses(
 
 
 def nll_row(
-    evaluation: str, protocol: str, data: LongContextData, window: Window, context_length: int, n: int, **more: Any
+    evaluation: str,
+    protocol: str,
+    data: LongContextData,
+    window: Window,
+    *,
+    length: int,
+    n: int,
+    at: dict[str, Any] | None = None,
+    details: dict[str, Any] | None = None,
 ) -> Record:
-    """Return the row of the loss of `n` tokens, without its value: what it is of, and `more` that tells it apart."""
-    return {
+    """Return the row of the loss of `n` tokens of a window in a context of `length` tokens, without its value.
+
+    `at` is what places the number beside the window, and `details` are settings that do not.
+    """
+    row = {
         "evaluation": evaluation,
         "protocol": protocol,
         "dataset": f"{data.corpus.name}/{window.split}",
         "document": window.document,
-        "window": window.end,
-        "context_length": context_length,
+        "context_length": length,
         "metric": "nll",
         "n": n,
-        **more,
+        "at": {"window": window.end, **(at or {})},
     }
+    return row | {"details": details} if details else row

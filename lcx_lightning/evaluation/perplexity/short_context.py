@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 
 from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.data.windows import Window
-from lcx_lightning.evaluation.base import Evaluation, Reading, Record, WorkUnit
-from lcx_lightning.evaluation.batching import batches, rows_at_once
+from lcx_lightning.evaluation.base import Evaluation, Record, WorkUnit
+from lcx_lightning.evaluation.batching import batches, one_batch
 from lcx_lightning.evaluation.perplexity.nll import nll_row, token_nll
+from lcx_lightning.results.metrics import Metric, perplexity
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -17,9 +18,9 @@ class ShortContext(Evaluation):
     """Protocol `original_window`: all tokens after BOS of windows as long as the pretraining length, in one pass each.
 
     Args:
-        windows: Of different documents as far as those reach.
-        split: Of the corpus: test for results, validation for choosing recipes.
-        seed: Of the choice of windows.
+        windows: Number of windows, from different documents as far as there are enough.
+        split: Split of the corpus: test for results, validation for choosing recipes.
+        seed: Seed for choosing the windows.
         batch_tokens: Tokens of a batch.
 
     Raises:
@@ -34,29 +35,28 @@ class ShortContext(Evaluation):
     def lengths(self, pretrain_length: int) -> list[int]:
         return [pretrain_length]
 
+    def metrics(self) -> dict[str, Metric]:
+        return {"original_window/nll": perplexity()}
+
     def work_units(self, data: LongContextData, pretrain_length: int, max_context: int | None) -> list[WorkUnit]:
-        found = [
-            data.evaluation_windows(self._split, n, self._windows, self._seed)
-            for n in self.served(pretrain_length, max_context)
-        ]
+        if not self.served(pretrain_length, max_context):
+            return []
+        windows = data.evaluation_windows(self._split, pretrain_length, self._windows, self._seed)
         return [
-            WorkUnit(
-                [self._row(data, window, pretrain_length) for window in batch],
-                partial(self._compute, data=data, windows=batch, length=pretrain_length),
-            )
-            for windows in found
+            self._work_unit(data, batch, pretrain_length)
             for batch in batches(windows, pretrain_length, self._batch_tokens)
         ]
 
-    def readings(self, pretrain_length: int, max_context: int | None) -> list[Reading]:
-        rows = rows_at_once(self._windows, pretrain_length, self._batch_tokens)
-        return [Reading(self._windows, n, rows, None) for n in self.served(pretrain_length, max_context)]
+    def _work_unit(self, data: LongContextData, windows: list[Window], length: int) -> WorkUnit:
+        rows = [
+            nll_row("short_context", "original_window", data, window, length=length, n=length - 1) for window in windows
+        ]
+        return WorkUnit(rows, partial(_compute, data=data, windows=windows, rows=rows), one_batch(windows, length))
 
-    def _row(self, data: LongContextData, window: Window, length: int) -> Record:
-        return nll_row("short_context", "original_window", data, window, length, length - 1)
 
-    def _compute(
-        self, model: "PreTrainedModel", data: LongContextData, windows: list[Window], length: int
-    ) -> list[Record]:
-        nll = token_nll(model, data.window_ids(windows, length).to(model.device)).cpu().double().sum(dim=1).tolist()
-        return [{**self._row(data, window, length), "value": value} for window, value in zip(windows, nll, strict=True)]
+def _compute(
+    model: "PreTrainedModel", data: LongContextData, windows: list[Window], rows: list[Record]
+) -> list[Record]:
+    ids = data.window_ids(windows, rows[0]["context_length"])
+    nll = token_nll(model, ids.to(model.device)).cpu().double().sum(dim=1).tolist()
+    return [row | {"value": value} for row, value in zip(rows, nll, strict=True)]

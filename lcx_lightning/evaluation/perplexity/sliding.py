@@ -14,6 +14,7 @@ from lcx_lightning.data.windows import Window
 from lcx_lightning.evaluation.base import AtMultiples, Reading, Record, WorkUnit
 from lcx_lightning.evaluation.batching import rows_at_once
 from lcx_lightning.evaluation.perplexity.nll import nll_row, token_nll
+from lcx_lightning.results.metrics import Metric, perplexity
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -27,10 +28,10 @@ def sliding_nll(
     The first window scores all its tokens but BOS, every later one the tokens that it adds.
 
     Args:
-        model: On its device.
-        ids: Of a text of at least `length` tokens, BOS first.
-        length: Of a window, with the BOS at its front, in tokens.
-        stride: Tokens that a window adds, below `length`; the last one may add fewer.
+        model: The model, on its device.
+        ids: A text of at least `length` tokens, BOS first.
+        length: Tokens of a window, with the BOS at its front.
+        stride: Tokens that a window adds, below `length`; the last window may add fewer.
         rows: Windows that are read at once.
     """
     yield token_nll(model, ids[None, :length].to(model.device))[0]
@@ -45,17 +46,17 @@ def sliding_nll(
 class Sliding(AtMultiples):
     """Windows of the context length slide over texts, protocol `sliding`, as Position Interpolation evaluates.
 
-    A window scores the tokens that it adds, the first one all of its own: at every length every token of a text is
-    scored once, the same tokens, with at least length - stride tokens before it but for those of the first window. The
-    paper's settings: L = 2,048, stride 256, texts of 32,768 tokens.
+    A window scores the tokens that it adds, the first window all of its tokens: at every length, every token of a text
+    is scored once, with at least length - stride tokens before it, except those of the first window. The paper's
+    settings: L = 2,048, stride 256, texts of 32,768 tokens.
 
     Args:
-        multiples: Windows in units of the pretraining length L.
+        multiples: Lengths of a window in units of the pretraining length L.
         stride: Tokens that a window adds, in units of L.
         text: Tokens of a text with its BOS, in units of L.
-        texts: How many, of different documents as far as those reach.
-        split: Of the corpus: test for results, validation for choosing recipes.
-        seed: Of the choice of texts.
+        texts: Number of texts, from different documents as far as there are enough.
+        split: Split of the corpus: test for results, validation for choosing recipes.
+        seed: Seed for choosing the texts.
         batch_tokens: Tokens of a batch of windows.
 
     Raises:
@@ -81,39 +82,41 @@ class Sliding(AtMultiples):
         self._multiples, self._stride, self._text, self._texts = sorted(multiples), stride, text, texts
         self._split, self._seed, self._batch_tokens = split, seed, batch_tokens
 
+    def metrics(self) -> dict[str, Metric]:
+        return {"sliding/nll": perplexity()}
+
     def work_units(self, data: LongContextData, pretrain_length: int, max_context: int | None) -> list[WorkUnit]:
         size, stride = round(self._text * pretrain_length), self._stride_tokens(pretrain_length)
         texts = data.evaluation_windows(self._split, size, self._texts, self._seed)
-        work_units = []
-        for length in self.served(pretrain_length, max_context):
-            for text in texts:
-                row = nll_row("sliding", "sliding", data, text, length, size - 1, stride=stride)
-                work_units.append(WorkUnit([row], partial(self._compute, data=data, text=text, row=row)))
-        return work_units
-
-    def readings(self, pretrain_length: int, max_context: int | None) -> list[Reading]:
-        size, stride = round(self._text * pretrain_length), self._stride_tokens(pretrain_length)
-        windows = {n: 1 - (n - size) // stride for n in self.served(pretrain_length, max_context)}
         return [
-            Reading(self._texts * count, n, rows_at_once(max(1, count - 1), n, self._batch_tokens), None)
-            for n, count in windows.items()
+            self._work_unit(data, text, size, length, stride)
+            for length in self.served(pretrain_length, max_context)
+            for text in texts
         ]
+
+    def _work_unit(self, data: LongContextData, text: Window, size: int, length: int, stride: int) -> WorkUnit:
+        windows = 1 - (length - size) // stride
+        rows = rows_at_once(max(1, windows - 1), length, self._batch_tokens)  # the first window is read alone
+        row = nll_row("sliding", "sliding", data, text, length=length, n=size - 1, details={"stride": stride})
+        compute = partial(_compute, data=data, text=text, row=row, rows=rows)
+        return WorkUnit([row], compute, [Reading(windows, length, rows, None)])
 
     def _stride_tokens(self, pretrain_length: int) -> int:
         """Return the stride in tokens.
 
         Raises:
-            ValueError: If it is none, or leaves a window nothing but the tokens that it scores.
+            ValueError: If it is no token, or a window would hold nothing but the tokens that it scores.
         """
         stride, shortest = round(self._stride * pretrain_length), self.lengths(pretrain_length)[0]
         if not 0 < stride < shortest:
             raise ValueError(
-                f"The stride needs to be a token or more and shorter than every window, but it has {stride} tokens and "
-                f"the shortest window {shortest}. It is given in units of the pretraining length: {self._stride}."
+                f"The stride needs to be at least one token and shorter than every window, but it has {stride} tokens "
+                f"and the shortest window {shortest}. It is given in units of the pretraining length: {self._stride}."
             )
         return stride
 
-    def _compute(self, model: "PreTrainedModel", data: LongContextData, text: Window, row: Record) -> list[Record]:
-        length, ids = row["context_length"], data.window_ids([text], row["n"] + 1)[0]
-        losses = sliding_nll(model, ids, length, row["stride"], rows_at_once(len(ids), length, self._batch_tokens))
-        return [row | {"value": sum(float(scored.cpu().double().sum()) for scored in losses)}]
+
+def _compute(model: "PreTrainedModel", data: LongContextData, text: Window, row: Record, rows: int) -> list[Record]:
+    ids = data.window_ids([text], row["n"] + 1)[0]
+    losses = sliding_nll(model, ids, row["context_length"], row["details"]["stride"], rows)
+    return [row | {"value": sum(float(scored.cpu().double().sum()) for scored in losses)}]

@@ -14,6 +14,7 @@ from lcx_lightning.data.windows import Window
 from lcx_lightning.evaluation.base import AtMultiples, Reading, Record, WorkUnit
 from lcx_lightning.evaluation.perplexity.nll import nll_row, token_losses
 from lcx_lightning.models.cache.choose import smallest_cache
+from lcx_lightning.results.metrics import Metric, perplexity
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -26,7 +27,7 @@ def stream_nll(
     """Yield the negative log-likelihood in nats, float32, of the tokens of each chunk, all but the very first token.
 
     The cache is the smallest one that serves the method: with a pattern of sinks and a window, memory does not grow
-    with the stream. A factor that goes by length grows with it, from chunk to chunk.
+    with the stream. A factor that depends on length grows from chunk to chunk.
     """
     cache, last = smallest_cache(model), None
     for ids in chunks:
@@ -42,14 +43,14 @@ class Streaming(AtMultiples):
     """One stream of each window, protocol `streaming`: the loss by depth, of the tokens from one length to the next.
 
     The stream is BOS and the window's text; nothing is read twice. The row of a length has the tokens after the length
-    before it: does the loss stay where it was, however deep into the stream? Rows come out while a stream is read; one
-    that is cut short is read again from its beginning, since its keys are gone.
+    before it: does the loss stay where it was, however deep into the stream? Rows come out while a stream is read; an
+    interrupted stream is read again from its beginning, since its keys are gone.
 
     Args:
         multiples: Depths in units of the pretraining length L.
-        windows: Streams, of different documents as far as those reach.
-        split: Of the corpus: test for results, validation for choosing recipes.
-        seed: Of the choice of windows.
+        windows: Number of streams, from different documents as far as there are enough.
+        split: Split of the corpus: test for results, validation for choosing recipes.
+        seed: Seed for choosing the windows.
         chunk: Tokens of a pass.
 
     Raises:
@@ -65,20 +66,17 @@ class Streaming(AtMultiples):
         self._multiples, self._windows, self._chunk = sorted(multiples), windows, chunk
         self._split, self._seed = split, seed
 
+    def metrics(self) -> dict[str, Metric]:
+        return {"streaming/nll": perplexity()}
+
     def work_units(self, data: LongContextData, pretrain_length: int, max_context: int | None) -> list[WorkUnit]:
         longest, served = self.lengths(pretrain_length)[-1], self.served(pretrain_length, max_context)
-        windows = data.evaluation_windows(self._split, longest, self._windows, self._seed) if served else []
-        return [
-            WorkUnit(
-                rows, partial(self._compute, data=data, window=window, rows=rows, longest=longest), streams_rows=True
-            )
-            for window in windows
-            for rows in [stream_rows(data, window, served, "streaming")]
-        ]
-
-    def readings(self, pretrain_length: int, max_context: int | None) -> list[Reading]:
-        served = self.served(pretrain_length, max_context)
-        return [Reading(self._windows, served[-1], 1, self._chunk)] if served else []
+        work_units = []
+        for window in data.evaluation_windows(self._split, longest, self._windows, self._seed) if served else []:
+            rows = stream_rows(data, window, served, "streaming")
+            compute = partial(self._compute, data=data, window=window, rows=rows, longest=longest)
+            work_units.append(WorkUnit(rows, compute, [Reading(1, served[-1], 1, self._chunk)], streams_rows=True))
+        return work_units
 
     def _compute(
         self, model: "PreTrainedModel", data: LongContextData, window: Window, rows: list[Record], longest: int
@@ -88,9 +86,9 @@ class Streaming(AtMultiples):
 
 
 def stream_rows(data: LongContextData, window: Window, lengths: Sequence[int], name: str) -> list[Record]:
-    """Return the rows of a stream by depth, without values: each of the tokens after the length before its own."""
+    """Return the rows of a stream by depth, without values: each has the tokens between two lengths."""
     pairs = pairwise([1, *lengths])  # the very first token is predicted by none
-    return [nll_row(name, name, data, window, end, end - start) for start, end in pairs]
+    return [nll_row(name, name, data, window, length=end, n=end - start) for start, end in pairs]
 
 
 def with_losses(
@@ -99,10 +97,10 @@ def with_losses(
     """Yield the rows of a stream with their values, each as soon as the stream has been read so far.
 
     Args:
-        model: On its device.
-        ids: Of the stream, BOS first.
+        model: The model, on its device.
+        ids: The stream, BOS first.
         chunk: Tokens of a pass.
-        rows: As of `stream_rows`, to the stream's end.
+        rows: Rows of the stream, from `stream_rows`, that reach to its end.
     """
     chunks = (part[None].long().to(model.device) for part in ids.split(chunk))
     losses = (part[0].cpu().double() for part in stream_nll(model, chunks))

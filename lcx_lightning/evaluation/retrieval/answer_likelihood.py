@@ -1,4 +1,4 @@
-"""Given answers to prompts: their likelihood, and whether they are what the model would say itself."""
+"""Given answers to prompts: their likelihood, and whether the model would generate them itself."""
 
 from typing import TYPE_CHECKING
 
@@ -22,8 +22,8 @@ def given_answers(
     """Return the negative log-likelihood in nats of each token of the answers, and whether it is the likeliest there.
 
     Prompts are read at once, into the smallest cache, and answers token by token, every pass at the scale factor of
-    the whole text, as in generation. Where all tokens of an answer are the likeliest it is what greedy generation
-    gives, because up to the first token that is not both have read the same.
+    the whole text, as in generation. If all tokens of an answer are the likeliest, greedy generation gives the same
+    answer, because up to the first other token both have read the same.
     """
     cache, read, losses, right = smallest_cache(model, fixed_factor=True), prompts, [], []
     with one_factor(model, prompts.shape[1] + answers.shape[1]):

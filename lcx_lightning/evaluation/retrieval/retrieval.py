@@ -1,25 +1,26 @@
-"""Retrieval: prompts that ask for what stands somewhere in a long context, by length and place of the answer in it."""
+"""Retrieval: prompts that ask for something hidden in a long context, by length of the context and place in it."""
 
 import zlib
 from collections.abc import Mapping, Sequence
 from functools import partial
-from itertools import groupby
+from itertools import groupby, product
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 
 from lcx_lightning.data.dataset import LongContextData
-from lcx_lightning.evaluation.base import AtMultiples, Reading, Record, WorkUnit
-from lcx_lightning.evaluation.batching import batches, rows_at_once
+from lcx_lightning.evaluation.base import AtMultiples, Record, WorkUnit
+from lcx_lightning.evaluation.batching import batches, one_batch
 from lcx_lightning.evaluation.retrieval.answer_likelihood import given_answers
 from lcx_lightning.evaluation.retrieval.prompts.base import Place, Prompt, RetrievalTask
 from lcx_lightning.models.generation import continuations
+from lcx_lightning.results.metrics import Metric, percentage, perplexity
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-MICRO = 1_000_000  # a seed is made of integers: a depth counts in millionths
+MICRO = 1_000_000  # a seed is made of integers: depths are rounded to millionths
 
 
 class Trial(NamedTuple):
@@ -32,36 +33,37 @@ class Trial(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What pairs the trials of arms."""
+        """Name by which the trials of arms are paired."""
         depth, distance = self.place
-        at = [f"depth {depth:.3g}"] if depth is not None else []
-        at += [f"distance {distance}"] if distance is not None else []
-        return ", ".join([self.task, *at, f"trial {self.number}"])
+        place = [f"depth {depth:.3g}"] if depth is not None else []
+        place += [f"distance {distance}"] if distance is not None else []
+        return ", ".join([self.task, *place, f"trial {self.number}"])
 
 
 class Retrieval(AtMultiples):
-    """Tasks that are asked in contexts of several lengths, with the needle at several places, a number of times each.
+    """Tasks that are asked in contexts of several lengths, with the needle at several places, several times each.
 
-    A prompt with the room for its answer has exactly as many tokens as the length says, BOS at position 0. An answer
-    is scored in one of two ways, which the key `scored` of its rows tells. `exact`: it is right if greedy generation
-    gives all of its tokens, metric `accuracy`, 0 or 1; its negative log-likelihood comes from the same passes, metric
-    `nll`. `contains`: greedy generation fills the room, and the share of the wanted strings that are in its text, in
-    upper or lower case, is its `accuracy`, as in RULER (arXiv:2404.06654). Prompts hang on nothing but the data and
-    the seed, the task, the length, the place and the number of the trial.
+    A prompt with the room for its answer has exactly as many tokens as the context length, BOS at position 0. An answer
+    is scored in one of two ways, named by `scored` in the details of its rows. `exact`: the answer is right if greedy
+    generation gives all of its tokens, metric `accuracy`, 0 or 1; its negative log-likelihood comes from the same
+    passes, metric `nll`. `contains`: greedy generation fills the room, and its `accuracy` is the share of the wanted
+    strings that its text contains, ignoring case, as in RULER (arXiv:2404.06654). Prompts depend on nothing but the
+    data, the seed, the task, the length, the place and the number of the trial.
 
     Args:
         protocol: Name of the protocol in records.
-        tasks: By name.
+        tasks: Tasks by name.
         multiples: Context lengths in units of the pretraining length L.
-        depths: Shares of the text that stand before the needle; None where `distances` are given, or to draw places.
-        distances: So many distances of the needle to the end, the length by their number and its multiples (Position
-            Interpolation, arXiv:2306.15595, section 3.3, has 32). None where depths are given, or to draw places.
-        trials: Prompts of each task at each place.
-        seed: Of the prompts.
+        depths: Shares of the text before the needle. None if `distances` are given, or to draw places at random.
+        distances: Number of distances from the needle to the end: the multiples of the length divided by this number
+            (32 in Position Interpolation, arXiv:2306.15595, section 3.3). None if depths are given, or to draw places
+            at random.
+        trials: Number of prompts of each task at each place.
+        seed: Seed for drawing the prompts.
         batch_tokens: Tokens of a batch.
 
     Raises:
-        ValueError: If there is nothing to ask, or there are both depths and distances.
+        ValueError: If there is nothing to ask, or both depths and distances are given.
     """
 
     def __init__(
@@ -78,11 +80,11 @@ class Retrieval(AtMultiples):
     ) -> None:
         if not tasks or not multiples or min(multiples) <= 0 or trials < 1 or (depths is not None and not depths):
             raise ValueError(
-                "Retrieval needs tasks, multiples of the pretraining length, trials >= 1 and depths if any, got "
+                "Retrieval needs tasks, multiples of the pretraining length, trials >= 1, and depths or null, got "
                 f"tasks={list(tasks)}, multiples={list(multiples)}, {trials=}, {depths=}."
             )
         if (depths and distances) or (depths and not 0 <= min(depths) <= max(depths) <= 1):
-            raise ValueError(f"Needles stand at depths from 0 to 1, or at distances: got {depths=}, {distances=}.")
+            raise ValueError(f"Needles stand at depths from 0 to 1, or at distances, got {depths=}, {distances=}.")
         self._protocol, self._tasks, self._multiples = protocol, dict(tasks), sorted(multiples)
         self._depths, self._distances = depths, distances
         self._trials, self._seed, self._batch_tokens = trials, seed, batch_tokens
@@ -92,21 +94,18 @@ class Retrieval(AtMultiples):
         for name in self._tasks if served else ():
             for place in self._places(served[0]):  # the tightest
                 self._prompt(data, Trial(name, served[0], place, 0))
-        return [
-            self._piece(data, some)
-            for length in served
-            for name in self._tasks
-            for trials in [[Trial(name, length, p, n) for p in self._places(length) for n in range(self._trials)]]
-            for some in batches(trials, length, self._batch_tokens)
-        ]
+        work_units = []
+        for length, name in product(served, self._tasks):
+            trials = [Trial(name, length, p, n) for p in self._places(length) for n in range(self._trials)]
+            for batch in batches(trials, length, self._batch_tokens):
+                rows = [self._row(data, trial, metric) for trial in batch for metric in self._metrics(trial)]
+                compute = partial(self._compute, data=data, trials=batch)
+                work_units.append(WorkUnit(rows, compute, one_batch(batch, length, length)))
+        return work_units
 
-    def readings(self, pretrain_length: int, max_context: int | None) -> list[Reading]:
-        readings = []
-        for length in self.served(pretrain_length, max_context):
-            trials = len(self._places(length)) * self._trials
-            rows = rows_at_once(trials, length, self._batch_tokens)
-            readings.append(Reading(trials * len(self._tasks), length, rows, length))
-        return readings
+    def metrics(self) -> dict[str, Metric]:
+        declared = {"accuracy": percentage("accuracy", trials=True), "nll": perplexity()}
+        return {f"{self._protocol}/{name}": metric for name, metric in declared.items()}
 
     def _places(self, length: int) -> list[Place]:
         if self._depths:
@@ -132,35 +131,28 @@ class Retrieval(AtMultiples):
             )
         return prompt
 
-    def _piece(self, data: LongContextData, trials: list[Trial]) -> WorkUnit:
-        rows = [self._row(data, trial, metric) for trial in trials for metric in self._metrics(trial)]
-        return WorkUnit(rows, partial(self._compute, data=data, trials=trials))
-
     def _metrics(self, trial: Trial) -> tuple[str, ...]:
         return ("accuracy", "nll") if self._tasks[trial.task].room is None else ("accuracy",)
 
     def _row(self, data: LongContextData, trial: Trial, metric: str) -> Record:
         task = self._tasks[trial.task]
+        place = {name: value for name, value in trial.place._asdict().items() if value is not None}
         return {
             "evaluation": "retrieval",
             "protocol": self._protocol,
             "dataset": f"{data.corpus.name}/{task.split}" if task.split else "generated",
             "document": trial.name,
-            "window": 0,
             "context_length": trial.length,
-            "task": trial.task,
-            **{name: at for name, at in trial.place._asdict().items() if at is not None},
-            "trial": trial.number,
-            "asks": task.asks,
-            "scored": "exact" if task.room is None else "contains",
             "metric": metric,
+            "at": {"task": trial.task, **place, "trial": trial.number},
+            "details": {"asks": task.asks, "scored": "exact" if task.room is None else "contains"},
         }
 
     def _compute(self, model: "PreTrainedModel", data: LongContextData, trials: list[Trial]) -> list[Record]:
         asked = [(trial, self._prompt(data, trial)) for trial in trials]
         rows = []
-        for _, alike in groupby(sorted(asked, key=_tokens), key=_tokens):
-            rows += self._answered(model, data, list(alike))
+        for _, group in groupby(sorted(asked, key=_tokens), key=_tokens):
+            rows += self._answered(model, data, list(group))
         found = {(row["document"], row["metric"]): row for row in rows}
         return [found[trial.name, metric] for trial in trials for metric in self._metrics(trial)]
 
@@ -178,15 +170,15 @@ class Retrieval(AtMultiples):
                 rows.append(self._row(data, trial, "accuracy") | {"value": float(hit), "n": 1})
                 rows.append(self._row(data, trial, "nll") | {"value": nll, "n": answers.shape[1]})
             return rows
-        said = continuations(model, ids.tolist(), room, chunk=ids.shape[1])
-        for (trial, prompt), answer in zip(asked, said, strict=True):
+        answers = continuations(model, ids.tolist(), room, chunk=ids.shape[1])
+        for (trial, prompt), answer in zip(asked, answers, strict=True):
             share = contained(prompt.wanted, data.tokens.decode(answer))
             rows.append(self._row(data, trial, "accuracy") | {"value": share, "n": 1})
         return rows
 
 
 def contained(wanted: Sequence[str], text: str) -> float:
-    """Return the share of the wanted strings that are in a text, in upper or lower case."""
+    """Return the share of the wanted strings that a text contains, ignoring case."""
     return sum(one.lower() in text.lower() for one in wanted) / len(wanted)
 
 

@@ -1,4 +1,4 @@
-"""A model with its method attached, as the lm-evaluation-harness wants to see one."""
+"""A model with its method attached, behind the interface of models of the lm-evaluation-harness."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -18,14 +18,14 @@ Pair = tuple[Any, list[int], list[int]]  # what was asked, tokens of a context, 
 
 
 class LMEvalModel(TemplateLM):
-    """Answers what tasks ask: how likely continuations are, and what the model writes.
+    """Answers the requests of tasks: how likely continuations are, and what the model writes.
 
-    Unlike the harness's own `HFLM`, every text begins with BOS, and logits are made only where they are scored.
+    Unlike in the harness's own `HFLM`, every text begins with BOS, and logits are computed only where they are scored.
 
     Args:
-        model: With its method attached.
-        tokens: Its tokenizer.
-        length: Tokens of the longest text, BOS included; of longer ones the first are left out.
+        model: The model, with its method attached.
+        tokens: Tokenizer of the model.
+        length: Tokens of the longest text, BOS included. The first tokens of longer texts are left out.
         batch_tokens: Tokens of a batch.
         chunk: Tokens of a prompt that are read at once.
     """
@@ -37,12 +37,12 @@ class LMEvalModel(TemplateLM):
 
     @property
     def eot_token_id(self) -> int:
-        """The token that stands before a text without context."""
+        """Token before a text without context."""
         return self._tokens.bos
 
     @property
     def tokenizer_name(self) -> str:
-        """Of no cache: nothing is cached by it."""
+        """Name by which the harness could cache requests; it does not."""
         return type(self._tokens).__name__
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
@@ -50,11 +50,11 @@ class LMEvalModel(TemplateLM):
         return self._tokens.encode(string)
 
     def loglikelihood(self, requests: list[Any], disable_tqdm: bool = True) -> list[tuple[float, bool]]:
-        """Return of each continuation its log-likelihood in nats, and whether each token is the most probable one."""
+        """Return for each continuation its log-likelihood in nats, and whether each token is the most probable one."""
         return super().loglikelihood(requests, disable_tqdm=True)
 
     def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = True) -> list[float]:
-        """Return the log-likelihood of each text in nats, in windows that share no scored token."""
+        """Return the log-likelihood of each text in nats, read in windows that share no scored token."""
         return [sum(nats for nats, _ in self._loglikelihood_tokens(self._windows(one.args[0]))) for one in requests]
 
     def _windows(self, text: str) -> list[Pair]:
@@ -71,13 +71,13 @@ class LMEvalModel(TemplateLM):
         return found
 
     def _ids(self, context: list[int], continuation: list[int]) -> tuple[list[int], int]:
-        """Return BOS and the last tokens that there is room for, and how many of them are scored."""
+        """Return BOS and as many of the last tokens as fit, and how many of them are scored."""
         bos = self._tokens.bos
         ids = [*(context[1:] if context[:1] == [bos] else context), *continuation]
         return [bos, *ids[-(self._length - 1) :]], min(len(continuation), self._length - 1)
 
     def _batches(self, lengths: list[int]) -> Iterator[list[int]]:
-        """Yield numbers of texts, those of like length together, longest first."""
+        """Yield batches of indices of texts, with texts of similar length together, longest first."""
         order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
         while order:
             rows = max(1, self._batch_tokens // lengths[order[0]])
@@ -85,7 +85,7 @@ class LMEvalModel(TemplateLM):
             order = order[rows:]
 
     def _scored(self, texts: list[tuple[list[int], int]]) -> Iterator[tuple[float, bool]]:
-        """Yield of each text the log-likelihood of its last tokens, and whether all are the most probable ones."""
+        """Yield for each text the log-likelihood of its last tokens, and whether all are the most probable ones."""
         longest = max(len(ids) for ids, _ in texts)
         ids = torch.tensor([ids + [self._tokens.bos] * (longest - len(ids)) for ids, _ in texts])
         mask = torch.arange(longest) < torch.tensor([[len(ids)] for ids, _ in texts])
@@ -99,17 +99,18 @@ class LMEvalModel(TemplateLM):
             yield float(nats), bool((logs.argmax(-1) == targets).all())
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = True) -> list[str]:
-        """Return what the model writes after each context, up to the first text that ends it.
+        """Return what the model writes after each context, up to the first text that ends an answer.
 
         Raises:
-            ValueError: If samples are asked for.
+            ValueError: If a task asks for sampling.
         """
         return [self._written(*one.args) for one in requests]
 
     def _written(self, context: str, asked: dict[str, Any]) -> str:
         if asked.get("do_sample") or asked.get("temperature", 0) not in (0, 1):
             raise ValueError(
-                f"A task of the harness is answered by the most probable tokens, this one asks for {asked}."
+                f"A task of the harness is answered by the most probable tokens, this one asks for {asked}: choose one "
+                "without sampling."
             )
         new = min(asked.get("max_gen_toks", 256), self._length // 2)
         ids = self._tokens.encode(context)[-(self._length - new - 1) :]

@@ -1,4 +1,4 @@
-"""Any task of the lm-evaluation-harness, a row per example: BoolQ, PIQA, RACE, WinoGrande and so on."""
+"""Any task of the lm-evaluation-harness, with a row per example: BoolQ, PIQA, RACE, WinoGrande and so on."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -13,6 +13,8 @@ from lcx_lightning.data.tokenizers import Tokens
 from lcx_lightning.evaluation.base import Evaluation, Reading, Record, WorkUnit
 from lcx_lightning.evaluation.batching import rows_at_once
 from lcx_lightning.evaluation.tasks.lm_eval_model import LMEvalModel
+from lcx_lightning.evaluation.tasks.scoring import METRICS
+from lcx_lightning.results.metrics import Metric
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -21,15 +23,15 @@ NAMES = {"acc": "accuracy", "acc_norm": "accuracy_by_length"}  # in records; oth
 
 
 class LMEvalTasks(Evaluation):
-    """Tasks of the harness in texts of one length; metrics are those that are means over examples.
+    """Tasks of the harness in texts of one length, with those of their metrics that are means over examples.
 
     Args:
         tasks: Names of tasks or groups.
-        folder: With YAML files of tasks of your own; None: there is none.
-        examples: Of each task, the first ones; None: all.
-        shots: Worked examples in a prompt; None: as each task says.
-        multiple: Length of the longest text in units of the pretraining length; of longer ones the end is kept.
-        seed: Of the choice of worked examples.
+        folder: Folder with YAML files of your own tasks. None if there is none.
+        examples: Number of examples of each task, the first ones. None for all.
+        shots: Number of worked examples in a prompt. None to take what each task says.
+        multiple: Length of the longest text in units of the pretraining length. Of a longer text the end is kept.
+        seed: Seed for choosing the worked examples.
         batch_tokens: Tokens of a batch.
         chunk: Tokens of a prompt that are read at once.
 
@@ -62,38 +64,37 @@ class LMEvalTasks(Evaluation):
         return [round(self._multiple * pretrain_length)]
 
     def work_units(self, data: LongContextData, pretrain_length: int, max_context: int | None) -> list[WorkUnit]:
-        return [
-            WorkUnit(
-                [self._row(task, number, key, length) for number in self._numbers(task) for key in self._metrics(task)],
-                partial(self._compute, tokens=data.tokens, task=task, length=length),
-            )
-            for length in self.served(pretrain_length, max_context)
-            for task in self._tasks()
-        ]
+        work_units = []
+        for length in self.served(pretrain_length, max_context):
+            for task in self._tasks():
+                numbers, keys = self._numbers(task), self._metrics(task)
+                rows = [self._row(task, number, key, length) for number in numbers for key in keys]
+                compute = partial(self._compute, tokens=data.tokens, task=task, length=length, rows=rows)
+                at_once = rows_at_once(len(numbers), length, self._batch_tokens)
+                work_units.append(WorkUnit(rows, compute, [Reading(len(numbers), length, at_once, None)]))
+        return work_units
 
-    def readings(self, pretrain_length: int, max_context: int | None) -> list[Reading]:
-        texts = sum(len(self._numbers(task)) for task in self._tasks())
-        served = self.served(pretrain_length, max_context)
-        return [Reading(texts, n, rows_at_once(texts, n, self._batch_tokens), None) for n in served]
+    def metrics(self) -> dict[str, Metric]:
+        return {"harness/accuracy": METRICS["accuracy"]}
 
     def _tasks(self) -> dict[str, Any]:
-        """Return the tasks by name, those of groups one by one."""
+        """Return the tasks by name, with groups replaced by their tasks."""
         if not self._loaded:
             self._loaded = self._manager().load(self._names)["tasks"]
         return self._loaded
 
     def _manager(self) -> TaskManager:
-        """Return what knows the tasks: their folder if that is enough, as looking through all others takes seconds."""
+        """Return the manager of the folder if it knows all tasks, as reading the harness's own takes seconds."""
         if self._folder is not None:
-            own = TaskManager(include_path=self._folder, include_defaults=False)
-            if set(self._names) <= set(own.all_tasks):
-                return own
+            manager = TaskManager(include_path=self._folder, include_defaults=False)
+            if set(self._names) <= set(manager.all_tasks):
+                return manager
         manager = TaskManager(include_path=self._folder)
         unknown = [name for name in self._names if name not in manager.all_tasks]
         if unknown:
             raise ValueError(
-                f"The harness has no task {', '.join(unknown)}: `lm-eval ls tasks` shows its own, and folder names the "
-                "folder of yours."
+                f"The harness has no task {', '.join(unknown)}: `lm-eval ls tasks` lists those that it has, and "
+                "evaluation.harness.folder is the folder of your own."
             )
         return manager
 
@@ -105,12 +106,14 @@ class LMEvalTasks(Evaluation):
         return range(count if self._examples is None else min(count, self._examples))
 
     def _metrics(self, task: str) -> list[tuple[str, str]]:
-        """Return metric and filter of every score of an example."""
+        """Return metric and filter of each score of an example."""
         found = self._tasks()[task]
         filters = [one.name for one in found._filters]
         keys = [(name, chosen) for chosen in filters for name, whole in found.aggregation().items() if whole is mean]
         if not keys:
-            raise ValueError(f"Records need a score of each example; the task {task} has none: choose another.")
+            raise ValueError(
+                f"Records need a score of each example, and the task {task} has none: choose another task."
+            )
         return keys
 
     def _row(self, task: str, number: int, key: tuple[str, str], length: int) -> Record:
@@ -120,15 +123,16 @@ class LMEvalTasks(Evaluation):
             "protocol": "harness",
             "dataset": f"harness/{task}",
             "document": f"{task} {number}",
-            "window": 0,
             "context_length": length,
             "metric": NAMES.get(metric, metric) + ("" if chosen == "none" else f", {chosen}"),
             "n": 1,
-            "task": task,
-            "shots": self._shots_of(self._tasks()[task]),
+            "at": {"task": task},
+            "details": {"shots": self._shots_of(self._tasks()[task])},
         }
 
-    def _compute(self, model: "PreTrainedModel", tokens: Tokens, task: str, length: int) -> list[Record]:
+    def _compute(
+        self, model: "PreTrainedModel", tokens: Tokens, task: str, length: int, rows: list[Record]
+    ) -> list[Record]:
         attached = LMEvalModel(model, tokens, length=length, batch_tokens=self._batch_tokens, chunk=self._chunk)
         asked = self._tasks()[task]
         asked.set_config(key="num_fewshot", value=self._shots_of(asked))
@@ -136,8 +140,5 @@ class LMEvalTasks(Evaluation):
         chosen: Any = {"tasks": {task: asked}, "groups": {}, "group_map": {}}
         found: Any = evaluate(attached, chosen, limit=self._examples, bootstrap_iters=0)
         samples = {(sample["doc_id"], sample["filter"]): sample for sample in found["samples"][task]}
-        return [
-            {**self._row(task, number, key, length), "value": float(samples[number, key[1]][key[0]])}
-            for number in self._numbers(task)
-            for key in self._metrics(task)
-        ]
+        scores = [float(samples[n, key[1]][key[0]]) for n in self._numbers(task) for key in self._metrics(task)]
+        return [row | {"value": value} for row, value in zip(rows, scores, strict=True)]

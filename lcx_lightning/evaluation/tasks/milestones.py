@@ -1,4 +1,4 @@
-"""Quality of generation against position: what a model writes after so many tokens, against how the text goes on."""
+"""Quality of generation by position: what a model writes after a milestone, compared with how the text goes on."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -6,29 +6,30 @@ from typing import TYPE_CHECKING
 
 from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.data.windows import Window
-from lcx_lightning.evaluation.base import AtMultiples, Reading, Record, WorkUnit
-from lcx_lightning.evaluation.batching import batches, rows_at_once
-from lcx_lightning.evaluation.tasks.scoring import bleu, score
+from lcx_lightning.evaluation.base import AtMultiples, Record, WorkUnit
+from lcx_lightning.evaluation.batching import batches, one_batch
+from lcx_lightning.evaluation.tasks.scoring import METRICS, bleu, score
 from lcx_lightning.models.generation import continuations
+from lcx_lightning.results.metrics import Metric
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-METRICS = ("bleu", "rouge_l")
+CHOSEN = ("bleu", "rouge_l")
 
 
 class Milestones(AtMultiples):
     """Protocol `milestones` (LM-Infinite, arXiv:2308.16137, table 3): BLEU and ROUGE-L of the most probable tokens.
 
-    The prompt is BOS and the text up to a milestone, the reference as many of the text's next tokens as are generated:
-    other ones at each milestone. A context length is that of the prompt; a method must reach beyond it.
+    The prompt is BOS and the text up to a milestone. The reference is the text's next tokens, as many as are generated:
+    a different one at each milestone. A context length is that of the prompt; a method must reach beyond it.
 
     Args:
         multiples: Milestones in units of the pretraining length L.
-        new_tokens: Generated after each, at most.
-        windows: Texts, of different documents as far as those reach.
-        split: Of the corpus.
-        seed: Of the choice of windows.
+        new_tokens: Largest number of tokens generated after each milestone.
+        windows: Number of texts, from different documents as far as there are enough.
+        split: Split of the corpus.
+        seed: Seed for choosing the windows.
         batch_tokens: Tokens of a batch.
         chunk: Tokens of a prompt that are read at once.
 
@@ -62,20 +63,17 @@ class Milestones(AtMultiples):
     def work_units(self, data: LongContextData, pretrain_length: int, max_context: int | None) -> list[WorkUnit]:
         longest = self.lengths(pretrain_length)[-1] + self._new_tokens
         windows = data.evaluation_windows(self._split, longest, self._windows, self._seed)
-        return [
-            WorkUnit(
-                [self._row(data, window, n, metric) for window in batch for metric in METRICS],
-                partial(self._compute, data=data, windows=batch, longest=longest, length=n),
-            )
-            for n in self.served(pretrain_length, max_context)
-            for batch in batches(windows, n + self._new_tokens, self._batch_tokens)
-        ]
+        work_units = []
+        for length in self.served(pretrain_length, max_context):
+            whole = length + self._new_tokens
+            for batch in batches(windows, whole, self._batch_tokens):
+                rows = [self._row(data, window, length, metric) for window in batch for metric in CHOSEN]
+                compute = partial(self._compute, data=data, windows=batch, longest=longest, length=length)
+                work_units.append(WorkUnit(rows, compute, one_batch(batch, whole, self._chunk)))
+        return work_units
 
-    def readings(self, pretrain_length: int, max_context: int | None) -> list[Reading]:
-        return [
-            Reading(self._windows, n, rows_at_once(self._windows, n, self._batch_tokens), self._chunk)
-            for n in (length + self._new_tokens for length in self.served(pretrain_length, max_context))
-        ]
+    def metrics(self) -> dict[str, Metric]:
+        return {f"milestones/{name}": METRICS[name] for name in CHOSEN}
 
     def _row(self, data: LongContextData, window: Window, length: int, metric: str) -> Record:
         return {
@@ -83,11 +81,11 @@ class Milestones(AtMultiples):
             "protocol": "milestones",
             "dataset": f"{data.corpus.name}/{self._split}",
             "document": window.document,
-            "window": window.end,
             "context_length": length,
             "metric": metric,
             "n": 1,
-            "new_tokens": self._new_tokens,
+            "at": {"window": window.end},
+            "details": {"new_tokens": self._new_tokens},
         }
 
     def _compute(
@@ -96,14 +94,13 @@ class Milestones(AtMultiples):
         texts = data.window_ids(windows, longest).tolist()
         found = continuations(model, [ids[:length] for ids in texts], self._new_tokens, chunk=self._chunk)
         rows = []
-        for window, ids, said in zip(windows, texts, found, strict=True):
+        for window, ids, written in zip(windows, texts, found, strict=True):
             reference = data.tokens.decode(ids[length : length + self._new_tokens])
-            prediction = data.tokens.decode([token for token in said if token not in data.tokens.special])
-            told = {"bleu": bleu(prediction, reference), "rouge_l": {"value": _rouge_l(prediction, reference)}}
-            for metric in METRICS:
-                rows.append({**self._row(data, window, length, metric), **told[metric], "prediction": prediction})
+            prediction = data.tokens.decode([token for token in written if token not in data.tokens.special])
+            parts = bleu(prediction, reference)
+            values = {"bleu": parts.pop("value"), "rouge_l": score("rouge_l", prediction, [reference], [])}
+            for metric in CHOSEN:
+                row = self._row(data, window, length, metric)
+                details = row["details"] | (parts if metric == "bleu" else {}) | {"prediction": prediction}
+                rows.append(row | {"value": values[metric], "details": details})
         return rows
-
-
-def _rouge_l(prediction: str, reference: str) -> float:
-    return score("rouge_l", prediction, [reference], [])

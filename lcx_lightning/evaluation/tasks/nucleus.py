@@ -1,4 +1,4 @@
-"""Sampling of a text that depends on nothing but its own seed: neither on the batch nor on the global random state."""
+"""Sampling of a text that depends only on its own seed, not on the batch or the global random state."""
 
 import hashlib
 from collections.abc import Sequence
@@ -16,13 +16,13 @@ class Nucleus:
     of its own, one draw for each new token.
 
     Args:
-        temperature: Of the softmax.
-        top_p: Share of the probability that the most probable tokens kept have together, at least.
-        seed: Of all samples.
-        names: One for each row: equal names, equal noise.
+        temperature: Temperature of the softmax.
+        top_p: Least share of the probability that the kept tokens, the most probable ones, have together.
+        seed: Seed for all samples.
+        names: Name of each row: equal names get equal noise.
 
     Raises:
-        ValueError: If there is no such sampling.
+        ValueError: If `temperature` or `top_p` is out of range.
     """
 
     def __init__(self, *, temperature: float, top_p: float, seed: int, names: Sequence[str]) -> None:
@@ -37,7 +37,7 @@ class Nucleus:
         """Return the scores of the tokens kept with noise added, and minus infinity for the others, float32."""
         logits = scores.float() / self._temperature
         ordered, order = logits.softmax(-1).sort(descending=True)
-        beyond = ordered.cumsum(-1) - ordered >= self._top_p  # what more probable tokens have is enough
+        beyond = ordered.cumsum(-1) - ordered >= self._top_p  # more probable tokens have enough
         logits = logits.masked_fill(beyond.scatter(1, order, beyond), -torch.inf)
         noise = np.stack([generator.gumbel(size=logits.shape[1]) for generator in self._generators])
         return logits + torch.from_numpy(noise).to(logits)

@@ -1,8 +1,9 @@
 """How an answer is scored against a reference: the metrics of LongBench (arXiv:2308.14508), and ROUGE and BLEU.
 
-Every score is in [0, 1]. Those of LongBench equal its scoring code, its peculiarities included, which are named where
-they are. Its ROUGE-L is that of the library `rouge` (by sentence, over sets of words); the other ROUGE scores are those
-of `rouge-score`, a port of the original script. On the same texts the two differ by tens of per cent: see the tests.
+Every score is in [0, 1]. Those of LongBench equal its scoring code, including its peculiarities, which are noted in the
+functions. Its ROUGE-L is that of the library `rouge` (by sentence, over sets of words); the other ROUGE scores are
+those of `rouge-score`, a port of the original script. On the same texts the two differ by tens of per cent: see the
+tests.
 """
 
 import re
@@ -16,30 +17,41 @@ from rouge import Rouge
 from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics.bleu import BLEU
 
+from lcx_lightning.results.metrics import percentage
+
 PUNCTUATION = str.maketrans("", "", string.punctuation)
 ARTICLE = re.compile(r"\b(a|an|the)\b")
 NUMBER = re.compile(r"\d+")
 PARAGRAPH = re.compile(r"Paragraph (\d+)")
 COMMENT_MARKS = ("`", "#", "//")
+METRICS = {  # by name in records
+    "accuracy": percentage("accuracy", trials=True),
+    "f1": percentage("F1"),
+    "rouge_1": percentage("ROUGE-1"),
+    "rouge_2": percentage("ROUGE-2"),
+    "rouge_l": percentage("ROUGE-L"),
+    "bleu": percentage("BLEU"),
+    "edit_similarity": percentage("edit similarity"),
+}
 
 
 def score(name: str, prediction: str, answers: Sequence[str], classes: Sequence[str]) -> float:
-    """Return the score of a prediction against the reference that it is nearest to, 0 if there is none.
+    """Return the score of a prediction against the reference that gives the highest score, 0 if there is none.
 
     Args:
-        name: One of SCORES.
+        name: Name of the score, from SCORES.
         prediction: Text that a model wrote.
         answers: References.
-        classes: All labels of a task of classification, else empty.
+        classes: All labels of a classification task; empty for other tasks.
     """
     return max((SCORES[name](prediction, answer, classes) for answer in answers), default=0.0)
 
 
 def qa_f1(prediction: str, answer: str, _classes: Sequence[str]) -> float:
-    """Return the F1 of words, without case, punctuation of ASCII and articles (SQuAD, arXiv:1606.05250)."""
-    said, wanted = _words(prediction), _words(answer)
-    common = sum((Counter(said) & Counter(wanted)).values())
-    return 2 * common / (len(said) + len(wanted)) if common else 0.0
+    """Return the F1 of words, ignoring case, ASCII punctuation and articles (SQuAD, arXiv:1606.05250)."""
+    found, wanted = _words(prediction), _words(answer)
+    common = sum((Counter(found) & Counter(wanted)).values())
+    return 2 * common / (len(found) + len(wanted)) if common else 0.0
 
 
 def _words(text: str) -> list[str]:
@@ -49,8 +61,8 @@ def _words(text: str) -> list[str]:
 def longbench_rouge_l(prediction: str, answer: str, _classes: Sequence[str]) -> float:
     """Return ROUGE-L of the library `rouge`, F.
 
-    That library cannot compare texts without words, and gives up where two sentences have about 1,000 words together:
-    0, as in LongBench.
+    That library cannot compare texts without words, and fails if two sentences have about 1,000 words together: the
+    score is then 0, as in LongBench.
     """
     try:
         found: Any = Rouge(metrics=["rouge-l"]).get_scores(prediction, answer, avg=True)
@@ -74,7 +86,7 @@ def classification(prediction: str, answer: str, classes: Sequence[str]) -> floa
 
 
 def retrieval(prediction: str, answer: str, _classes: Sequence[str]) -> float:
-    """Return the share of the numbers in a prediction that are the paragraph's of the answer `Paragraph N`.
+    """Return the share of the numbers in a prediction that equal N of the answer `Paragraph N`.
 
     Raises:
         ValueError: If the answer names no paragraph.
@@ -86,7 +98,7 @@ def retrieval(prediction: str, answer: str, _classes: Sequence[str]) -> float:
 
 
 def count(prediction: str, answer: str, _classes: Sequence[str]) -> float:
-    """Return the share of the numbers in a prediction that are the answer."""
+    """Return the share of the numbers in a prediction that equal the answer."""
     return _share_of_numbers(prediction, answer)
 
 
@@ -96,10 +108,10 @@ def _share_of_numbers(prediction: str, wanted: str) -> float:
 
 
 def edit_similarity(prediction: str, answer: str, _classes: Sequence[str]) -> float:
-    """Return how alike the first line of code and the answer are: 2 matches / characters of both, in hundredths.
+    """Return the similarity of the first line of code and the answer: 2 matches / characters of both, in hundredths.
 
-    A line of code is one without a backtick, `#` and `//`. The matches are those of difflib, which LongBench's
-    `fuzzywuzzy` takes as well unless python-Levenshtein is installed too.
+    A line of code is one without a backtick, `#` and `//`. The matches are those of difflib, as LongBench's
+    `fuzzywuzzy` has them unless python-Levenshtein is installed too.
     """
     lines = prediction.lstrip("\n").split("\n")
     code = next((line for line in lines if not any(mark in line for mark in COMMENT_MARKS)), "")
@@ -107,7 +119,7 @@ def edit_similarity(prediction: str, answer: str, _classes: Sequence[str]) -> fl
 
 
 def _rouge(kind: str) -> Callable[[str, str, Sequence[str]], float]:
-    """Return a score: ROUGE of `rouge-score`, F, words as they are, without stemming."""
+    """Return a function that scores: the F of `rouge-score`, without stemming."""
     scorer = RougeScorer([kind], use_stemmer=False)
     return lambda prediction, answer, _classes: float(scorer.score(answer, prediction)[kind].fmeasure)
 
@@ -126,9 +138,10 @@ SCORES: dict[str, Callable[[str, str, Sequence[str]], float]] = {
 
 
 def bleu(prediction: str, reference: str) -> dict[str, Any]:
-    """Return BLEU of one text (`value`, smoothed, orders the text is too short for left out), and what it is made of.
+    """Return BLEU of one text (`value`; smoothed, without orders that the text is too short for), and its parts.
 
-    `matches` and `ngrams` by order, `words` of prediction and reference: sums of them over texts give the BLEU of all.
+    The parts are `matches` and `ngrams` by order, and `words` of prediction and reference: their sums over texts give
+    the BLEU of all texts together.
     """
     found = BLEU(effective_order=True).sentence_score(prediction, [reference])
     words = [found.sys_len, found.ref_len]
@@ -136,7 +149,7 @@ def bleu(prediction: str, reference: str) -> dict[str, Any]:
 
 
 def corpus_bleu(parts: Sequence[Mapping[str, Any]]) -> float:
-    """Return BLEU of all texts together, not smoothed, from what `bleu` returned of each: what papers report."""
+    """Return BLEU of all texts together, not smoothed, as papers report it, from what `bleu` returned for each text."""
     matches, ngrams, words = ([sum(n) for n in zip(*(part[name] for part in parts), strict=True)] for name in PARTS)
     found = BLEU.compute_bleu(matches, ngrams, *words, smooth_method="none")
     return min(found.score / 100, 1.0)

@@ -1,4 +1,4 @@
-"""A task of text: its prompt made to fit a context, and its answer cut out of what a model wrote."""
+"""A task of text: its prompt, cut to fit a context, and its answer, cut out of what a model wrote."""
 
 from collections.abc import Callable, Mapping
 
@@ -7,23 +7,23 @@ from lcx_lightning.evaluation.tasks.datasets.base import Example
 from lcx_lightning.evaluation.tasks.scoring import SCORES, score
 
 CUTS = ("middle", "end_of_context")
-SHARE = 4  # an answer may take one part of so many of a context
+SHARE = 4  # an answer takes a quarter of a context at most
 
 
 class TextTask:
     """How one task asks and how it is scored.
 
     Args:
-        prompt: With {context}, {input} ... in the place of an example's fields.
-        answer_tokens: At most; and no more than a quarter of the context.
-        metrics: By the metric's name in records the score, one of `scoring.SCORES`.
-        cut: What a prompt that is too long loses. middle: the tokens in its middle. end_of_context: the last tokens of
-            the field `context`, so that the instructions stay whole.
-        chat: Whether the prompt is put into the tokenizer's chat template, where it has one.
+        prompt: Text of the prompt, with {context}, {input} ... in place of an example's fields.
+        answer_tokens: Largest number of tokens of an answer, which is also at most a quarter of the context.
+        metrics: Scores, from `scoring.SCORES`, by the metric's name in records.
+        cut: What is cut from a prompt that is too long. middle: the tokens in its middle. end_of_context: the last
+            tokens of the field `context`, so that the instructions stay whole.
+        chat: Whether the prompt is put into the tokenizer's chat template, if it has one.
         one_line: Whether the answer ends with its line.
-        first_line: Whether only the first line is scored, line feeds before it not counted.
-        tag: The answer stands between <tag> and </tag>, the first of which is given. None: there is none.
-        group: Of tasks that are averaged together; None: none.
+        first_line: Whether only the first line is scored, without line feeds before it.
+        tag: Name of the tag that encloses the answer; the prompt ends with <tag>. None if there is no tag.
+        group: Group of tasks that are averaged together. None if there is no group.
 
     Raises:
         ValueError: If a cut or a score is unknown, or the answer has no tokens.
@@ -52,18 +52,18 @@ class TextTask:
         self._cut, self._chat, self._one_line, self._first_line, self._tag = cut, chat, one_line, first_line, tag
 
     def answer_tokens(self, length: int) -> int:
-        """Return the tokens of an answer in a context of `length` tokens, at most."""
+        """Return the largest number of tokens of an answer in a context of `length` tokens."""
         return min(self._answer_tokens, length // SHARE)
 
     def ends(self, tokens: Tokens) -> list[int]:
-        """Return the tokens that end an answer, beside those that end the model's texts."""
+        """Return tokens that end an answer, in addition to those that end any text of the model."""
         return tokens.encode("\n")[-1:] if self._one_line else []
 
     def ids(self, example: Example, tokens: Tokens, length: int) -> list[int]:
         """Return the prompt, BOS first, that leaves room for the answer in a context of `length` tokens.
 
         Raises:
-            ValueError: If it does not fit, though all that may be cut is cut.
+            ValueError: If it does not fit even when all is cut that may be cut.
         """
         room = length - self.answer_tokens(length)
         cut_to = self._middle_cut if self._cut == "middle" else self._context_cut
@@ -91,11 +91,11 @@ class TextTask:
 
     def _asked(self, text: str, tokens: Tokens) -> list[int]:
         ids = (tokens.chat(text) if self._chat else None) or tokens.encode(text)
-        begun = [] if self._tag is None else tokens.encode(f"<{self._tag}>")
-        return [*([] if ids[:1] == [tokens.bos] else [tokens.bos]), *ids, *begun]
+        opening = [] if self._tag is None else tokens.encode(f"<{self._tag}>")
+        return [*([] if ids[:1] == [tokens.bos] else [tokens.bos]), *ids, *opening]
 
     def _middle_cut(self, example: Example, tokens: Tokens) -> tuple[int, Callable[[int], str]]:
-        """Return the tokens of the prompt, and the function that returns its text with so many of them left."""
+        """Return the number of tokens of the prompt, and a function: number of tokens to keep -> shorter prompt."""
         text = self._prompt.format(**example.fields)
         ids = tokens.encode(text)
 
@@ -107,7 +107,7 @@ class TextTask:
         return len(ids), shorter
 
     def _context_cut(self, example: Example, tokens: Tokens) -> tuple[int, Callable[[int], str]]:
-        """Return the tokens of the context, and the function that returns the prompt with so many of them left."""
+        """Return the number of tokens of the context, and a function: number of tokens to keep -> shorter prompt."""
         ids = tokens.encode(example.fields["context"])
 
         def shorter(kept: int) -> str:

@@ -1,4 +1,4 @@
-"""Tasks of text: a model writes an answer to each example, under one or several context lengths."""
+"""Tasks of text: a model writes an answer to each example, in contexts of one or several lengths."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -10,8 +10,10 @@ from lcx_lightning.evaluation.base import AtMultiples, Reading, Record, WorkUnit
 from lcx_lightning.evaluation.batching import batches
 from lcx_lightning.evaluation.tasks.datasets.base import Example, ExampleSource
 from lcx_lightning.evaluation.tasks.nucleus import Nucleus
+from lcx_lightning.evaluation.tasks.scoring import METRICS
 from lcx_lightning.evaluation.tasks.task import TextTask
 from lcx_lightning.models.generation import continuations
+from lcx_lightning.results.metrics import Metric, percentage
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -20,17 +22,17 @@ if TYPE_CHECKING:
 class TextTasks(AtMultiples):
     """Every example of every task, its prompt cut to fit each context length, answered and scored; a row per score.
 
-    A context length counts prompt and answer. Where two lengths give the same prompt it is answered once.
+    A context length counts prompt and answer. If two lengths give the same prompt, it is answered once.
 
     Args:
-        name: Of evaluation and protocol in records.
-        source: Of the examples.
-        tasks: By name how a task asks and is scored: arguments of `Task`, those of `every_task` being the same for all.
-        every_task: What tasks share.
-        chosen: Names of the tasks to evaluate; None: all.
-        examples: Of each task, the first ones; None: all.
+        name: Name of evaluation and protocol in records.
+        source: Source of the examples.
+        tasks: Arguments of `TextTask` by name of the task: how it asks and is scored.
+        every_task: Arguments that all tasks share.
+        chosen: Names of the tasks to evaluate. None for all.
+        examples: Number of examples of each task, the first ones. None for all.
         multiples: Context lengths in units of the pretraining length L.
-        sampling: temperature, top_p and seed of `Nucleus`; None takes the most probable token.
+        sampling: temperature, top_p and seed of `Nucleus`. None to take the most probable token.
         batch_tokens: Tokens of a batch.
         chunk: Tokens of a prompt that are read at once.
 
@@ -57,7 +59,7 @@ class TextTasks(AtMultiples):
             unknown = ", ".join(one for one in names if one not in tasks) or "none at all"
             raise ValueError(f"evaluation.{name}.chosen has {unknown}; choose from {', '.join(tasks)}.")
         if sampling:
-            Nucleus(**sampling, names=[])  # as a check
+            Nucleus(**sampling, names=[])  # refuses values out of range
         if not multiples or min(multiples) <= 0 or (examples is not None and examples < 1) or chunk < 1:
             raise ValueError(
                 f"{name} needs multiples of the pretraining length, examples >= 1 or null, and chunk >= 1, got "
@@ -70,21 +72,18 @@ class TextTasks(AtMultiples):
         self._read: dict[str, list[Example]] = {}
 
     def work_units(self, data: LongContextData, pretrain_length: int, max_context: int | None) -> list[WorkUnit]:
-        served = self.served(pretrain_length, max_context)
-        return [
-            WorkUnit(
-                [row for n in served for one in batch for row in self._rows(task, one, n)],
-                partial(self._compute, tokens=data.tokens, task=task, batch=batch, lengths=served),
-            )
-            for task in self._tasks
-            for batch in self._batches(task, served)
-        ]
+        served, work_units = self.served(pretrain_length, max_context), []
+        for task in self._tasks:
+            for batch in self._batches(task, served):
+                rows = [row for n in served for one in batch for row in self._rows(task, one, n)]
+                compute = partial(self._compute, tokens=data.tokens, task=task, batch=batch, lengths=served)
+                reads = [Reading(len(batch), n, len(batch), self._chunk) for n in served]
+                work_units.append(WorkUnit(rows, compute, reads))
+        return work_units
 
-    def readings(self, pretrain_length: int, max_context: int | None) -> list[Reading]:
-        served = self.served(pretrain_length, max_context)
-        batches = [batch for task in self._tasks for batch in self._batches(task, served)]
-        texts, rows = sum(map(len, batches)), max(map(len, batches), default=0)
-        return [Reading(texts, n, rows, self._chunk) for n in served]
+    def metrics(self) -> dict[str, Metric]:
+        names = dict.fromkeys(name for task in self._tasks.values() for name in task.metrics)
+        return {f"{self._name}/{name}": METRICS.get(name) or percentage(name.replace("_", " ")) for name in names}
 
     def _batches(self, task: str, served: list[int]) -> Iterator[list[Example]]:
         """Yield the examples of a task in batches."""
@@ -95,16 +94,20 @@ class TextTasks(AtMultiples):
 
     def _rows(self, task: str, example: Example, length: int) -> list[Record]:
         asked, source = self._tasks[task], self._source.name
-        shared = {
+        row = {
             "evaluation": self._name,
             "protocol": self._name,
             "dataset": source if task == source else f"{source}/{task}",
             "document": example.name,
-            "window": 0,
             "context_length": length,
+            "n": 1,
+            "at": {"task": task} | ({} if asked.group is None else {"group": asked.group}),
         }
-        also = {"n": 1, "task": task, "group": asked.group, "answer_tokens": asked.answer_tokens(length)}
-        return [{**shared, "metric": metric, **also, "score": score} for metric, score in asked.metrics.items()]
+        answer_tokens = asked.answer_tokens(length)
+        return [
+            row | {"metric": metric, "details": {"answer_tokens": answer_tokens, "score": score}}
+            for metric, score in asked.metrics.items()
+        ]
 
     def _compute(
         self, model: "PreTrainedModel", tokens: Tokens, task: str, batch: list[Example], lengths: list[int]
@@ -117,22 +120,30 @@ class TextTasks(AtMultiples):
                 known[name, *prompts[name]] = asked.prediction(answer)
             for one in batch:
                 prediction = known[one.name, *prompts[one.name]]
-                told = {"prompt_tokens": len(prompts[one.name][0]), "prediction": prediction}
+                outcome = {"prompt_tokens": len(prompts[one.name][0]), "prediction": prediction}
                 for row in self._rows(task, one, length):
-                    rows.append({**row, "value": asked.score(row["metric"], prediction, one), **told})
+                    value = asked.score(row["metric"], prediction, one)
+                    rows.append(row | {"value": value, "details": row["details"] | outcome})
         return rows
 
     def _answers(
         self, model: "PreTrainedModel", tokens: Tokens, task: str, prompts: dict[str, tuple[tuple[int, ...], int]]
     ) -> list[str]:
-        """Return what the model writes after each prompt, by name with the most tokens of its answer."""
+        """Return what the model writes after each prompt.
+
+        Args:
+            model: The model, on its device.
+            tokens: Tokenizer of the model.
+            task: Name of the task.
+            prompts: Tokens of a prompt and largest number of tokens of its answer, by name of the example.
+        """
         if not prompts:
             return []
         names = [f"{task}/{name}" for name in prompts]
         found = continuations(
             model,
             [ids for ids, _ in prompts.values()],
-            max(most for _, most in prompts.values()),
+            max(answer_tokens for _, answer_tokens in prompts.values()),
             chunk=self._chunk,
             ends=self._tasks[task].ends(tokens),
             sampling=Nucleus(**self._sampling, names=names) if self._sampling else None,

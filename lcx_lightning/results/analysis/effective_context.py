@@ -4,22 +4,22 @@ import math
 from dataclasses import dataclass
 
 from lcx_lightning.results.analysis.estimates import Estimate, arm_rows, paired, score, unpaired
-from lcx_lightning.results.metrics import Measure, metric
+from lcx_lightning.results.metrics import Measure, Metric
 from lcx_lightning.results.records import Experiment
 
-TOLERANCE = 0.05  # of the arm's own perplexity, or score, at the pretraining length
-FULL_RULER, RULER_SCORE = 13, 85.6  # tasks, and the score of Llama-2-7B at 4k over all of them (arXiv:2404.06654)
+TOLERANCE = 0.05  # share of the arm's perplexity, or score, at the pretraining length
+FULL_RULER, RULER_SCORE = 13, 85.6  # number of tasks, and the score of Llama-2-7B at 4k over all (arXiv:2404.06654)
 
 
 @dataclass(frozen=True)
 class EffectiveContext:
-    """Tokens, among the lengths that were evaluated, from the pretraining length on; 0 if L is not good enough itself.
+    """Effective context in tokens: one of the evaluated lengths from the pretraining length L on; 0 if not even L is.
 
     Attributes:
-        length: The longest at which the estimate is within the tolerance, and at all lengths before it.
-        certain: As `length`, but the whole interval is.
-        possible: As `length`, but any part of the interval is.
-        longest: That was evaluated: where it equals `length`, the end was not found.
+        length: Longest context up to which all estimates are within the tolerance.
+        certain: Longest context up to which all intervals are within the tolerance.
+        possible: Longest context up to which some part of each interval is within the tolerance.
+        longest: Longest context that was evaluated. If it equals `length`, the end was not found.
     """
 
     length: int
@@ -44,35 +44,36 @@ def effective_contexts(
 ) -> dict[str, EffectiveContext]:
     """Effective context by arm, of those that were evaluated at the pretraining length and beyond.
 
-    An arm is compared with itself at L, document by document where the lengths share them: perplexity may be
-    `tolerance` higher, a score that much lower. Intervals are those of the comparison, over seeds or over documents. Of
-    a metric that is neither better high nor low there are none.
+    An arm is compared with itself at L, document by document if the lengths share documents: perplexity may be
+    `tolerance` higher, a score that much lower. Intervals are those of the comparison, over seeds or over documents.
+    Empty for a metric of which neither high nor low values are better.
     """
-    if not metric(measure.metric).better or measure.axis != "context_length":
+    metric = experiment.metric(measure)
+    if not metric.better or metric.axis.key != "context_length":
         return {}
     found = {arm: _of_arm(experiment, arm, measure, tolerance) for arm in experiment.arms()}
     return {arm: effective for arm, effective in found.items() if effective}
 
 
 def is_full_ruler(rows: list[dict], measure: Measure) -> bool:
-    """Whether the rows are of all of RULER's tasks: then its own rule holds, a score above that of Llama-2-7B at 4k."""
-    return measure == ("ruler", "accuracy") and len({row.get("task") for row in rows}) >= FULL_RULER
+    """Whether the rows are of all tasks of RULER. Its own rule then holds: a score above that of Llama-2-7B at 4k."""
+    return measure == ("ruler", "accuracy") and len({row["at"].get("task") for row in rows}) >= FULL_RULER
 
 
 def _of_arm(experiment: Experiment, arm: str, measure: Measure, tolerance: float) -> EffectiveContext | None:
-    rows = arm_rows(experiment, arm, measure)
+    rows, metric = arm_rows(experiment, arm, measure), experiment.metric(measure)
     pretrained = {run.info.get("pretrain_length") for run in experiment.runs_of(arm)}
     start = pretrained.pop() if len(pretrained) == 1 else None
     at_start = [row for row in rows if row["context_length"] == start]
     beyond = sorted({row["context_length"] for row in rows if start and row["context_length"] > start})
     if start is None or not at_start or not beyond:
         return None
-    if metric(measure.metric).better == "higher" and not score(at_start):
+    if metric.better == "higher" and not score(at_start, metric):
         return EffectiveContext(0, 0, 0, beyond[-1])
-    losses = [_losses(_change([r for r in rows if r["context_length"] == n], at_start), measure) for n in beyond]
-    margin = tolerance if metric(measure.metric).logarithmic else tolerance * score(at_start)
+    losses = [_losses(_change([r for r in rows if r["context_length"] == n], at_start, metric), metric) for n in beyond]
+    margin = tolerance if metric.logarithmic else tolerance * score(at_start, metric)
     if is_full_ruler(rows, measure):
-        margin = score(at_start) - RULER_SCORE
+        margin = score(at_start, metric) - RULER_SCORE
     first = start if margin >= 0 else 0
     certain, length, possible = (
         _last(first, [n for n, loss in zip(beyond, losses, strict=True) if loss[end] > margin], beyond)
@@ -81,18 +82,17 @@ def _of_arm(experiment: Experiment, arm: str, measure: Measure, tolerance: float
     return EffectiveContext(length, certain, max(length, possible), beyond[-1])
 
 
-def _change(rows: list[dict], at_start: list[dict]) -> Estimate:
-    """The comparison with L: document by document, or as a whole where those of the lengths are others."""
+def _change(rows: list[dict], at_start: list[dict], metric: Metric) -> Estimate:
+    """The comparison with L: document by document, or as a whole if the lengths have different documents."""
     a, b = ({(row["seed"], row.get("dataset"), row["document"]) for row in some} for some in (rows, at_start))
-    return (paired if a <= b or b <= a else unpaired)(rows, at_start)
+    return (paired if a <= b or b <= a else unpaired)(rows, at_start, metric)
 
 
-def _losses(change: Estimate, measure: Measure) -> dict[str, float]:
-    """How much worse than at L: a share of a perplexity, points of a score; infinite where an end is not known."""
-    how = metric(measure.metric)
+def _losses(change: Estimate, metric: Metric) -> dict[str, float]:
+    """How much worse than at L: a share of a perplexity, points of a score; infinite if an end is unknown."""
     worse = [change.low, change.value, change.high]
-    worse = [x - 1 for x in worse] if how.logarithmic else worse
-    worse = worse if how.better == "lower" else [-x for x in reversed(worse)]
+    worse = [x - 1 for x in worse] if metric.logarithmic else worse
+    worse = worse if metric.better == "lower" else [-x for x in reversed(worse)]
     least, estimate, most = (math.inf if math.isnan(x) else x for x in worse)
     return {"least": least, "estimate": estimate, "most": most}
 

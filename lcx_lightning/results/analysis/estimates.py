@@ -7,18 +7,18 @@ from statistics import NormalDist
 
 import numpy as np
 
-from lcx_lightning.results.metrics import Measure, metric, place_of
+from lcx_lightning.results.metrics import Measure, Metric
 from lcx_lightning.results.records import Experiment
 
-LEVEL = 0.95  # of every interval
-RESAMPLES = 1000  # of every bootstrap
+LEVEL = 0.95  # confidence level of every interval
+RESAMPLES = 1000  # draws of every bootstrap
 
 
 @dataclass(frozen=True)
 class Estimate:
     """A number as its metric is shown, or a comparison of two, with its 95% interval.
 
-    low and high are nan where nothing can be resampled. n_documents counts distinct documents, n_scored the tokens or
+    low and high are nan if nothing can be resampled. n_documents counts distinct documents, n_scored the tokens or
     trials over all seeds.
     """
 
@@ -30,44 +30,44 @@ class Estimate:
     n_scored: int
 
 
-def score(rows: Iterable[dict]) -> float:
-    """What the rows of one metric say, as it is shown: of NLL exp(sum of nats / number of tokens).
+def score(rows: Iterable[dict], metric: Metric) -> float:
+    """The mean of the rows of one metric, as it is shown: for NLL exp(sum of nats / number of tokens).
 
     Raises:
         ValueError: If nothing was scored, or the rows are of several metrics.
     """
-    name, per_seed = _sums(rows)
+    _, per_seed = _sums(rows)
     every = [sums for documents in per_seed.values() for sums in documents.values()]
-    return metric(name).shown(sum(value for value, _ in every) / sum(n for _, n in every))
+    return metric.shown(sum(value for value, _ in every) / sum(n for _, n in every))
 
 
-def estimate(rows: Iterable[dict]) -> Estimate:
-    """What the rows of one arm, measure and length say, with its interval.
+def estimate(rows: Iterable[dict], metric: Metric) -> Estimate:
+    """The mean of the rows of one arm, measure and length, with its interval.
 
-    With several seeds it is the mean over seeds of the mean per token (or trial), shown as the metric is: of NLL the
-    geometric mean of perplexities; and a t interval of the same mean. With one seed the interval is a bootstrap over
-    documents, or Wilson's (1927) where each of them is one trial that failed or succeeded.
+    With several seeds it is the mean over seeds of the mean per token (or trial), shown as the metric is (for NLL the
+    geometric mean of perplexities), and a t interval of the same mean. With one seed the interval is a bootstrap over
+    documents, or Wilson's (1927) if each document is one trial that failed or succeeded.
 
     Raises:
         ValueError: If nothing was scored, or the rows are of several metrics.
     """
-    name, per_seed = _sums(rows)
+    _, per_seed = _sums(rows)
     means = [_mean(documents) for documents in per_seed.values()]
     first = _arrays(next(iter(per_seed.values())))
     if len(means) > 1:
         low, high = _t_interval(means)
     elif first.shape[1] == 1:
         low = high = math.nan
-    elif _are_trials(name, first):
+    elif metric.trials and _are_trials(first):
         low, high = _wilson(*first.sum(axis=1).tolist())
     else:
         low, high = _quantiles(_resampled(first))
-    return _estimate(metric(name).shown, float(np.mean(means)), low, high, list(per_seed.values()))
+    return _estimate(metric.shown, float(np.mean(means)), low, high, list(per_seed.values()))
 
 
-def paired(rows_a: Iterable[dict], rows_b: Iterable[dict]) -> Estimate:
-    """a against b on the (seed, document) pairs that both have: for NLL perplexity of a over that of b, below 1 where a
-    is better; for other metrics a minus b, as shown.
+def paired(rows_a: Iterable[dict], rows_b: Iterable[dict], metric: Metric) -> Estimate:
+    """a against b on the (seed, document) pairs that both have: for NLL the perplexity of a over that of b, below 1 if
+    a is better; for other metrics a minus b, as shown.
 
     With several seeds a t interval of the mean difference over seeds, else a bootstrap that draws the same documents
     for both. Counts of documents and of what was scored are a's, after pairing.
@@ -84,18 +84,18 @@ def paired(rows_a: Iterable[dict], rows_b: Iterable[dict]) -> Estimate:
             f"{sorted(a)} and {other} of seeds {sorted(b)} share none. Evaluate both arms with the same seeds and data."
         )
     a, b = ({seed: {key: x[seed][key] for key in keys} for seed, keys in common.items()} for x in (a, b))
-    return _difference(name, a, b, draw_of_b=0)
+    return _difference(metric, a, b, draw_of_b=0)
 
 
-def unpaired(rows_a: Iterable[dict], rows_b: Iterable[dict]) -> Estimate:
-    """As `paired`, of rows that share seeds and no documents: those of one seed are drawn apart."""
-    (name, a), (_, b) = _sums(rows_a), _sums(rows_b)
+def unpaired(rows_a: Iterable[dict], rows_b: Iterable[dict], metric: Metric) -> Estimate:
+    """As `paired`, for rows that share seeds but no documents: the documents of a and b are drawn separately."""
+    (_, a), (_, b) = _sums(rows_a), _sums(rows_b)
     common = sorted(a.keys() & b.keys())
-    return _difference(name, {seed: a[seed] for seed in common}, {seed: b[seed] for seed in common}, draw_of_b=1)
+    return _difference(metric, {seed: a[seed] for seed in common}, {seed: b[seed] for seed in common}, draw_of_b=1)
 
 
-def _difference(name: str, a: dict[int, dict], b: dict[int, dict], draw_of_b: int) -> Estimate:
-    """a minus b, of the same seeds; with `draw_of_b` 0 the same documents are drawn of both."""
+def _difference(metric: Metric, a: dict[int, dict], b: dict[int, dict], draw_of_b: int) -> Estimate:
+    """a minus b, for the same seeds; with `draw_of_b` 0 the same documents are drawn for both."""
     differences = [_mean(a[seed]) - _mean(b[seed]) for seed in a]
     seed = next(iter(a))
     if len(a) > 1:
@@ -105,29 +105,31 @@ def _difference(name: str, a: dict[int, dict], b: dict[int, dict], draw_of_b: in
     else:
         with np.errstate(invalid="ignore"):
             low, high = _quantiles(_resampled(_arrays(a[seed])) - _resampled(_arrays(b[seed]), draw_of_b))
-    return _estimate(metric(name).shown, float(np.mean(differences)), low, high, list(a.values()))
+    return _estimate(metric.shown, float(np.mean(differences)), low, high, list(a.values()))
 
 
 def arm_rows(experiment: Experiment, arm: str, measure: Measure) -> list[dict]:
-    """Rows of a measure of the arm's finished runs, or of the unfinished ones where no run has finished.
+    """Rows of a measure from the arm's finished runs, or from the unfinished ones if no run has finished.
 
-    Where numbers do not stand by context length, those of the longest context. Unfinished runs have read a part of the
-    documents only, so their numbers are never averaged with finished ones.
+    If numbers do not stand by context length, only those of the longest context. Unfinished runs have read only a part
+    of the documents, so their numbers are never averaged with those of finished runs.
     """
     runs = experiment.runs_of(arm)
     runs = [run for run in runs if run.finished] or runs
     rows = [row for run in runs for row in run.rows if (row["protocol"], row["metric"]) == measure]
     longest = max((row["context_length"] for row in rows), default=0)
-    return rows if measure.axis == "context_length" else [row for row in rows if row["context_length"] == longest]
+    if experiment.metric(measure).axis.key == "context_length":
+        return rows
+    return [row for row in rows if row["context_length"] == longest]
 
 
-def estimates(experiment: Experiment, measure: Measure) -> dict[tuple[str, int], Estimate]:
+def estimates(experiment: Experiment, measure: Measure) -> dict[tuple[str, float], Estimate]:
     """The measure by (arm, place on its axis), arms in the order of the grid and places ascending."""
-    result = {}
+    result, metric = {}, experiment.metric(measure)
     for arm in experiment.arms():
         rows = arm_rows(experiment, arm, measure)
-        for place in sorted({place_of(row) for row in rows}):
-            result[arm, place] = estimate(row for row in rows if place_of(row) == place)
+        for place in sorted({metric.place(row) for row in rows}):
+            result[arm, place] = estimate((row for row in rows if metric.place(row) == place), metric)
     return result
 
 
@@ -180,9 +182,9 @@ def _t_interval(means: list[float]) -> tuple[float, float]:
     return float(np.mean(means)) - half, float(np.mean(means)) + half
 
 
-def _are_trials(name: str, sums: np.ndarray) -> bool:
+def _are_trials(sums: np.ndarray) -> bool:
     """Whether every document is one trial with the outcome 0 or 1: a bootstrap of few may draw but one kind."""
-    return name == "accuracy" and bool((sums[1] == 1).all() and np.isin(sums[0], (0, 1)).all())
+    return bool((sums[1] == 1).all() and np.isin(sums[0], (0, 1)).all())
 
 
 def _wilson(successes: float, trials: float) -> tuple[float, float]:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lcx_lightning.results.analysis.estimates import Estimate, estimates
-from lcx_lightning.results.metrics import IN_TOKENS, OF_LENGTH, Measure, metric
+from lcx_lightning.results.metrics import Measure
 from lcx_lightning.results.records import Experiment
-from lcx_lightning.results.report.axis import Axis, axis_of
 from lcx_lightning.results.report.labels import arm_label, described, measured_places, pretrain_length, train_lengths
 from lcx_lightning.results.report.tables import thinned
+from lcx_lightning.results.report.vertical_axis import VerticalAxis, axis_of
 
 if TYPE_CHECKING:
     import altair
@@ -28,27 +28,29 @@ DASHES = [[1, 0], [6, 3], [2, 2]]
 
 
 def length_figure(experiment: Experiment, measure: Measure) -> "altair.LayerChart":
-    """A measure against context length, perplexity on a logarithmic axis; ValueError where no number can be drawn.
+    """A measure against what it stands by, such as context length; ValueError if there is no finite number.
 
     A dashed rule stands at the pretraining length, a ring around the point where the arm was trained, a band for
     its interval.
     """
     import altair as alt  # 0.4 s that `import lcx_lightning.results` should not cost
 
-    found, how = estimates(experiment, measure), metric(measure.metric)
+    found, metric = estimates(experiment, measure), experiment.metric(measure)
     points = _points(experiment, found, measure)
     if not points:
-        raise ValueError(f"A finite {how.title} is needed for a figure; {experiment.folder} has none, {measure.name}.")
-    axis = axis_of(points, how.logarithmic)
-    rule = _rule(alt, experiment) if measure.axis in IN_TOKENS else []
+        raise ValueError(
+            f"A finite {metric.title} is needed for a figure; {experiment.folder} has none, {measure.name}."
+        )
+    axis = axis_of(points, metric.logarithmic)
+    rule = _rule(alt, experiment) if metric.axis.in_tokens else []
     layers = [*rule, *_lines(alt, points), *_names(alt, points, axis)]
     y_scale = alt.Scale(type="log" if axis.logarithmic else "linear", domain=[axis.low, axis.high], nice=False)
     y_axis = alt.Axis(values=axis.ticks(), labelExpr="format(datum.value, datum.value < 1e5 ? ',~r' : '.0e')")
-    named = measure.axis.replace("_", " ") + (" (tokens)" if measure.axis in IN_TOKENS else "")
+    named = metric.axis.title + (" (tokens)" if metric.axis.in_tokens else "")
     x_scale, x_axis = _place_scale(alt, points, experiment, measure), _place_axis(alt, experiment, measure)
     x = alt.X("length:Q", title=named, scale=x_scale, axis=x_axis)
-    better = f" ({how.better} is better)" if how.better else ""
-    y = alt.Y("value:Q", title=how.title + better, scale=y_scale, axis=y_axis)
+    better = f" ({metric.better} is better)" if metric.better else ""
+    y = alt.Y("value:Q", title=metric.title + better, scale=y_scale, axis=y_axis)
     frame = alt.Chart({"values": points}).mark_point(opacity=0).encode(x, y)
     title = _title(alt, experiment, measure, found)
     return styled(alt.LayerChart(layer=[frame, *layers], width=WIDTH, height=HEIGHT, title=title))
@@ -67,9 +69,9 @@ def save(chart: "altair.TopLevelMixin", folder: Path | str, name: str) -> list[P
     return [svg, png]
 
 
-def _points(experiment: Experiment, found: dict[tuple[str, int], Estimate], measure: Measure) -> list[dict]:
+def _points(experiment: Experiment, found: dict[tuple[str, float], Estimate], measure: Measure) -> list[dict]:
     """One object per drawn number. Numbers that are not finite have no place on the axis; the table shows them."""
-    points = []
+    points, marked = [], experiment.metric(measure).axis.is_length
     for index, arm in enumerate(experiment.arms()):
         runs = experiment.runs_of(arm)
         style = {
@@ -83,7 +85,7 @@ def _points(experiment: Experiment, found: dict[tuple[str, int], Estimate], meas
                 known = bool(np.isfinite([estimate.low, estimate.high]).all())
                 low, high = (estimate.low, estimate.high) if known else (estimate.value, estimate.value)
                 point = {"length": length, "value": estimate.value, "low": low, "high": high}
-                points.append(style | point | {"trained": measure.axis in OF_LENGTH and length in train_lengths(runs)})
+                points.append(style | point | {"trained": marked and length in train_lengths(runs)})
     return points
 
 
@@ -110,7 +112,7 @@ def _lines(alt, points: list[dict]) -> list:
     return [band.encode(y="low:Q", y2="high:Q", **styles["area"]), line, dots, ringed]
 
 
-def _names(alt, points: list[dict], axis: Axis) -> list:
+def _names(alt, points: list[dict], axis: VerticalAxis) -> list:
     """The arms' names right of the plot in the order of the lines' ends, each with a thin leader to its end."""
     ends = list({point["arm"]: point for point in points}.values())  # the last point of each arm
     ends = sorted(ends, key=lambda point: -point["value"])
@@ -135,7 +137,7 @@ def _spread(ys: list[float]) -> list[float]:
 
 
 def _rule(alt, experiment: Experiment) -> list:
-    """The dashed rule at L and its name above the plot; nothing where arms have different ones."""
+    """The dashed rule at L and its name above the plot; empty if the L of arms differ."""
     pretrained = pretrain_length(experiment)
     if not pretrained:
         return []
@@ -146,32 +148,32 @@ def _rule(alt, experiment: Experiment) -> list:
 
 
 def _place_scale(alt, points: list[dict], experiment: Experiment, measure: Measure):
-    """Logarithmic, from the first place to the last and L; linear in its smallest part where it begins at 0."""
-    shown = {point["length"] for point in points}
+    """Logarithmic, from the first place to the last and L; linear in its smallest part if it begins at 0."""
+    shown, in_tokens = {point["length"] for point in points}, experiment.metric(measure).axis.in_tokens
     if not min(shown):
-        kind = "symlog" if measure.axis in IN_TOKENS else "linear"
+        kind = "symlog" if in_tokens else "linear"
         return alt.Scale(type=kind, domain=[-0.03 * max(shown), 1.05 * max(shown)], nice=False)
-    if measure.axis in IN_TOKENS:
+    if in_tokens:
         shown |= {pretrain_length(experiment) or points[0]["length"]}
     margin = max((max(shown) / min(shown)) ** 0.03, 1.05)
     return alt.Scale(type="log", base=2, domain=[min(shown) / margin, max(shown) * margin], nice=False)
 
 
 def _place_axis(alt, experiment: Experiment, measure: Measure):
-    """A tick at every place that a table has: "512", "1K", and below it the multiple of L where it is of tokens."""
-    pretrained = pretrain_length(experiment) if measure.axis in IN_TOKENS else None
+    """A tick at every place that a table has: "512", "1K", and below it the multiple of L if places are tokens."""
+    pretrained = pretrain_length(experiment) if experiment.metric(measure).axis.in_tokens else None
     thousands = "datum.value >= 1024 && datum.value % 512 == 0"
     short = f"({thousands} ? format(datum.value / 1024, '~f') + 'K' : '' + datum.value)"
     label = f"[{short}, format(datum.value / {pretrained}, '~r') + 'L']" if pretrained else short
     return alt.Axis(values=thinned(measured_places(experiment, measure)), labelExpr=label, grid=False)
 
 
-def _title(alt, experiment: Experiment, measure: Measure, found: dict[tuple[str, int], Estimate]):
+def _title(alt, experiment: Experiment, measure: Measure, found: dict[tuple[str, float], Estimate]):
     question = experiment.meta.get("question") or experiment.name
     n_seeds = {estimate.n_seeds for estimate in found.values()}
     band = f"t interval over {max(n_seeds)} seeds" if max(n_seeds) > 1 else "interval over documents"
     band += ", over documents where there is one seed" if len(n_seeds) > 1 and 1 in n_seeds else ""
-    said = described(measure)
+    said = described(experiment, measure)
     notes = [f"{said[0].upper()}{said[1:]}."]
     notes.append(f"Band: 95% {band}. Ring: the length the arm was trained at.")
     return alt.TitleParams(text=textwrap.wrap(question, 76), subtitle=notes)

@@ -1,9 +1,10 @@
-"""What stands where in a context: scores by length and depth as a figure, and Position Interpolation's k_max."""
+"""Scores by place: by length and depth as a figure, by task, and Position Interpolation's k_max, as tables."""
 
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from lcx_lightning.results.analysis.estimates import arm_rows, score
-from lcx_lightning.results.metrics import Measure, metric
+from lcx_lightning.results.metrics import Measure
 from lcx_lightning.results.records import Experiment
 from lcx_lightning.results.report.figures import FAINT, INK, styled
 from lcx_lightning.results.report.labels import NOT_EVALUATED, arm_label, described, length_header
@@ -13,24 +14,24 @@ if TYPE_CHECKING:
     import altair
 
 CELL = 26  # pixels of a cell
-COLOURS = ["#8c2d04", "#f7f4ef", "#08519c"]  # nothing, half, everything: they differ in lightness from the middle alike
-SUCCESS = 0.2  # rate that every nearer distance must reach, too (arXiv:2306.15595, section 3.3)
+COLOURS = ["#8c2d04", "#f7f4ef", "#08519c"]  # nothing, half, everything: both ends are equally darker than the middle
+SUCCESS = 0.2  # least rate of success at a distance and at every nearer one (arXiv:2306.15595, section 3.3)
 
 
 def depth_figure(experiment: Experiment, measure: Measure) -> "altair.FacetChart | None":
-    """The mean score of each arm by context length and depth of what is asked for; None if there is none."""
+    """The mean score of each arm by context length and depth of the needle; None if no row has a depth."""
     import altair as alt  # 0.4 s that `import lcx_lightning.results` should not cost
 
-    how, points = metric(measure.metric), []
-    if how.better != "higher":
+    metric, points = experiment.metric(measure), []
+    if metric.better != "higher":
         return None
     for arm in experiment.arms():
         cells: dict[tuple[int, float], list[dict]] = {}
         for row in arm_rows(experiment, arm, measure):
-            if "depth" in row:
-                cells.setdefault((row["context_length"], row["depth"]), []).append(row)
+            if "depth" in row["at"]:
+                cells.setdefault((row["context_length"], row["at"]["depth"]), []).append(row)
         for (length, depth), rows in sorted(cells.items()):
-            shown, label = score(rows), arm_label(experiment.runs_of(arm))
+            shown, label = score(rows, metric), arm_label(experiment.runs_of(arm))
             at = {
                 "length": length_header(experiment, length),
                 "tokens": length,
@@ -46,12 +47,12 @@ def depth_figure(experiment: Experiment, measure: Measure) -> "altair.FacetChart
     y = alt.Y("depth:O", sort=alt.SortField("place"), title="depth: share of the text before it")
     scale = alt.Scale(domain=[0, 50, 100], range=COLOURS, interpolate="lab")
     chart = alt.Chart({"values": points}).encode(x, y)
-    squares = chart.mark_rect(stroke="white").encode(color=alt.Color("score:Q", scale=scale, title=how.title))
+    squares = chart.mark_rect(stroke="white").encode(color=alt.Color("score:Q", scale=scale, title=metric.title))
     dark = "datum.score < 20 || datum.score > 80"
     words = chart.mark_text(fontSize=10).encode(
         text="text:N", color=alt.condition(dark, alt.value("white"), alt.value(INK))
     )
-    said = described(measure)
+    said = described(experiment, measure)
     title = alt.TitleParams(
         text=f"{said[0].upper()}{said[1:]}, by length and depth", subtitle="Mean over trials and seeds."
     )
@@ -67,12 +68,12 @@ def depth_figure(experiment: Experiment, measure: Measure) -> "altair.FacetChart
 def k_max(rows: list[dict]) -> int | None:
     """The largest distance k from the end such that at every k' <= k at least a fifth of the trials succeed.
 
-    0 where the nearest fails; None where rows have no distance. The rows are of one length (arXiv:2306.15595).
+    0 if the nearest distance fails; None if rows have no distance. The rows are of one length (arXiv:2306.15595).
     """
     trials: dict[int, list[dict]] = {}
     for row in rows:
-        if "distance" in row:
-            trials.setdefault(row["distance"], []).append(row)
+        if "distance" in row["at"]:
+            trials.setdefault(row["at"]["distance"], []).append(row)
     reached = 0
     for distance in sorted(trials):
         found = trials[distance]
@@ -83,9 +84,9 @@ def k_max(rows: list[dict]) -> int | None:
 
 
 def k_max_table(experiment: Experiment, measure: Measure) -> Table | None:
-    """k_max by arm and context length, of all seeds together; None where rows have no distance."""
+    """k_max by arm and context length, over all seeds together; None if rows have no distance."""
     found: dict[tuple[str, int], int] = {}
-    for arm in experiment.arms() if measure.metric == "accuracy" else ():
+    for arm in experiment.arms() if experiment.metric(measure).trials else ():
         rows = arm_rows(experiment, arm, measure)
         for length in {row["context_length"] for row in rows}:
             reached = k_max([row for row in rows if row["context_length"] == length])
@@ -111,27 +112,35 @@ def k_max_table(experiment: Experiment, measure: Measure) -> Table | None:
 
 
 def task_table(experiment: Experiment, protocol: str) -> Table | None:
-    """Arms and lengths by task, each with its own score, and their mean; None where rows are not of several tasks."""
-    every = {arm: _scores(experiment, arm, protocol) for arm in experiment.arms()}
-    tasks = list(dict.fromkeys(row["task"] for rows in every.values() for row in rows))
+    """Scores by arm, length and task, and their mean over tasks; None if rows are not of several tasks."""
+    every = {arm: _scored(experiment, arm, protocol) for arm in experiment.arms()}
+    tasks = list(dict.fromkeys(task for scored in every.values() for _, task in scored))
     if len(tasks) < 2:
         return None
-    lines, scores = [], set()
-    for arm, rows in every.items():
-        for length in sorted({row["context_length"] for row in rows}):
-            at = [[row for row in rows if (row["context_length"], row["task"]) == (length, task)] for task in tasks]
-            found = [score(some) for some in at if some]
-            scores |= {metric(some[0]["metric"]).title for some in at if some}
-            cells = [Cell(f"{score(some):.1f}" if some else NOT_EVALUATED) for some in at]
+    lines = []
+    for arm, scored in every.items():
+        for length in sorted({length for length, _ in scored}):
+            found = [scored[length, task][1] for task in tasks if (length, task) in scored]
+            cells = [
+                Cell(f"{scored[length, task][1]:.1f}" if (length, task) in scored else NOT_EVALUATED) for task in tasks
+            ]
             mean = f"{sum(found) / len(found):.1f}" if len(found) == len(tasks) else NOT_EVALUATED
             lines.append([Cell(f"{arm_label(experiment.runs_of(arm))}, {length}"), *cells, Cell(mean)])
-    note = f"Scores: {', '.join(sorted(scores))}. The mean is that of the tasks, whatever their numbers of examples."
+    titles = sorted({title for scored in every.values() for title, _ in scored.values()})
+    note = f"Scores: {', '.join(titles)}. The mean is that of the tasks, whatever their numbers of examples."
     return Table(f"{experiment.name}: {protocol} by task", ["arm, length", *tasks, "mean"], lines, [note])
 
 
-def _scores(experiment: Experiment, arm: str, protocol: str) -> list[dict]:
-    """Rows of an arm's scores by task, of every task those of its first metric."""
-    rows = [row for measure in experiment.measures() for row in arm_rows(experiment, arm, measure)]
-    rows = [row for row in rows if row["protocol"] == protocol and metric(row["metric"]).better == "higher"]
+def _scored(experiment: Experiment, arm: str, protocol: str) -> dict[tuple[int, str], tuple[str, float]]:
+    """By length and task, the title and the value of an arm's score: of every task that of its first metric."""
+    found: dict[tuple[int, str], tuple[str, float]] = {}
     first: dict[str, str] = {}
-    return [row for row in rows if "task" in row and first.setdefault(row["task"], row["metric"]) == row["metric"]]
+    for measure in experiment.measures():
+        metric, cells = experiment.metric(measure), defaultdict(list)
+        if measure.protocol == protocol and metric.better == "higher":
+            for row in arm_rows(experiment, arm, measure):
+                task = row["at"].get("task")
+                if task is not None and first.setdefault(task, measure.metric) == measure.metric:
+                    cells[row["context_length"], task].append(row)
+        found |= {place: (metric.title, score(rows, metric)) for place, rows in cells.items()}
+    return found

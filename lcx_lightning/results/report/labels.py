@@ -1,51 +1,48 @@
-"""What arms, measures and places are called in tables and figures."""
+"""Names of arms, measures and places in tables and figures."""
 
 from lcx_lightning.results.analysis.estimates import arm_rows
-from lcx_lightning.results.metrics import OF_LENGTH, Measure, metric, place_of
+from lcx_lightning.results.metrics import Measure
 from lcx_lightning.results.records import Experiment, Run
 
-PROTOCOLS = {
-    "last_k": "the same last tokens of each document, under growing context",
-    "whole_window": "all tokens of windows of this length",
-}
 NOT_EVALUATED = "\N{EN DASH}"
 HASH = 6  # characters of a fingerprint in the table: two of 100 methods share them by accident once in 3,000 tables
 
 
-def described(measure: Measure) -> str:
-    """What a measure is of, in words: "perplexity of all tokens of windows of this length"."""
-    return f"{metric(measure.metric).title} of {PROTOCOLS.get(measure.protocol, measure.protocol)}"
+def described(experiment: Experiment, measure: Measure) -> str:
+    """What a measure shows, in words: "perplexity of all tokens of windows of this length"."""
+    metric = experiment.metric(measure)
+    return f"{metric.title} of {metric.scored or measure.protocol}"
 
 
 def lengths(experiment: Experiment) -> list[int]:
-    """Every context length that a run evaluated, was to evaluate, or says it cannot evaluate; ascending."""
+    """Every context length that a run has evaluated, was to evaluate, or cannot evaluate; ascending."""
     found = {row["context_length"] for run in experiment.runs for row in run.rows}
     for run in experiment.runs:
         found.update(run.info.get("lengths") or (), map(int, run.info.get("not_evaluated") or ()))
     return sorted(found)
 
 
-def measured_places(experiment: Experiment, measure: Measure) -> list[int]:
-    """The places that any arm has of a measure, on its axis; all lengths of the experiment where none has any yet."""
+def measured_places(experiment: Experiment, measure: Measure) -> list[float]:
+    """The places on the axis of a measure that any arm has; all lengths of the experiment if no arm has any yet."""
     rows = [row for arm in experiment.arms() for row in arm_rows(experiment, arm, measure)]
-    return sorted({place_of(row) for row in rows}) or lengths(experiment)
+    metric = experiment.metric(measure)
+    return sorted({metric.place(row) for row in rows}) or [*lengths(experiment)]
 
 
-def place_header(experiment: Experiment, measure: Measure, place: int) -> str:
+def place_header(experiment: Experiment, measure: Measure, place: float) -> str:
     """A place on the axis of a measure; a length or a position with its multiple of L."""
-    return (
-        length_header(experiment, place) if measure.axis in OF_LENGTH else f"{measure.axis.replace('_', ' ')} {place}"
-    )
+    axis = experiment.metric(measure).axis
+    return length_header(experiment, place) if axis.is_length else f"{axis.title} {place}"
 
 
-def length_header(experiment: Experiment, length: int) -> str:
-    """A length with its multiple of L, where the arms share one."""
+def length_header(experiment: Experiment, length: float) -> str:
+    """A length with its multiple of L, if all arms have the same L."""
     pretrained = pretrain_length(experiment)
     return f"{length} ({length / pretrained:.3g}L)" if pretrained else str(length)
 
 
 def pretrain_length(experiment: Experiment) -> int | None:
-    """The one pretraining length of all arms, None where they differ or do not say."""
+    """The pretraining length of all arms. None if they differ or it is unknown."""
     found = {run.info.get("pretrain_length") for run in experiment.runs}
     return found.pop() if len(found) == 1 else None
 
@@ -56,17 +53,17 @@ def train_lengths(runs: list[Run]) -> set[int]:
 
 
 def status(runs: list[Run]) -> str:
-    """Empty where a run of the arm has finished, else the state of its first run."""
+    """State of the arm's first run; empty if a run of the arm has finished."""
     return "" if any(run.finished for run in runs) else runs[0].info.get("state", "unfinished")
 
 
 def arm_label(runs: list[Run]) -> str:
-    """The arm's name, with its state where no run has finished."""
+    """The arm's name, with its state if no run has finished."""
     return f"{runs[0].arm} ({status(runs)})" if status(runs) else runs[0].arm
 
 
 def fingerprint_text(runs: list[Run]) -> str:
-    """The start of the arm's fingerprint; "differ" where its seeds do not agree, a dash where they have none."""
+    """The start of the arm's fingerprint; "differ" if its seeds do not agree, a dash if they have none."""
     found = {run.info["fingerprint"][:HASH] for run in runs if run.info.get("fingerprint")}
     return NOT_EVALUATED if not found else found.pop() if len(found) == 1 else "differ"
 

@@ -1,10 +1,10 @@
-"""The notes below a table: what its numbers are of, and what is absent and why."""
+"""The notes below a table: what its numbers mean, and what is missing and why."""
 
 import statistics
 
 from lcx_lightning.results.analysis.effective_context import RULER_SCORE, TOLERANCE, effective_contexts, is_full_ruler
 from lcx_lightning.results.analysis.estimates import Estimate, arm_rows
-from lcx_lightning.results.metrics import OF_LENGTH, Measure, Metric, metric, place_of
+from lcx_lightning.results.metrics import Measure, Metric
 from lcx_lightning.results.records import Experiment, Run
 from lcx_lightning.results.report.labels import (
     NOT_EVALUATED,
@@ -16,16 +16,16 @@ from lcx_lightning.results.report.labels import (
 )
 
 
-def notes(experiment: Experiment, measure: Measure, found: dict[tuple[str, int], Estimate]) -> list[str]:
-    """Return what explains the table of a measure: marks, intervals, counts, times, and what is absent."""
-    told = [_marks_note(experiment, measure), _spread_note(found, metric(measure.metric))]
-    told += [_counts_note(experiment, measure), _effective_note(experiment, measure)]
-    told += [_times_note(experiment), _fingerprint_note(experiment)]
-    return [note for note in told if note] + _absent_notes(experiment) + _state_notes(experiment)
+def notes(experiment: Experiment, measure: Measure, found: dict[tuple[str, float], Estimate]) -> list[str]:
+    """Return sentences that explain the table of a measure: marks, intervals, counts, times, and what is missing."""
+    written = [_marks_note(experiment, measure), _spread_note(found, experiment.metric(measure))]
+    written += [_counts_note(experiment, measure), _effective_note(experiment, measure)]
+    written += [_times_note(experiment), _fingerprint_note(experiment)]
+    return [note for note in written if note] + _absent_notes(experiment) + _state_notes(experiment)
 
 
 def _marks_note(experiment: Experiment, measure: Measure) -> str:
-    if measure.axis not in OF_LENGTH:
+    if not experiment.metric(measure).axis.is_length:
         return "At the longest context that was evaluated."
     trained = {arm: train_lengths(experiment.runs_of(arm)) for arm in experiment.arms()}
     if not any(trained.values()):
@@ -36,11 +36,11 @@ def _marks_note(experiment: Experiment, measure: Measure) -> str:
     return "* marks the length the arm was trained at; an arm without one was not trained (zero-shot)." + other
 
 
-def _spread_note(found: dict[tuple[str, int], Estimate], how: Metric) -> str:
+def _spread_note(found: dict[tuple[str, float], Estimate], metric: Metric) -> str:
     n_seeds = max((estimate.n_seeds for estimate in found.values()), default=0)
     if n_seeds < 2:
         return "One seed, so no spread over seeds." if n_seeds else ""
-    if not how.logarithmic:
+    if not metric.logarithmic:
         return f"Mean over {n_seeds} seeds ± half of the 95% t interval over seeds."
     return (
         f"Geometric mean over {n_seeds} seeds ± half of the 95% t interval over seeds, which is computed in log "
@@ -50,16 +50,17 @@ def _spread_note(found: dict[tuple[str, int], Estimate], how: Metric) -> str:
 
 def _counts_note(experiment: Experiment, measure: Measure) -> str:
     counts: dict[tuple, list] = {}
+    metric = experiment.metric(measure)
     for arm in experiment.arms():
         for row in arm_rows(experiment, arm, measure):
-            documents = counts.setdefault((arm, row["seed"], place_of(row)), [set(), 0])
+            documents = counts.setdefault((arm, row["seed"], metric.place(row)), [set(), 0])
             documents[0].add((row.get("dataset"), row["document"]))
             documents[1] += row["n"]
     if not counts:
         return ""
     documents = _span(len(found) for found, _ in counts.values())
-    if measure.metric != "nll":
-        return f"Each number, per seed: {documents} {'examples' if metric(measure.metric).better else 'documents'}."
+    if metric.display != "perplexity":
+        return f"Each number, per seed: {documents} {'examples' if metric.better else 'documents'}."
     return f"Each number, per seed: {documents} documents, {_span(n for _, n in counts.values())} tokens scored."
 
 
@@ -73,9 +74,10 @@ def _effective_note(experiment: Experiment, measure: Measure) -> str:
         return (
             f"holds to: the longest context up to which the score of all tasks is {RULER_SCORE} or more (RULER).{none}"
         )
-    worse = "higher" if metric(measure.metric).better == "lower" else "lower"
+    metric = experiment.metric(measure)
+    worse = "higher" if metric.better == "lower" else "lower"
     return (
-        f"holds to: the longest context, of those evaluated, up to which {metric(measure.metric).title} is at most "
+        f"holds to: the longest context, of those evaluated, up to which {metric.title} is at most "
         f"{TOLERANCE:.0%} {worse} than the arm's own at L; in brackets where all, and any, of the 95% interval is."
         f"{none}"
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from lcx_lightning.results.analysis.effective_context import effective_contexts
 from lcx_lightning.results.analysis.estimates import Estimate, estimates
-from lcx_lightning.results.metrics import OF_LENGTH, Measure, Metric, metric
+from lcx_lightning.results.metrics import Measure, Metric
 from lcx_lightning.results.records import Experiment, Run
 from lcx_lightning.results.report.labels import (
     NOT_EVALUATED,
@@ -22,13 +22,13 @@ from lcx_lightning.results.report.labels import (
 )
 from lcx_lightning.results.report.notes import notes
 
-COLUMNS = 12  # of places, at most
+COLUMNS = 12  # largest number of places
 LOPSIDED = 0.2  # half-width in log perplexity from which "±" would mislead: exp(0.2) is +22%, exp(-0.2) is -18%
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell; marked where the column is the length the arm was trained at."""
+    """One cell; marked if the column is the length that the arm was trained at."""
 
     text: str
     marked: bool = False
@@ -48,19 +48,19 @@ def length_table(experiment: Experiment, measure: Measure) -> Table:
     """Arms in the order of the grid, a column per length, the arm's mean time over seeds, and its fingerprint."""
     columns = thinned(measured_places(experiment, measure))
     found = estimates(experiment, measure)
-    how, effective = metric(measure.metric), effective_contexts(experiment, measure)
+    metric, effective = experiment.metric(measure), effective_contexts(experiment, measure)
     unit = pretrain_length(experiment)
     rows = []
     for arm in experiment.arms():
         runs = experiment.runs_of(arm)
-        trained = train_lengths(runs) if measure.axis in OF_LENGTH else set()
-        cells = [_cell(found.get((arm, n)), how, n in trained, status(runs)) for n in columns]
+        trained = train_lengths(runs) if metric.axis.is_length else set()
+        cells = [_cell(found.get((arm, n)), metric, n in trained, status(runs)) for n in columns]
         times = [Cell(_mean_time(runs, stage)) for stage in ("extend", "evaluate")]
         holds = [Cell(effective[arm].text(unit) if arm in effective else NOT_EVALUATED)] if effective else []
         rows.append([Cell(arm_label(runs)), *cells, *holds, *times, Cell(fingerprint_text(runs))])
     holds = ["holds to"] if effective else []
     header = ["arm", *(place_header(experiment, measure, n) for n in columns), *holds, "train", "eval", "hash"]
-    title = f"{experiment.name}: {described(measure)}"
+    title = f"{experiment.name}: {described(experiment, measure)}"
     return Table(title, header, rows, notes(experiment, measure, found))
 
 
@@ -93,27 +93,27 @@ def markdown_table(table: Table) -> str:
     return body + "\n\n" + "\n".join(f"- {_markdown(note)}" for note in table.notes) + "\n"
 
 
-def thinned(places: list[int]) -> list[int]:
-    """At most COLUMNS of the places, as far apart as can be, the first and the last among them."""
+def thinned(places: list[float]) -> list[float]:
+    """At most COLUMNS of the places, evenly spaced, the first and the last among them."""
     if len(places) <= COLUMNS:
         return places
     return [places[round(i * (len(places) - 1) / (COLUMNS - 1))] for i in range(COLUMNS)]
 
 
-def _cell(found: Estimate | None, how: Metric, marked: bool, state: str) -> Cell:
+def _cell(found: Estimate | None, metric: Metric, marked: bool, state: str) -> Cell:
     if found is None:
         return Cell(NOT_EVALUATED)
-    text = estimate_text(found, how)
+    text = estimate_text(found, metric)
     return Cell(f"({text})" if state else text, marked)
 
 
-def estimate_text(found: Estimate, how: Metric) -> str:
-    """The number, over seeds with half of its interval, or with the interval itself where that is too lopsided."""
+def estimate_text(found: Estimate, metric: Metric) -> str:
+    """The number, over seeds with half of its interval, or with the interval itself if that is too lopsided."""
     if found.n_seeds == 1 or not math.isfinite(found.high):
-        return how.text(found.value, None)
-    if how.logarithmic and math.log(found.high / found.value) > LOPSIDED:
-        return f"{how.text(found.value, None)} [{how.text(found.low, None)}, {how.text(found.high, None)}]"
-    return how.text(found.value, (found.high - found.low) / 2)
+        return metric.text(found.value)
+    if metric.logarithmic and math.log(found.high / found.value) > LOPSIDED:
+        return f"{metric.text(found.value)} [{metric.text(found.low)}, {metric.text(found.high)}]"
+    return metric.text(found.value, (found.high - found.low) / 2)
 
 
 def _starred(cell: Cell) -> str:

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 def tables_of(experiment: Experiment, measure: Measure) -> list[Table]:
-    """Arms by length, and where the rows have tasks or distances, those."""
+    """The table of arms by length, and those by task and of k_max if the rows have tasks or distances."""
     first = next(one for one in experiment.measures() if one.protocol == measure.protocol)
     found = [task_table(experiment, measure.protocol) if measure == first else None, k_max_table(experiment, measure)]
     return [length_table(experiment, measure), *(table for table in found if table)]
 
 
 def figures_of(experiment: Experiment, measure: Measure) -> dict[str, "altair.TopLevelMixin"]:
-    """By the end of the file's name: the measure against length, and where the rows have depths, by length and depth.
+    """Figures by the end of their file's name: the measure against length, and by length and depth if rows have depths.
 
     Raises:
         ValueError: If there is no finite number to draw.

@@ -142,7 +142,7 @@ def run_arm(built: BuiltArm, report: stages.Report) -> None:
         seconds = {"extend": stage_cache.seconds(extended), "evaluate": took}
         throughput = stage_cache.throughput(extended)
         if logger:
-            logger.log_records(records.read_run(arm.folder).rows)
+            logger.log_records(records.read_run(arm.folder))
             logger.log_throughput(throughput or {})
     finally:
         if logger:

@@ -1,6 +1,7 @@
 """What an arm will need before it is launched: memory, FLOPs, time and money of each stage."""
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -105,16 +106,20 @@ class Forecast:
     def _evaluated(self) -> list[Stage]:
         """Return the stage of evaluation, none if no text is read."""
         method, arm = self._method(), self._built.arm
-        readings = self._built.evaluation.readings(arm.pretrain_length, arm.max_context)
+        work_units = self._built.evaluation.work_units(self._built.data, arm.pretrain_length, arm.max_context)
+        readings = [reading for unit in work_units for reading in unit.reads]
         if not readings:
             return []
-        tokens = sum(r.texts * r.tokens for r in readings)
-        flops = sum(r.texts * self._forward(method, r.tokens) for r in readings)
+        texts: Counter[int] = Counter()
+        for reading in readings:
+            texts[reading.tokens] += reading.texts
+        tokens = sum(count * length for length, count in texts.items())
+        flops = sum(count * self._forward(method, length) for length, count in texts.items())
         found = [(self._read(method, r), _cache_bytes(self._config, method, r)) for r in _largest(readings)]
         memory, cache = max(found, key=lambda one: one[0].peak + one[1])
         if self._built.trainer.shard_evaluation:
             memory = layers_sharded(memory, self._built.trainer.processes, self._config)
-        return [self._stage("evaluate", sum(r.texts for r in readings), tokens, flops, memory, cache, 1)]
+        return [self._stage("evaluate", texts.total(), tokens, flops, memory, cache, 1)]
 
     def _read(self, method: Method, reading: Reading) -> Footprint:
         length = min(reading.chunk or reading.tokens, reading.tokens)

@@ -14,7 +14,6 @@ from lcx_lightning.evaluation.mechanism.attention import Attention
 from lcx_lightning.evaluation.mechanism.sampling import evenly_spaced, last_queries
 from lcx_lightning.models.families import FAMILIES
 from lcx_lightning.models.hooks import listening
-from lcx_lightning.results import records
 
 FIRST = [1, 4, 16]
 
@@ -32,8 +31,12 @@ def evaluation(**changes):
 
 def values(rows):
     """Return sum and count by what tells a row apart."""
-    names = [name for name in records.IDENTITY if name not in ("run", "evaluation", "dataset", "position")]
-    return {tuple(row.get(name) for name in names): (row["value"], row["n"]) for row in rows}
+    found = {}
+    for row in rows:
+        text = row["protocol"], row["document"], row["at"]["window"], row["context_length"], row["metric"]
+        place = (row["at"].get(name) for name in ("layer", "head", "distance", "first_tokens"))
+        found[*text, *place] = row["value"], row["n"]
+    return found
 
 
 @torch.no_grad()
@@ -71,7 +74,7 @@ def test_every_number_is_that_of_all_pairs_written_out(extended, data, any_metho
     model = extended(any_method)
     rows = all_rows(evaluation().work_units(data, LENGTH, None), model)
     wanted = expected(model, data, LENGTH) | expected(model, data, 3 * LENGTH)
-    ours = {name[:-2]: value for name, value in values(rows).items()}
+    ours = values(rows)
     assert ours.keys() == wanted.keys()
     for name, (value, count) in wanted.items():
         assert ours[name] == (pytest.approx(value, abs=1e-4), count), name
@@ -90,17 +93,17 @@ def test_entropy_and_weight_of_the_first_tokens_are_those_of_the_attentions_of_t
     queries = last_queries(7, 20, LENGTH, 0)
     for row in rows:
         if row["metric"] in ("entropy", "weight"):
-            weights = stock[row["layer"]][0, row["head"], queries].double()
-            first = weights[:, : row.get("first_tokens")].sum()
+            weights = stock[row["at"]["layer"]][0, row["at"]["head"], queries].double()
+            first = weights[:, : row["at"].get("first_tokens")].sum()
             wanted = first if row["metric"] == "weight" else torch.special.entr(weights).sum()
             assert row["value"] == pytest.approx(float(wanted), abs=1e-4), row
-    assert {row["layer"] for row in rows} == {0, 1}
+    assert {row["at"]["layer"] for row in rows} == {0, 1}
 
 
 def test_distances_that_no_query_sees_have_no_row(extended, data):
     rows = all_rows(evaluation().work_units(data, LENGTH, None), extended("window_only"))
     logits = [row for row in rows if row["metric"] == "largest_logit" and row["context_length"] == 3 * LENGTH]
-    assert {row["distance"] for row in logits} == {0, 1, 2, 4, 8, 16}
+    assert {row["at"]["distance"] for row in logits} == {0, 1, 2, 4, 8, 16}
     assert Counter(row["n"] for row in logits).keys() == {7}
 
 
@@ -127,7 +130,7 @@ def test_neither_the_size_of_a_batch_nor_of_a_block_of_queries_changes_a_number(
         assert small[name] == (pytest.approx(value, abs=1e-4), count)
 
 
-def test_what_is_known_of_a_piece_is_written_last_and_makes_it_done(extended, data):
+def test_the_rows_that_a_work_unit_names_are_written_last_and_make_it_done(extended, data):
     model, work_units = extended("lm_infinite"), evaluation(windows=2).work_units(data, LENGTH, None)
     rows = all_rows(work_units, model)
     known = values([row | {"value": None} for unit in work_units for row in unit.rows])

@@ -88,10 +88,12 @@ def test_rows_of_hidden_states_are_of_all_windows_by_layer_and_length(extended, 
     for batch_tokens in (1, 1000):
         evaluation = HiddenStates(multiples=[1, 3], batch_tokens=batch_tokens, **settings)
         found.append(all_rows(evaluation.work_units(data, LENGTH, None), model))
-    names = {(row["context_length"], row["layer"], row["metric"]) for row in found[0]}
+    names = {(row["context_length"], row["at"]["layer"], row["metric"]) for row in found[0]}
     assert names == set(product((32, 96), (0, 1), ("position", "plane", "first_tokens")))
     assert [row["value"] for row in found[0]] == pytest.approx([row["value"] for row in found[1]], abs=1e-5)
-    (row,) = [row for row in found[0] if (row["context_length"], row["layer"], row["metric"]) == (96, 0, "position")]
+    (row,) = [
+        row for row in found[0] if (row["context_length"], row["at"]["layer"], row["metric"]) == (96, 0, "position")
+    ]
     later = 4 + np.sort(np.random.default_rng([0, 96]).choice(91, 12, replace=False))
     places = 1 + torch.tensor([0, 1, 2, 3, *later])  # after BOS
     ids = data.window_ids(data.evaluation_windows("test", 96, 3, 0), 96)
@@ -110,7 +112,7 @@ def spectrum(model, multiples=(1, 2, 4)):
     """Return by protocol and length the values of all pairs."""
     rows = all_rows(Frequencies(multiples=multiples).work_units(None, LENGTH, None), model)
     found = {}
-    for row in sorted(rows, key=lambda row: row["pair"]):
+    for row in sorted(rows, key=lambda row: row["at"]["pair"]):
         found.setdefault((row["protocol"], row["context_length"]), []).append(row["value"])
     return found
 
@@ -182,7 +184,7 @@ def test_a_model_that_multiplies_its_features_has_products_larger_by_the_square(
 def test_scores_are_below_their_bounds(bounded):
     found = {}
     for row in bounded[1]:
-        place = tuple(row.get(name) for name in ("document", "window", "context_length", "layer", "head"))
+        place = row["document"], row["context_length"], *row["at"].items()
         found.setdefault(place, {})[row["metric"]] = row["value"]
     of_model = [values for values in found.values() if "largest_h" in values]
     assert len(of_model) == 2 * 2 * 2 * 2
@@ -217,15 +219,10 @@ def test_scores_are_those_of_a_query_and_a_key_turned_to_every_distance(bounded,
             max(abs(score(i, s + 0.5) - straight(i, s + 0.5)) for s in range(LENGTH - 1)) for i in range(5)
         ],
     }
-    at = {
-        "document": windows[1].document,
-        "window": windows[1].end,
-        "context_length": 4 * LENGTH,
-        "layer": 1,
-        "head": 3,
-    }
+    place = {"document": windows[1].document, "context_length": 4 * LENGTH}
+    place["at"] = {"window": windows[1].end, "layer": 1, "head": 3}
     for metric, values in wanted.items():
-        (row,) = [row for row in rows if at.items() <= row.items() and row["metric"] == metric]
+        (row,) = [row for row in rows if row | place == row and row["metric"] == metric]
         assert (row["value"], row["n"]) == (pytest.approx(sum(values), abs=1e-4), 5)
 
 

@@ -21,7 +21,7 @@ def model(request, extended):
 def letters(data, row):
     """Return the tokens of the row's document up to the row's end."""
     (text,) = (d.text for d in data.corpus.documents("test") if d.name == row["document"])
-    return Letters().encode(text)[: row["window"]]
+    return Letters().encode(text)[: row["at"]["window"]]
 
 
 def window(data, row, end, length):
@@ -36,12 +36,12 @@ def test_sliding_windows_score_every_token_of_a_text_in_the_first_window_that_ho
     rows = all_rows(sliding().work_units(data, L, None), model)
     assert len(rows) == 3 * 3
     for row in rows:
-        length, stride, first = row["context_length"], 7, row["window"] - 95
-        assert (row["n"], row["stride"], row["protocol"], row["metric"]) == (95, stride, "sliding", "nll")
+        length, stride, first = row["context_length"], 7, row["at"]["window"] - 95
+        assert (row["n"], row["details"]["stride"], row["protocol"], row["metric"]) == (95, stride, "sliding", "nll")
         total, losses = 0.0, {}
-        for place in range(first, row["window"]):  # one token at a time
+        for place in range(first, row["at"]["window"]):  # one token at a time
             ends = [first + length - 1 + i * stride for i in range(100)]
-            end = min(next(end for end in ends if end > place), row["window"])
+            end = min(next(end for end in ends if end > place), row["at"]["window"])
             if end not in losses:
                 losses[end] = by_hand(model, window(data, row, end, length))[0]
             total += float(losses[end][place - end])
@@ -50,7 +50,7 @@ def test_sliding_windows_score_every_token_of_a_text_in_the_first_window_that_ho
 
 def test_sliding_windows_of_the_untouched_method_score_what_the_stock_model_does(data, extended, tiny):
     ours = all_rows(sliding(multiples=[3]).work_units(data, L, None), extended("pretrained"))
-    stock = [float(by_hand(tiny(), window(data, row, row["window"], 96)).sum()) for row in ours]
+    stock = [float(by_hand(tiny(), window(data, row, row["at"]["window"], 96)).sum()) for row in ours]
     assert [row["value"] for row in ours] == pytest.approx(stock, abs=1e-4)
 
 
@@ -62,8 +62,9 @@ def test_a_text_of_one_token_more_than_a_window_has_a_second_window_for_it(exten
     token_nll = module.token_nll
     monkeypatch.setattr(module, "token_nll", lambda m, ids, *a: read.extend(ids) or token_nll(m, ids, *a))
     one = sliding(multiples=[3], text=text, texts=1)
-    (row,) = all_rows(one.work_units(source(size - 1), L, None), extended("pretrained"))
-    assert len(read) == windows == one.readings(L, None)[0].texts
+    (unit,) = one.work_units(source(size - 1), L, None)
+    (row,) = all_rows([unit], extended("pretrained"))
+    assert len(read) == windows == unit.reads[0].texts
     assert row["n"] == size - 1
     assert all(len(ids) == 96 and ids[0] == Letters.bos for ids in read)
 
@@ -99,18 +100,19 @@ def test_documents_of_exactly_the_length_score_all_their_tokens(data, model, chu
     rows = all_rows(documents(chunk=chunk).work_units(data, L, None), model)
     assert len(rows) == 3 * (3 + 1 + 1)  # 95 tokens of text are three documents of 31, one of 63 or one of 95
     for row in rows:
-        ids = window(data, row, row["window"], row["context_length"])
+        ids = window(data, row, row["at"]["window"], row["context_length"])
         losses = read_in_chunks(model, ids, 24) if chunk else by_hand(model, ids)
         assert row["value"] == pytest.approx(float(losses.sum()), abs=1e-4)
-        assert (row["n"], row["protocol"], row.get("chunk")) == (ids.shape[1] - 1, name, 24 if chunk else None)
+        assert (row["n"], row["protocol"]) == (ids.shape[1] - 1, name)
+        assert row.get("details") == ({"chunk": 24} if chunk else None)
 
 
 def test_the_documents_of_a_length_stand_side_by_side_and_share_no_token(data):
     rows = [row for unit in documents().work_units(data, L, None) for row in unit.rows if row["context_length"] == L]
-    spans = [(row["document"], place) for row in rows for place in range(row["window"] - 31, row["window"])]
+    spans = [(row["document"], place) for row in rows for place in range(row["at"]["window"] - 31, row["at"]["window"])]
     assert len(set(spans)) == len(spans) == 9 * 31
     assert all(place >= 0 for _, place in spans)
-    texts = [[row["window"] for row in rows[i : i + 3]] for i in range(0, 9, 3)]
+    texts = [[row["at"]["window"] for row in rows[i : i + 3]] for i in range(0, 9, 3)]
     assert all(ends == [ends[0], ends[0] - 31, ends[0] - 62] for ends in texts)
 
 
@@ -136,22 +138,22 @@ def test_documents_say_what_they_need(changes):
 
 def test_positions_share_out_the_tokens_of_one_pass(data, model):
     rows = all_rows(positions().work_units(data, L, None), model)
-    assert [row["position"] for row in rows[:8]] == [13, 26, 39, 52, 65, 78, 91, 96]
+    assert [row["at"]["position"] for row in rows[:8]] == [13, 26, 39, 52, 65, 78, 91, 96]
     assert len(rows) == 3 * 8
     for row in rows:
-        losses = by_hand(model, window(data, row, row["window"], 96))[0]
-        start = max(1, (row["position"] - 1) // 13 * 13)
-        places = range(start, row["position"])
+        losses = by_hand(model, window(data, row, row["at"]["window"], 96))[0]
+        start = max(1, (row["at"]["position"] - 1) // 13 * 13)
+        places = range(start, row["at"]["position"])
         assert row["value"] == pytest.approx(sum(float(losses[place - 1]) for place in places), abs=1e-4)
-        assert (row["n"], row["bucket"], row["context_length"]) == (len(places), 13, 96)
+        assert (row["n"], row["details"]["bucket"], row["context_length"]) == (len(places), 13, 96)
 
 
 def test_positions_are_those_of_the_longest_text_in_reach(data, extended):
     rows = all_rows(positions().work_units(data, L, 70), extended("dynamic_ntk"))
-    losses = by_hand(extended("dynamic_ntk"), window(data, rows[0], rows[0]["window"], 96)[:, :64])
+    losses = by_hand(extended("dynamic_ntk"), window(data, rows[0], rows[0]["at"]["window"], 96)[:, :64])
     assert sum(row["value"] for row in rows[:5]) == pytest.approx(float(losses.sum()), abs=1e-4)
     assert {row["context_length"] for row in rows} == {64}
-    assert positions().work_units(data, L, 20) == positions().readings(L, 20) == []
+    assert positions().work_units(data, L, 20) == []
 
 
 @pytest.mark.parametrize("changes", [{"multiples": []}, {"multiples": [0]}, {"texts": 0}, {"bucket": 0}])
@@ -187,7 +189,7 @@ def test_a_stream_longer_than_all_documents_is_refused_with_how_much_there_is(da
     assert joined(multiples=[492 / L]).work_units(data, L, None)
     with pytest.raises(ValueError, match=r"493 tokens .*test split, whose 3 documents hold 491 tokens"):
         joined(multiples=[493 / L]).work_units(data, L, None)
-    assert joined().work_units(data, L, 20) == joined().readings(L, 20) == []
+    assert joined().work_units(data, L, 20) == []
 
 
 @pytest.mark.parametrize("changes", [{"multiples": []}, {"multiples": [0]}, {"chunk": 1}])

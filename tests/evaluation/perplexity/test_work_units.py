@@ -1,4 +1,4 @@
-"""Pieces of the perplexity protocols: how they come out, what they say they read, and what changes no number."""
+"""Work units of the perplexity protocols: how their rows come out, what they read, and what changes no number."""
 
 from itertools import zip_longest
 
@@ -8,6 +8,7 @@ from support.scoring import all_rows
 
 from lcx_lightning.evaluation.base import run, starting_again
 from lcx_lightning.evaluation.suite import EvaluationSuite
+from lcx_lightning.results.records import identity
 
 
 @pytest.fixture(scope="module")
@@ -54,11 +55,11 @@ def test_progress_counts_the_rows_of_streams_and_the_batches_of_others(data, ext
 
 
 def keyed(rows):
-    return {tuple((k, v) for k, v in row.items() if k != "value"): row["value"] for row in rows}
+    return {identity(row): row["value"] for row in rows}
 
 
 @protocols
-def test_the_order_of_pieces_changes_no_number(data, model, protocol):
+def test_the_order_of_work_units_changes_no_number(data, model, protocol):
     work_units = protocol().work_units(data, L, None)
     forth, back = (keyed(all_rows(some, model)) for some in (work_units, work_units[::-1]))
     assert forth == back
@@ -92,7 +93,9 @@ def test_texts_that_are_not_there_are_refused_and_those_that_just_reach_are_take
     with pytest.raises(ValueError, match="longest is test-0 with 94 tokens"):
         one.work_units(source(94), L, None)
     for longer in (95, 96):
-        assert all(row["window"] <= longer for unit in one.work_units(source(longer), L, None) for row in unit.rows)
+        assert all(
+            row["at"]["window"] <= longer for unit in one.work_units(source(longer), L, None) for row in unit.rows
+        )
 
 
 @protocols
@@ -101,11 +104,14 @@ def test_what_is_said_to_be_read_is_what_is_read(data, extended, protocol):
     model.base_model.register_forward_pre_hook(
         lambda _, args, kwargs: read.append(kwargs["input_ids"].shape), with_kwargs=True
     )
-    all_rows(protocol().work_units(data, L, None), model)
-    told = protocol().readings(L, None)
-    assert sum(rows * tokens for rows, tokens in read) == sum(one.texts * one.tokens for one in told)
-    assert max(rows for rows, _ in read) == max(one.rows for one in told)
-    assert max(tokens for _, tokens in read) == max(min(one.tokens, one.chunk or one.tokens) for one in told)
+    work_units = protocol().work_units(data, L, None)
+    assert read == []
+    for unit in work_units:
+        read.clear()
+        all_rows([unit], model)
+        assert sum(rows * tokens for rows, tokens in read) == sum(one.texts * one.tokens for one in unit.reads)
+        assert max(rows for rows, _ in read) == max(one.rows for one in unit.reads)
+        assert max(tokens for _, tokens in read) == max(min(one.tokens, one.chunk or one.tokens) for one in unit.reads)
 
 
 @protocols

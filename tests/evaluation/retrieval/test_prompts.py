@@ -211,11 +211,11 @@ def test_values_are_of_their_kind_and_differ():
     }
     assert set(forms) == set(KINDS)
     for kind, form in forms.items():
-        values = Values({kind: 3}).placement_seed(rng, 500, set())
+        values = Values({kind: 3}).draw(rng, 500, set())
         assert len(set(values)) == 500
         assert all(re.fullmatch(form, value) for value in values)
     taken = {str(i) for i in range(1, 9)}
-    assert Values({"digits": 1}).placement_seed(rng, 1, taken) == ["9"]
+    assert Values({"digits": 1}).draw(rng, 1, taken) == ["9"]
 
 
 def test_keys_are_listed_as_in_a_sentence():

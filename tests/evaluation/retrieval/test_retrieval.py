@@ -1,5 +1,7 @@
 """Retrieval: answers against stock generation and all logits at once, rows, batches, processes and refusals."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
@@ -111,10 +113,12 @@ def test_rows_have_the_accuracy_and_the_likelihood_of_every_trial(bytewise, data
         assert (row["n"], hit["n"], hit["value"]) == (5, 1, float(right))
         text = data.tokens.decode(prompt[1:].tolist())
         needle = f"\n{text[-6:]}{data.tokens.decode(answer.tolist())}\n"
-        assert text.index(needle) == round(hit["depth"] * (hit["context_length"] - 5 - 1 - 7 - 13))
-        assert hit["document"] == row["document"] == f"passkey, depth {hit['depth']:g}, trial {hit['trial']}"
+        assert text.index(needle) == round(hit["at"]["depth"] * (hit["context_length"] - 5 - 1 - 7 - 13))
+        assert hit["at"] == row["at"]
+        depth, trial = hit["at"]["depth"], hit["at"]["trial"]
+        assert hit["document"] == row["document"] == f"passkey, depth {depth:g}, trial {trial}"
         assert {hit[k] for k in ("evaluation", "protocol", "dataset")} == {"retrieval", "passkey", "books/test"}
-        assert (hit["asks"], hit["scored"], hit["task"]) == ("5 letters", "exact", "passkey")
+        assert (hit["details"], hit["at"]["task"]) == ({"asks": "5 letters", "scored": "exact"}, "passkey")
 
 
 def test_a_model_that_knows_the_answer_is_right_and_one_that_does_not_is_wrong(bytewise, data, monkeypatch):
@@ -147,7 +151,7 @@ def test_rows_of_generated_answers_have_the_share_of_what_is_wanted(bytewise, da
 
     monkeypatch.setattr(retrieval, "continuations", recorded)
     rows = all_rows(evaluation, data, model)
-    kept = [[row[key] for key in ("metric", "value", "n", "scored")] for row in rows]
+    kept = [[*(row[key] for key in ("metric", "value", "n")), row["details"]["scored"]] for row in rows]
     assert kept == [["accuracy", 0, 1, "contains"]] * 3
     assert asked_for == [(2, 640 - 40, 40), (1, 640 - 40, 40)]
     wanted = [evaluation._prompt(data, trial).wanted for trial in trials_of(evaluation.work_units(data, LENGTH, None))]
@@ -210,14 +214,13 @@ def test_evaluation_on_two_processes_equals_one(bytewise, data):
 def test_rows_that_are_done_are_not_asked_again_and_all_can_be_told_apart(bytewise, data):
     model, evaluation = bytewise("lm_infinite"), passkey()
     rows = all_rows(evaluation, data, model)
-    names = [name for name in records.IDENTITY if name != "run"]
-    done = {tuple(row.get(name) for name in names) for row in rows[:-2]}
+    done = {records.identity(row) for row in rows[:-2]}
     assert len(done) == len(rows) - 2
     work_units = evaluation.work_units(data, LENGTH, None)
     assert [row for unit in work_units for row in unit.rows] == [
         {k: v for k, v in row.items() if k not in ("value", "n")} for row in rows
     ]
-    left = run(work_units, model, lambda row: tuple(row.get(name) for name in names) in done, lambda *_: None)
+    left = run(work_units, model, lambda row: records.identity(row) in done, lambda *_: None)
     assert [row for some in left for row in some] == rows[-2:]
 
 
@@ -238,30 +241,27 @@ def test_every_arm_is_asked_the_same_whatever_it_reaches_and_whatever_was_drawn_
 
 
 @pytest.mark.parametrize("name", ["passkey", "passkey_pi", "ruler"])
-def test_what_is_read_is_what_the_forecast_is_told(name, data):
+def test_a_work_unit_reads_the_prompts_of_its_trials(name, data):
     evaluation = evaluation_of(name, multiples=[8, 12], trials=3)
     work_units = evaluation.work_units(data, 1024, None)
-    for reading in evaluation.readings(1024, None):
-        trials = [p.compute.keywords["trials"] for p in work_units if p.rows[0]["context_length"] == reading.tokens]
-        assert sum(map(len, trials)) == reading.texts
-        assert max(map(len, trials)) == reading.rows
-        assert reading.chunk == reading.tokens
-    assert sum(r.texts for r in evaluation.readings(1024, None)) == len(set(trials_of(work_units)))
-    assert evaluation.readings(1024, 100) == []
+    for unit in work_units:
+        trials, length = len(unit.compute.keywords["trials"]), unit.rows[0]["context_length"]
+        assert unit.reads == [(trials, length, trials, length)]
+    assert len(trials_of(work_units)) == len(set(trials_of(work_units)))
+    assert evaluation.work_units(data, 1024, 100) == []
 
 
-def test_distances_are_those_of_the_paper():
+def test_distances_are_those_of_the_paper(data):
     evaluation = evaluation_of("passkey_pi")
     assert evaluation.lengths(4096) == [4096, 8192, 16384, 32768]
     assert [place.distance for place in evaluation._places(8192)] == list(range(256, 8193, 256))
-    assert evaluation.readings(4096, 4096)[0].texts == 32 * 10
+    assert len(trials_of(evaluation.work_units(data, 4096, 4096))) == 32 * 10
 
 
-def test_the_grid_of_the_passkey_has_ten_lengths_ten_depths_and_ten_trials():
-    evaluation = evaluation_of("passkey")
-    readings = evaluation.readings(128, None)
-    assert [r.texts for r in readings] == [100] * 10
-    assert (readings[0].tokens, readings[-1].tokens) == (128, 32 * 128)
+def test_the_grid_of_the_passkey_has_ten_lengths_ten_depths_and_ten_trials(data):
+    lengths = [trial.length for trial in trials_of(evaluation_of("passkey").work_units(data, 128, None))]
+    assert list(Counter(lengths).values()) == [100] * 10
+    assert (min(lengths), max(lengths)) == (128, 32 * 128)
 
 
 def test_retrieval_runs_from_the_command_line(tmp_path):

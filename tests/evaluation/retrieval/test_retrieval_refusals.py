@@ -18,7 +18,7 @@ def data():
         ({"multiples": [0]}, "needs tasks, multiples"),
         ({"tasks": {}}, "needs tasks, multiples"),
         ({"trials": 0}, "trials >= 1"),
-        ({"depths": []}, "depths if any"),
+        ({"depths": []}, "depths or null"),
         ({"depths": [0.5, 1.1]}, "depths from 0 to 1"),
         ({"distances": 4}, "or at distances"),
     ],

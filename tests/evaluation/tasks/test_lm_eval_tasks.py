@@ -97,9 +97,10 @@ def test_scores_are_those_of_the_harness_with_its_own_wrapper_of_the_model(folde
     data = LongContextData(Books(), HubTokens(str(checkpoint), None), CORPUS_ONLY)
     work_units = harness(folder).work_units(data, LENGTH, None)
     rows = [row for rows in run(work_units, model, lambda row: False, lambda done, total: None) for row in rows]
-    told = [row for unit in work_units for row in unit.rows]
-    assert [{k: v for k, v in row.items() if k != "value"} for row in rows] == told
-    ours = {(row["document"], row["metric"]): row["value"] for row in rows if row["task"] == "choice"}
+    known = [row for unit in work_units for row in unit.rows]
+    assert [{k: v for k, v in row.items() if k != "value"} for row in rows] == known
+    assert [unit.reads for unit in work_units] == [[(6, 128, 1, None)]] * 2
+    ours = {(row["document"], row["metric"]): row["value"] for row in rows if row["at"]["task"] == "choice"}
     names = {"acc": "accuracy", "acc_norm": "accuracy_by_length"}
     assert ours == {(f"choice {s['doc_id']}", names[name]): s[name] for s in theirs for name in names}
     assert 0 < sum(ours.values()) < len(ours) == 2 * 6
@@ -165,6 +166,5 @@ def test_a_task_that_the_harness_has_not_is_refused_by_name(folder, monkeypatch)
     none_of_its_own = partial(TaskManager, include_defaults=False)  # to look through them all takes seconds
     monkeypatch.setattr("lcx_lightning.evaluation.tasks.lm_eval_tasks.TaskManager", none_of_its_own)
     with pytest.raises(ValueError, match="no task nothing_such: `lm-eval ls tasks`"):
-        harness(folder, tasks=["choice", "nothing_such"]).readings(LENGTH, None)
-    assert harness(folder, examples=4).readings(LENGTH, None) == [(8, 128, 1, None)]
+        harness(folder, tasks=["choice", "nothing_such"]).work_units(None, LENGTH, None)
     assert harness(folder).work_units(None, LENGTH, 100) == []

@@ -15,7 +15,7 @@ from lcx_lightning.evaluation.perplexity.short_context import ShortContext
 from lcx_lightning.evaluation.tasks.milestones import Milestones
 from lcx_lightning.evaluation.tasks.scoring import score
 from lcx_lightning.models.generation import continuations
-from lcx_lightning.results import records
+from lcx_lightning.results.records import identity
 
 LENGTH = 32  # tokens, pretraining length
 NEW = 10
@@ -41,14 +41,10 @@ def all_rows(work_units, model, share=(0, 1)):
     return [row for rows in run(work_units, model, lambda row: False, lambda done, total: None, share) for row in rows]
 
 
-def identity(row):
-    return tuple(row.get(name) for name in records.IDENTITY if name != "run")
-
-
 def text_up_to(data, row):
     """Return BOS and the tokens up to the end of a row's window."""
     (text,) = [d.text for d in data.corpus.documents("test") if d.name == row["document"]]
-    return [BOS, *text.encode()[: row["window"]]]
+    return [BOS, *text.encode()[: row["at"]["window"]]]
 
 
 def test_a_row_compares_what_is_written_after_a_milestone_with_how_the_text_goes_on(extended, data):
@@ -61,7 +57,7 @@ def test_a_row_compares_what_is_written_after_a_milestone_with_how_the_text_goes
         at = row["context_length"]
         (found,) = continuations(model, [window[:at]], NEW, chunk=1000)
         said, wanted = (data.tokens.decode(ids) for ids in (found, window[at : at + NEW]))
-        assert (row["prediction"], row["n"], row["new_tokens"]) == (said, 1, NEW)
+        assert (row["details"]["prediction"], row["n"], row["details"]["new_tokens"]) == (said, 1, NEW)
         by_hand = {
             "bleu": sacrebleu.sentence_bleu(said, [wanted]).score / 100,
             "rouge_l": score("rouge_l", said, [wanted], []),
@@ -85,9 +81,10 @@ def test_a_model_that_goes_on_as_the_text_does_scores_one(data, monkeypatch):
 
 
 def test_a_milestone_is_served_if_the_method_reaches_beyond_what_is_written(data):
+    reads = [one for unit in milestones().work_units(data, LENGTH, 42) for one in unit.reads]
+    assert reads == [(3, 26, 3, 50), (1, 26, 1, 50), (2, 42, 2, 50), (2, 42, 2, 50)]
     assert milestones().served(LENGTH, 3 * LENGTH + NEW - 1) == [16, 32]
     assert milestones().served(LENGTH, 3 * LENGTH + NEW) == [16, 32, 96]
-    assert [tuple(one) for one in milestones().readings(LENGTH, 42)] == [(4, 26, 3, 50), (4, 42, 2, 50)]
 
 
 def test_the_original_window_has_the_losses_of_all_its_tokens_after_bos(extended, data):

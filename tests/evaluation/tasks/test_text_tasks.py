@@ -14,7 +14,7 @@ from lcx_lightning.evaluation.tasks.datasets.base import Example, ExampleSource
 from lcx_lightning.evaluation.tasks.task import TextTask
 from lcx_lightning.evaluation.tasks.text_tasks import TextTasks
 from lcx_lightning.models.generation import continuations
-from lcx_lightning.results import records
+from lcx_lightning.results.records import identity
 
 LENGTH = 32  # tokens, pretraining length
 BOS = 256
@@ -64,10 +64,6 @@ def model(extended):
 
 def all_rows(work_units, model, done=lambda row: False, share=(0, 1)):
     return [row for rows in run(work_units, model, done, lambda done, total: None, share) for row in rows]
-
-
-def identity(row):
-    return tuple(row.get(name) for name in records.IDENTITY)
 
 
 # Prompts
@@ -155,17 +151,17 @@ def test_rows_score_what_the_model_writes_after_each_prompt_cut_to_each_length(m
     assert len(rows) == 2 * 2 * (1 + 2)
     for row in rows:
         fields = FIELDS[int(row["document"][-1])]
-        spec = TASKS[row["task"]]
+        spec = TASKS[row["at"]["task"]]
         said, prompt_tokens = by_hand(
             model, spec["prompt"].format(**fields), row["context_length"], spec["answer_tokens"]
         )
         said = said.lstrip("\n").split("\n")[0] if spec.get("first_line") else said
-        assert row["prediction"] == said
-        assert row["prompt_tokens"] == prompt_tokens
+        assert row["details"]["prediction"] == said
+        assert row["details"]["prompt_tokens"] == prompt_tokens
         assert row["value"] == len(said) + len(spec["metrics"][row["metric"]])
         assert row["n"] == 1
-        assert row["dataset"] == f"fixed/{row['task']}"
-        assert row["group"] == spec.get("group")
+        assert row["dataset"] == f"fixed/{row['at']['task']}"
+        assert row["at"].get("group") == spec.get("group")
     assert len({identity(row) for row in rows}) == len(rows)
 
 
@@ -200,7 +196,7 @@ def test_what_is_told_before_is_what_is_computed_in_lengths_that_a_method_reache
     assert [identity(row) for row in rows] == told
     assert {row["context_length"] for row in rows} == {32}
     assert answering().work_units(data, LENGTH, 20) == []
-    assert answering().readings(LENGTH, 40) == [(8, 32, 4, 1000)]
+    assert [unit.reads for unit in work_units] == [[(4, 32, 4, 1000)]] * 2
 
 
 # Settings

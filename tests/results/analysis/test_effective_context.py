@@ -65,7 +65,7 @@ def test_the_whole_of_ruler_is_judged_by_its_own_threshold_and_a_part_of_it_by_i
     shared = {"run": "arm-0", "arm": "arm", "protocol": "ruler", "metric": "accuracy", "n": 1}
     for times, value in ((1, 0.87), (2, 0.86), (4, 0.85), (8, 0.7)):
         rows = [
-            make_row(**shared, context_length=times * L, document=f"{t}", task=f"{t}", value=value)
+            make_row(**shared, context_length=times * L, document=f"{t}", at={"task": f"{t}"}, value=value)
             for t in range(tasks)
         ]
         records.append(tmp_path / "arm-0" / "records.jsonl", rows)

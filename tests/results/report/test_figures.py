@@ -10,7 +10,7 @@ from lcx_lightning.results import records
 from lcx_lightning.results.analysis import estimates
 from lcx_lightning.results.metrics import Measure
 from lcx_lightning.results.report import figures, tables
-from lcx_lightning.results.report.axis import Axis
+from lcx_lightning.results.report.vertical_axis import VerticalAxis
 
 LAST_K = Measure("last_k")
 
@@ -53,12 +53,12 @@ def test_names_keep_their_order_and_distance_and_stay_inside():
 
 @pytest.mark.parametrize("ends", [(3.2, 60), (3.5, 3.9), (4.0, 9.0), (5, 3e6), (0.9, 1.1), (-4, 104), (-1.0, 1.0)])
 def test_ticks_are_few_and_inside(ends):
-    ticks = Axis(*ends, logarithmic=ends[0] > 0).ticks()
+    ticks = VerticalAxis(*ends, logarithmic=ends[0] > 0).ticks()
     assert 2 <= len(ticks) <= 9
     assert ends[0] <= min(ticks) <= max(ticks) <= ends[1]
 
 
-@pytest.mark.parametrize("axis", [Axis(2.0, 50.0, True), Axis(-4.0, 104.0, False)])
+@pytest.mark.parametrize("axis", [VerticalAxis(2.0, 50.0, True), VerticalAxis(-4.0, 104.0, False)])
 def test_an_axis_puts_a_value_where_it_finds_it(axis):
     assert [axis.pixel(end, 430) for end in (axis.high, axis.low)] == pytest.approx([0, 430])
     assert axis.value(axis.pixel(7.0, 430), 430) == pytest.approx(7.0)

@@ -17,9 +17,10 @@ from lcx_lightning.results.report.tables import length_table, terminal_table, th
 PASSKEY = Measure("passkey", "accuracy")
 
 
-def trial(**changes):
+def trial(at=None, **changes):
     """One trial of a passkey that was found."""
-    return make_row(evaluation="retrieval", protocol="passkey", metric="accuracy", value=1.0, n=1) | changes
+    row = make_row(evaluation="retrieval", protocol="passkey", metric="accuracy", value=1.0, n=1, at=at or {})
+    return row | changes
 
 
 def experiment_of(folder, rows, arms=("pi",)):
@@ -39,21 +40,23 @@ def experiment_of(folder, rows, arms=("pi",)):
     ],
 )
 def test_k_max_is_the_largest_distance_up_to_which_a_fifth_of_the_trials_succeed(found, expected):
-    rows = [trial(distance=k, value=float(hit)) for k, hits in reversed(found.items()) for hit in hits]
+    rows = [trial({"distance": k}, value=float(hit)) for k, hits in reversed(found.items()) for hit in hits]
     assert k_max(rows) == expected
-    assert k_max([trial(depth=0.5)]) is None
+    assert k_max([trial({"depth": 0.5})]) is None
 
 
 def test_the_table_of_k_max_has_a_column_by_length(tmp_path):
-    rows = [trial(context_length=n, distance=k, value=float(k <= 64)) for n in (128, 256) for k in range(32, n + 1, 32)]
+    rows = [
+        trial({"distance": k}, context_length=n, value=float(k <= 64)) for n in (128, 256) for k in range(32, n + 1, 32)
+    ]
     text = shown(terminal_table(k_max_table(experiment_of(tmp_path, rows), PASSKEY)))
     assert text.split().count("64") == 2
-    assert k_max_table(experiment_of(tmp_path / "depths", [trial(depth=0.5)]), PASSKEY) is None
+    assert k_max_table(experiment_of(tmp_path / "depths", [trial({"depth": 0.5})]), PASSKEY) is None
 
 
 def test_the_figure_by_depth_has_the_mean_of_every_cell_of_every_arm(tmp_path):
     rows = [
-        trial(context_length=n, depth=d, value=float(i < 3 * d))
+        trial({"depth": d}, context_length=n, value=float(i < 3 * d))
         for n in (128, 256)
         for d in (0.0, 1 / 3, 1.0)
         for i in range(3)
@@ -66,13 +69,15 @@ def test_the_figure_by_depth_has_the_mean_of_every_cell_of_every_arm(tmp_path):
 
 
 def test_losses_have_no_figure_by_depth(tmp_path):
-    rows = [trial(metric="nll", depth=d, value=2.0, n=5) for d in (0.1, 0.9)]
+    rows = [trial({"depth": d}, metric="nll", value=2.0, n=5) for d in (0.1, 0.9)]
     assert depth_figure(experiment_of(tmp_path, rows), Measure("passkey")) is None
 
 
 def test_tasks_have_a_column_each_and_one_task_has_no_table(tmp_path):
-    rows = [trial(task=task, value=float(task == "vt"), context_length=n) for n in (128, 256) for task in ("vt", "cwe")]
-    rows += [trial(task="vt", metric="nll", value=3.0), trial(task="qa", metric="f1", value=0.25, context_length=128)]
+    rows = [
+        trial({"task": task}, value=float(task == "vt"), context_length=n) for n in (128, 256) for task in ("vt", "cwe")
+    ]
+    rows += [trial({"task": "vt"}, metric="nll", value=3.0), trial({"task": "qa"}, metric="f1", value=0.25)]
     found = task_table(experiment_of(tmp_path, rows), "passkey")
     assert found.header == ["arm, length", "vt", "cwe", "qa", "mean"]
     assert [[cell.text for cell in row] for row in found.rows] == [
@@ -80,12 +85,12 @@ def test_tasks_have_a_column_each_and_one_task_has_no_table(tmp_path):
         ["pi, 256", "100.0", "0.0", NOT_EVALUATED, NOT_EVALUATED],
     ]
     assert found.notes[0].startswith("Scores: F1 (%), accuracy (%).")
-    assert task_table(experiment_of(tmp_path / "one", [trial(task="vt")]), "passkey") is None
+    assert task_table(experiment_of(tmp_path / "one", [trial({"task": "vt"})]), "passkey") is None
 
 
 def test_losses_by_position_stand_by_position_and_not_by_length(tmp_path):
     rows = [
-        make_row(protocol="positions", context_length=4096, position=p, document=f"{d}", value=p / 1000, n=1)
+        make_row(protocol="positions", context_length=4096, at={"position": p}, document=f"{d}", value=p / 1000, n=1)
         for p in range(128, 4097, 128)
         for d in range(2)
     ]
@@ -101,7 +106,9 @@ def test_losses_by_position_stand_by_position_and_not_by_length(tmp_path):
 
 def test_logits_stand_by_distance_at_the_longest_context(tmp_path):
     logits = {"protocol": "attention_logits", "metric": "largest_logit", "n": 2}
-    rows = [make_row(**logits, context_length=n, distance=k, value=n + k) for n in (128, 256) for k in (0, 1, 64)]
+    rows = [
+        make_row(**logits, context_length=n, at={"distance": k}, value=n + k) for n in (128, 256) for k in (0, 1, 64)
+    ]
     experiment, measure = experiment_of(tmp_path, rows), Measure("attention_logits", "largest_logit")
     found = length_table(experiment, measure)
     assert found.header[1:4] == ["distance 0", "distance 1", "distance 64"]
@@ -110,8 +117,10 @@ def test_logits_stand_by_distance_at_the_longest_context(tmp_path):
 
 
 def test_the_report_shows_them_all(tmp_path):
-    rows = [trial(context_length=n, depth=d, task=t) for n in (128, 256) for d in (0.1, 0.9) for t in ("a", "b")]
-    rows += [trial(context_length=128, distance=k, task="a") for k in (64, 128)]
+    rows = [
+        trial({"depth": d, "task": t}, context_length=n) for n in (128, 256) for d in (0.1, 0.9) for t in ("a", "b")
+    ]
+    rows += [trial({"distance": k, "task": "a"}) for k in (64, 128)]
     experiment_of(tmp_path, rows)
     console = screen()
     with console.capture() as printed:

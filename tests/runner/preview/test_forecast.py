@@ -165,16 +165,15 @@ def test_what_is_said_to_fit_takes_less_than_there_is(arm):
     assert all(peak <= 0.8 * extend.peak for peak in found.values())
 
 
-def test_texts_that_an_evaluation_says_it_reads_are_those_that_its_pieces_read(data):
+def test_texts_that_work_units_say_they_read_are_those_of_their_rows(data):
     common = {"multiples": [1, 2], "windows": 3, "split": "test", "seed": 0}
-    growing = GrowingContext(**common, last=16, batch_tokens=200)
-    work_units = growing.work_units(data, 64, None)
-    whole = [row["n"] + 1 for unit in work_units for row in unit.rows if row["protocol"] == "whole_window"]
-    assert sum(whole) == sum(r.texts * r.tokens for r in growing.readings(64, None))
-    at_once = {unit.rows[0]["context_length"]: len(unit.rows) // 2 for unit in reversed(work_units)}
-    assert at_once == {r.tokens: r.rows for r in growing.readings(64, None)}
-    (stream,) = Streaming(**common, chunk=32).readings(64, None)
-    assert stream == (3, 128, 1, 32)
+    for unit in GrowingContext(**common, last=16, batch_tokens=200).work_units(data, 64, None):
+        whole = [row["n"] + 1 for row in unit.rows if row["protocol"] == "whole_window"]
+        (read,) = unit.reads
+        assert sum(whole) == read.texts * read.tokens
+        assert (read.rows, read.tokens) == (len(unit.rows) // 2, unit.rows[0]["context_length"])
+    streams = Streaming(**common, chunk=32).work_units(data, 64, None)
+    assert [unit.reads for unit in streams] == [[(1, 128, 1, 32)]] * 3
 
 
 def test_forecast_only_prints_every_arm_says_what_does_not_fit_and_runs_nothing(tmp_path):

@@ -12,12 +12,12 @@ from lcx_lightning.data.dataset import LongContextData
 
 @dataclass(frozen=True)
 class Prompt:
-    """What a model is given, and what it should say.
+    """What a model is given, and what it should answer.
 
     Attributes:
         ids: The prompt: BOS at position 0, and all tokens up to where the answer begins.
         answer: The tokens of the answer, which may be fewer than there is room for.
-        wanted: The strings that the answer holds.
+        wanted: The strings that the answer should contain.
     """
 
     ids: Int[np.ndarray, " tokens"]
@@ -26,20 +26,20 @@ class Prompt:
 
 
 class Place(NamedTuple):
-    """Where the needle that is asked for stands: one of the two, or neither to draw a place."""
+    """Where the needle that is asked for stands: a depth, a distance, or neither to draw a place at random."""
 
-    depth: float | None = None  # share of the text that stands before it, 0 to 1
-    distance: int | None = None  # tokens from its first one to the end of the prompt
+    depth: float | None = None  # share of the text before it, 0 to 1
+    distance: int | None = None  # tokens from its first token to the end of the prompt
 
 
 class RetrievalTask(abc.ABC):
-    """Make prompts of one kind. All that is drawn comes from the given generator.
+    """Make prompts of one kind. All random draws come from the given generator.
 
     Attributes:
-        room: Tokens kept free for the answer, which is then generated, and searched for the wanted strings. None: as
-            many as the answer has, which is then to be given exactly, token by token.
+        room: Tokens kept free for the answer, which is generated and searched for the wanted strings. None if the
+            answer is to be given exactly, token by token; the room is then that of the answer.
         asks: What is asked for, in words: 5 digits.
-        split: The split of the corpus whose text surrounds it; None if there is none in it.
+        split: Split of the corpus that the surrounding text is from. None if the text is not from a corpus.
     """
 
     room: int | None
@@ -51,5 +51,5 @@ class RetrievalTask(abc.ABC):
         """Return a prompt that has, with the room for its answer, exactly `length` tokens.
 
         Raises:
-            ValueError: If it does not fit, or the task has no such place.
+            ValueError: If the prompt does not fit, or the task has no such place.
         """

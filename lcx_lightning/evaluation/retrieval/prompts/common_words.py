@@ -14,14 +14,14 @@ from lcx_lightning.evaluation.retrieval.prompts.random_values import Values
 class CommonWords(RetrievalTask):
     """List a few words many times and many words a few times, in random order, and ask for the few.
 
-    Words mean nothing, as there is no list of real ones that never ends. A solved list stands before.
+    The words mean nothing, because a list of real words would end. A solved list stands before the one that is asked.
 
     Args:
-        wording: The text of a prompt; {words} of the answer is the common ones, numbered.
+        wording: Text of a prompt; {words} in the answer stands for the common words, numbered.
         word: Kind of the words.
-        common: Words that are asked for.
-        times: How often a common word and another one are there.
-        example: The same of the solved list, and the number of its other words.
+        common: Number of words that are asked for.
+        times: How often a `common` word and any `other` word are in the list.
+        example: How often they are in the solved list, and the number of its other `words`.
         room: Tokens kept for the generated answer.
     """
 
@@ -41,14 +41,14 @@ class CommonWords(RetrievalTask):
 
     def prompt(self, data: LongContextData, length: int, place: Place, rng: np.random.Generator) -> Prompt:
         if place != Place():
-            raise ValueError("Common words are all over their list: leave out depths and distances.")
+            raise ValueError("Common words stand all over their list: leave out depths and distances.")
         taken = set[str]()
-        solved = self._word.placement_seed(rng, self._common + self._example["words"], taken)
+        solved = self._word.draw(rng, self._common + self._example["words"], taken)
         listed = self._list(solved, self._example, int(rng.integers(2**62)))
         answer = self._wording.answer.format(words=numbered(solved[: self._common]))
         before = "\n".join([self._wording.opening, listed, self._wording.question + answer, ""])
         most = length // (2 * self._times["other"])  # a word has two tokens at the least, one of them of its number
-        words = self._word.placement_seed(rng, self._common + most, taken)
+        words = self._word.draw(rng, self._common + most, taken)
         entries, wanted = partial(self._entries, words, int(rng.integers(2**62))), words[: self._common]
         return longest_list(
             data.tokens,
@@ -65,7 +65,7 @@ class CommonWords(RetrievalTask):
         return self._list(words[: self._common + others], self._times, seed)
 
     def _list(self, words: list[str], times: Mapping[str, int], seed: int) -> str:
-        """Return the numbered list of words, the common ones first among them, in an order of that seed."""
+        """Return the numbered list of words, the first of which are common, in an order drawn from the seed."""
         all_words = words[: self._common] * times["common"] + words[self._common :] * times["other"]
         order = np.random.default_rng(seed).permutation(len(all_words))
         return numbered([all_words[i] for i in order])

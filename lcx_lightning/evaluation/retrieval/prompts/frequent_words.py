@@ -11,19 +11,19 @@ from lcx_lightning.evaluation.retrieval.prompts.base import Place, Prompt, Retri
 from lcx_lightning.evaluation.retrieval.prompts.listing import Wording, longest_list
 from lcx_lightning.evaluation.retrieval.prompts.random_values import Values
 
-ASKED = 3  # most frequent words, but for the noise
+ASKED = 3  # most frequent words, not counting the noise
 
 
 class FrequentWords(RetrievalTask):
-    """Give the k-th of N words k^-alpha / zeta(alpha) of all places, in random order: which three are most frequent?
+    """Write N words in random order, the k-th of them k^-alpha / zeta(alpha) of the text: which are most frequent?
 
-    The first of all is noise: dots.
+    The most frequent word is noise, three dots; the next three are asked for.
 
     Args:
-        wording: The text of a prompt.
+        wording: Text of a prompt.
         word: Kind of the words.
-        tokens_per_word: Tokens of the context for each word that there is.
-        alpha: Exponent of the law, above 1; the lower, the harder.
+        tokens_per_word: Tokens of the context for each different word.
+        alpha: Exponent of the law, above 1; a lower one is harder.
         room: Tokens kept for the generated answer.
     """
 
@@ -36,21 +36,21 @@ class FrequentWords(RetrievalTask):
 
     def prompt(self, data: LongContextData, length: int, place: Place, rng: np.random.Generator) -> Prompt:
         if place != Place():
-            raise ValueError("Frequent words are all over their text: leave out depths and distances.")
+            raise ValueError("Frequent words stand all over their text: leave out depths and distances.")
         number = max(length // self._tokens_per_word, ASKED + 2)
-        words = ["...", *self._word.placement_seed(rng, number - 1, set())]
+        words = ["...", *self._word.draw(rng, number - 1, set())]
         entries = partial(self._text, words, int(rng.integers(2**62)))
         asked = words[1 : ASKED + 1]
         return longest_list(data.tokens, self._wording, entries, asked, length=length, room=self._room)
 
     def _text(self, words: list[str], seed: int, more: int) -> str:
-        """Return the text in an order of that seed, of `more` words than the fewest that tell the asked ones apart."""
+        """Return the text in an order drawn from the seed, `more` words longer than the shortest with an answer."""
         times = self._least() + more
         counts = times * np.arange(1, len(words) + 1) ** -self._alpha / zeta(self._alpha)
         order = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(words)), counts.astype(int)))
         return " ".join(words[i] for i in order)
 
     def _least(self) -> int:
-        """Return so many words that the last asked one is there once more than the next, at the least."""
+        """Return the least number of words at which the last asked one occurs more often than the next word."""
         last, following = (k**-self._alpha / zeta(self._alpha) for k in (ASKED + 1, ASKED + 2))
         return int(np.ceil(1 / (last - following)))

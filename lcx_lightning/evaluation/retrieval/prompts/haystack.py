@@ -1,4 +1,4 @@
-"""What surrounds a needle: text of the corpus, or a few sentences over and over."""
+"""The text that surrounds a needle: text of the corpus, or a few sentences over and over."""
 
 import abc
 
@@ -13,21 +13,21 @@ class Hay(abc.ABC):
     """Text without end.
 
     Attributes:
-        split: The split of the corpus that it is from, None if from none.
+        split: Split of the corpus that the text is from. None if it is not from a corpus.
     """
 
     split: str | None
 
     @abc.abstractmethod
     def text(self, data: LongContextData, tokens: int, rng: np.random.Generator) -> Int[np.ndarray, " tokens"]:
-        """Return so many tokens of it."""
+        """Return text of a given number of tokens."""
 
 
 class CorpusText(Hay):
-    """A random slice of a random document, and of others after it where that ends.
+    """A random slice of a random document, continued by other documents where that one ends.
 
     Args:
-        split: Of the corpus: test for results.
+        split: Split of the corpus: test for results.
     """
 
     def __init__(self, *, split: str) -> None:
@@ -41,7 +41,7 @@ class Repeated(Hay):
     """The same sentences over and over, with a blank between them.
 
     Args:
-        sentences: One time.
+        sentences: The sentences, as they read once.
     """
 
     def __init__(self, *, sentences: str) -> None:

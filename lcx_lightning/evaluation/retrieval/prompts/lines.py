@@ -1,7 +1,7 @@
-"""Prompts are lines: how they become tokens one by one, so that a prompt is as long as it should be, to the token.
+"""Prompts are lines, each tokenized by itself, so that a prompt has exactly as many tokens as it should.
 
-Every line is encoded as what follows a line feed, and the lines are laid end to end with the token of a line feed
-between them. So the number of tokens is a sum, whatever the tokenizer, and text can be cut to what is missing.
+Every line is encoded as the text after a line feed, and the lines are joined by the token of a line feed. So the number
+of tokens is a sum, whatever the tokenizer, and text can be cut to fill the prompt to the token.
 """
 
 from collections.abc import Sequence
@@ -30,13 +30,13 @@ def line_feed(tokens: Tokens) -> int:
 
 
 def line(tokens: Tokens, text: str) -> list[int]:
-    """Return the tokens of a text that stands behind a line feed."""
+    """Return the tokens of a text that follows a line feed."""
     feed, ids = tokens.encode("\n"), tokens.encode(f"\n{text}")
     return ids[len(feed) :] if ids[: len(feed)] == feed else tokens.encode(text)
 
 
 def behind(tokens: Tokens, before: str, text: str) -> list[int]:
-    """Return the tokens of a text that goes on in the line of `before`."""
+    """Return the tokens of a text that continues the line `before`."""
     known, ids = line(tokens, before), line(tokens, before + text)
     return ids[len(known) :] if ids[: len(known)] == known else line(tokens, text)
 
@@ -54,7 +54,7 @@ def page(tokens: Tokens, lines: Sequence[Line]) -> Int[np.ndarray, " tokens"]:
 
 
 def opened(tokens: Tokens, opening: str) -> list[Line]:
-    """Return the lines of the text that a prompt begins with, none for none."""
+    """Return the lines of the text that a prompt begins with; none if it is empty."""
     first, *rest = opening.split("\n")
     return [tokens.encode(first), *(line(tokens, text) for text in rest)] if opening else []
 

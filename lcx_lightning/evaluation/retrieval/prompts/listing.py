@@ -1,4 +1,4 @@
-"""Prompts that are one long list between an opening and a question: as many entries as fit, to the token."""
+"""Prompts that are one long list between an opening and a question: as many entries as fit."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,18 +18,19 @@ class Wording:
 
     opening: str
     question: str  # up to where the answer begins
-    answer: str  # {words} stands for them
+    answer: str  # {words} stands for the wanted words
 
 
 def most_that_fit(tokens_of: Callable[[int], int], budget: int, most: int) -> int:
-    """Return the largest number from 0 to `most` that has no more tokens than the budget.
+    """Return the largest number of entries, from 0 to `most`, that has no more tokens than the budget.
 
-    Tokens grow nearly evenly with the number, so every guess goes by those of the last: a long list is made few times.
+    Tokens grow nearly in proportion to the number, so each guess follows from the last one: a long list is made only a
+    few times.
 
     Args:
-        tokens_of: Gives the tokens of a number. Those of 0 are in the budget.
-        budget: Tokens.
-        most: The largest number.
+        tokens_of: Returns the tokens of a number of entries. No entries are within the budget.
+        budget: Largest number of tokens.
+        most: Largest number of entries.
     """
     low, high, at_low, guess = 0, most, tokens_of(0), FIRST_GUESS
     while low < high:
@@ -55,20 +56,20 @@ def longest_list(
     before: str = "",
     answer: str | None = None,
 ) -> Prompt:
-    """Return the prompt with the longest list that fits; what is missing then is blank lines before it.
+    """Return the prompt with the longest list that fits; blank lines before it fill what is missing then.
 
     Args:
-        tokens: The tokenizer.
-        wording: The text of the prompt.
-        entries: Gives the list of a size, 0 or more.
-        wanted: The words of the answer.
+        tokens: Tokenizer of the model.
+        wording: Text of the prompt.
+        entries: Returns the list with a given number of entries, 0 or more.
+        wanted: Words of the answer.
         length: Tokens of the prompt with the room for its answer.
-        room: Tokens of that.
+        room: Tokens kept for the answer.
         before: Text before all others.
-        answer: The words as the answer lists them; None for blanks between them.
+        answer: The words as the answer lists them. None to separate them by spaces.
 
     Raises:
-        ValueError: If the list of size 0 does not fit.
+        ValueError: If not even the list without entries fits.
     """
     ahead, question = opened(tokens, before + wording.opening), line(tokens, wording.question)
 
@@ -84,6 +85,6 @@ def longest_list(
     number = most_that_fit(lambda n: size(lines(n)), length - room, length)
     found = lines(number)
     blank: list[Line] = [[]] * (length - room - size(found))
-    said = wording.answer.format(words=answer or " ".join(wanted))
-    ids = np.asarray(behind(tokens, wording.question, said), dtype=np.int64)
+    text = wording.answer.format(words=answer or " ".join(wanted))
+    ids = np.asarray(behind(tokens, wording.question, text), dtype=np.int64)
     return Prompt(page(tokens, [*ahead, *blank, *found[len(ahead) :]]), ids, tuple(wanted))

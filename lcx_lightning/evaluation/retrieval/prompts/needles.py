@@ -21,9 +21,9 @@ from lcx_lightning.evaluation.retrieval.prompts.random_values import Values
 
 @dataclass(frozen=True)
 class Wording:
-    """The text of a prompt; {key} and {value} stand for what is drawn."""
+    """The text of a prompt; {key} and {value} stand for the drawn ones."""
 
-    opening: str  # lines before all others; empty for none
+    opening: str  # lines before all others; empty if there are none
     needle: str
     question: str  # up to where the answer begins
     answer: str
@@ -33,27 +33,27 @@ class Wording:
 class Count:
     """How many needles there are."""
 
-    keys: int  # that are given values
-    values: int  # of each key, a needle for each
-    asked: int  # keys that are asked for, the first ones
+    keys: int  # number of keys
+    values: int  # values of each key, with a needle for each
+    asked: int  # number of keys that are asked for, the first ones
 
 
 class Needles(RetrievalTask):
     """Hide needles, each a line, and ask for the values of some of their keys.
 
-    In a text they stand between any two tokens, and it is cut to what is missing, to the token. Without a text, they
-    stand among lines like themselves of other keys, as many as fit, after the end of one more.
+    In a text they stand between any two tokens, and the text is cut to fill the prompt, to the token. Without a text
+    they stand among as many lines like themselves, with other keys, as fit, after the end of one more such line.
 
     Args:
-        wording: The text of a prompt.
+        wording: Text of a prompt.
         key: Kind of the keys.
         value: Kind of the values.
-        count: How many needles there are.
-        hay: The text that they are hidden in; None hides them among others.
-        room: Tokens kept for a generated answer; None scores the answer token by token.
+        count: Number of needles.
+        hay: Text that the needles are hidden in. None to hide them among others like them.
+        room: Tokens kept for a generated answer. None to score the answer token by token.
 
     Raises:
-        ValueError: If there are fewer keys than are asked for, or no needle.
+        ValueError: If more keys are asked for than there are, or there is no needle.
     """
 
     def __init__(
@@ -70,12 +70,12 @@ class Needles(RetrievalTask):
         self._key, self._value, self.room = Values(key), Values(value), room
         self.asks, self.split = str(self._value), hay.split if hay else None
         if not 1 <= self._count.asked <= self._count.keys or self._count.values < 1:
-            raise ValueError(f"At least one of the keys that have values is asked for, got {self._count}.")
+            raise ValueError(f"At least one of the keys must be asked for, and each needs a value, got {self._count}.")
 
     def prompt(self, data: LongContextData, length: int, place: Place, rng: np.random.Generator) -> Prompt:
         tokens, taken = data.tokens, (set[str](), set[str]())
-        keys = self._key.placement_seed(rng, self._count.keys, taken[0])
-        values = {key: self._value.placement_seed(rng, self._count.values, taken[1]) for key in keys}
+        keys = self._key.draw(rng, self._count.keys, taken[0])
+        values = {key: self._value.draw(rng, self._count.values, taken[1]) for key in keys}
         asked = keys[: self._count.asked]
         wanted = tuple(value for key in asked for value in values[key])
         question = self._wording.question.format(key=listed(asked))
@@ -103,11 +103,13 @@ class Needles(RetrievalTask):
         return Prompt(page(tokens, lines), np.asarray(answer, dtype=np.int64), wanted)
 
     def _offset(self, place: Place, layout: Layout, free: int) -> int:
-        """Return what stands before the first needle, as near to the place as other lines let it."""
+        """Return the number of tokens or lines before the first needle, as near to the place as other lines allow."""
         if place.depth is not None:
             return round(place.depth * free)
         if place.distance is None or self._hay is None or len(layout.needles) > 1:
-            raise ValueError("A distance is that of a single needle in a text: place several by depth, or at random.")
+            raise ValueError(
+                "A distance needs a single needle in a text: place several needles by depth, or at random."
+            )
         return min(max(layout.tokens - place.distance - size(layout.ahead) - 2, 0), free)  # 2 line feeds
 
     def _needle(self, tokens: Tokens, key: str, value: str) -> list[int]:
@@ -116,7 +118,7 @@ class Needles(RetrievalTask):
     def _others(self, tokens: Tokens, rng: np.random.Generator, taken: tuple[set[str], set[str]]) -> Iterator[Line]:
         """Yield needles of other keys and values, without end."""
         while True:
-            (key,), (value,) = self._key.placement_seed(rng, 1, taken[0]), self._value.placement_seed(rng, 1, taken[1])
+            (key,), (value,) = self._key.draw(rng, 1, taken[0]), self._value.draw(rng, 1, taken[1])
             yield self._needle(tokens, key, value)
 
 

@@ -12,7 +12,7 @@ Offsets = Int[np.ndarray, " needles"]
 
 
 class Layout(NamedTuple):
-    """The lines of a prompt that are the same wherever the needles stand."""
+    """The lines of a prompt that do not depend on where the needles stand."""
 
     ahead: list[Line]
     needles: list[Line]
@@ -32,32 +32,33 @@ class Layout(NamedTuple):
 def in_text(
     layout: Layout, text: Callable[[int], Int[np.ndarray, " tokens"]], where: Callable[[int], Offsets]
 ) -> list[Line]:
-    """Return lines that have, together, the tokens of the prompt: needles between pieces of a text.
+    """Return lines that together have the tokens of the prompt: needles between parts of a text.
 
     Args:
         layout: The other lines.
-        text: Gives so many tokens.
-        where: Gives, of how many tokens of text there are, those before each needle.
+        text: Returns text of a given number of tokens.
+        where: Returns, from the number of tokens of text, the number of those before each needle.
     """
-    work_units: list[Line] = [[] for _ in range(len(layout.needles) + 1)]
-    bare = [*layout.ahead, *_woven(work_units, layout.needles), layout.question]
+    parts: list[Line] = [[] for _ in range(len(layout.needles) + 1)]
+    bare = [*layout.ahead, *_woven(parts, layout.needles), layout.question]
     layout.check(bare)
     free = layout.tokens - size(bare)
     offsets = where(free)
     order = np.argsort(offsets, kind="stable")
-    work_units = list(np.split(text(free), offsets[order]))
-    return [*layout.ahead, *_woven(work_units, [layout.needles[i] for i in order]), layout.question]
+    parts = list(np.split(text(free), offsets[order]))
+    return [*layout.ahead, *_woven(parts, [layout.needles[i] for i in order]), layout.question]
 
 
 def among_lines(layout: Layout, others: Iterator[Line], where: Callable[[int], Offsets]) -> list[Line]:
-    """Return lines that have, together, the tokens of the prompt: needles between other lines, as many as fit.
+    """Return lines that together have the tokens of the prompt: needles between as many other lines as fit.
 
-    What is missing then is the end of one more, before them: a list of lines that begins earlier, cut to the token.
+    The tokens that are missing then are filled with the end of one more line, before the others, as if the list began
+    earlier and were cut to the token.
 
     Args:
-        layout: The other lines.
-        others: Gives one line after the other, without end.
-        where: Gives, of how many other lines there are, those before each needle.
+        layout: The lines that the prompt needs.
+        others: Yields one other line after another, without end.
+        where: Returns, from the number of other lines, the number of those before each needle.
     """
     bare = [*layout.ahead, *layout.needles, layout.question]
     layout.check(bare)
@@ -74,6 +75,6 @@ def among_lines(layout: Layout, others: Iterator[Line], where: Callable[[int], O
     return [*layout.ahead, *cut, *body, layout.question]
 
 
-def _woven(work_units: list[Line], needles: list[Line]) -> list[Line]:
-    """Return a piece, a needle, a piece and so on."""
-    return [work_units[0], *(one for pair in zip(needles, work_units[1:], strict=True) for one in pair)]
+def _woven(parts: list[Line], needles: list[Line]) -> list[Line]:
+    """Return a part of text, a needle, a part of text and so on."""
+    return [parts[0], *(one for pair in zip(needles, parts[1:], strict=True) for one in pair)]

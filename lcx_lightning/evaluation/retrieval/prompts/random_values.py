@@ -22,12 +22,12 @@ def capitals(rng: np.random.Generator, count: int) -> str:
 
 
 def words(rng: np.random.Generator, count: int) -> str:
-    """Return `count` words that can be pronounced and mean nothing, with hyphens between them."""
+    """Return `count` words that can be pronounced but mean nothing, with hyphens between them."""
     return "-".join(_word(rng) for _ in range(count))
 
 
 def uuids(rng: np.random.Generator, count: int) -> str:
-    """Return `count` UUIDs of version 4, with blanks between them."""
+    """Return `count` UUIDs of version 4, with spaces between them."""
     return " ".join(str(uuid.UUID(bytes=rng.bytes(16), version=4)) for _ in range(count))
 
 
@@ -50,7 +50,7 @@ class Values:
     """Draw values of one kind.
 
     Args:
-        kind: A name of KINDS with how many of them a value has: {digits: 5}.
+        kind: A name from KINDS and how many of them make a value: {digits: 5}.
 
     Raises:
         ValueError: If there is no such kind, or the number is below 1.
@@ -60,14 +60,14 @@ class Values:
         ((self._name, self._count),) = kind.items() if len(kind) == 1 else [("", 0)]
         if self._name not in KINDS or self._count < 1:
             raise ValueError(
-                f"A kind of values is one of {', '.join(KINDS)} with a number, as {{digits: 5}}; got {dict(kind)}."
+                f"A kind of values is one of {', '.join(KINDS)} with a number, such as {{digits: 5}}; got {dict(kind)}."
             )
 
     def __str__(self) -> str:
         return f"{self._count} {self._name}"
 
-    def placement_seed(self, rng: np.random.Generator, count: int, taken: set[str]) -> list[str]:
-        """Return `count` values that differ from each other and from those `taken`, and take them."""
+    def draw(self, rng: np.random.Generator, count: int, taken: set[str]) -> list[str]:
+        """Return `count` values that differ from each other and from those in `taken`, and add them to it."""
         drawn: list[str] = []
         while len(drawn) < count:
             value = KINDS[self._name](rng, self._count)

@@ -1,4 +1,4 @@
-"""Variable tracking: which variables hold a value that is handed on from one to the next? (RULER, arXiv:2404.06654.)"""
+"""Variable tracking: which variables hold a value that is passed from one to the next? (RULER, arXiv:2404.06654.)"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ from lcx_lightning.evaluation.retrieval.prompts.random_values import Values
 
 @dataclass(frozen=True)
 class Wording:
-    """The text of a prompt; {value}, {name}, {other}, {names} and {count} stand for what is drawn."""
+    """The text of a prompt; {value}, {name}, {other}, {names} and {count} stand for the drawn ones."""
 
     opening: str
-    first: str  # a variable is given the value
-    next: str  # a variable is given that of another
-    noise: str  # a line between them, over and over
+    first: str  # a variable gets the value
+    next: str  # a variable gets the value of another one
+    noise: str  # the line that is repeated between them
     question: str  # up to where the answer begins
     answer: str
 
@@ -28,15 +28,15 @@ class Wording:
 class VariableTracking(RetrievalTask):
     """Hide chains of assignments, in their order, between lines of noise, and ask for all names of the first chain.
 
-    Before them are the end of one more line of noise, and a solved prompt with few lines of noise.
+    Before them stand a solved prompt with few lines of noise, and the end of one more line of noise.
 
     Args:
-        wording: The text of a prompt.
+        wording: Text of a prompt.
         name: Kind of the names.
         value: Kind of the values.
-        chains: Chains of assignments, each of another value.
-        hops: Assignments of a chain after the first.
-        example: Lines of noise of the solved prompt; None for no such prompt.
+        chains: Number of chains of assignments, each with a value of its own.
+        hops: Number of assignments of a chain after the first.
+        example: Number of lines of noise in the solved prompt. None to leave it out.
         room: Tokens kept for the generated answer.
     """
 
@@ -76,8 +76,8 @@ class VariableTracking(RetrievalTask):
     def _drawn(self, rng: np.random.Generator, taken: set[str]) -> tuple[list[str], list[str], str]:
         """Return the assignments, chain after chain, the names of the first chain, and the question for them."""
         wording, assignments = self._wording, []
-        chains = [self._name.placement_seed(rng, self._hops + 1, taken) for _ in range(self._chains)]
-        values = self._value.placement_seed(rng, self._chains, taken)
+        chains = [self._name.draw(rng, self._hops + 1, taken) for _ in range(self._chains)]
+        values = self._value.draw(rng, self._chains, taken)
         for names, value in zip(chains, values, strict=True):
             assignments.append(wording.first.format(name=names[0], value=value))
             pairs = zip(names[1:], names[:-1], strict=True)
@@ -85,12 +85,12 @@ class VariableTracking(RetrievalTask):
         return assignments, chains[0], wording.question.format(value=values[0], count=self._hops + 1)
 
     def _places(self, rng: np.random.Generator, free: int) -> Offsets:
-        """Return the number of lines before each assignment: the order within a chain is kept."""
+        """Return the number of lines before each assignment, ascending within a chain."""
         drawn = rng.integers(free + 1, size=(self._chains, self._hops + 1))
         return np.sort(drawn, axis=1).ravel()
 
     def _solved(self, rng: np.random.Generator, taken: set[str]) -> str:
-        """Return the text of a solved prompt, with a blank line behind it; nothing if there is to be none."""
+        """Return the text of a solved prompt, with a blank line after it; an empty text if there is none."""
         if self._example is None:
             return ""
         assignments, names, question = self._drawn(rng, taken)

@@ -1,4 +1,4 @@
-"""Examples of a task: what its prompt is made of and the reference answers, from local files or the hub."""
+"""Examples of a task, the texts for its prompt and the reference answers, from local files or the hub."""
 
 import json
 from abc import ABC, abstractmethod
@@ -12,8 +12,8 @@ from datasets.exceptions import DatasetGenerationError
 
 from lcx_lightning.data.corpora.paths import without_network
 
-SOURCE = "evaluation.NAME.source"  # in a configuration
-PLACE = ("path", "name", "revision")  # of a dataset on the hub
+SOURCE = "evaluation.NAME.source"  # key of a source in a configuration
+ON_HUB = ("path", "name", "revision")  # arguments that find a dataset on the hub
 
 
 @dataclass(frozen=True)
@@ -21,10 +21,10 @@ class Example:
     """One question to a model.
 
     Attributes:
-        name: By which records speak of it, and pair arms.
+        name: Name in records, by which arms are paired.
         fields: Texts by the names that a prompt uses: context, input ...
         answers: References, any of which is right.
-        classes: All labels of a task of classification, else empty.
+        classes: All labels of a classification task; empty for other tasks.
     """
 
     name: str
@@ -37,7 +37,7 @@ class ExampleSource(ABC):
     """Examples of one or several tasks.
 
     Attributes:
-        name: The dataset's name in records.
+        name: Name of the dataset in records.
     """
 
     name: str
@@ -47,20 +47,20 @@ class ExampleSource(ABC):
         """Return the examples of a task, in an order that is the same in every process.
 
         Raises:
-            ValueError: If there are none, or they are not in the format.
+            ValueError: If there are none, or their format is wrong.
         """
 
 
 def loaded(load: Mapping[str, Any], repository: str | None = None, local: str | None = None) -> list[dict[str, Any]]:
-    """Return the rows of a dataset: `load` is handed to `datasets.load_dataset`, a split in it.
+    """Return the rows of a dataset that `datasets.load_dataset` loads.
 
     Args:
-        load: Arguments of `load_dataset`.
-        repository: Of the hub, that holds the files; None: the path.
-        local: Overrides by which a copy of it in the folder DIR is read; None: those of `load`.
+        load: Arguments of `load_dataset`, a split among them.
+        repository: Repository of the hub that holds the files. None if it is the path.
+        local: Overrides that read a copy of the dataset in the folder DIR. None for those of `load`.
 
     Raises:
-        ValueError: If it cannot be reached.
+        ValueError: If the dataset cannot be reached or read.
     """
     source = str(load.get("data_files") or load["path"])
     try:
@@ -68,9 +68,10 @@ def loaded(load: Mapping[str, Any], repository: str | None = None, local: str | 
     except DatasetGenerationError as error:
         raise ValueError(f"{source} cannot be read: {error.__cause__ or error} Correct the file.") from error
     except OSError as error:
-        own = " ".join(f"{SOURCE}.load.{name}={'DIR' if name == 'path' else 'null'}" for name in PLACE if name in load)
-        told = without_network(repository or load["path"], local or own, load.get("revision"))
-        raise ValueError(f"The dataset {source} could not be read: {str(error).rstrip('.')}. {told}") from error
+        values = {name: "DIR" if name == "path" else "null" for name in ON_HUB if name in load}
+        overrides = local or " ".join(f"{SOURCE}.load.{name}={value}" for name, value in values.items())
+        advice = without_network(repository or load["path"], overrides, load.get("revision"))
+        raise ValueError(f"The dataset {source} could not be read: {str(error).rstrip('.')}. {advice}") from error
     return checked(rows, source)
 
 
@@ -81,9 +82,11 @@ def json_lines(path: Path) -> list[dict[str, Any]]:
         ValueError: If it is missing, empty, or a line is no JSON object.
     """
     if not path.is_file():
-        beside = sorted(p.name for p in path.parent.glob("*.jsonl")) if path.parent.is_dir() else []
-        has = ", ".join(beside) or "no such files"
-        raise ValueError(f"The file {path} is needed; its folder has {has}. evaluation.NAME.chosen takes some tasks.")
+        names = sorted(p.name for p in path.parent.glob("*.jsonl")) if path.parent.is_dir() else []
+        raise ValueError(
+            f"The file {path} is needed; its folder has {', '.join(names) or 'no such files'}. Add the file, or choose "
+            "the tasks that have one with evaluation.NAME.chosen."
+        )
     rows = []
     for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):  # a text may hold U+2028
         if line.strip():
@@ -109,14 +112,14 @@ def checked(rows: list[dict[str, Any]], source: str) -> list[dict[str, Any]]:
 
 
 def column(row: Mapping[str, Any], name: str, source: str) -> Any:
-    """Return what a row holds under a name; ValueError if it has no such column."""
+    """Return the value of a row in a column; ValueError if it has no such column."""
     if name not in row:
         raise ValueError(f"{source} needs the column {name!r}; a row has {', '.join(sorted(row))}.")
     return row[name]
 
 
 def unique(examples: Iterable[Example], source: str) -> list[Example]:
-    """Return the examples; ValueError if two have one name, by which arms are paired."""
+    """Return the examples; ValueError if two have the same name, by which arms are paired."""
     found: dict[str, Example] = {}
     for example in examples:
         if example.name in found:

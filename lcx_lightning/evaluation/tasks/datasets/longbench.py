@@ -17,10 +17,11 @@ from lcx_lightning.evaluation.tasks.datasets.base import (
 
 
 class LongBenchExamples(ExampleSource):
-    """A folder with a file TASK.jsonl for each task, itself or its folder `data`; or the archive that LongBench is.
+    """The files of LongBench: TASK.jsonl for each task, in a folder, in its subfolder `data`, or in an archive.
 
     Args:
-        path: The folder; or an archive data.zip that holds data/TASK.jsonl; or the dataset of the hub that has it.
+        path: Folder of the files, or archive data.zip that holds data/TASK.jsonl, or dataset of the hub that has such
+            an archive.
     """
 
     name = "longbench"
@@ -46,10 +47,10 @@ class LongBenchExamples(ExampleSource):
 
 
 def _zipped(archive: Path, task: str) -> list[dict[str, Any]]:
-    """Return the rows of a task in an archive on this machine, of which `datasets` would keep an old copy.
+    """Return the rows of a task in an archive on this machine; `datasets` would go on using an old copy of it.
 
     Raises:
-        ValueError: If it is no archive, or has no such task.
+        ValueError: If it is not an archive, or has no such task.
     """
     try:
         with ZipFile(archive) as opened, TemporaryDirectory() as folder:

@@ -12,8 +12,8 @@ class Qasper(ExampleSource):
     An answer is yes or no, `unanswerable`, the annotator's own words, or the spans of the paper joined by spaces.
 
     Args:
-        load: Arguments of `datasets.load_dataset`, a split among them. A local file of JSON lines has the path `json`
-            and is named in data_files.
+        load: Arguments of `datasets.load_dataset`, a split among them. For a local file of JSON lines, path is `json`
+            and data_files names the file.
     """
 
     name = "qasper"

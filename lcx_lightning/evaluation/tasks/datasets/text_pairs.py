@@ -1,4 +1,4 @@
-"""Examples from two columns of a dataset: a text and what is to be made of it, as GovReport and its summaries."""
+"""Examples from two columns of a dataset: a text and the reference for it, such as reports and their summaries."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,15 +7,15 @@ from lcx_lightning.evaluation.tasks.datasets.base import Example, ExampleSource,
 
 
 class TextPairs(ExampleSource):
-    """Each row is an example, named by its place, or by a column.
+    """Each row is an example, named by its index in the split or by a column.
 
     Args:
-        name: The dataset's name in records.
-        load: Arguments of `datasets.load_dataset`, a split among them. A local file has the path `json` (JSON lines
-            too) or `parquet`, and is named in data_files.
+        name: Name of the dataset in records.
+        load: Arguments of `datasets.load_dataset`, a split among them. For a local file, path is `json` (also for JSON
+            lines) or `parquet`, and data_files names the file.
         context: Column of the text.
         answer: Column of the reference.
-        id_column: Column of names; None: the place in the split.
+        id_column: Column of the names. None to use the index in the split.
     """
 
     def __init__(self, *, name: str, load: Mapping[str, Any], context: str, answer: str, id_column: str | None) -> None:

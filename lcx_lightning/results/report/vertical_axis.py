@@ -1,4 +1,4 @@
-"""The axis of a measure: its ends, its ticks, and where a value stands on it."""
+"""The vertical axis of a figure: its ends, its ticks, and where a value stands on it."""
 
 import math
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ TICKS = ([1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8], [1, 1.5, 2, 3, 5, 7], [1, 2, 5], 
 
 
 @dataclass(frozen=True)
-class Axis:
+class VerticalAxis:
     """An axis from low to high, upwards."""
 
     low: float
@@ -40,13 +40,13 @@ class Axis:
         return next((ticks for ticks in inside if len(ticks) <= 9), inside[-1])
 
 
-def axis_of(points: list[dict], logarithmic: bool) -> Axis:
+def axis_of(points: list[dict], logarithmic: bool) -> VerticalAxis:
     """The axis that holds the points; wide intervals are cut at 1.3 times the extreme values of a logarithmic one."""
     values = [point["value"] for point in points]
     low, high = min(point["low"] for point in points), max(point["high"] for point in points)
     if not logarithmic:
         margin = 0.04 * (high - low) or 1.0
-        return Axis(low - margin, high + margin, logarithmic=False)
+        return VerticalAxis(low - margin, high + margin, logarithmic=False)
     low, high = max(low, min(values) / 1.3), min(high, max(values) * 1.3)
     margin = max((high / low) ** 0.04, 1.03)
-    return Axis(low / margin, high * margin, logarithmic=True)
+    return VerticalAxis(low / margin, high * margin, logarithmic=True)
