@@ -32,6 +32,7 @@ print(corpus.identity(), hashlib.sha256(ids.numpy().tobytes()).hexdigest())
 """
 
 
+@pytest.mark.slow
 def test_batches_and_identities_are_the_same_in_another_process(data, stdlib):
     ids = data.batch(5, seed=2, rows=16, length=128)["input_ids"]
     here = [stdlib.identity(), hashlib.sha256(ids.numpy().tobytes()).hexdigest()]

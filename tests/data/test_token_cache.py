@@ -143,6 +143,7 @@ encoded_once(Path(sys.argv[1]), "x", lambda: [Document(str(i), f"text {i}") for 
 """
 
 
+@pytest.mark.slow
 def test_of_several_processes_at_once_one_tokenises(tmp_path):
     command = [sys.executable, "-c", ENCODE, tmp_path]
     processes = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(3)]

@@ -20,7 +20,7 @@ from support.sharded import (
 
 from lcx_lightning.distributed.state_dicts import learned
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*does not have many workers.*")]
 
 METHODS = ["pi", "clex", "lm_infinite", "clex_lm_infinite"]
 FAMILIES = {

@@ -140,6 +140,7 @@ def test_a_method_outside_the_package_attaches_by_its_path(mine, tiny, monkeypat
     assert ratio.tolist() == pytest.approx([1] * 4 + [0.25] * 4)
 
 
+@pytest.mark.slow
 def test_a_method_outside_the_package_runs_and_composes_from_the_command_line(mine):
     (line,) = re.findall(r"`python -m experiments\.run (--config-dir [^`]*)`", TEXT)
     *words, slower, factor = shlex.split(line)
@@ -161,6 +162,7 @@ def test_the_two_commands_are_in_it():
     assert "pip install -e '.[test]' && pytest" in TEXT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", RUNS)
 def test_every_run_command_ends_well_at_tiny_sizes(command, place):
     words = [word.replace("seeds=3", "seeds=2") for word in shlex.split(command) if word != "..."]

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 from hydra import compose, initialize_config_module
@@ -11,7 +12,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from lcx_lightning.results import records
+from lcx_lightning.runner.built_arm import load_data
 from lcx_lightning.runner.grid import build
+from lcx_lightning.runner.launch import worker
 
 ROOT = Path(__file__).parents[2]
 L = 64  # tokens, pretraining length
@@ -70,6 +73,16 @@ def arms_of(*overrides):
     """Return the arms of a command line, built in this process."""
     with initialize_config_module("experiments.configs", version_base="1.3"):
         return build(compose("run", list(map(str, overrides))), list(map(str, overrides)))
+
+
+def run_here(*overrides):
+    """Run all stages of the one arm of a command line in this process, and return the arm."""
+    (arm,) = arms_of(*overrides)
+    with warnings.catch_warnings():
+        for said in ("does not have many workers", "Found .* in eval mode"):  # Lightning's, on a small machine
+            warnings.filterwarnings("ignore", f".*{said}")
+        worker.run_arm(arm, load_data(arm.config, {}), lambda *_: None)
+    return arm
 
 
 def runs(folder):

@@ -182,6 +182,7 @@ def test_text_of_the_corpus_is_a_slice_of_a_document_or_of_several(bytes_data):
         assert count < longest or "\nBook" in text or "\n" in text
 
 
+@pytest.mark.slow
 def test_prompts_are_byte_identical_in_another_process(bytes_data):
     imports = "import sys; sys.path.insert(0, 'tests'); from support.asking import data_of, digest"
     code = f"{imports}; print(digest(data_of(), sys.argv[1:]))"

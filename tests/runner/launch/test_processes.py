@@ -51,6 +51,7 @@ def undisturbed(tmp_path_factory):
     return run
 
 
+@pytest.mark.slow
 def test_two_processes_have_the_numbers_of_one(alone, undisturbed):
     assert undisturbed.info["run"] == alone.info["run"]
     ours, expected = numbers(undisturbed), numbers(alone)
@@ -60,6 +61,7 @@ def test_two_processes_have_the_numbers_of_one(alone, undisturbed):
         assert value == pytest.approx(expected[row][0], rel=1e-3), row
 
 
+@pytest.mark.slow
 def test_a_run_of_two_processes_that_is_stopped_in_every_stage_ends_with_the_same_records(undisturbed, tmp_path):
     line = [*LINE, *TWO, *folders(tmp_path)]
     process = start(tmp_path, *line, OFTEN)

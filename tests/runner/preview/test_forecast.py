@@ -176,6 +176,7 @@ def test_texts_that_an_evaluation_says_it_reads_are_those_that_its_pieces_read(d
     assert stream == (3, 128, 1, 32)
 
 
+@pytest.mark.slow
 def test_forecast_only_prints_every_arm_says_what_does_not_fit_and_runs_nothing(tmp_path):
     line = ["arms=['method=pi,lm_infinite training=finetune']", *TINY, *TRAINING, "forecast=only", *folders(tmp_path)]
     done = launch(*line, "hardware=h100", "hardware.price=2", "hardware.memory=4e5", "trainer=gpu")
