@@ -24,7 +24,7 @@ from hypothesis import settings  # noqa: E402
 from omegaconf import OmegaConf  # noqa: E402
 from support.books import CONFIGS  # noqa: E402
 from support.cached import ROOM  # noqa: E402
-from support.offered import offered  # noqa: E402
+from support.method_parts import offered  # noqa: E402
 from support.property_tests import PROFILE  # noqa: E402
 from support.recorded import write_run  # noqa: E402
 from support.tiny import OWN, TINY  # noqa: E402

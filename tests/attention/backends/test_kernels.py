@@ -19,7 +19,7 @@ from support.attending import (
     rope_of,
     shapes,
 )
-from support.offered import offered
+from support.method_parts import offered
 from support.pairs import pairs
 from support.placing import sampled
 from support.property_tests import examples
