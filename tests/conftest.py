@@ -22,12 +22,12 @@ import torch  # noqa: E402
 from hydra.utils import instantiate  # noqa: E402
 from hypothesis import settings  # noqa: E402
 from omegaconf import OmegaConf  # noqa: E402
-from support.books import CONFIGS  # noqa: E402
-from support.cached import ROOM  # noqa: E402
+from support.cache_inputs import ROOM  # noqa: E402
+from support.experiment_files import write_run  # noqa: E402
 from support.method_parts import offered  # noqa: E402
 from support.property_tests import PROFILE  # noqa: E402
-from support.recorded import write_run  # noqa: E402
-from support.tiny import OWN, TINY  # noqa: E402
+from support.text_corpora import CONFIGS  # noqa: E402
+from support.tiny_models import OWN, TINY  # noqa: E402
 from transformers import AutoConfig, AutoModelForCausalLM  # noqa: E402
 
 from lcx_lightning.data.dataset import LongContextData  # noqa: E402

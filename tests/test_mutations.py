@@ -11,7 +11,7 @@ from methods.patterns import test_patterns
 from methods.positions import test_positions
 from methods.scaling import test_scalings
 from models import test_rows_alone, test_stock_models
-from support.attending import PATTERNS
+from support.attention_inputs import PATTERNS
 
 from lcx_lightning.methods.method import Method
 from lcx_lightning.methods.patterns import lambda_mask

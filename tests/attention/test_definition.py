@@ -7,8 +7,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from support.attending import INV_FREQ, SCALE, SIDES, dispatched, inputs, padded, rope_of
-from support.placing import sampled
+from support.attention_inputs import INV_FREQ, SCALE, SIDES, dispatched, inputs, padded, rope_of
+from support.position_inputs import sampled
 from support.property_tests import examples
 
 from lcx_lightning.attention.reference import attend_reference

@@ -9,8 +9,8 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from support.books import BOS, CORPUS_ONLY, Books, text_of
 from support.lab import ROOT
+from support.text_corpora import BOS, CORPUS_ONLY, Books, text_of
 
 from lcx_lightning.data.corpora.base import Document
 from lcx_lightning.data.dataset import LongContextData

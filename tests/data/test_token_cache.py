@@ -6,8 +6,8 @@ import sys
 import numpy as np
 import pytest
 import torch
-from support.books import CORPUS_ONLY, Books
 from support.lab import ROOT
+from support.text_corpora import CORPUS_ONLY, Books
 
 from lcx_lightning.data.corpora.base import Document
 from lcx_lightning.data.dataset import LongContextData

@@ -3,8 +3,8 @@
 import pytest
 import torch
 from support.lab import save_checkpoint
-from support.learning import load, same
-from support.sharded import (
+from support.trainable_model import load, same
+from support.two_process_training import (
     CLIP,
     LENGTH,
     LORA,

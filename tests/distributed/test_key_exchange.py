@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from support.cached import MASKS, SHAPES
+from support.cache_inputs import MASKS, SHAPES
 from support.pairs import pairs
 
 from lcx_lightning.attention.dispatch import attend, backend_of

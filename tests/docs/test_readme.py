@@ -22,7 +22,7 @@ from support.lab import (
     save_checkpoint,
     save_documents,
 )
-from support.tasks import LONGBENCH, save_archive
+from support.task_files import LONGBENCH, save_archive
 
 import lcx_lightning as lcx
 from experiments.readme import (

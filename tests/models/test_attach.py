@@ -5,8 +5,8 @@ import copy
 import pytest
 import torch
 from omegaconf import OmegaConf
+from support.chunked_reading import CHUNKS_MATTER
 from support.pairs import pairs
-from support.reading import CHUNKS_MATTER
 
 import lcx_lightning as lcx
 from lcx_lightning.methods.library import complete, methods, read_method

@@ -5,9 +5,9 @@ import sys
 
 import pytest
 import torch
-from support import splitting
+from support import context_parallel_ranks
+from support.context_parallel_ranks import FAMILIES, IDS, METHODS, ROWS_DIFFER, SINKS, WINDOW, everything, model_of
 from support.lab import ROOT, environment
-from support.splitting import FAMILIES, IDS, METHODS, ROWS_DIFFER, SINKS, WINDOW, everything, model_of
 from torch.distributed.device_mesh import init_device_mesh
 
 from lcx_lightning.distributed import key_exchange
@@ -23,7 +23,7 @@ TOKEN = 2 * 2 * 2 * 16 * 4  # bytes of keys and values of a slot in a layer: row
 def ranks(tmp_path_factory):
     """What each of two processes finds."""
     folder = tmp_path_factory.mktemp("ranks")
-    command = [sys.executable, splitting.__file__, str(folder)]
+    command = [sys.executable, context_parallel_ranks.__file__, str(folder)]
     started = [
         subprocess.Popen([*command, rank], env=environment(PYTHONPATH=f"{ROOT}:{ROOT / 'tests'}")) for rank in "01"
     ]

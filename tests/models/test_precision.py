@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from support.cached import IDS, TOKENS
+from support.cache_inputs import IDS, TOKENS
+from support.chunked_reading import CHUNKS_MATTER, frequencies, in_chunks
 from support.pairs import pairs
-from support.reading import CHUNKS_MATTER, frequencies, in_chunks
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from support.cached import IDS, TOKENS, close
+from support.cache_inputs import IDS, TOKENS, close
+from support.chunked_reading import pad
 from support.pairs import pairs
-from support.reading import pad
 
 from lcx_lightning.methods.library import methods
 from lcx_lightning.models.families import FAMILIES

@@ -5,10 +5,10 @@ import time
 
 import pytest
 import torch
-from support import sharded
+from support import two_process_training
 from support.lab import TINY, TRAINING, arms_of, composed, folders, run_here, runs
-from support.learning import load, same
-from support.sharded import train, two_processes
+from support.trainable_model import load, same
+from support.two_process_training import train, two_processes
 
 from lcx_lightning.evaluation.base import WorkUnit
 from lcx_lightning.runner.in_loop_evaluation import FILE, first_of_each_length, means
@@ -121,7 +121,7 @@ def test_the_time_of_a_look_is_no_part_of_that_of_training(tmp_path, monkeypatch
         spent[0] += 1e6
         return {}
 
-    monkeypatch.setattr(sharded, "look", look)
+    monkeypatch.setattr(two_process_training, "look", look)
     assert train(tmp_path, "pi", "sgd", looks=True)["seconds"] < 1e6
     assert spent == [2e6]
 

@@ -4,8 +4,8 @@ import random
 import signal
 
 import pytest
+from support.interrupted_runs import await_, await_checkpoints, end, freeze_in_checkpoint, rows, start
 from support.lab import SIZES, folders, launch, numbers, runs
-from support.stopped import await_, await_checkpoints, end, freeze_in_checkpoint, rows, start
 
 LINE = [
     *("method=clex_blocks", "training=finetune", "factor=8", "train_factor=2"),

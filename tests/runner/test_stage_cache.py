@@ -7,7 +7,7 @@ import shutil
 import subprocess
 
 import pytest
-from support.damage import cut, flipped, full_disk
+from support.damaged_files import cut, flipped, full_disk
 from support.lab import BASE, EVALUATION, ROOT, SIZES, TRAINING, arms_of, command, environment, folders, run_here, runs
 
 from lcx_lightning.results import records

@@ -2,7 +2,7 @@
 
 import pytest
 from support.lab import TINY, folders, run_here, runs
-from support.tasks import LONGBENCH, save_tasks
+from support.task_files import LONGBENCH, save_tasks
 
 EVALUATIONS = "evaluation=[longbench,qasper,gov_report,milestones,short_context]"
 SMALL = [

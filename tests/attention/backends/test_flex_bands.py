@@ -5,8 +5,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from support.attending import PATTERNS, SIDES, assert_same, drawn, inputs, padded, rope_of, shapes
-from support.placing import sampled
+from support.attention_inputs import PATTERNS, SIDES, assert_same, drawn, inputs, padded, rope_of, shapes
+from support.position_inputs import sampled
 from support.property_tests import examples
 from torch.nn.attention import flex_attention as torch_flex
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from support.attending import (
+from support.attention_inputs import (
     DIM,
     INV_FREQ,
     PATTERNS,
@@ -21,7 +21,7 @@ from support.attending import (
 )
 from support.method_parts import offered
 from support.pairs import pairs
-from support.placing import sampled
+from support.position_inputs import sampled
 from support.property_tests import examples
 
 from lcx_lightning.attention.backends import blocks, flash_bands, tiling

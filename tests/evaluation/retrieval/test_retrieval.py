@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from support.asking import data_of, evaluation_of
 from support.lab import EVALUATION, TINY, folders, run_here, runs
+from support.prompts import data_of, evaluation_of
 from torch.nn.functional import log_softmax
 
 from lcx_lightning.data.tokenizers import ByteTokens

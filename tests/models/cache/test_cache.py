@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from support.cached import HELD, IDS, MASKS, ROOM, SHAPES, TOKENS, close, every_key, read, small
+from support.cache_inputs import HELD, IDS, MASKS, ROOM, SHAPES, TOKENS, close, every_key, read, small
 from support.pairs import pairs
 from transformers import DynamicCache
 

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from support.cached import IDS, SHAPES, close, every_key, read, small
+from support.cache_inputs import IDS, SHAPES, close, every_key, read, small
 from support.pairs import pairs
 from transformers import DynamicCache
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from support.cached import GENERATION, IDS, ROOM, SHAPES, close, small
+from support.cache_inputs import GENERATION, IDS, ROOM, SHAPES, close, small
 from support.pairs import pairs
 from transformers import DynamicCache, GenerationConfig
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.cached import IDS, MASKS, SHAPES, close, every_key, read, small
+from support.cache_inputs import IDS, MASKS, SHAPES, close, every_key, read, small
 from support.pairs import pairs
 from transformers import DynamicCache
 

@@ -6,8 +6,8 @@ import signal
 import time
 
 import pytest
+from support.interrupted_runs import await_, await_checkpoints, end, freeze_in_checkpoint, ranks_of, rows, start, state
 from support.lab import SIZES, arms_of, folders, launch, numbers, runs
-from support.stopped import await_, await_checkpoints, end, freeze_in_checkpoint, ranks_of, rows, start, state
 
 from lcx_lightning.runner.built_arm import load_data
 from lcx_lightning.runner.launch import worker

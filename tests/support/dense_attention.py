@@ -1,8 +1,8 @@
 """Documents of letters, and attention written out pair by pair."""
 
 import torch
-from support.books import CORPUS_ONLY, Books
-from support.scoring import Letters
+from support.losses_by_hand import Letters
+from support.text_corpora import CORPUS_ONLY, Books
 
 from lcx_lightning.data.corpora.base import SPLITS
 from lcx_lightning.data.dataset import LongContextData
