@@ -22,10 +22,12 @@ import torch  # noqa: E402
 from hydra.utils import instantiate  # noqa: E402
 from hypothesis import settings  # noqa: E402
 from omegaconf import OmegaConf  # noqa: E402
-from support.books import CONFIGS  # noqa: E402
-from support.cached import ROOM  # noqa: E402
-from support.recorded import write_run  # noqa: E402
-from support.tiny import OWN, TINY  # noqa: E402
+from support.cache_inputs import ROOM  # noqa: E402
+from support.experiment_files import write_run  # noqa: E402
+from support.method_parts import offered  # noqa: E402
+from support.property_tests import PROFILE  # noqa: E402
+from support.text_corpora import CONFIGS  # noqa: E402
+from support.tiny_models import OWN, TINY  # noqa: E402
 from transformers import AutoConfig, AutoModelForCausalLM  # noqa: E402
 
 from lcx_lightning.data.dataset import LongContextData  # noqa: E402
@@ -38,10 +40,17 @@ from lcx_lightning.models.rope_spec import rope_spec  # noqa: E402
 from lcx_lightning.results import records  # noqa: E402
 
 torch.set_num_threads(1)  # of each of two workers: more threads than cores are tenfold slower
-settings.register_profile("lcx", deadline=None, derandomize=True, database=None)
-settings.load_profile("lcx")
+settings.load_profile(PROFILE)
 
 SPEC = RopeSpec(dim=16, base=10_000.0, pretrain_length=32)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Keep slow tests of a file on one worker, which share what a process has made for all of them."""
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 def _build(names, spec):
@@ -50,39 +59,31 @@ def _build(names, spec):
     return build_method(OmegaConf.create(sizes | {"method": read_method(names)}).method, spec)
 
 
-def _offered(part):
-    """Return a parameter for each different choice of a part in the method folder, named after its first method."""
-    different = {}
-    for name in methods():
-        different.setdefault(OmegaConf.to_yaml(read_method(name)[part]), name)
-    return [pytest.param(name, id=name) for name in different.values()]
-
-
 @pytest.fixture(params=methods())
 def any_method(request):
     """The name of a method: a test that takes it runs for every one that there is."""
     return request.param
 
 
-@pytest.fixture(params=_offered("scaling"))
+@pytest.fixture(params=offered("scaling"))
 def any_scaling(request):
     """A frequency scaling for 16 features, base 10 000 and 32 tokens."""
     return _build(request.param, SPEC).scaling
 
 
-@pytest.fixture(params=_offered("positions"))
+@pytest.fixture(params=offered("positions"))
 def any_scheme(request):
     """A position scheme that reaches factor 4."""
     return _build(request.param, SPEC).positions
 
 
-@pytest.fixture(params=_offered("temperature"))
+@pytest.fixture(params=offered("temperature"))
 def any_temperature(request):
     """A temperature."""
     return _build(request.param, SPEC).temperature
 
 
-@pytest.fixture(params=_offered("pattern"))
+@pytest.fixture(params=offered("pattern"))
 def any_pattern(request):
     """A pattern of a model pretrained on 32 tokens."""
     return _build(request.param, SPEC).pattern

@@ -11,7 +11,7 @@ from methods.patterns import test_patterns
 from methods.positions import test_positions
 from methods.scaling import test_scalings
 from models import test_rows_alone, test_stock_models
-from support.attending import PATTERNS
+from support.attention_inputs import PATTERNS
 
 from lcx_lightning.methods.method import Method
 from lcx_lightning.methods.patterns import lambda_mask
@@ -188,12 +188,12 @@ CONTRACTS = {  # mutation -> the contracts that it breaks, as functions of the f
         ),
     ],
     "padding counted as tokens": [
-        lambda f: test_rows_alone.test_padding_changes_nothing(f.extended, "lm_infinite", 5, 0),
+        lambda f: test_rows_alone.test_padding_changes_nothing(f.extended, "lm_infinite", (5, 0)),
         lambda f: test_rows_alone.test_a_row_does_not_depend_on_the_other_rows(f.extended, "pretrained"),
     ],
     "padding seen": [
         lambda f: test_stock_models.test_the_pretrained_method_pads_as_the_stock_model(f.tiny, f.extended, "llama"),
-        lambda f: test_rows_alone.test_padding_changes_nothing(f.extended, "lm_infinite", 3, 4),
+        lambda f: test_rows_alone.test_padding_changes_nothing(f.extended, "lm_infinite", (3, 4)),
     ],
     "visibility decided on positions": [
         lambda f: test_rope.test_who_sees_whom_goes_by_index_and_rotation_by_position()

@@ -5,10 +5,11 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from support.attending import INV_FREQ, SCALE, SIDES, dispatched, inputs, padded, rope_of
-from support.placing import sampled
+from support.attention_inputs import INV_FREQ, SCALE, SIDES, dispatched, inputs, padded, rope_of
+from support.position_inputs import sampled
+from support.property_tests import examples
 
 from lcx_lightning.attention.reference import attend_reference
 from lcx_lightning.methods.patterns.capped import Capped
@@ -117,7 +118,7 @@ sizes = st.fixed_dictionaries(
 
 
 @pytest.mark.parametrize("write", [causal, lambda_shape, capped, leaky, self_extend, streaming, top_k])
-@settings(max_examples=15)
+@examples(15)
 @given(sizes=sizes, side=st.sampled_from(SIDES), consecutive=st.booleans(), seed=st.integers(0, 1000))
 def test_attention_is_the_definition_of_the_paper(write, sizes, side, consecutive, seed):
     """Here g keys are chosen at distance c, those of the largest weights there, by the last query of each row."""

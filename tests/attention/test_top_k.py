@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from support.attending import SCALE, inputs, padded, rope_of
+from support.attention_inputs import SCALE, inputs, padded, rope_of
 
 from lcx_lightning.attention.backends.blocks import attend_blocks
 from lcx_lightning.attention.dispatch import attend

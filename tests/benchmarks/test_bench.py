@@ -61,6 +61,7 @@ def test_the_slope_of_growth_is_its_power(power):
     assert row.value / row.other == pytest.approx(8**power)
 
 
+@pytest.mark.slow
 def test_peak_memory_is_that_of_the_call_and_not_of_what_was_held_before_it():
     peak = peak_bytes(holding, 64)
     assert 60 * 2**20 < peak < 90 * 2**20
@@ -104,6 +105,7 @@ def test_the_markdown_of_benchmarks_says_what_was_reached_and_where_it_was_measu
     ]
 
 
+@pytest.mark.slow
 def test_freed_memory_does_not_count_and_the_environment_stays_as_it_was(monkeypatch):
     monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "7")
     assert 60 * 2**20 < peak_bytes(freeing, 64) < 90 * 2**20
@@ -111,6 +113,7 @@ def test_freed_memory_does_not_count_and_the_environment_stays_as_it_was(monkeyp
     assert "MALLOC_MMAP_THRESHOLD_" not in os.environ
 
 
+@pytest.mark.slow
 def test_the_environment_stays_as_it_was_where_a_measured_call_fails():
     before = dict(os.environ)
     with pytest.raises(ValueError, match="out of luck"):

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from support.books import BOS, Books, text_of
+from support.text_corpora import BOS, Books, text_of
 
 from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.data.synthetic_rows import key_value_row, passkey_row, variable_tracking_row

@@ -9,8 +9,8 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from support.books import BOS, CORPUS_ONLY, Books, text_of
 from support.lab import ROOT
+from support.text_corpora import BOS, CORPUS_ONLY, Books, text_of
 
 from lcx_lightning.data.corpora.base import Document
 from lcx_lightning.data.dataset import LongContextData
@@ -32,6 +32,7 @@ print(corpus.identity(), hashlib.sha256(ids.numpy().tobytes()).hexdigest())
 """
 
 
+@pytest.mark.slow
 def test_batches_and_identities_are_the_same_in_another_process(data, stdlib):
     ids = data.batch(5, seed=2, rows=16, length=128)["input_ids"]
     here = [stdlib.identity(), hashlib.sha256(ids.numpy().tobytes()).hexdigest()]

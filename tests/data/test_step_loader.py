@@ -6,7 +6,7 @@ import lightning
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
-from support.books import BOS, text_of
+from support.text_corpora import BOS, text_of
 
 from lcx_lightning.data.datamodule import LongContextDataModule
 from lcx_lightning.data.dataset import LongContextData

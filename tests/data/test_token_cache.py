@@ -6,8 +6,8 @@ import sys
 import numpy as np
 import pytest
 import torch
-from support.books import CORPUS_ONLY, Books
 from support.lab import ROOT
+from support.text_corpora import CORPUS_ONLY, Books
 
 from lcx_lightning.data.corpora.base import Document
 from lcx_lightning.data.dataset import LongContextData
@@ -143,6 +143,7 @@ encode_cached(Path(sys.argv[1]), "x", lambda: [Document(str(i), f"text {i}") for
 """
 
 
+@pytest.mark.slow
 def test_of_several_processes_at_once_one_tokenises(tmp_path):
     command = [sys.executable, "-c", ENCODE, tmp_path]
     processes = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(3)]

@@ -1,7 +1,7 @@
 """Tokenisers: of bytes, and of a checkpoint of the Hugging Face hub."""
 
 import pytest
-from support.books import BOS, Books
+from support.text_corpora import BOS, Books
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, PreTrainedTokenizerFast
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from support.books import BOS, CORPUS_ONLY, Books
+from support.text_corpora import BOS, CORPUS_ONLY, Books
 
 from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.data.tokenizers import ByteTokens

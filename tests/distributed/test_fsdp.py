@@ -3,8 +3,8 @@
 import pytest
 import torch
 from support.lab import save_checkpoint
-from support.learning import load, same
-from support.sharded import (
+from support.trainable_model import load, same
+from support.two_process_training import (
     CLIP,
     LENGTH,
     LORA,
@@ -20,7 +20,7 @@ from support.sharded import (
 
 from lcx_lightning.distributed.state_dicts import trained_state_dict
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*does not have many workers.*")]
 
 METHODS = ["pi", "clex", "lm_infinite", "clex_lm_infinite"]
 FAMILIES = {

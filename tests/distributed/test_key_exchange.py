@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from support.cached import MASKS, SHAPES
+from support.cache_inputs import MASKS, SHAPES
+from support.pairs import pairs
 
 from lcx_lightning.attention.dispatch import attend, backend_of
 from lcx_lightning.attention.forward_pass import ForwardPass
@@ -71,9 +72,7 @@ def rope_of(method, valid, shard, placement_seed=None):
     return method.rope(valid, TOKENS, placement_seed, **part)
 
 
-@pytest.mark.parametrize("kind", ["consecutive", "sampled"])
-@pytest.mark.parametrize("side", SIDES)
-@pytest.mark.parametrize("pattern", PATTERNS.values(), ids=PATTERNS)
+@pytest.mark.parametrize(("pattern", "side", "kind"), pairs(PATTERNS, SIDES, ["consecutive", "sampled"]))
 def test_the_shares_of_a_pass_are_the_pass_and_so_are_their_gradients(build, spec, mail, pattern, side, kind):
     method, valid, ranks = method_of(build, spec, pattern, kind), mask_of(side), 3 if kind == "sampled" else 5
     whole, split = inputs(), inputs()
@@ -95,9 +94,7 @@ def test_the_shares_of_a_pass_are_the_pass_and_so_are_their_gradients(build, spe
         torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("ranks", [1, 2, 5])
-@pytest.mark.parametrize("side", SIDES)
-@pytest.mark.parametrize("pattern", PATTERNS.values(), ids=PATTERNS)
+@pytest.mark.parametrize(("pattern", "side", "ranks"), pairs(PATTERNS, SIDES, [1, 2, 5]))
 def test_a_share_has_the_keys_that_its_queries_see_and_no_others(pattern, side, ranks):
     valid = mask_of(side)
     index = index_in_text(valid)

@@ -72,6 +72,7 @@ def test_a_method_outside_the_package_attaches_by_its_path(mine, tiny, monkeypat
     assert ratio.tolist() == pytest.approx([1] * 4 + [0.25] * 4)
 
 
+@pytest.mark.slow
 def test_a_method_outside_the_package_runs_and_composes_from_the_command_line(mine):
     (line,) = re.findall(r"`python -m experiments\.run (--config-dir [^`]*)`", TEXT)
     *words, slower, factor = shlex.split(line)

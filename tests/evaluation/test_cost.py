@@ -4,8 +4,8 @@ import itertools
 
 import pytest
 import torch
-from support.books import CORPUS_ONLY, Books
-from support.scoring import Letters, all_rows
+from support.losses_by_hand import Letters, all_rows
+from support.text_corpora import CORPUS_ONLY, Books
 
 from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.evaluation import cost as module

@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 from hydra.utils import instantiate
-from support.books import CORPUS_ONLY, Books
 from support.lab import composed
-from support.scoring import Letters, all_rows, by_hand
+from support.losses_by_hand import Letters, all_rows, by_hand
+from support.text_corpora import CORPUS_ONLY, Books
 
 from lcx_lightning.data.corpora.base import SPLITS
 from lcx_lightning.data.dataset import LongContextData

@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from support.attending import DIM, INV_FREQ, PATTERNS, SCALE, inputs, padded, rope_of
+from support.attention_inputs import DIM, INV_FREQ, PATTERNS, SCALE, inputs, padded, rope_of
 
 from lcx_lightning.attention.reference import attend_reference
 from lcx_lightning.attention.rotation import rotate

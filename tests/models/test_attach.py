@@ -5,7 +5,8 @@ import copy
 import pytest
 import torch
 from omegaconf import OmegaConf
-from support.reading import CHUNKS_MATTER
+from support.chunked_reading import CHUNKS_MATTER
+from support.pairs import pairs
 
 import lcx_lightning as lcx
 from lcx_lightning.methods.library import complete, methods, read_method
@@ -113,11 +114,11 @@ def test_a_method_follows_the_mode_of_its_model_and_reads_it_without_a_draw(tiny
 # Detach
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt_neox", "phi"])
-def test_detach_gives_the_stock_model_back_to_the_bit(tiny, family, any_method):
+@pytest.mark.parametrize(("family", "name"), pairs(["llama", "gpt_neox", "phi"], methods(), meets=1))
+def test_detach_gives_the_stock_model_back_to_the_bit(tiny, family, name):
     model, stock = tiny(family), tiny(family)
     rotary = model.base_model.rotary_emb
-    lcx.attach(model, any_method, **values_of(any_method))
+    lcx.attach(model, name, **values_of(name))
     logits(model)
     assert lcx.detach(model) is model
     assert torch.equal(logits(model), logits(stock))
@@ -202,9 +203,9 @@ def test_a_generation_beyond_the_reach_is_refused_before_its_first_token(extende
         extended("clex").generate(IDS[:, :30], max_new_tokens=100)
 
 
-@pytest.mark.parametrize("options", [{}, {"num_beams": 3}], ids=["greedy", "beams"])
-def test_a_prompt_in_a_padded_batch_generates_what_it_generates_alone(extended, any_method, options):
-    model, lengths = extended(any_method), (30, 17)
+@pytest.mark.parametrize(("options", "name"), pairs({"greedy": {}, "beams": {"num_beams": 3}}, methods(), meets=1))
+def test_a_prompt_in_a_padded_batch_generates_what_it_generates_alone(extended, name, options):
+    model, lengths = extended(name), (30, 17)
     ids = torch.stack([torch.nn.functional.pad(row[:n], (30 - n, 0)) for row, n in zip(IDS, lengths, strict=True)])
     mask = (torch.arange(30) >= 30 - torch.tensor(lengths)[:, None]).long()
     together, scores = generate(model, ids, attention_mask=mask, **options)

@@ -38,6 +38,7 @@ def assert_close(actual, wanted):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("name", ["yarn", "lm_infinite", "clex"])
 def test_a_compiled_model_trains_as_one_that_is_not(extended, name, checkpointing):

@@ -5,9 +5,9 @@ import sys
 
 import pytest
 import torch
-from support import splitting
+from support import context_parallel_ranks
+from support.context_parallel_ranks import FAMILIES, IDS, METHODS, ROWS_DIFFER, SINKS, WINDOW, everything, model_of
 from support.lab import ROOT, environment
-from support.splitting import FAMILIES, IDS, METHODS, ROWS_DIFFER, SINKS, WINDOW, everything, model_of
 from torch.distributed.device_mesh import init_device_mesh
 
 from lcx_lightning.distributed import key_exchange
@@ -23,7 +23,7 @@ TOKEN = 2 * 2 * 2 * 16 * 4  # bytes of keys and values of a slot in a layer: row
 def ranks(tmp_path_factory):
     """What each of two processes finds."""
     folder = tmp_path_factory.mktemp("ranks")
-    command = [sys.executable, splitting.__file__, str(folder)]
+    command = [sys.executable, context_parallel_ranks.__file__, str(folder)]
     started = [
         subprocess.Popen([*command, rank], env=environment(PYTHONPATH=f"{ROOT}:{ROOT / 'tests'}")) for rank in "01"
     ]
@@ -54,12 +54,14 @@ def assert_same_losses(ours, wanted):
     torch.testing.assert_close(ours["nll of the last 5"], wanted["nll"][:, -5:], atol=2e-5, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_two_ranks_train_as_one(ranks, one, name):
     for found in ranks:
         assert_same_step(found["trained"][name], one["trained"][name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["clex", "clex_lm_infinite"])
 def test_the_gradients_of_a_learned_scaling_are_there_to_be_compared(one, name):
     own = [gradient for key, gradient in one["trained"][name]["gradients"].items() if ".method." in key]
@@ -67,33 +69,39 @@ def test_the_gradients_of_a_learned_scaling_are_there_to_be_compared(one, name):
     assert all(gradient.abs().max() > 1e-3 for gradient in own)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_two_ranks_evaluate_as_one(ranks, one, name):
     for found in ranks:
         assert_same_losses(found["evaluated"][name], one["evaluated"][name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ROWS_DIFFER)
 def test_two_ranks_read_padded_rows_as_one(ranks, one, name):
     for found in ranks:
         torch.testing.assert_close(found["padded"][name], one["padded"][name], atol=2e-5, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_two_ranks_evaluate_as_one_in_families_that_differ(ranks, one, family):
     assert_same_losses(ranks[1]["families"][family], one["families"][family])
 
 
+@pytest.mark.slow
 def test_a_temperature_that_goes_by_the_pass_goes_by_the_whole_text(ranks, one):
     assert_same_losses(ranks[0]["per pass"], one["per pass"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["sharded", "recomputed", "in chunks"])
 def test_two_ranks_train_as_one_sharded_with_activation_checkpointing_and_a_loss_in_chunks(ranks, one, how):
     for found in ranks:
         assert_same_step(found[how], one["trained"]["clex_lm_infinite"])
 
 
+@pytest.mark.slow
 def test_a_window_sends_its_sinks_and_itself_however_long_the_text(ranks):
     """Forward the first rank sends, for each of two layers; backward the second one."""
     once = (SINKS + WINDOW - 1) * TOKEN
@@ -101,11 +109,13 @@ def test_a_window_sends_its_sinks_and_itself_however_long_the_text(ranks):
         assert [found["sent"][text] for found in ranks] == [[once, once, 0, 0], [0, 0, once, once]]
 
 
+@pytest.mark.slow
 def test_dense_attention_sends_the_keys_of_earlier_ranks_to_later_ones_only(ranks):
     once = 50 * TOKEN  # of 101 tokens
     assert [found["sent"]["causal"] for found in ranks] == [[once, once, 0, 0], [0, 0, once, once]]
 
 
+@pytest.mark.slow
 def test_what_cannot_be_split_is_refused_by_name(ranks):
     for found in ranks:
         assert "LambdaTopK cannot be split over ranks" in found["refusals"]["selection"]

@@ -6,6 +6,7 @@ import pytest
 import torch
 import transformers
 from packaging.version import Version
+from support.pairs import pairs
 
 from lcx_lightning.attention.rotation import half_split
 from lcx_lightning.methods.scaling.base import RopeSpec
@@ -86,10 +87,10 @@ def test_generate_is_that_of_the_stock_model(tiny, extended, family):
 # Every method in every family
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_every_method_runs_forward_backward_and_generate_in_every_family(extended, build, family, any_method):
+@pytest.mark.parametrize(("family", "name"), pairs(FAMILIES, methods()))
+def test_every_method_runs_forward_backward_and_generate_in_every_family(extended, build, family, name):
     model, ids = kept(extended, family), IDS[:, :40]
-    model.base_model.attached.method = build(any_method, rope_spec(model.config))
+    model.base_model.attached.method = build(name, rope_spec(model.config))
     model.train().zero_grad()
     model(ids, labels=ids, use_cache=False, placement_seed=1).loss.backward()
     trained = [p for p in model.parameters() if p.requires_grad]
@@ -121,8 +122,7 @@ def test_native_windows_are_those_of_the_stock_model(tiny, extended, family):
     assert not torch.allclose(extended("pretrained", family)(IDS).logits, stock, atol=1e-2)
 
 
-@pytest.mark.parametrize("name", ["pretrained", "lm_infinite", "yarn"])
-@pytest.mark.parametrize("family", WINDOWED)
+@pytest.mark.parametrize(("family", "name"), pairs(WINDOWED, ["pretrained", "lm_infinite", "yarn"], meets=1))
 @torch.no_grad()
 def test_a_sliding_cache_holds_what_the_layers_with_a_window_see(extended, family, name):
     model = extended(name, family, **WINDOWED[family])
@@ -212,8 +212,9 @@ def test_phi_3_starts_its_cache_anew_where_longrope_would_and_goes_on_the_same(e
 # The check of logits
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("family", ["cohere", "llama", "mixtral", "smollm3"])
+@pytest.mark.parametrize(
+    ("family", "dtype"), pairs(["cohere", "llama", "mixtral", "smollm3"], [torch.float32, torch.bfloat16], meets=1)
+)
 def test_a_model_with_another_rotation_than_its_config_says_is_refused(tiny, build, family, dtype):
     model = tiny(family).to(dtype)
     attach(model, build("lm_infinite", rope_spec(model.config)))

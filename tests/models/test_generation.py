@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from support.cached import IDS
+from support.cache_inputs import IDS
 from transformers import TemperatureLogitsWarper, TopPLogitsWarper
 
 from lcx_lightning.evaluation.tasks.nucleus import Nucleus

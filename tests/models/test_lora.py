@@ -7,9 +7,9 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from support.lab import TINY, TRAINING, arms_of, folders
-from support.learning import load as load_plain
-from support.learning import same
-from support.sharded import train
+from support.trainable_model import load as load_plain
+from support.trainable_model import same
+from support.two_process_training import train
 from torch.nn.functional import cross_entropy
 from torch.optim import AdamW
 from torch.utils.flop_counter import FlopCounterMode

@@ -2,12 +2,14 @@
 
 import pytest
 import torch
-from support.cached import IDS, TOKENS
-from support.reading import CHUNKS_MATTER, frequencies, in_chunks
+from support.cache_inputs import IDS, TOKENS
+from support.chunked_reading import CHUNKS_MATTER, frequencies, in_chunks
+from support.pairs import pairs
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
 from lcx_lightning.attention.dispatch import attend
+from lcx_lightning.methods.library import methods
 from lcx_lightning.models.families import FAMILIES
 
 
@@ -16,22 +18,21 @@ def off_by(logits, wanted):
     return float((logits.float() - wanted).detach().norm() / wanted.detach().norm())
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(("dtype", "name"), pairs([torch.bfloat16, torch.float16], methods(), meets=1))
 @torch.no_grad()
-def test_a_model_in_half_precision_stays_one_and_is_as_exact_as_the_stock_model_there(
-    tiny, extended, any_method, dtype
-):
-    model = extended(any_method).to(dtype)
+def test_a_model_in_half_precision_stays_one_and_is_as_exact_as_the_stock_model_there(tiny, extended, name, dtype):
+    model = extended(name).to(dtype)
     model.model.attached.method.float()
     logits = model(IDS).logits
     assert logits.dtype == dtype
     assert frequencies(model, TOKENS).dtype == torch.float32
     rounding = off_by(tiny().to(dtype)(IDS).logits, tiny()(IDS).logits)
-    assert off_by(logits, extended(any_method)(IDS).logits) < 1.2 * rounding
+    assert off_by(logits, extended(name)(IDS).logits) < 1.2 * rounding
 
 
-@pytest.mark.parametrize("name", ["pretrained", "lm_infinite", "self_extend", "log_n", "lm_infinite_top_k"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    ("family", "name"), pairs(FAMILIES, ["pretrained", "lm_infinite", "self_extend", "log_n", "lm_infinite_top_k"])
+)
 def test_autocast_rounds_as_that_of_the_stock_model_in_passes_of_every_kind(tiny, extended, name, family):
     """Under it values are of the lower precision, and queries and keys that were normed or turned are not."""
     model, stock = extended(name, family).train(), tiny(family).train()

@@ -2,9 +2,11 @@
 
 import pytest
 import torch
-from support.cached import IDS, TOKENS, close
-from support.reading import CHUNKS_MATTER, in_chunks, is_static, pad, token_by_token
+from support.cache_inputs import IDS, TOKENS, close
+from support.chunked_reading import CHUNKS_MATTER, in_chunks, is_static, pad, token_by_token
+from support.pairs import pairs
 
+from lcx_lightning.methods.library import methods
 from lcx_lightning.models.families import FAMILIES
 
 
@@ -15,13 +17,13 @@ def test_reading_token_by_token_is_reading_at_once_where_no_length_changes_the_f
         close(token_by_token(model, IDS), model(IDS).logits)
 
 
-@pytest.mark.parametrize("left", [0, 6])
+@pytest.mark.parametrize(("left", "name"), pairs([0, 6], methods(), meets=1))
 @torch.no_grad()
-def test_reading_in_chunks_is_reading_at_once_where_no_length_changes_the_frequencies(extended, any_method, left):
-    model = extended(any_method)
+def test_reading_in_chunks_is_reading_at_once_where_no_length_changes_the_frequencies(extended, name, left):
+    model = extended(name)
     ids, mask = pad(IDS, left, 0)
     ends = [n + left for n in (7, 40, 41, 90, TOKENS)]
-    if any_method not in CHUNKS_MATTER and is_static(model, TOKENS):
+    if name not in CHUNKS_MATTER and is_static(model, TOKENS):
         close(in_chunks(model, ids, ends, mask)[:, left:], model(IDS).logits)
 
 
@@ -54,8 +56,14 @@ def test_in_one_layer_the_last_token_is_the_same_however_the_text_was_read(exten
     close(token_by_token(model, IDS)[:, -1], model(IDS).logits[:, -1])
 
 
-@pytest.mark.parametrize("name", ["lm_infinite", "limit_only", "self_extend", "leaky_rerope", "streaming_llm"])
-@pytest.mark.parametrize("starts", [(0, 0), (0, 40), (6, 3)], ids=["right", "left and right", "both"])
+@pytest.mark.parametrize(
+    ("starts", "name"),
+    pairs(
+        {"right": (0, 0), "left and right": (0, 40), "both": (6, 3)},
+        ["lm_infinite", "limit_only", "self_extend", "leaky_rerope", "streaming_llm"],
+        meets=1,
+    ),
+)
 @torch.no_grad()
 def test_reading_texts_of_different_lengths_in_chunks_is_reading_each_at_once(extended, name, starts):
     model, lengths = extended(name), (100, 66)
@@ -88,8 +96,7 @@ def test_the_last_query_of_a_prompt_and_every_one_after_it_choose_middle_tokens(
     assert differs.tolist() == [n >= 89 for n in range(TOKENS)]
 
 
-@pytest.mark.parametrize("name", ["pretrained", "lm_infinite", "yarn"])
-@pytest.mark.parametrize("left", [0, 7])
+@pytest.mark.parametrize(("left", "name"), pairs([0, 7], ["pretrained", "lm_infinite", "yarn"], meets=1))
 @torch.no_grad()
 def test_generate_is_greedy_reading_without_a_cache(extended, name, left):
     model, prompt = extended(name), IDS[:, :40]

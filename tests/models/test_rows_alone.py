@@ -2,9 +2,11 @@
 
 import pytest
 import torch
-from support.cached import IDS, TOKENS, close
-from support.reading import pad
+from support.cache_inputs import IDS, TOKENS, close
+from support.chunked_reading import pad
+from support.pairs import pairs
 
+from lcx_lightning.methods.library import methods
 from lcx_lightning.models.families import FAMILIES
 
 
@@ -16,10 +18,12 @@ def test_the_result_does_not_depend_on_what_was_read_before(extended, any_method
     assert torch.equal(model(IDS[:, :40]).logits, before)
 
 
-@pytest.mark.parametrize(("left", "right"), [(5, 0), (0, 5), (3, 4)])
+@pytest.mark.parametrize(
+    ("padding", "name"), pairs({"left": (5, 0), "right": (0, 5), "both": (3, 4)}, methods(), meets=1)
+)
 @torch.no_grad()
-def test_padding_changes_nothing(extended, any_method, left, right):
-    model = extended(any_method)
+def test_padding_changes_nothing(extended, name, padding):
+    model, (left, right) = extended(name), padding
     ids, mask = pad(IDS, left, right)
     close(model(ids, attention_mask=mask).logits[:, left : left + TOKENS], model(IDS).logits)
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 from omegaconf import OmegaConf
-from support.cached import IDS, TOKENS, close
-from support.reading import pad
+from support.cache_inputs import IDS, TOKENS, close
+from support.chunked_reading import pad
 
 from lcx_lightning.methods.library import build_method, read_method
 from lcx_lightning.models.attach import attach

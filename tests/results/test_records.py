@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.recorded import make_row, shown
+from support.experiment_files import make_row, shown
 
 from lcx_lightning.results import records
 from lcx_lightning.results.metrics import Measure

@@ -39,6 +39,7 @@ def told(entries, kind):
     return values
 
 
+@pytest.mark.slow
 def test_the_run_bears_the_id_of_the_records_and_ended_well(logged):
     run, entries, file = logged
     assert file.stem == f"run-{run.info['run']}"
@@ -46,6 +47,7 @@ def test_the_run_bears_the_id_of_the_records_and_ended_well(logged):
     assert run.finished
 
 
+@pytest.mark.slow
 def test_the_configuration_is_the_resolved_one_under_one_key(logged):
     run, entries, _ = logged
     config = next(entry["run"]["config"]["update"] for entry in entries if entry["type"] == "run")
@@ -54,6 +56,7 @@ def test_the_configuration_is_the_resolved_one_under_one_key(logged):
     assert config["cfg"]["method"]["positions"]["factor"] == 2
 
 
+@pytest.mark.slow
 def test_the_summary_holds_what_training_took_as_the_run_file_does(logged):
     run, entries, _ = logged
     summary = {k.removeprefix("throughput/"): v for k, v in told(entries, "summary").items() if "throughput/" in k}
@@ -62,6 +65,7 @@ def test_the_summary_holds_what_training_took_as_the_run_file_does(logged):
     assert told(entries, "summary")["train/tokens_per_second"] > 0
 
 
+@pytest.mark.slow
 def test_the_summary_holds_the_perplexities_of_the_records(logged):
     run, entries, _ = logged
     summary = {k: v for k, v in told(entries, "summary").items() if k.startswith("perplexity/")}
@@ -73,6 +77,7 @@ def test_the_summary_holds_the_perplexities_of_the_records(logged):
         assert summary[f"perplexity/{protocol}/{length}"] == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.slow
 def test_the_table_holds_every_row_of_the_records(logged):
     run, _, file = logged
     (path,) = (file.parent / "files").rglob("records*.table.json")
@@ -82,6 +87,7 @@ def test_the_table_holds_every_row_of_the_records(logged):
     assert all(row["at.window"] for row in rows)
 
 
+@pytest.mark.slow
 def test_the_curves_of_training_are_there(logged):
     _, entries, _ = logged
     history = [entry["history"]["item"] for entry in entries if entry["type"] == "history"]

@@ -9,6 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from support.lab import EVALUATION, TINY, TRAINING, arms_of, composed, folders, save_checkpoint, save_documents
+from support.pairs import pairs
 
 from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.evaluation.base import Evaluation
@@ -160,23 +161,19 @@ def test_every_logger_file_is_no_logger_or_one_of_a_run(name):
     assert config is None or {"_target_", "folder", "mode"} <= set(config)
 
 
-@pytest.mark.parametrize("name", choices("exp"))
-def test_every_experiment_builds_all_of_its_arms_at_tiny_sizes(name, tmp_path):
-    trains = any("training=" in line for line in composed(f"+exp={name}").arms)
-    arms = arms_of(f"+exp={name}", *TINY, *(TRAINING if trains else []), *folders(tmp_path))
+@pytest.mark.parametrize(("name", "tiny"), pairs(choices("exp"), {"as it stands": False, "tiny": True}, meets=1))
+def test_every_experiment_builds_all_of_its_arms_as_it_stands_and_at_tiny_sizes(name, tiny, tmp_path):
+    config = composed(f"+exp={name}")
+    assert config.experiment == name
+    assert config.question.endswith("?")
+    trains = any("training=" in line for line in config.arms)
+    sizes = [*TINY, *(TRAINING if trains else []), *folders(tmp_path)] if tiny else []
+    arms = arms_of(f"+exp={name}", *sizes)
     assert len(arms) > 1
     assert len({arm.name for arm in arms}) == len({arm.run for arm in arms}) == len(arms)
     assert [arm.order for arm in arms] == list(range(len(arms)))
     assert {arm.base_key for arm in arms} == {arms[0].base_key}
     assert not any(arm.equals_pretrained for arm in arms)
-
-
-@pytest.mark.parametrize("name", choices("exp"))
-def test_every_experiment_builds_as_it_stands(name):
-    config = composed(f"+exp={name}")
-    assert config.experiment == name
-    assert config.question.endswith("?")
-    assert len(arms_of(f"+exp={name}")) > 1
 
 
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)

@@ -5,10 +5,10 @@ import time
 
 import pytest
 import torch
-from support import sharded
-from support.lab import TINY, TRAINING, arms_of, composed, folders, launch, runs
-from support.learning import load, same
-from support.sharded import train, two_processes
+from support import two_process_training
+from support.lab import TINY, TRAINING, arms_of, composed, folders, run_here, runs
+from support.trainable_model import load, same
+from support.two_process_training import train, two_processes
 
 from lcx_lightning.evaluation.base import WorkUnit
 from lcx_lightning.results import records
@@ -32,10 +32,9 @@ TRAININGS = {
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """An arm that was looked at while it was trained, from the command line."""
+    """An arm that was looked at while it was trained."""
     root = tmp_path_factory.mktemp("loop")
-    done = launch(*LINE, *LOOP, *folders(root))
-    assert done.returncode == 0, done.stdout + done.stderr
+    run_here(*LINE, *LOOP, *folders(root))
     (run,) = runs(root / "results" / "run").values()
     return run
 
@@ -84,6 +83,7 @@ def trainings(tmp_path_factory):
     return found | {(1, "plain"): one[0], (1, "looked at"): one[1]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
 def test_training_ends_with_the_same_weights_to_the_last_bit(trainings, processes):
     assert trainings[processes, "looked at"]["looks"]
@@ -91,6 +91,7 @@ def test_training_ends_with_the_same_weights_to_the_last_bit(trainings, processe
     assert same(trainings[processes, "plain"]["weights"], trainings[processes, "looked at"]["weights"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["looked at", "micro-batches", "split"])
 def test_two_processes_see_what_one_does_also_where_they_share_texts_in_training(trainings, name):
     seen = trainings[2, name]["looks"], trainings[1, "looked at"]["looks"]
@@ -120,7 +121,7 @@ def test_the_time_of_a_look_is_no_part_of_that_of_training(tmp_path, monkeypatch
         spent[0] += 1e6
         return {}
 
-    monkeypatch.setattr(sharded, "look", look)
+    monkeypatch.setattr(two_process_training, "look", look)
     assert train(tmp_path, "pi", "sgd", looks=True)["seconds"] < 1e6
     assert spent == [2e6]
 

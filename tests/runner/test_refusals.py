@@ -13,6 +13,7 @@ from lcx_lightning.results import records
 from lcx_lightning.training import preemption
 
 
+@pytest.mark.slow
 def test_a_refusal_is_the_exit_code_of_the_process(tmp_path):
     done = launch("method=ntkk", *TINY, *folders(tmp_path))
     assert done.returncode == 2

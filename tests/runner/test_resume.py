@@ -4,8 +4,8 @@ import random
 import signal
 
 import pytest
+from support.interrupted_runs import await_, await_checkpoints, end, freeze_in_checkpoint, rows, start
 from support.lab import SIZES, folders, launch, numbers, runs
-from support.stopped import await_, await_checkpoints, end, freeze_in_checkpoint, rows, start
 
 LINE = [
     *("method=clex_blocks", "training=finetune", "factor=8", "train_factor=2"),
@@ -31,6 +31,7 @@ def undisturbed(tmp_path_factory):
     return run
 
 
+@pytest.mark.slow
 def test_a_run_stopped_in_every_stage_ends_with_the_records_of_an_undisturbed_one(undisturbed, tmp_path):
     cache, results, line = tmp_path / "cache", tmp_path / "results" / "run", [*LINE, *folders(tmp_path)]
     steps = random.Random(7).randrange(2, 100)

@@ -27,6 +27,8 @@ from lcx_lightning.runner.built_arm import BuiltArm
 from lcx_lightning.runner.launch import worker
 from lcx_lightning.runner.trainer_config import TrainerSettings
 
+pytestmark = pytest.mark.xdist_group("test_run")  # one launch for all that is asserted of it
+
 QUICKSTART = ["+exp=quickstart", *TINY, *TRAINING]
 FIGURES = {
     "perplexity.svg",
@@ -144,6 +146,7 @@ def test_the_table_and_what_to_look_for_are_printed(first):
         assert word in first.stdout
 
 
+@pytest.mark.slow
 def test_the_same_command_again_runs_nothing_and_changes_no_number(place, grid, second):
     assert second.returncode == 0
     assert "done" not in second.stdout.replace("is done", "")
@@ -166,11 +169,13 @@ def seeds(place, grid):
     return done, {(run.arm, run.info["seed"]): run for run in runs(place / "results" / "seeds").values()}
 
 
+@pytest.mark.slow
 def test_the_command_to_go_on_is_the_one_that_was_given(seeds):
     done, _ = seeds
     assert "'arms=['\"'\"'method=[yarn,lm_infinite]'\"'\"','\"'\"'method=pi factor=1'\"'\"']' seeds=2" in done.stdout
 
 
+@pytest.mark.slow
 def test_seeds_have_bases_of_their_own_and_a_list_of_methods_is_one_arm(place, grid, seeds):
     _, found = seeds
     one, other = found["yarn+lm_infinite", 0], found["yarn+lm_infinite", 1]
@@ -182,6 +187,7 @@ def test_seeds_have_bases_of_their_own_and_a_list_of_methods_is_one_arm(place, g
     assert numbers(one) != numbers(other)
 
 
+@pytest.mark.slow
 def test_a_method_that_changes_nothing_is_skipped_in_a_grid_and_shown(seeds):
     done, found = seeds
     for seed in (0, 1):
@@ -199,6 +205,7 @@ def own(tmp_path_factory):
     return root, [*model, *save_documents(root / "data"), *EVALUATION]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_and_documents_of_ones_own_run_zero_shot_and_fine_tuned(own):
     root, line = own
     arms = "arms=['method=pretrained,lm_infinite','method=pi training=finetune']"
@@ -239,6 +246,7 @@ def test_help_shows_the_choices_without_importing_anything_heavy():
         assert word in done.stdout
 
 
+@pytest.mark.slow
 def test_fingerprint_only_prints_a_block_for_every_arm_and_runs_nothing(tmp_path, grid):
     done = launch(*QUICKSTART, "dry_run=fingerprint", "seeds=2", *folders(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
@@ -254,6 +262,7 @@ def test_fingerprint_only_prints_a_block_for_every_arm_and_runs_nothing(tmp_path
     assert "0-63 as they are, 64-117 unseen, 118-127 at 64" in lm_infinite
 
 
+@pytest.mark.slow
 def test_arms_whose_base_failed_are_reported_as_failed_with_the_reason(tmp_path):
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "base").write_text("where the folder of the bases would be")

@@ -7,8 +7,8 @@ import shutil
 import subprocess
 
 import pytest
-from support.damage import cut, flipped, full_disk
-from support.lab import BASE, EVALUATION, ROOT, SIZES, TRAINING, arms_of, command, environment, folders, runs
+from support.damaged_files import cut, flipped, full_disk
+from support.lab import BASE, EVALUATION, ROOT, SIZES, TRAINING, arms_of, command, environment, folders, run_here, runs
 
 from lcx_lightning.results import records
 from lcx_lightning.runner import preflight, stage_cache, stages
@@ -25,18 +25,11 @@ LINE = [
 ]
 
 
-def made(*overrides):
-    """Run the stages of an arm in this process, and return the arm."""
-    (arm,) = arms_of(*LINE, *overrides)
-    worker.run_arm(BuiltArm(arm), lambda *_: None)
-    return arm
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """The folder of a finished arm and its cache."""
     root = tmp_path_factory.mktemp("finished")
-    made(*folders(root))
+    run_here(*LINE, *folders(root))
     return root
 
 
@@ -59,7 +52,7 @@ def test_a_finished_stage_that_is_not_whole_is_named_and_left_as_it_is(place, na
     held = files(place / "cache")
     monkeypatch.setattr(stages, "evaluate", lambda *_: pytest.fail("it was evaluated"))
     with pytest.raises(ValueError, match=rf"cached stage {path.parent} is not whole: .*{path.name}.* Move .* anew"):
-        made(*folders(place))
+        run_here(*LINE, *folders(place))
     assert files(place / "cache") == held
 
 
@@ -77,7 +70,7 @@ def test_a_stage_that_says_nothing_of_its_files_is_used(place):
         assert told.pop("files")
         del told["key"]
         path.write_text(json.dumps(told))
-    assert runs(made(*folders(place)).folder.parent)
+    assert runs(run_here(*LINE, *folders(place)).folder.parent)
 
 
 def test_a_trained_model_that_does_not_fit_on_the_disk_leaves_the_checkpoint_and_names_it(place, monkeypatch):
@@ -118,6 +111,7 @@ def test_records_and_run_files_on_a_full_disk_keep_what_they_held_and_are_named(
     assert sorted(file.name for file in tmp_path.iterdir()) == ["records.jsonl", "run.json"]
 
 
+@pytest.mark.slow
 def test_a_run_on_a_full_disk_ends_with_one_error_and_goes_on_when_there_is_room(place):
     """Sizes of its files: experiment.json 1 kB, run.json 6, last.ckpt 140, so that the limit is met in training."""
     shutil.rmtree(next((place / "cache" / "extend").glob("*/")))
@@ -135,7 +129,7 @@ def test_a_run_on_a_full_disk_ends_with_one_error_and_goes_on_when_there_is_room
     assert "Traceback" not in done.stdout + done.stderr
     assert "failed: clex, seed 0: OSError: No checkpoint could be written to" in done.stdout
     assert "there is no previous one" in done.stdout
-    made(*folders(place))
+    run_here(*LINE, *folders(place))
     (run,) = runs(place / "results" / "run").values()
     assert run.finished
 

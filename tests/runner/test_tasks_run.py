@@ -1,8 +1,8 @@
-"""Evaluations that write text, from the command line to records."""
+"""Evaluations that write text, through all stages of an arm to records."""
 
 import pytest
-from support.lab import TINY, folders, launch, runs
-from support.tasks import LONGBENCH, save_tasks
+from support.lab import TINY, folders, run_here, runs
+from support.task_files import LONGBENCH, save_tasks
 
 EVALUATIONS = "evaluation=[longbench,qasper,gov_report,milestones,short_context]"
 SMALL = [
@@ -20,8 +20,7 @@ SMALL = [
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     root = tmp_path_factory.mktemp("tasks")
-    done = launch(EVALUATIONS, "method=lm_infinite", *SMALL, *save_tasks(root / "files"), *folders(root))
-    assert done.returncode == 0, done.stdout + done.stderr
+    run_here(EVALUATIONS, "method=lm_infinite", *SMALL, *save_tasks(root / "files"), *folders(root))
     (found,) = runs(root / "results" / "run").values()
     return found
 

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 from hydra import compose, initialize_config_module
@@ -11,7 +12,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from lcx_lightning.results import records
+from lcx_lightning.runner.built_arm import BuiltArm
 from lcx_lightning.runner.grid import build
+from lcx_lightning.runner.launch import worker
 from lcx_lightning.runner.preflight import prepare
 
 ROOT = Path(__file__).parents[2]
@@ -80,6 +83,16 @@ def built_arms_of(*overrides):
 def arms_of(*overrides):
     """Return the arms of a command line, as plain data."""
     return [built.arm for built in built_arms_of(*overrides)]
+
+
+def run_here(*overrides):
+    """Run all stages of the one arm of a command line in this process, and return the arm."""
+    (arm,) = arms_of(*overrides)
+    with warnings.catch_warnings():
+        for said in ("does not have many workers", "Found .* in eval mode"):  # Lightning's, on a small machine
+            warnings.filterwarnings("ignore", f".*{said}")
+        worker.run_arm(BuiltArm(arm), lambda *_: None)
+    return arm
 
 
 def runs(folder):

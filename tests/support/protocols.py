@@ -1,8 +1,8 @@
 """The perplexity protocols at tiny sizes, and documents for them."""
 
 import pytest
-from support.books import CORPUS_ONLY, Books
-from support.scoring import Letters
+from support.losses_by_hand import Letters
+from support.text_corpora import CORPUS_ONLY, Books
 
 from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.evaluation.perplexity.by_position import ByPosition

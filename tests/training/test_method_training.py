@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from support.cached import IDS, close
+from support.cache_inputs import IDS, close
 
 from lcx_lightning.models.attach import attach
 

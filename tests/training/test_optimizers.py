@@ -6,7 +6,7 @@ import pytest
 import torch
 from hydra.utils import instantiate
 from support.lab import composed
-from support.learning import RATES, SOURCE, load, same
+from support.trainable_model import RATES, SOURCE, load, same
 from torch.optim import SGD, AdamW, Muon
 from torch.optim.lr_scheduler import LinearLR
 from transformers import get_cosine_schedule_with_warmup

@@ -4,9 +4,9 @@ from functools import partial
 
 import pytest
 import torch
-from support.books import CORPUS_ONLY, Books
-from support.fitting import LENGTH, OWNER, ROWS, STEPS, train
-from support.learning import RATES, load, same
+from support.six_step_training import LENGTH, OWNER, ROWS, STEPS, train
+from support.text_corpora import CORPUS_ONLY, Books
+from support.trainable_model import RATES, load, same
 from torch.nn.functional import log_softmax
 from torch.optim import SGD
 

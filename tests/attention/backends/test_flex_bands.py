@@ -3,10 +3,11 @@
 import jaxtyping
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from support.attending import PATTERNS, SIDES, assert_same, drawn, inputs, padded, rope_of, shapes
-from support.placing import sampled
+from support.attention_inputs import PATTERNS, SIDES, assert_same, drawn, inputs, padded, rope_of, shapes
+from support.position_inputs import sampled
+from support.property_tests import examples
 from torch.nn.attention import flex_attention as torch_flex
 
 from lcx_lightning.attention.backends import flex_bands
@@ -30,7 +31,7 @@ def interpreted(monkeypatch):
 
 
 @pytest.mark.parametrize("pattern", PATTERNS.values(), ids=PATTERNS)
-@settings(max_examples=2)
+@examples(2)
 @given(shape=shapes)
 def test_flex_attention_on_each_band_is_the_reference(pattern, shape):
     made, rope = drawn(pattern, shape)
@@ -60,7 +61,7 @@ def test_queries_of_a_row_of_padding_see_nothing_and_yield_0():
         assert out.isfinite().all()
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(
     pattern=st.sampled_from([*PATTERNS.values(), Lambda(window=50, sink_tokens=30, distance_limit=20)]),
     side=st.sampled_from(SIDES),

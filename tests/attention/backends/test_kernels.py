@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from support.attending import (
+from support.attention_inputs import (
     DIM,
     INV_FREQ,
     PATTERNS,
@@ -19,7 +19,10 @@ from support.attending import (
     rope_of,
     shapes,
 )
-from support.placing import sampled
+from support.method_parts import offered
+from support.pairs import pairs
+from support.position_inputs import sampled
+from support.property_tests import examples
 
 from lcx_lightning.attention.backends import blocks, flash_bands, tiling
 from lcx_lightning.attention.backends.blocks import attend_blocks
@@ -36,7 +39,7 @@ from lcx_lightning.methods.rope import Rope, Tables
 
 
 @pytest.mark.parametrize("pattern", PATTERNS.values(), ids=PATTERNS)
-@settings(max_examples=12)
+@examples(12)
 @given(shape=shapes, block=st.integers(1, 9))
 def test_banded_attention_is_the_reference_and_so_are_its_gradients(pattern, shape, block):
     with pytest.MonkeyPatch.context() as patch:
@@ -45,7 +48,7 @@ def test_banded_attention_is_the_reference_and_so_are_its_gradients(pattern, sha
 
 
 @pytest.mark.parametrize("pattern", PATTERNS.values(), ids=PATTERNS)
-@settings(max_examples=20)
+@examples(20)
 @given(shape=shapes, block=st.integers(1, 9), blocks=st.integers(1, 3))
 def test_the_kernel_on_each_band_is_the_reference_and_so_are_its_gradients(pattern, shape, block, blocks):
     with pytest.MonkeyPatch.context() as patch:
@@ -55,11 +58,16 @@ def test_the_kernel_on_each_band_is_the_reference_and_so_are_its_gradients(patte
         assert_same(attend_flash_bands, *drawn(pattern, shape))
 
 
-@pytest.mark.parametrize("side", ["none", "left", "inside"])
 @pytest.mark.parametrize(
-    "pattern",
-    [Lambda(window=700, sink_tokens=600, distance_limit=650), SelfExtend(window=150, group=3)],
-    ids=["lambda", "self-extend"],
+    ("side", "pattern"),
+    pairs(
+        ["none", "left", "inside"],
+        {
+            "lambda": Lambda(window=700, sink_tokens=600, distance_limit=650),
+            "self-extend": SelfExtend(window=150, group=3),
+        },
+        meets=1,
+    ),
 )
 def test_the_kernel_on_each_band_is_the_reference_where_it_splits_the_keys(pattern, side):
     """Of 512 keys at a time it may see none, first or last."""
@@ -70,8 +78,7 @@ def test_the_kernel_on_each_band_is_the_reference_where_it_splits_the_keys(patte
     assert_same(attend_flash_bands, inputs(2, 2, 1, tokens, tokens), rope_of(pattern, valid, tokens))
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("pattern", PATTERNS.values(), ids=PATTERNS)
+@pytest.mark.parametrize(("pattern", "dtype"), pairs(PATTERNS, [torch.bfloat16, torch.float16], meets=1))
 def test_every_implementation_is_as_exact_as_the_dtype(pattern, dtype, monkeypatch):
     monkeypatch.setattr(tiling, "BLOCK", 7)
     rope = rope_of(pattern, padded(2, 40, "left"), 40)
@@ -136,33 +143,38 @@ def test_values_may_lie_in_memory_as_they_like():
         torch.testing.assert_close(actual, wanted)
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(shape=shapes)
 def test_dense_attention_is_the_reference_and_so_are_its_gradients(shape):
     assert_same(attend_dense, *drawn(Causal(), shape))
 
 
-@pytest.mark.parametrize("consecutive", [True, False])
-@pytest.mark.parametrize("side", ["none", "left"])
+@pytest.mark.parametrize(
+    ("any_pattern", "side", "consecutive"),
+    pairs(offered("pattern"), ["none", "left"], {"consecutive": True, "sampled": False}),
+    indirect=["any_pattern"],
+)
 def test_every_pattern_of_the_method_folder_attends_as_the_reference(any_pattern, side, consecutive):
     rope = rope_of(any_pattern, padded(2, 300, side), 300, positions=None if consecutive else sampled(300, 0))
     rope.selection = None
     assert_same(dispatched, inputs(2, 4, 2, 300, 300), rope)
 
 
-@pytest.mark.parametrize("side", SIDES)
-@pytest.mark.parametrize("consecutive", [True, False])
 @pytest.mark.parametrize(
-    "pattern",
-    [
-        Lambda(window=64, sink_tokens=4, distance_limit=64),
-        Lambda(window=64, sink_tokens=4, distance_limit=32),
-        Lambda(window=64, sink_tokens=0, distance_limit=None),
-        StreamingLLM(window=60, sink_tokens=4),
-    ],
-    ids=["lambda", "lambda, limit below the window", "window", "streaming"],
+    ("implementation", "pattern", "side", "consecutive"),
+    pairs(
+        {"blocks": attend_blocks, "flash_bands": attend_flash_bands},
+        {
+            "lambda": Lambda(window=64, sink_tokens=4, distance_limit=64),
+            "lambda, limit below the window": Lambda(window=64, sink_tokens=4, distance_limit=32),
+            "window": Lambda(window=64, sink_tokens=0, distance_limit=None),
+            "streaming": StreamingLLM(window=60, sink_tokens=4),
+        },
+        SIDES,
+        {"consecutive": True, "sampled": False},
+        meets=3,
+    ),
 )
-@pytest.mark.parametrize("implementation", [attend_blocks, attend_flash_bands])
 def test_a_window_reads_as_many_keys_of_a_long_text_as_it_and_a_block_are_long(
     implementation, pattern, side, consecutive, monkeypatch
 ):

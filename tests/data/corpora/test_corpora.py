@@ -8,7 +8,7 @@ import datasets
 import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
-from support.books import CONFIGS, CORPUS_ONLY, Books
+from support.text_corpora import CONFIGS, CORPUS_ONLY, Books
 
 from lcx_lightning.data.corpora.base import SPLITS, Document, HashSplit
 from lcx_lightning.data.corpora.hub import HubCorpus

@@ -6,8 +6,8 @@ import json
 import datasets
 import pytest
 from hydra.utils import instantiate
-from support.books import CORPUS_ONLY, Books
 from support.lab import composed
+from support.text_corpora import CORPUS_ONLY, Books
 
 from lcx_lightning.data.corpora.base import SPLITS
 from lcx_lightning.data.corpora.paths import reader_of, resolve

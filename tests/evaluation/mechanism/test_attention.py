@@ -4,7 +4,8 @@ from collections import Counter
 
 import pytest
 import torch
-from support.inside import LENGTH, all_rows, dense_logits, letters, unrotated
+from support.dense_attention import LENGTH, dense_logits, letters, unrotated
+from support.losses_by_hand import all_rows
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 

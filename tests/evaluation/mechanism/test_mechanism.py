@@ -7,7 +7,8 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-from support.inside import LENGTH, all_rows, letters, unrotated
+from support.dense_attention import LENGTH, letters, unrotated
+from support.losses_by_hand import all_rows
 
 from lcx_lightning.evaluation.mechanism.frequencies import Frequencies
 from lcx_lightning.evaluation.mechanism.hidden_states import HiddenStates, shares, states_of

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
+from support.losses_by_hand import Letters, all_rows, by_hand
 from support.protocols import METHODS, L, documents, joined, positions, sliding, source
-from support.scoring import Letters, all_rows, by_hand
 from transformers import DynamicCache
 
 

@@ -3,8 +3,8 @@
 from itertools import zip_longest
 
 import pytest
+from support.losses_by_hand import all_rows
 from support.protocols import METHODS, PROTOCOLS, L, documents, joined, protocols, sliding, source, streaming
-from support.scoring import all_rows
 
 from lcx_lightning.evaluation.base import run, starting_again
 from lcx_lightning.evaluation.suite import EvaluationSuite

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
-from support.asking import asked, data_of, digest, solved, tasks_of, tokenizer_folder
 from support.lab import ROOT, environment
+from support.prompts import asked, data_of, digest, solved, tasks_of, tokenizer_folder
 
 from lcx_lightning.data.tokenizers import ByteTokens, HubTokens
 from lcx_lightning.evaluation.retrieval.prompts.base import Place
@@ -182,8 +182,9 @@ def test_text_of_the_corpus_is_a_slice_of_a_document_or_of_several(bytes_data):
         assert count < longest or "\nBook" in text or "\n" in text
 
 
+@pytest.mark.slow
 def test_prompts_are_byte_identical_in_another_process(bytes_data):
-    imports = "import sys; sys.path.insert(0, 'tests'); from support.asking import data_of, digest"
+    imports = "import sys; sys.path.insert(0, 'tests'); from support.prompts import data_of, digest"
     code = f"{imports}; print(digest(data_of(), sys.argv[1:]))"
     started = [sys.executable, "-W", "ignore", "-c", code, *FILES]
     another = environment(PYTHONHASHSEED="7", PYTHONPATH=str(ROOT))

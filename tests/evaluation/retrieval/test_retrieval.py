@@ -5,8 +5,8 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from support.asking import data_of, evaluation_of
-from support.lab import EVALUATION, TINY, folders, launch, runs
+from support.lab import EVALUATION, TINY, folders, run_here, runs
+from support.prompts import data_of, evaluation_of
 from torch.nn.functional import log_softmax
 
 from lcx_lightning.data.tokenizers import ByteTokens
@@ -264,12 +264,11 @@ def test_the_grid_of_the_passkey_has_ten_lengths_ten_depths_and_ten_trials(data)
     assert (min(lengths), max(lengths)) == (128, 32 * 128)
 
 
-def test_retrieval_runs_from_the_command_line(tmp_path):
+def test_retrieval_runs_through_all_stages_of_an_arm(tmp_path):
     line = ["evaluation=[passkey,needle]", *TINY[: -len(EVALUATION)], *folders(tmp_path), "experiment=asked"]
     for name in ("passkey", "needle"):
         line += [f"evaluation.{name}.{key}" for key in ("multiples=[2,3]", "depths=[0,1]", "trials=2")]
-    done = launch("method=lm_infinite", *line)
-    assert done.returncode == 0, done.stdout + done.stderr
+    run_here("method=lm_infinite", *line)
     (finished,) = runs(tmp_path / "results" / "asked").values()
     assert len(finished.rows) == 2 * 2 * 2 * 2 * 2
     assert {row["protocol"] for row in finished.rows} == {"passkey", "needle"}

@@ -1,7 +1,7 @@
 """Retrieval that cannot be asked: settings, prompts and answers are refused before anything is read by a model."""
 
 import pytest
-from support.asking import data_of, evaluation_of, tasks_of
+from support.prompts import data_of, evaluation_of, tasks_of
 
 from lcx_lightning.evaluation.retrieval.retrieval import Retrieval
 

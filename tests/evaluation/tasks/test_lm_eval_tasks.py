@@ -9,8 +9,8 @@ from lm_eval import simple_evaluate
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
-from support.books import CORPUS_ONLY, Books
 from support.lab import save_checkpoint
+from support.text_corpora import CORPUS_ONLY, Books
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoModelForCausalLM, AutoTokenizer
 

@@ -4,8 +4,8 @@ import pytest
 import sacrebleu
 import torch
 from hydra.utils import instantiate
-from support.books import BOS, CORPUS_ONLY, Books
 from support.lab import composed
+from support.text_corpora import BOS, CORPUS_ONLY, Books
 from torch.nn.functional import log_softmax
 
 from lcx_lightning.data.dataset import LongContextData

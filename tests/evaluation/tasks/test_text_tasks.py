@@ -3,9 +3,9 @@
 import pytest
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from support.books import CORPUS_ONLY, Books
 from support.lab import composed
-from support.tasks import LONG, save_tasks
+from support.task_files import LONG, save_tasks
+from support.text_corpora import CORPUS_ONLY, Books
 
 from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.data.tokenizers import ByteTokens

@@ -3,7 +3,7 @@
 import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
-from support.placing import sampled
+from support.position_inputs import sampled
 
 from lcx_lightning.methods.patterns.base import Band, limited
 from lcx_lightning.methods.patterns.capped import Capped

@@ -7,7 +7,7 @@ import math
 
 import pytest
 import torch
-from support.placing import DRAWS, lengths
+from support.position_inputs import DRAWS, lengths
 
 from lcx_lightning.methods.positions.dynamic_factor import DynamicFactor
 from lcx_lightning.methods.positions.fixed_factor import FixedFactor

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from support.placing import DRAWS, lengths
+from support.position_inputs import DRAWS, lengths
 
 from lcx_lightning.methods.positions.blocks import SampledBlocks
 from lcx_lightning.methods.positions.sampled import SampledPositions

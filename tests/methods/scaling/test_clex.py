@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from support.scaled import LLAMA2, SMALL, at
+from support.rope_specs import LLAMA2, SMALL, at
 from torch import nn
 
 from lcx_lightning.methods.scaling.base import RopeSpec

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from support.scaled import LLAMA2, SMALL, at
+from support.rope_specs import LLAMA2, SMALL, at
 from transformers import LlamaConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 

@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from support.cached import IDS, MASKS, ROOM, SHAPES, TOKENS, close, either, every_key, read, small
+from support.cache_inputs import HELD, IDS, MASKS, ROOM, SHAPES, TOKENS, close, every_key, read, small
+from support.pairs import pairs
 from transformers import DynamicCache
 
 from lcx_lightning.attention.rotation import rotate
@@ -16,28 +17,25 @@ from lcx_lightning.models.cache.choose import smallest_cache
 from lcx_lightning.models.cache.window import WindowCache
 
 pytestmark = pytest.mark.usefixtures("little_room")
+ENDS = {"tokens": range(1, 101), "chunks": [7, 40, 41, 90, 100], "at once": [100]}
 
 
 # Exact
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("ends", [range(1, 101), [7, 40, 41, 90, 100], [100]], ids=["tokens", "chunks", "at once"])
-@either
+@pytest.mark.parametrize(("shape", "ends", "rotated"), pairs(SHAPES, ENDS, HELD))
 @torch.no_grad()
 def test_the_logits_are_those_of_a_cache_that_holds_everything(shaped, shape, ends, rotated):
-    model = shaped(SHAPES[shape])
+    model = shaped(shape)
     close(read(model, IDS, ends, small(model, rotated=rotated)), model(IDS).logits)
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("side", MASKS)
-@either
+@pytest.mark.parametrize(("shape", "spans", "rotated"), pairs(SHAPES, MASKS, HELD))
 @torch.no_grad()
-def test_padding_changes_no_logit(shaped, shape, side, rotated):
-    model = shaped(SHAPES[shape])
+def test_padding_changes_no_logit(shaped, shape, spans, rotated):
+    model = shaped(shape)
     ids, mask = torch.zeros(2, 106, dtype=torch.int64), torch.zeros(2, 106, dtype=torch.int64)
-    for row, (start, end) in enumerate(MASKS[side]):
+    for row, (start, end) in enumerate(spans):
         tokens = IDS[row].repeat(2)[: end - start]
         ids[row, start:end], mask[row, start:end] = tokens, 1
     ends = [5, 37, 38, 39, 60, *range(90, 107)]
@@ -45,8 +43,7 @@ def test_padding_changes_no_logit(shaped, shape, side, rotated):
     close(read(model, ids, ends, small(model, rotated=rotated), mask)[mask.bool()], full[mask.bool()])
 
 
-@pytest.mark.parametrize("method", ["dynamic_ntk", "clex", "log_n", "dynamic_yarn"])
-@either
+@pytest.mark.parametrize(("method", "rotated"), pairs(["dynamic_ntk", "clex", "log_n", "dynamic_yarn"], HELD, meets=1))
 @torch.no_grad()
 def test_factors_go_by_the_tokens_that_were_read_and_not_by_those_that_are_held(shaped, method, rotated):
     model = shaped(SHAPES["limit as the window"], method)
@@ -54,8 +51,9 @@ def test_factors_go_by_the_tokens_that_were_read_and_not_by_those_that_are_held(
     close(read(model, IDS, ends, small(model, rotated=rotated)), read(model, IDS, ends, DynamicCache()))
 
 
-@pytest.mark.parametrize("family", ["mistral", "qwen2", "stablelm", "smollm3", "glm"])
-@either
+@pytest.mark.parametrize(
+    ("family", "rotated"), pairs(["mistral", "qwen2", "stablelm", "smollm3", "glm"], HELD, meets=1)
+)
 @torch.no_grad()
 def test_a_native_window_ends_what_a_layer_sees_of_the_held_keys_too(shaped, family, rotated):
     native = {"mistral": {"sliding_window": 20}}.get(family, {})
@@ -63,8 +61,7 @@ def test_a_native_window_ends_what_a_layer_sees_of_the_held_keys_too(shaped, fam
     close(read(model, IDS, [7, 40, *range(60, 101)], small(model, rotated=rotated)), model(IDS).logits)
 
 
-@pytest.mark.parametrize("at", [10_000, 10_000_000])
-@either
+@pytest.mark.parametrize(("at", "rotated"), pairs([10_000, 10_000_000], HELD, meets=1))
 @torch.no_grad()
 def test_a_token_far_into_a_stream_has_the_logits_it_has_near_its_start(shaped, at, rotated):
     model = shaped(SHAPES["limit as the window"], "lm_infinite", num_hidden_layers=1)

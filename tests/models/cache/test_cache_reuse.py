@@ -4,7 +4,8 @@ import copy
 
 import pytest
 import torch
-from support.cached import IDS, SHAPES, close, every_key, read, small
+from support.cache_inputs import IDS, SHAPES, close, every_key, read, small
+from support.pairs import pairs
 from transformers import DynamicCache
 
 from lcx_lightning.models.cache.choose import smallest_cache
@@ -55,8 +56,10 @@ def test_a_text_goes_on_in_another_mode_of_autograd_than_it_began_in(extended, m
     close(torch.cat(logits, dim=1), read(model, IDS, ends, DynamicCache()))
 
 
-@pytest.mark.parametrize("other", ["pi", "longrope", "self_extend", "lm_infinite", "lm_infinite_top_k"])
-@pytest.mark.parametrize("family", ["llama", "glm"])
+@pytest.mark.parametrize(
+    ("other", "family"),
+    pairs(["pi", "longrope", "self_extend", "lm_infinite", "lm_infinite_top_k"], ["llama", "glm"], meets=1),
+)
 @torch.no_grad()
 def test_a_model_with_another_method_goes_on_from_rotated_keys(extended, other, family):
     first, second, logits = extended("yarn", model_type=family), extended(other, model_type=family), []
@@ -89,8 +92,7 @@ def test_a_model_without_a_method_is_refused_in_the_middle_of_a_text_and_leaves_
     close(model(IDS[:, 51:], past_key_values=cache).logits, read(model, IDS, [50, 51, 100], DynamicCache())[:, 51:])
 
 
-@pytest.mark.parametrize("learned", ["q_proj", "v_proj", "k_proj"])
-@pytest.mark.parametrize("method", ["yarn", "lm_infinite"])
+@pytest.mark.parametrize(("learned", "method"), pairs(["q_proj", "v_proj", "k_proj"], ["yarn", "lm_infinite"], meets=1))
 def test_gradients_through_a_cache_are_those_of_a_cache_that_holds_everything(extended, method, learned):
     gradients = []
     for ours in (True, False):

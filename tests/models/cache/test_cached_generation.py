@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from support.cached import GENERATION, IDS, ROOM, SHAPES, close, small
+from support.cache_inputs import GENERATION, IDS, ROOM, SHAPES, close, small
+from support.pairs import pairs
 from transformers import DynamicCache, GenerationConfig
 
 from lcx_lightning.models.cache.choose import smallest_cache
@@ -12,8 +13,7 @@ from lcx_lightning.models.cache.window import WindowCache
 pytestmark = pytest.mark.usefixtures("little_room")
 
 
-@pytest.mark.parametrize("options", GENERATION.values(), ids=GENERATION)
-@pytest.mark.parametrize("left", [0, 13])
+@pytest.mark.parametrize(("options", "left"), pairs(GENERATION, [0, 13], meets=1))
 def test_generation_is_that_of_a_cache_that_holds_everything(shaped, options, left):
     model = shaped(SHAPES["limit beyond the window"])
     ids = IDS[:, :40].clone()
@@ -70,8 +70,7 @@ def test_a_generation_goes_on_from_the_cache_of_the_one_before(extended, method)
     assert torch.equal(second.sequences, model.generate(IDS, max_new_tokens=20, **options).sequences)
 
 
-@pytest.mark.parametrize("options", GENERATION.values(), ids=GENERATION)
-@pytest.mark.parametrize("method", ["yarn", "dynamic_ntk"])
+@pytest.mark.parametrize(("options", "method"), pairs(GENERATION, ["yarn", "dynamic_ntk"], meets=1))
 def test_generation_from_keys_rotated_once_is_that_of_keys_rotated_in_every_pass(extended, options, method):
     model, results = extended(method), []
     mask = (torch.arange(40) >= torch.tensor([[0], [13]])).long()
@@ -94,8 +93,9 @@ def test_keys_of_a_generation_are_turned_on_by_the_factor_of_the_next(extended):
     close(*logits)
 
 
-@pytest.mark.parametrize("assistant", ["yarn", "lm_infinite", "dynamic_ntk"])
-@pytest.mark.parametrize("method", ["dynamic_ntk", "lm_infinite"])
+@pytest.mark.parametrize(
+    ("assistant", "method"), pairs(["yarn", "lm_infinite", "dynamic_ntk"], ["dynamic_ntk", "lm_infinite"], meets=1)
+)
 def test_a_method_with_a_window_assists_and_is_assisted(extended, method, assistant):
     model, options = extended(method), {"max_new_tokens": 20, "do_sample": False}
     wanted = model.generate(IDS[:1, :40], **options)

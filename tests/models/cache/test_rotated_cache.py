@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 import torch
-from support.cached import IDS, MASKS, SHAPES, close, every_key, read, small
+from support.cache_inputs import IDS, MASKS, SHAPES, close, every_key, read, small
+from support.pairs import pairs
 from transformers import DynamicCache
 
 from lcx_lightning.attention.rotation import rotate
@@ -13,11 +14,11 @@ from lcx_lightning.models.cache.choose import smallest_cache
 from lcx_lightning.models.cache.growable_layer import GrowableLayer
 
 DENSE = ["pretrained", "pi", "yarn", "longrope", "log_n", "dynamic_ntk", "clex"]
+ENDS = {"tokens": range(1, 101), "chunks": [7, 40, 41, 90, 100], "at once": [100]}
 pytestmark = pytest.mark.usefixtures("little_room")
 
 
-@pytest.mark.parametrize("method", DENSE)
-@pytest.mark.parametrize("ends", [range(1, 101), [7, 40, 41, 90, 100], [100]], ids=["tokens", "chunks", "at once"])
+@pytest.mark.parametrize(("method", "ends"), pairs(DENSE, ENDS, meets=1))
 @torch.no_grad()
 def test_keys_that_are_rotated_once_give_the_logits_of_keys_that_are_rotated_in_every_pass(extended, method, ends):
     model = extended(method)  # the factors of the last two change from pass to pass
@@ -38,13 +39,12 @@ def test_keys_are_turned_on_as_their_family_lays_them_out_and_not_in_layers_with
     close(read(model, IDS, ends, every_key(model)), read(model, IDS, ends, DynamicCache()))
 
 
-@pytest.mark.parametrize("side", MASKS)
-@pytest.mark.parametrize("method", ["pi", "dynamic_ntk"])
+@pytest.mark.parametrize(("method", "spans"), pairs(["pi", "dynamic_ntk"], MASKS, meets=1))
 @torch.no_grad()
-def test_padding_changes_no_logit_where_keys_are_rotated_once(extended, side, method):
+def test_padding_changes_no_logit_where_keys_are_rotated_once(extended, method, spans):
     model = extended(method)
     ids, mask = torch.zeros(2, 106, dtype=torch.int64), torch.zeros(2, 106, dtype=torch.int64)
-    for row, (start, end) in enumerate(MASKS[side]):
+    for row, (start, end) in enumerate(spans):
         ids[row, start:end], mask[row, start:end] = IDS[row].repeat(2)[: end - start], 1
     ends = [5, 37, 38, 60, *range(90, 107)]
     wanted = read(model, ids, ends, DynamicCache(), mask)[mask.bool()]

@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from support.recorded import make_row, write_run
+from support.experiment_files import make_row, write_run
 
 from lcx_lightning.results import records
 from lcx_lightning.results.analysis.effective_context import effective_contexts

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import scipy.stats
-from support.recorded import make_row, shown, write_run
+from support.experiment_files import make_row, shown, write_run
 
 from lcx_lightning.results import records
 from lcx_lightning.results.analysis import estimates

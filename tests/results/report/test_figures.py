@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from support.recorded import make_row, shown, write_run
+from support.experiment_files import make_row, shown, write_run
 
 from lcx_lightning.results import records
 from lcx_lightning.results.analysis import estimates

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from support.recorded import make_row, shown, write_run
+from support.experiment_files import make_row, shown, write_run
 
 from lcx_lightning.results import records
 from lcx_lightning.results.metrics import Measure

@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 from io import StringIO
 
 from rich.console import Console
-from support.recorded import make_row, write_run
+from support.experiment_files import make_row, write_run
 
 from lcx_lightning.results import records
 from lcx_lightning.results.metrics import Measure

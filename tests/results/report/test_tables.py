@@ -1,7 +1,7 @@
 """Tables for the terminal and in Markdown, checked against numbers made by hand."""
 
 import pytest
-from support.recorded import shown, write_run
+from support.experiment_files import shown, write_run
 
 from lcx_lightning.results import metrics, records
 from lcx_lightning.results.metrics import Measure

@@ -6,8 +6,8 @@ import signal
 import time
 
 import pytest
+from support.interrupted_runs import await_, await_checkpoints, end, freeze_in_checkpoint, ranks_of, rows, start, state
 from support.lab import SIZES, arms_of, folders, launch, numbers, runs
-from support.stopped import await_, await_checkpoints, end, freeze_in_checkpoint, ranks_of, rows, start, state
 
 from lcx_lightning.runner.built_arm import BuiltArm
 from lcx_lightning.runner.launch import worker
@@ -54,6 +54,7 @@ def undisturbed(tmp_path_factory):
     return run
 
 
+@pytest.mark.slow
 def test_two_processes_have_the_numbers_of_one(alone, undisturbed):
     assert undisturbed.info["run"] == alone.info["run"]
     ours, expected = numbers(undisturbed), numbers(alone)
@@ -63,6 +64,7 @@ def test_two_processes_have_the_numbers_of_one(alone, undisturbed):
         assert value == pytest.approx(expected[row][0], rel=1e-3), row
 
 
+@pytest.mark.slow
 def test_a_run_of_two_processes_that_is_stopped_in_every_stage_ends_with_the_same_records(undisturbed, tmp_path):
     line = [*LINE, *TWO, *folders(tmp_path)]
     process = start(tmp_path, *line, OFTEN)

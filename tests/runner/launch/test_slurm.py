@@ -38,6 +38,7 @@ class Watched(SlurmLauncher):
         return found
 
 
+@pytest.mark.slow
 def test_a_job_of_the_cluster_saves_and_is_queued_again_and_one_that_fails_stops_no_other(tmp_path):
     model = save_checkpoint(tmp_path / "model")
     data = save_documents(tmp_path / "data")

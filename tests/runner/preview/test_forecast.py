@@ -176,6 +176,7 @@ def test_texts_that_work_units_say_they_read_are_those_of_their_rows(data):
     assert [unit.reads for unit in streams] == [[(1, 128, 1, 32)]] * 3
 
 
+@pytest.mark.slow
 def test_forecast_only_prints_every_arm_says_what_does_not_fit_and_runs_nothing(tmp_path):
     line = [
         "arms=['method=pi,lm_infinite training=finetune']",

@@ -6,9 +6,9 @@ import signal
 import lightning as L
 import pytest
 import torch
-from support.damage import cut, flipped, full_disk
-from support.fitting import OWNER, STEPS, train
-from support.learning import same
+from support.damaged_files import cut, flipped, full_disk
+from support.six_step_training import OWNER, STEPS, train
+from support.trainable_model import same
 
 from lcx_lightning.training import preemption
 from lcx_lightning.training.callbacks import checkpoint

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from support.fitting import LENGTH, ROWS, STEPS, train
-from support.learning import load, same
+from support.six_step_training import LENGTH, ROWS, STEPS, train
+from support.trainable_model import load, same
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import SGD
 

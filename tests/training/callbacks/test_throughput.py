@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from support.fitting import LENGTH, ROWS, STEPS, train
-from support.learning import load
+from support.six_step_training import LENGTH, ROWS, STEPS, train
+from support.trainable_model import load
 
 from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.runner.hardware import entry_of, hardware_of, peak_flops, table

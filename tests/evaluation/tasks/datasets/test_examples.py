@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from support.tasks import LONG, LONGBENCH, longbench_rows, qasper_row, save_archive, save_lines, save_longbench
+from support.task_files import LONG, LONGBENCH, longbench_rows, qasper_row, save_archive, save_lines, save_longbench
 
 from lcx_lightning.evaluation.tasks.datasets.base import Example
 from lcx_lightning.evaluation.tasks.datasets.longbench import LongBenchExamples

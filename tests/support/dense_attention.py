@@ -1,35 +1,19 @@
-"""A tokenizer of 60 letters and documents of them, and attention written out pair by pair."""
+"""Documents of letters, and attention written out pair by pair."""
 
 import torch
-from support.books import CORPUS_ONLY, Books
+from support.losses_by_hand import Letters
+from support.text_corpora import CORPUS_ONLY, Books
 
 from lcx_lightning.data.corpora.base import SPLITS
 from lcx_lightning.data.dataset import LongContextData
-from lcx_lightning.evaluation.base import run
 
 LENGTH = 32  # tokens, pretraining length
-
-
-class Alphabet:
-    """A tokenizer of 60 letters."""
-
-    vocab_size, bos = 64, 63
-
-    def encode(self, text):
-        return [ord(c) - ord("A") for c in text]
-
-    def decode(self, ids):
-        return "".join(chr(i + ord("A")) for i in ids)
 
 
 def letters(length=400):
     """Return data of three documents a split, no two equal letters within 59: largest keys are never a draw."""
     text = ["".join(chr(65 + (7 * i + 5 * d * i + d) % 59) for i in range(length)) for d in range(3)]
-    return LongContextData(Books(**dict.fromkeys(SPLITS, text)), Alphabet(), CORPUS_ONLY)
-
-
-def all_rows(work_units, model, done=lambda row: False):
-    return [row for rows in run(work_units, model, done, lambda done, total: None) for row in rows]
+    return LongContextData(Books(**dict.fromkeys(SPLITS, text)), Letters(), CORPUS_ONLY)
 
 
 def unrotated(model, ids):

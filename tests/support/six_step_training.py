@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 
 import lightning as L
-from support.learning import RATES, load
+from support.trainable_model import RATES, load
 
 from lcx_lightning.data.datamodule import LongContextDataModule
 from lcx_lightning.training.callbacks.checkpoint import CheckpointOwner

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
-from support.books import CORPUS_ONLY, Books
+from support.text_corpora import CORPUS_ONLY, Books
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from lcx_lightning.data.corpora.base import SPLITS

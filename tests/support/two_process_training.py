@@ -11,8 +11,8 @@ from multiprocessing.connection import wait
 import lightning as L
 import torch
 import torch.distributed as dist
-from support.books import CORPUS_ONLY, Books
-from support.learning import RATES, load
+from support.text_corpora import CORPUS_ONLY, Books
+from support.trainable_model import RATES, load
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor
 from torch.nn.utils import get_total_norm

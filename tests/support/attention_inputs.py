@@ -2,7 +2,7 @@
 
 import torch
 from hypothesis import strategies as st
-from support.placing import sampled
+from support.position_inputs import sampled
 
 from lcx_lightning.attention.dispatch import attend
 from lcx_lightning.attention.forward_pass import ForwardPass

@@ -1,6 +1,5 @@
 """Texts, patterns and caches for tests of what a cache holds."""
 
-import pytest
 import torch
 
 from lcx_lightning.methods.patterns.lambda_mask import Lambda
@@ -26,6 +25,7 @@ MASKS = {  # by slot of two rows, 106 slots
     "right": [(0, 100), (0, 50)],
     "both": [(0, 90), (80, 104)],
 }
+HELD = {"as they come": False, "rotated": True}  # how keys are held
 GENERATION = {
     "greedy": {},
     "sampling": {"do_sample": True, "top_k": 5},
@@ -56,6 +56,3 @@ def small(model, *, rotated=False):
 
 def every_key(model):
     return RotatedCache(rotation_of(model))
-
-
-either = pytest.mark.parametrize("rotated", [False, True], ids=["as they come", "rotated"])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from omegaconf import OmegaConf
-from support.tiny import OWN, TINY
+from support.tiny_models import OWN, TINY
 from torch import distributed
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
