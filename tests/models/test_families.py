@@ -9,6 +9,7 @@ from packaging.version import Version
 from support.pairs import pairs
 
 from lcx_lightning.attention.rotation import half_split
+from lcx_lightning.methods.library import methods
 from lcx_lightning.methods.scaling.base import RopeSpec
 from lcx_lightning.models.attach import attach
 from lcx_lightning.models.families import FAMILIES

@@ -4,7 +4,6 @@ import copy
 
 import pytest
 import torch
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from support.lab import TINY, TRAINING, arms_of, folders
 from support.trainable_model import load as load_plain
@@ -15,14 +14,13 @@ from torch.optim import AdamW
 from torch.utils.flop_counter import FlopCounterMode
 
 from lcx_lightning.distributed.state_dicts import frozen_names, load_trained_state_dict, trained_state_dict
-from lcx_lightning.evaluation.suite import EvaluationSuite
 from lcx_lightning.methods.patterns.causal import Causal
 from lcx_lightning.models.attach import detach
 from lcx_lightning.models.families import FAMILIES
 from lcx_lightning.models.lora import add_adapters, merge_adapters
 from lcx_lightning.results import records
 from lcx_lightning.runner import stages
-from lcx_lightning.runner.built_arm import load_data
+from lcx_lightning.runner.built_arm import BuiltArm
 from lcx_lightning.runner.hardware import Hardware
 from lcx_lightning.runner.launch.worker import run_arm
 from lcx_lightning.runner.preview.forecast import Forecast
@@ -204,19 +202,18 @@ def arm(tmp_path_factory):
 
 
 def test_an_arm_with_adapters_keeps_what_was_learned_and_is_evaluated_with_it(arm):
-    data = load_data(arm.config, {})
-    run_arm(arm, data, lambda *_: None)
+    built = BuiltArm(arm)
+    run_arm(built, lambda *_: None)
     run = records.read_run(arm.folder)
     base, extended = (arm.cache(*stage) for stage in (("base", arm.base_key), ("extend", arm.extend_key)))
-    model = stages.model_to_evaluate(arm, base, extended)
+    model = stages.model_to_evaluate(built, base, extended)
     trains = sum(p.numel() for p in model.parameters() if p.requires_grad)
     assert run.info["trained_parameters"] == trains < run.info["parameters"]
     kept = torch.load(extended / "model.pt", weights_only=True)
     assert kept.keys() == trained_state_dict(model).keys()
     assert sum(x.numel() for x in kept.values()) < run.info["parameters"]
     assert any(x.abs().max() > 0 for name, x in kept.items() if "lora_B" in name)
-    evaluation = EvaluationSuite(instantiate(arm.config["evaluation"]))
-    units = evaluation.work_units(data, arm.pretrain_length, arm.lengths[-1])
+    units = built.evaluation.work_units(built.data, arm.pretrain_length, arm.lengths[-1])
     found = [row["value"] for piece in units for row in piece.compute(merge_adapters(model))]
     assert found == pytest.approx([row["value"] for row in run.rows], rel=1e-5)
 

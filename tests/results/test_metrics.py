@@ -3,9 +3,9 @@
 import json
 
 import pytest
-from support.books import CORPUS_ONLY, Books
-from support.recorded import make_row, write_run
-from support.scoring import Letters, all_rows
+from support.experiment_files import make_row, write_run
+from support.losses_by_hand import Letters, all_rows
+from support.text_corpora import CORPUS_ONLY, Books
 
 from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.evaluation.base import Evaluation, WorkUnit

@@ -7,10 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.lab import SIZES, arms_of, folders, numbers, runs
-from support.stopped import await_, await_checkpoints, children, start
+from support.interrupted_runs import await_, await_checkpoints, children, start
+from support.lab import SIZES, built_arms_of, folders, numbers, runs
 
-from lcx_lightning.runner.built_arm import load_data
 from lcx_lightning.runner.launch import worker
 
 pytestmark = [
@@ -39,8 +38,8 @@ OFTEN = "checkpoint_seconds=0.001"  # after every step
 def alone(tmp_path_factory):
     """The runs of one process, by arm."""
     root = tmp_path_factory.mktemp("alone")
-    for arm in arms_of(*LINE, *folders(root)):
-        worker.run_arm(arm, load_data(arm.config, {}), lambda *_: None)
+    for built in built_arms_of(*LINE, *folders(root)):
+        worker.run_arm(built, lambda *_: None)
     return {run.info["arm"]: run for run in runs(root / "results" / "run").values()}
 
 
