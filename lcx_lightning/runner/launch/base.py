@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from lcx_lightning.runner.trainer_config import TrainerSettings
 
 if TYPE_CHECKING:
-from lcx_lightning.runner.arms import Arm
+    from lcx_lightning.runner.arms import Arm
 
 Event: TypeAlias = tuple[int, str, int, int, str]  # number of the job, stage, parts done, parts in all, a few words
 
