@@ -116,7 +116,7 @@ def peak_bytes(prepare: Callable[..., Callable[[], object]], *arguments: Any, de
 
     Args:
         prepare: Makes the inputs and returns the call to measure. A function of a module, since the process imports it.
-        arguments: Of `prepare`, picklable.
+        arguments: Arguments of `prepare`, which must be picklable.
         device: "cpu" measures resident memory, "cuda" what torch has allocated there.
     """
     return peaks_together(prepare, [arguments], device)[0]

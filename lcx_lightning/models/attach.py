@@ -76,12 +76,11 @@ def attach(
     load_own_clex(method.scaling, model)
     stock_logits = sample_logits(model)
     _put_on(model, method, attention, grow)
-    if stock_logits is not None:
-        try:
-            check_pretrained_logits(model, stock_logits)
-        except ValueError:
-            detach(model)
-            raise
+    try:
+        check_pretrained_logits(model, stock_logits)
+    except ValueError:
+        detach(model)
+        raise
     if model.can_generate():
         vars(model)["generate"] = MethodType(generate, model)
     return model

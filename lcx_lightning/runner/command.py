@@ -51,9 +51,8 @@ def _composed(config: DictConfig) -> None:
 
 def _is_new(config: DictConfig) -> bool:
     """Return whether processes of this machine will certainly be needed: nothing of the experiment is there yet."""
-    shows = [config.fingerprint, config.forecast, config.data_report]
     local = config.launch._target_.endswith("LocalLauncher") and not torchrun.started()
-    return local and "only" not in shows and not Path(str(config.results_dir), str(config.experiment)).exists()
+    return local and config.dry_run is None and not Path(str(config.results_dir), str(config.experiment)).exists()
 
 
 def _refused(error: HydraException) -> int:

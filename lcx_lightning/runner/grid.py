@@ -26,8 +26,9 @@ def expand(config: DictConfig, command_line: list[str]) -> list[tuple[str, list[
     """Return name, methods and configuration of every arm, without its seed.
 
     Args:
-        config: As composed from the command line.
-        command_line: Its overrides, which win over those of an arm: a choice also over what an arm sets inside it.
+        config: Composed configuration of the command line.
+        command_line: Overrides of the command line. They win over those of an arm, a choice of a group also over values
+            that an arm sets inside the group.
     """
     parser = OverridesParser.create()
     given = _by_key(parser, command_line)

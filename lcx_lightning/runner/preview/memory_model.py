@@ -91,14 +91,14 @@ def training_footprint(
     """Return what steps of training hold on one device that has the whole model, weights in float32.
 
     Args:
-        config: Of the model.
-        method: As attached in training.
-        recipe: Of the training, for its optimizer.
-        rows: That the device reads at once.
-        length: Of a row, tokens.
-        attention: Implementation of attention.
-        precision: As Lightning names it.
-        checkpointing: Whether layers are run again in the backward pass, in place of keeping what they computed.
+        config: Config of the model.
+        method: Method that is attached in training.
+        recipe: Recipe of the training, for its optimizer and clipping.
+        rows: Rows that the device processes at once.
+        length: Tokens of a row.
+        attention: Name of the attention backend.
+        precision: Precision, as Lightning names it.
+        checkpointing: Whether activations are computed again in the backward pass.
     """
 
     def steps(model: PreTrainedModel, ledger: Ledger) -> Footprint:
@@ -197,7 +197,7 @@ def _fill(model: PreTrainedModel) -> None:
 
 @torch.no_grad()
 def _rope(method: Method, length: int, placement_seed: int | None) -> Rope:
-    """Return the positions of a text without padding, as they are: what code is run hangs on their numbers."""
+    """Return the `Rope` of a text without padding, with real numbers: they decide which code is run."""
     return method.rope(torch.ones(1, length, dtype=torch.bool), length, placement_seed)
 
 
