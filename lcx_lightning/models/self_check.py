@@ -40,7 +40,7 @@ def sample_logits(model: "PreTrainedModel") -> Float[Tensor, "tokens vocabulary"
 
 
 def check_pretrained_logits(model: "PreTrainedModel", expected: Float[Tensor, "tokens vocabulary"] | None) -> None:
-    """Raise a ValueError if a model does not give the logits that are expected, if any, under the method `pretrained`."""
+    """Raise a ValueError if a model does not give the expected logits, if any, under the method `pretrained`."""
     if expected is None:
         return
     attachment = attached(model)
