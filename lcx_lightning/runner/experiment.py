@@ -129,7 +129,7 @@ def _concluded(done: Plan, console: Console) -> int:
     if any(job.state == "interrupted" for job in done.jobs):
         return _interrupted(done, console, preemption.EXIT_CODE)
     failed = [job for job in done.jobs if job.state == "failed"]
-    written = _write_down(failed, done.folder, console)
+    written = _write_down(failed, done.folder, console, redraw=bool(done.jobs))
     for job in failed:
         said = job.error.split("\nTraceback ")[0]  # run.json has the rest
         console.print(f"[red]failed:[/] {escape(f'{job.name}: {said}')}", highlight=False, soft_wrap=True)
@@ -142,13 +142,13 @@ def _concluded(done: Plan, console: Console) -> int:
     return 1 if failed else 0
 
 
-def _write_down(failed: list[Job], folder: Path, console: Console) -> bool:
+def _write_down(failed: list[Job], folder: Path, console: Console, *, redraw: bool) -> bool:
     """Write what failed into run.json, and the report, and return whether that could be done; say why not."""
     try:
         for job in failed:
             if not job.only_base and read_run(job.arm).get("state") != "failed":  # it never began, or was killed
                 write_run(job.arm, "failed", reason=job.error.split("\nTraceback ")[0], traceback=job.error)
-        for path in report(folder, console):
+        for path in report(folder, console, redraw=redraw):
             console.print(escape(str(path)), highlight=False, soft_wrap=True)
     except (OSError, ValueError) as error:  # a full disk, a file of records that was damaged
         console.print(f"[red]error:[/] no report was made: {escape(str(error))}", highlight=False, soft_wrap=True)

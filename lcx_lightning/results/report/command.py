@@ -12,20 +12,29 @@ if TYPE_CHECKING:
     from lcx_lightning.results.metrics import Measure
 
 
-def report(folder: Path, console: "Console") -> list[Path]:
-    """Print the tables and what to look for; write figures and page into the folder and return their paths."""
+def report(folder: Path, console: "Console", *, redraw: bool = True) -> list[Path]:
+    """Print the tables and what to look for; write figures and page into the folder and return their paths.
+
+    Args:
+        folder: Folder of the experiment.
+        console: Where the tables are printed.
+        redraw: Whether figures and page are made anew where they show these records already.
+    """
     from lcx_lightning.results.records import read_experiment
     from lcx_lightning.results.report.figures import save
-    from lcx_lightning.results.report.page import write_page
+    from lcx_lightning.results.report.page import PAGE, is_current, write_page
     from lcx_lightning.results.report.tables import terminal_table
     from lcx_lightning.results.report.views import figures_of, tables_of
 
     experiment = read_experiment(folder)
     paths = []
     figures: dict[Measure, list[str]] = {}
+    current = not redraw and is_current(experiment, folder)
     for measure, name in figure_names(experiment.measures()).items():
         for table in tables_of(experiment, measure):
             console.print(terminal_table(table))
+        if current:
+            continue
         try:
             charts = figures_of(experiment, measure)
         except ValueError as error:  # every arm diverged: the table says so
@@ -37,6 +46,8 @@ def report(folder: Path, console: "Console") -> list[Path]:
             figures.setdefault(measure, []).append(svg.read_text())
     for sentence in experiment.meta.get("look_for") or ():
         console.print(f"- {sentence}", markup=False, highlight=False)
+    if current:
+        return [*sorted([*folder.glob("*.svg"), *folder.glob("*.png")]), folder / PAGE]
     return [*paths, write_page(experiment, folder, figures)]
 
 

@@ -1,5 +1,7 @@
 """The page of an experiment: one self-contained HTML file with figures, tables, and what was run."""
 
+import hashlib
+import json
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -17,8 +19,24 @@ from lcx_lightning.results.report.labels import NOT_EVALUATED, pretrain_length, 
 from lcx_lightning.results.report.tables import Cell, Table
 from lcx_lightning.results.report.views import tables_of
 
+PAGE = "index.html"
 TEMPLATES = Path(__file__).parent / "templates"
 SHORT = 12  # characters of a fingerprint or commit that are shown
+
+
+def is_current(experiment: Experiment, folder: Path) -> bool:
+    """Return whether the page of a folder was made of just these records and run files."""
+    path = folder / PAGE
+    return path.exists() and _sources(experiment) in path.read_text()
+
+
+def _sources(experiment: Experiment) -> str:
+    """Return a hash of what the page shows: the experiment and the files of its runs."""
+    digest = hashlib.sha256(json.dumps(experiment.meta, sort_keys=True).encode())
+    for run in experiment.runs:
+        for path in sorted(run.folder.glob("*.json*")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def write_page(experiment: Experiment, folder: Path | str, figures: Mapping[Measure, list[str]]) -> Path:
@@ -39,6 +57,7 @@ def write_page(experiment: Experiment, folder: Path | str, figures: Mapping[Meas
         lstrip_blocks=True,
     )
     page = environment.get_template("page.html.jinja").render(
+        sources=_sources(experiment),
         name=experiment.name,
         question=experiment.meta.get("question") or experiment.name,
         look_for=experiment.meta.get("look_for"),
@@ -48,7 +67,7 @@ def write_page(experiment: Experiment, folder: Path | str, figures: Mapping[Meas
         settings=_common(run.info.get("config") or {} for run in experiment.runs),
         runs=[_run(run, folder) for run in experiment.runs],
     )
-    path = folder / "index.html"
+    path = folder / PAGE
     path.write_text(page, encoding="utf-8")
     return path
 
