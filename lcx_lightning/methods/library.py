@@ -32,7 +32,7 @@ def read_method(names: str | Sequence[str]) -> DictConfig:
     """
     names = [names] if isinstance(names, str) else list(names)
     if not names:
-        raise ValueError(f"An extension needs at least one method. Available: {', '.join(methods())}.")
+        raise ValueError(f"An extension needs at least one method. There are: {', '.join(methods())}.")
     parts = [_read(name) for name in names]
     for part in PARTS:
         claims = {name: config[part] for name, config in zip(names, parts, strict=True) if part in config}
@@ -95,7 +95,7 @@ def _path(name: str, beside: Path | None) -> Path:
     if beside and (beside / f"{name}.yaml").is_file():
         return beside / f"{name}.yaml"
     if name not in methods():
-        raise ValueError(f"There is no method {name!r}. Choose from {', '.join(methods())}, or give a file's path.")
+        raise ValueError(f"There is no method {name!r}. There are: {', '.join(methods())}. Or give the path of a file.")
     return METHODS / f"{name}.yaml"
 
 

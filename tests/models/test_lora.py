@@ -87,7 +87,7 @@ def test_the_targets_are_attention_all_linear_layers_or_names(extended):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"targets": ["query"]}, "names of linear layers of this llama, down_proj, .*: got .'query'."),
+        ({"targets": ["query"]}, "names of linear layers of this llama, which are down_proj, .*; got .'query'."),
         ({"targets": []}, "targets of adapters are"),
         ({"targets": "mlp"}, "got 'mlp'"),
         ({"in_full": ["head"]}, "in_full takes embeddings and norms, got head"),

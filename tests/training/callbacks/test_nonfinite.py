@@ -49,7 +49,7 @@ def test_a_step_that_is_not_finite_stops_the_run_and_says_what_it_was_made_of(da
     for names in data.documents(BROKEN, 3, ROWS, LENGTH):
         assert " + ".join(names) in said
     placement_seed = seed_of_step(3, BROKEN)
-    assert (f"(draw {placement_seed})" in said) == (name == "clex")
+    assert (f"(placement_seed {placement_seed})" in said) == (name == "clex")
     if name == "clex":
         positions = load(name).base_model.attached.method.positions
         factor = positions.place(torch.tensor([LENGTH]), 32, placement_seed).factor
