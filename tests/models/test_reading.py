@@ -9,28 +9,30 @@ from support.pairs import pairs
 from lcx_lightning.methods.library import methods
 from lcx_lightning.models.families import FAMILIES
 
+EVERY = range(1, TOKENS + 1)
+CHUNKS = [7, 40, 41, 90, TOKENS]
+STEPS = {  # tokens of padding on the left, and where each step ends
+    "tokens": (0, EVERY),
+    "chunks": (0, CHUNKS),
+    "padded chunks": (6, CHUNKS),
+}
 
+
+@pytest.mark.parametrize(("steps", "name"), pairs(STEPS, methods(), meets=1))
 @torch.no_grad()
-def test_reading_token_by_token_is_reading_at_once_where_no_length_changes_the_frequencies(extended, any_method):
-    model = extended(any_method)
-    if any_method not in CHUNKS_MATTER and is_static(model, TOKENS):
-        close(token_by_token(model, IDS), model(IDS).logits)
-
-
-@pytest.mark.parametrize(("left", "name"), pairs([0, 6], methods(), meets=1))
-@torch.no_grad()
-def test_reading_in_chunks_is_reading_at_once_where_no_length_changes_the_frequencies(extended, name, left):
-    model = extended(name)
+def test_reading_in_steps_is_reading_at_once_where_no_length_changes_the_frequencies(extended, steps, name):
+    model, (left, ends) = extended(name), steps
     ids, mask = pad(IDS, left, 0)
-    ends = [n + left for n in (7, 40, 41, 90, TOKENS)]
     if name not in CHUNKS_MATTER and is_static(model, TOKENS):
-        close(in_chunks(model, ids, ends, mask)[:, left:], model(IDS).logits)
+        close(in_chunks(model, ids, [n + left for n in ends], mask)[:, left:], model(IDS).logits)
 
 
+@pytest.mark.parametrize(("ends", "name"), pairs({"tokens": EVERY, "chunks": [7, 40, 60, TOKENS]}, methods(), meets=1))
 @torch.no_grad()
-def test_in_one_layer_the_last_chunk_is_the_same_however_the_text_was_read(extended, any_method):
-    model = extended(any_method, num_hidden_layers=1)
-    close(in_chunks(model, IDS, [7, 40, 60, TOKENS])[:, 60:], model(IDS).logits[:, 60:])
+def test_in_one_layer_the_last_step_is_the_same_however_the_text_was_read(extended, ends, name):
+    model = extended(name, num_hidden_layers=1)
+    last = slice(ends[-2], None)
+    close(in_chunks(model, IDS, ends)[:, last], model(IDS).logits[:, last])
 
 
 @torch.no_grad()
@@ -48,12 +50,6 @@ def test_rows_of_different_lengths_decode_in_one_layer_as_each_alone(extended, a
 def test_a_cache_serves_every_family(extended, family):
     model = extended("lm_infinite", family)
     close(token_by_token(model, IDS), model(IDS).logits)
-
-
-@torch.no_grad()
-def test_in_one_layer_the_last_token_is_the_same_however_the_text_was_read(extended, any_method):
-    model = extended(any_method, num_hidden_layers=1)
-    close(token_by_token(model, IDS)[:, -1], model(IDS).logits[:, -1])
 
 
 @pytest.mark.parametrize(
