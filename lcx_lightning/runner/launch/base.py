@@ -1,5 +1,6 @@
 """What a launcher is: a way to start jobs, and to follow and stop those that run."""
 
+import signal
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from lcx_lightning.runner.trainer_config import TrainerSettings
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
 Event: TypeAlias = tuple[int, str, int, int, str]  # number of the job, stage, parts done, parts in all, a few words
 
 FAILED = 1  # exit code of a process that has said why
+END = signal.SIGALRM  # ends a job of several processes at once: a signal that nobody else sends or ignores
 
 
 def ended(code: int, name: str) -> str:

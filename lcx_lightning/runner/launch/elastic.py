@@ -5,12 +5,12 @@ import uuid
 from multiprocessing.connection import Connection
 from multiprocessing.queues import Queue
 
-from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from lcx_lightning.runner.arms import Arm
-from lcx_lightning.runner.launch.base import FAILED, ended
+from lcx_lightning.runner.launch.base import END, FAILED, ended
 from lcx_lightning.runner.launch.forkserver import share_fork_server
 from lcx_lightning.runner.launch.worker import follow_parent, run_job, teller, with_error_file
 from lcx_lightning.training import preemption
@@ -29,8 +29,7 @@ def work(
     """
     follow_parent()  # the signals of preemption are held back here: the processes listen to them
     share_fork_server()
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
-    logging.getLogger("torch.multiprocessing").setLevel(logging.CRITICAL)
+    logging.disable(logging.CRITICAL)  # what the agent says of its processes; the scheduler says why the job failed
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -41,7 +40,7 @@ def work(
         local_addr="127.0.0.1",
         max_restarts=0,
         start_method="forkserver",
-        signals_to_handle="SIGQUIT",
+        signals_to_handle=END.name,
         logs_specs=DefaultLogsSpecs(log_dir=errors),
     )
     try:
@@ -51,6 +50,8 @@ def work(
         if failure.exitcode == preemption.EXIT_CODE:
             raise SystemExit(preemption.EXIT_CODE) from None
         teller(events, number)("failed", 0, 1, _reason(failure, f"process {rank} of {count}"))
+        raise SystemExit(FAILED) from None
+    except SignalException:
         raise SystemExit(FAILED) from None
 
 

@@ -4,6 +4,7 @@ import gc
 import json
 import os
 import traceback
+from contextlib import suppress
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -64,7 +65,8 @@ class TorchrunGroup:
     def remember(self, name: str, text: str) -> None:
         """Keep a text for processes that torchrun starts later in place of these."""
         if self._memory is not None:
-            self._memory.set(name, text)
+            with suppress(dist.DistNetworkError):  # torchrun has ended on the machine of rank 0
+                self._memory.set(name, text)
 
     def remembered(self, name: str) -> str | None:
         """Return a text that was kept; None if there is none."""
@@ -79,19 +81,25 @@ class TorchrunGroup:
         """
         if self._store is None:
             return [own]
+        try:
+            return self._gathered(own, self._store)
+        except dist.DistNetworkError:  # the store is gone, and with it the machine of rank 0
+            return [None, *[own] * (process_group.world_size() - 1)]
+
+    def _gathered(self, own: Failure, store: Store) -> list[Failure | None]:
         names = [f"failure of rank {rank}" for rank in range(process_group.world_size())]
-        self._store.set(names[process_group.rank()], json.dumps(own))
+        store.set(names[process_group.rank()], json.dumps(own))
         for _ in range(GRACE):
             try:
-                self._store.wait(names, timedelta(seconds=1))
+                store.wait(names, timedelta(seconds=1))
                 break
             except DistStoreError:
                 if preemption.stop_requested():
                     break
-        found = [self._store.get(name) if self._store.check([name]) else None for name in names]
+        found = [store.get(name) if store.check([name]) else None for name in names]
         failures = [None if text is None else Failure(*json.loads(text)) for text in found]
         if not all(failures):
-            self._store.set(names[process_group.rank()], json.dumps(own._replace(leaves=True)))
+            store.set(names[process_group.rank()], json.dumps(own._replace(leaves=True)))
         return failures
 
 

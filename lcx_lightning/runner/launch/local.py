@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, Any
 
-from lcx_lightning.runner.launch.base import Event
+from lcx_lightning.runner.launch.base import END, Event
 from lcx_lightning.runner.launch.forkserver import start_fork_server
 from lcx_lightning.runner.trainer_config import TrainerSettings
 
 if TYPE_CHECKING:
     from lcx_lightning.runner.arms import Arm
+
+PROMPT = 5  # seconds that an agent has to end its processes
 
 
 @dataclass
@@ -34,7 +36,10 @@ class LocalJob:
 
     def end(self) -> bool:
         """Kill the job if it still runs, and return whether it did. The processes that it looks after follow it."""
-        alive = self.process.is_alive()
+        alive, pid = self.process.is_alive(), self.process.pid
+        if alive and pid is not None and self.count > 1:  # the agent ends its processes, and leaves nothing behind
+            os.kill(pid, END)
+            self.process.join(timeout=PROMPT)
         if alive:
             self.process.kill()
             self.process.join()
