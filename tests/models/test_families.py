@@ -88,7 +88,7 @@ def test_generate_is_that_of_the_stock_model(tiny, extended, family):
 # Every method in every family
 
 
-@pytest.mark.parametrize(("family", "name"), pairs(FAMILIES, methods()))
+@pytest.mark.parametrize(("family", "name"), pairs(list(FAMILIES), methods()))
 def test_every_method_runs_forward_backward_and_generate_in_every_family(extended, build, family, name):
     model, ids = kept(extended, family), IDS[:, :40]
     model.base_model.attached.method = build(name, rope_spec(model.config))
