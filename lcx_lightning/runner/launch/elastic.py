@@ -4,6 +4,7 @@ import logging
 import uuid
 from multiprocessing.connection import Connection
 from multiprocessing.queues import Queue
+from tempfile import TemporaryDirectory
 
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
@@ -16,21 +17,39 @@ from lcx_lightning.runner.launch.worker import follow_parent, run_job, teller, w
 from lcx_lightning.training import preemption
 
 
-def work(
-    count: int, errors: str, number: int, arm: Arm, only_base: bool, threads: int, events: Queue, stop: Connection
-) -> None:
-    """Run a job in several processes and look after them; the arguments are those of `worker.work`, and these two.
+def work(count: int, number: int, arm: Arm, only_base: bool, threads: int, events: Queue, stop: Connection) -> None:
+    """Run a job in several processes and look after them; the arguments are those of `worker.work`, and one more.
 
     Of processes that fail one is named: the first one, not those that the agent ended because of it.
 
     Args:
         count: Number of processes.
-        errors: Folder where a process that fails writes why.
     """
     follow_parent()  # the signals of preemption are held back here: the processes listen to them
     share_fork_server()
     logging.disable(logging.CRITICAL)  # what the agent says of its processes; the scheduler says why the job failed
-    config = LaunchConfig(
+    with TemporaryDirectory(prefix="lcx_") as errors:
+        try:
+            elastic_launch(_config(errors, count), work_as_rank)(number, arm, only_base, threads, events, stop)
+        except ChildFailedError as error:
+            rank, failure = error.get_first_failure()
+            if failure.exitcode == preemption.EXIT_CODE:
+                raise SystemExit(preemption.EXIT_CODE) from None
+            teller(events, number)("failed", 0, 1, _reason(failure, f"process {rank} of {count}"))
+            raise SystemExit(FAILED) from None
+        except SignalException:  # END
+            raise SystemExit(FAILED) from None
+
+
+def work_as_rank(number: int, arm: Arm, only_base: bool, threads: int, events: Queue, stop: Connection) -> None:
+    """Run a job as one of the processes of an elastic agent, whose environment describes the process group."""
+    follow_parent(stop)
+    with_error_file(lambda: run_job(arm, only_base, threads, teller(events, number)))
+
+
+def _config(errors: str, count: int) -> LaunchConfig:
+    """Return the configuration of an agent whose processes, if they fail, write why into a folder."""
+    return LaunchConfig(
         min_nodes=1,
         max_nodes=1,
         nproc_per_node=count,
@@ -43,22 +62,6 @@ def work(
         signals_to_handle=END.name,
         logs_specs=DefaultLogsSpecs(log_dir=errors),
     )
-    try:
-        elastic_launch(config, work_as_rank)(number, arm, only_base, threads, events, stop)
-    except ChildFailedError as error:
-        rank, failure = error.get_first_failure()
-        if failure.exitcode == preemption.EXIT_CODE:
-            raise SystemExit(preemption.EXIT_CODE) from None
-        teller(events, number)("failed", 0, 1, _reason(failure, f"process {rank} of {count}"))
-        raise SystemExit(FAILED) from None
-    except SignalException:
-        raise SystemExit(FAILED) from None
-
-
-def work_as_rank(number: int, arm: Arm, only_base: bool, threads: int, events: Queue, stop: Connection) -> None:
-    """Run a job as one of the processes of an elastic agent, whose environment describes the process group."""
-    follow_parent(stop)
-    with_error_file(lambda: run_job(arm, only_base, threads, teller(events, number)))
 
 
 def _reason(failure: ProcessFailure, name: str) -> str:

@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import queue
-import tempfile
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, Any
@@ -59,7 +58,6 @@ class LocalLauncher:
         self._at_once = at_once
         self._context = multiprocessing.get_context("forkserver")
         self._events: Any = self._context.Queue()
-        self._errors = tempfile.TemporaryDirectory(prefix="lcx_")  # where processes that fail say why
 
     def has_capacity(self, trainer: TrainerSettings, running: list[LocalJob]) -> bool:
         """Return whether another job may start beside those that run."""
@@ -84,7 +82,7 @@ class LocalLauncher:
         if count == 1:
             target, arguments = "lcx_lightning.runner.launch.worker", job
         else:
-            target, arguments = "lcx_lightning.runner.launch.elastic", (count, self._errors.name, *job)
+            target, arguments = "lcx_lightning.runner.launch.elastic", (count, *job)
         process: BaseProcess = self._context.Process(target=_work, args=(target, *arguments))
         process.start()
         asked.close()

@@ -20,7 +20,12 @@ pytestmark = [
 LINE = [
     *("method=clex", "training=finetune", "factor=8", "train_factor=2"),
     *(f"model.source.architecture.{name}={size}" for name, size in SIZES.items()),
-    *("model.recipe.steps=20", "model.recipe.rows=4", "model.recipe.validation_steps=1"),
+    *(
+        "model.recipe.steps=20",
+        "model.recipe.schedule.warmup=5",
+        "model.recipe.rows=4",
+        "model.recipe.validation_steps=1",
+    ),
     *("training.steps=40", "training.rows=4", "training.validation_steps=1", "training.optimizer.matrix_lr=0.0003"),
     *(
         "evaluation.growing_context.last=16",
