@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.utils import instantiate
 
 from lcx_lightning.distributed import process_group
+from lcx_lightning.runner.quiet import silence_library_logging
 
 if TYPE_CHECKING:
     import lightning as L
@@ -84,6 +85,8 @@ class TrainerSettings:
     def trainer(self, **given: Any) -> "L.Trainer":
         """Return Lightning's Trainer, `given` in the place of arguments of the configuration."""
         import lightning  # seconds: not where nothing is trained
+
+        silence_library_logging()  # importing Lightning sets its level anew
 
         strategy = self.arguments.get("strategy")
         built = {} if strategy is None else {"strategy": instantiate(strategy)}

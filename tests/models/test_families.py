@@ -123,7 +123,7 @@ def test_native_windows_are_those_of_the_stock_model(tiny, extended, family):
     assert not torch.allclose(extended("pretrained", family)(IDS).logits, stock, atol=1e-2)
 
 
-@pytest.mark.parametrize(("family", "name"), pairs(WINDOWED, ["pretrained", "lm_infinite", "yarn"], meets=1))
+@pytest.mark.parametrize(("family", "name"), pairs(list(WINDOWED), ["pretrained", "lm_infinite", "yarn"], meets=1))
 @torch.no_grad()
 def test_a_sliding_cache_holds_what_the_layers_with_a_window_see(extended, family, name):
     model = extended(name, family, **WINDOWED[family])

@@ -4,7 +4,6 @@ import copy
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 from support.lab import TINY, TRAINING, arms_of, folders
 from support.trainable_model import load as load_plain
 from support.trainable_model import same
@@ -237,9 +236,10 @@ def test_adapters_without_training_are_refused():
 
 
 def test_the_forecast_has_gradients_and_states_of_what_learns_alone(arm):
-    forecast = Forecast(arm, Hardware("a device", 1e6, 2**40, None, ""))
+    built = BuiltArm(arm)
+    forecast = Forecast(built, Hardware("a device", 1e6, 2**40, None, ""))
     base, extend, _ = forecast.stages()
-    model = stages.load_model(arm, None, OmegaConf.create(arm.config["method"]), lora=arm.config["training"]["lora"])
+    model = stages.load_model(built, None, built.method, lora=built.recipe.lora)
     trains = sum(p.nbytes for p in model.parameters() if p.requires_grad)
     assert extend.memory.gradients == trains < base.memory.gradients
     assert extend.memory.optimizer < base.memory.optimizer

@@ -31,7 +31,8 @@ def test_a_model_in_half_precision_stays_one_and_is_as_exact_as_the_stock_model_
 
 
 @pytest.mark.parametrize(
-    ("family", "name"), pairs(list(FAMILIES), ["pretrained", "lm_infinite", "self_extend", "log_n", "lm_infinite_top_k"])
+    ("family", "name"),
+    pairs(list(FAMILIES), ["pretrained", "lm_infinite", "self_extend", "log_n", "lm_infinite_top_k"]),
 )
 def test_autocast_rounds_as_that_of_the_stock_model_in_passes_of_every_kind(tiny, extended, name, family):
     """Under it values are of the lower precision, and queries and keys that were normed or turned are not."""

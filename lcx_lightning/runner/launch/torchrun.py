@@ -3,10 +3,12 @@
 import os
 import signal
 import sys
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
-from lcx_lightning.runner.trainer_config import TrainerSettings
+if TYPE_CHECKING:
+    from lcx_lightning.runner.trainer_config import TrainerSettings
 
 
 def started() -> bool:
@@ -57,7 +59,7 @@ def settings(config: DictConfig) -> dict[str, int]:
     return decided
 
 
-def check_launch(trainers: list[TrainerSettings], remote: bool) -> None:
+def check_launch(trainers: "list[TrainerSettings]", remote: bool) -> None:
     """Raise a ValueError if arms cannot be launched from this process.
 
     Args:
