@@ -262,7 +262,7 @@ def plan(arms: list[Arm]) -> list[Job]:
 
 
 def _refuse_equals(arms: list[Arm]) -> None:
-    """Raise a ValueError if nothing but arms that equal the untouched model are asked for."""
+    """Raise a ValueError if nothing but arms that equal the pretrained model are asked for."""
     if all(arm.equals_pretrained for arm in arms):
         names = ", ".join(dict.fromkeys(arm.name for arm in arms))
         raise ValueError(

@@ -152,6 +152,8 @@ def test_a_learned_method_within_the_pretraining_length_is_refused_without_train
     ("given", "needed"),
     [
         ("dry_run=fingerprints", "dry_run must be null, fingerprint, forecast or data, got 'fingerprints'"),
+        ("method.scaling._target_=os.system", "_target_: os.system is not a public name of lcx_lightning"),
+        ("model.recipe.optimizer._target_=torch.optim.SGD", "_target_: torch.optim.SGD is not a public name"),
         ("dry_run=true", "dry_run must be null, fingerprint, forecast or data, got True"),
         ("nonfinite=ignore", "nonfinite must be stop or skip, got 'ignore'"),
         ("model.recipe.schedule.warmup=5", "A schedule of 4 steps needs room for"),

@@ -161,7 +161,7 @@ class Forecast:
         return forward_flops(skeleton(self._config), method.pattern, length)
 
     def _method(self, stage: str = "extend") -> Method:
-        """Return the method of a stage: the base is trained with the untouched one."""
+        """Return the method of a stage: the base is trained with the method `pretrained`."""
         return self._built.pretrained() if stage == "base" else self._built.method()
 
     def _attention(self, method: Method) -> str:

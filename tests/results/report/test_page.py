@@ -106,3 +106,18 @@ def test_markdown_is_printed_and_nothing_is_written(folder, capsys):
         tables.length_table(records.read_experiment(folder), LAST_K)
     )
     assert set(folder.iterdir()) == before
+
+
+def test_a_report_is_drawn_anew_only_where_records_or_run_files_changed(folder, monkeypatch):
+    console = Console(file=StringIO(), width=120)
+    first = report(folder, console)
+    drawn = []
+    monkeypatch.setattr("lcx_lightning.results.report.figures.save", lambda *_: drawn.append(1) or first[:2])
+    assert sorted(report(folder, console, redraw=False)) == sorted(first)
+    assert not drawn
+    report(folder, console)
+    assert drawn, "asked for, it is drawn"
+    drawn.clear()
+    write_run(folder, "pi", 1, nll=0.5, order=1, train_length=512)
+    report(folder, console, redraw=False)
+    assert drawn

@@ -1,0 +1,51 @@
+"""Configurations name public classes, and those of the user's own module; any other class is refused by name."""
+
+import re
+
+import pytest
+from omegaconf import OmegaConf
+from support.lab import ROOT
+
+from lcx_lightning.methods.library import METHODS, read_method
+from lcx_lightning.methods.targets import check_targets, is_public
+
+FILES = [*sorted(METHODS.glob("*.yaml")), *sorted((ROOT / "experiments" / "configs").rglob("*.yaml"))]
+OTHERS = [
+    "os.system",
+    "builtins.eval",
+    "torch.nn.Tanh",
+    "lcx_lightning.methods.scaling.yarn.YaRN",  # where the file is
+    "lcx_lightning.scaling.Absent",
+    "lcx_lightning.absent.YaRN",
+    "lcx_lightning.scaling",
+    "YaRN",
+]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_file_of_the_package_names_public_classes_alone(path):
+    targets = re.findall(r"_target_: *([\w.]+)", path.read_text())
+    assert [target for target in targets if not is_public(target)] == []
+
+
+@pytest.mark.parametrize("target", OTHERS)
+def test_another_class_is_refused_by_its_name_wherever_it_stands(target):
+    beside = [{"_target_": "lcx_lightning.scaling.YaRN"}, {"_target_": target}]
+    for config in ({"a": {"_target_": target}}, {"a": {"b": beside}}):
+        with pytest.raises(ValueError, match=rf"^_target_: {target} is not a public name of lcx_lightning"):
+            check_targets(OmegaConf.create(config))
+
+
+def test_a_class_of_the_users_own_module_is_allowed_and_one_of_another_module_is_not():
+    config = OmegaConf.create({"scaling": {"_target_": "mine.slower.Slower"}})
+    check_targets(config, ["mine"])
+    with pytest.raises(ValueError, match=r"mine\.slower\.Slower"):
+        check_targets(config, ["other", "min"])
+
+
+def test_a_method_file_that_names_a_function_of_the_system_is_refused_before_it_is_called(tmp_path):
+    path, witness = tmp_path / "method.yaml", tmp_path / "witness"
+    path.write_text(f"scaling: {{_target_: os.system, command: 'touch {witness}'}}\n")
+    with pytest.raises(ValueError, match=r"_target_: os\.system is not a public name"):
+        read_method(str(path))
+    assert not witness.exists()
