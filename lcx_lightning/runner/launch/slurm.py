@@ -107,16 +107,16 @@ class SlurmJob:
 
     def events(self) -> list[Event]:
         """Return the new events of the tasks, and with them changes of the state in the queue."""
-        told: list[Event] = []
+        events: list[Event] = []
         if None in self._codes.values() and (state := self._job.state) != self._state:
             self._state = state
-            told.append((self._number, state.lower(), 0, 1, f"job {self._job.job_id}"))
+            events.append((self._number, state.lower(), 0, 1, f"job {self._job.job_id}"))
         for path in sorted(self._folder.glob("*.jsonl")):
             text = path.read_bytes()[self._read.get(path, 0) :]
             whole = text[: text.rfind(b"\n") + 1]
             self._read[path] = self._read.get(path, 0) + len(whole)
-            told += [(self._number, *json.loads(line)) for line in whole.splitlines()]
-        return told + [(self._number, "failed", 0, 1, error) for error in self._errors]
+            events += [(self._number, *json.loads(line)) for line in whole.splitlines()]
+        return events + [(self._number, "failed", 0, 1, error) for error in self._errors]
 
     def request_stop(self) -> None:
         """Cancel the job, which has the time that Slurm grants, 30 s by default, to save."""
@@ -130,10 +130,10 @@ class SlurmJob:
         return running
 
     def _code(self, task: Any) -> int | None:
-        told = task.paths.result_pickle.exists()
-        if not task.done() and not (told and self._job.num_tasks > 1):  # others may wait for one that has failed
+        has_result = task.paths.result_pickle.exists()
+        if not task.done() and not (has_result and self._job.num_tasks > 1):  # others may wait for one that has failed
             return None
-        if not told:
+        if not has_result:
             code, error = NO_RESULT, str(task.exception())
         else:
             outcome, error = task._get_outcome_and_result()
