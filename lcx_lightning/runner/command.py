@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lcx_lightning.methods.library import methods
 from lcx_lightning.runner.launch import torchrun
+from lcx_lightning.runner.startup import without_garbage_collection
 
 
 def run() -> int:
@@ -40,8 +41,9 @@ def _composed(config: DictConfig) -> None:
         from lcx_lightning.runner.launch.forkserver import start_fork_server
 
         start_fork_server()  # imports what the arms need while this process imports what it needs
-    from lcx_lightning.runner.experiment import run_experiment  # heavy: not for --help
-    from lcx_lightning.runner.quiet import silence_library_logging
+    with without_garbage_collection():
+        from lcx_lightning.runner.experiment import run_experiment  # heavy: not for --help
+        from lcx_lightning.runner.quiet import silence_library_logging
 
     silence_library_logging()
     code = run_experiment(config, list(HydraConfig.get().overrides.task))

@@ -27,6 +27,7 @@ from lcx_lightning.runner.launch.base import Launcher
 from lcx_lightning.runner.launch.scheduler import Job, run_jobs
 from lcx_lightning.runner.preflight import check_arm, prepare
 from lcx_lightning.runner.run_json import read_run, write_run
+from lcx_lightning.runner.startup import without_garbage_collection
 from lcx_lightning.training import preemption
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def _run_in_turn(planned: Callable[[], Plan | int], accelerator: str, console: C
 def _planned(config: DictConfig, line: list[str], command: str, launch: Launcher, console: Console) -> Plan | int:
     """Return what is to be run, or an exit code if there is nothing to run or it is refused. `line`: overrides."""
     try:
-        with preemption.nothing_to_save():
+        with preemption.nothing_to_save(), without_garbage_collection():
             built = build(config, line)
             torchrun.check_launch([one.trainer for one in built], launch.remote)
             if config.dry_run is not None:
