@@ -6,7 +6,7 @@ import altair as alt
 import torch
 
 import lcx_lightning as lcx
-from lcx_lightning.methods.library import build_method, read_method
+from lcx_lightning.methods import build_method, read_method
 from lcx_lightning.methods.overrides import open_values, with_values
 from lcx_lightning.scaling import RopeSpec
 

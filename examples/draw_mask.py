@@ -4,7 +4,7 @@ import sys
 
 import torch
 
-from lcx_lightning.methods.library import build_method, read_method
+from lcx_lightning.methods import build_method, read_method
 from lcx_lightning.methods.overrides import open_values, with_values
 from lcx_lightning.scaling import RopeSpec
 
