@@ -1,6 +1,7 @@
 """The interface of an evaluation: a model and data in, records out, in work units that survive an interruption."""
 
 import abc
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -55,9 +56,24 @@ class WorkUnit:
         return len(self.rows) if self.streams_rows else 1
 
     def computed(self, model: "PreTrainedModel") -> Iterator[list[Record]]:
-        """Yield the rows of each part as soon as it is computed."""
-        rows = self.compute(model)
+        """Yield the rows of each part as soon as it is computed.
+
+        Raises:
+            ValueError: If a value is not finite.
+        """
+        rows = map(_finite, self.compute(model))
         yield from ([row] for row in rows) if self.streams_rows else [list(rows)]
+
+
+def _finite(row: Record) -> Record:
+    """Return a row; ValueError if its value is no number that could be compared."""
+    if not math.isfinite(row["value"]):
+        raise ValueError(
+            f"{row['metric']} of {row['document']} at {row['context_length']:,} tokens ({row['protocol']}) is "
+            f"{row['value']}: weights or activations of the model are not finite. Look at its checkpoint; half "
+            "precision overflows where float32 does not."
+        )
+    return row
 
 
 class Evaluation(abc.ABC):

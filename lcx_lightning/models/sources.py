@@ -9,6 +9,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
 from lcx_lightning.data.tokenizers import ByteTokens, HubTokens, Tokens
 from lcx_lightning.models.clex_checkpoint import separate_clex
+from lcx_lightning.models.contents import commit_of, folder_identity
 from lcx_lightning.models.rope_spec import without_scaling
 
 if TYPE_CHECKING:
@@ -25,6 +26,18 @@ class ModelSource(abc.ABC):
     @abc.abstractmethod
     def tokens(self) -> Tokens:
         """Return the model's tokenizer."""
+
+    def identity(self, memory: Path) -> str | None:
+        """Return a text that changes with the files of the model, None if it is not a folder.
+
+        Args:
+            memory: Folder in which the hashes of large files are remembered.
+        """
+        return None
+
+    def commit(self) -> str | None:
+        """Return the commit of the hub that the model's branch or tag names now, None if it is not from the hub."""
+        return None
 
     @abc.abstractmethod
     def load(self, folder: Path | None, ranks: int = 1) -> "PreTrainedModel":
@@ -79,6 +92,13 @@ class HubModel(ModelSource):
 
     def tokens(self) -> Tokens:
         return HubTokens(self.name, self.revision)
+
+    def identity(self, memory: Path) -> str | None:
+        folder = Path(self.name)
+        return folder_identity(folder, memory) if folder.is_dir() else None
+
+    def commit(self) -> str | None:
+        return commit_of(self.name, self.revision)
 
     def load(self, folder: Path | None, ranks: int = 1) -> "PreTrainedModel":
         config = self.config()
