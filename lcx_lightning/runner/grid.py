@@ -19,7 +19,7 @@ from lcx_lightning.runner.built_arm import BuiltArm, resolve
 from lcx_lightning.runner.contents import contents_in
 from lcx_lightning.runner.launch import torchrun
 from lcx_lightning.runner.recipe import train_length
-from lcx_lightning.runner.settings import KNOBS, changes_nothing, check_ignored, check_settings
+from lcx_lightning.runner.settings import KNOBS, changes_nothing, check_ignored, check_settings, settle
 
 BASELINE = ["pretrained"]
 NAMING = ("model", "method", "training", "evaluation", "in_loop")  # parts that name files; those of data are its corpus
@@ -124,6 +124,7 @@ def build(config: DictConfig, command_line: list[str]) -> list[BuiltArm]:
     Raises:
         ValueError: If an arm cannot be built, or its model is not supported.
     """
+    settle(config)
     check_settings(config)
     arms: list[BuiltArm] = []
     loaded: dict[str, LongContextData] = {}

@@ -100,5 +100,5 @@ def changes_nothing(config: DictConfig, name: str) -> bool:
     seen = []
     for value in (2.25, 3.5):
         other = OmegaConf.merge(config, {"pretrain_length": 64, name: value})
-        seen.append([OmegaConf.to_container(other[part], resolve=True) for part in parts])
+        seen.append([OmegaConf.to_container(OmegaConf.select(other, part), resolve=True) for part in parts])
     return seen[0] == seen[1]
