@@ -5,10 +5,10 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from datasets import load_dataset
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 
 from lcx_lightning.data.corpora.base import SPLITS, Corpus, Document, HashSplit
+from lcx_lightning.data.corpora.loading import load_rows
 from lcx_lightning.data.corpora.paths import file_names, is_local, resolve, without_network
 
 
@@ -95,7 +95,7 @@ class HubCorpus(Corpus):
     def _loaded(self, load: dict[str, Any], split: str) -> Any:
         """Return the rows of the dataset's `split`."""
         try:
-            return load_dataset(**load, split=split)
+            return load_rows(load, split)
         except (ConnectionError, DatasetNotFoundError) as error:
             if is_local(load):
                 raise

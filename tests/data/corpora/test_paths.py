@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 
 import datasets
 import pytest
@@ -29,16 +30,16 @@ def texts_of(corpus):
     return [document.text for document in corpus.documents("train")]
 
 
-def write(folder, kind):
-    """Write TEXTS as files of a kind, and return the path that names them."""
+def write(folder, kind, texts=TEXTS):
+    """Write texts as files of a kind, and return the path that names them."""
     if kind == "txt":
-        for i, text in enumerate(TEXTS):
+        for i, text in enumerate(texts):
             (folder / f"{i}.txt").write_text(text)
         return folder / "*.txt"
     if kind == "parquet":
-        datasets.Dataset.from_list([{"text": text} for text in TEXTS]).to_parquet(str(folder / "all.parquet"))
+        datasets.Dataset.from_list([{"text": text} for text in texts]).to_parquet(str(folder / "all.parquet"))
         return folder / "all.parquet"
-    lines = "".join(json.dumps({"text": text}) + "\n" for text in TEXTS).encode()
+    lines = "".join(json.dumps({"text": text}) + "\n" for text in texts).encode()
     (folder / f"all.{kind}").write_bytes(gzip.compress(lines) if kind.endswith("gz") else lines)
     return folder / f"all.{kind}"
 
@@ -55,6 +56,18 @@ def test_a_folder_is_read_as_its_files_are(tmp_path, kind):
     (tmp_path / "files").mkdir()
     write(tmp_path / "files", kind)
     assert texts_of(corpus_of(tmp_path / "files", tmp_path)) == TEXTS
+
+
+@pytest.mark.parametrize("kind", ["txt", "jsonl", "jsonl.gz", "parquet"])
+def test_a_changed_file_is_read_anew_though_its_size_and_time_are_the_same(tmp_path, kind):
+    (tmp_path / "files").mkdir()
+    path, changed = write(tmp_path / "files", kind), [text.swapcase() for text in TEXTS]
+    assert texts_of(corpus_of(path, tmp_path)) == TEXTS
+    before = {file: file.stat() for file in (tmp_path / "files").iterdir()}
+    write(tmp_path / "files", kind, changed)
+    for file, stat in before.items():
+        os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert texts_of(corpus_of(path, tmp_path)) == changed
 
 
 def test_readers_go_by_the_suffix_behind_which_a_file_may_be_compressed():

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from datasets import load_dataset
 from datasets.exceptions import DatasetGenerationError
 
-from lcx_lightning.data.corpora.paths import without_network
+from lcx_lightning.data.corpora.loading import load_rows
+from lcx_lightning.data.corpora.paths import resolve, without_network
 
 SOURCE = "evaluation.NAME.source"  # key of a source in a configuration
 ON_HUB = ("path", "name", "revision")  # arguments that find a dataset on the hub
@@ -64,7 +64,7 @@ def loaded(load: Mapping[str, Any], repository: str | None = None, local: str | 
     """
     source = str(load.get("data_files") or load["path"])
     try:
-        rows = list(load_dataset(**load))
+        rows = list(load_rows(resolve({name: value for name, value in load.items() if name != "split"}), load["split"]))
     except DatasetGenerationError as error:
         raise ValueError(f"{source} cannot be read: {error.__cause__ or error} Correct the file.") from error
     except OSError as error:
