@@ -17,9 +17,8 @@ class HubCorpus(Corpus):
 
     Args:
         load: Arguments of `load_dataset` without `split`: path, name, data_files, revision, streaming and so on. The
-            path is a dataset of the hub, a folder, or the name or pattern of .jsonl, .json, .parquet or .txt files; see
-            `resolve`. `datasets` runs no loading scripts. With `streaming: true`, rows beyond `max_documents` are not
-            downloaded.
+            path is a dataset of the hub, a local folder, file or pattern for files; see `resolve`. `datasets` runs no
+            loading scripts. With `streaming: true`, rows beyond `max_documents` are not downloaded.
         splits: Name of the dataset's split for each of train, validation and test. If validation or test is None, it is
             taken from train, document by document; if train is None, there is no training split.
         where: Filter of rows: a `column`, and the value that it `equals`. With column None all rows are read.
@@ -71,7 +70,7 @@ class HubCorpus(Corpus):
             ValueError: If files, splits or columns do not exist, a column holds something else than text, or the hub
                 cannot be reached.
         """
-        load = resolve(self._load)
+        load = resolve(self._load, [name for name in self._splits.values() if name])
         named = {split: self._rows(load, name) for split, name in self._splits.items() if name is not None}
         taken = self._held_out.partition(named.get("train", []))
         return {**taken, **{split: documents for split, documents in named.items() if split != "train"}}

@@ -1,6 +1,7 @@
 """Rows of a dataset, read with the library `datasets`: local files as they are now, those of the hub from its cache."""
 
 from collections.abc import Mapping
+from glob import escape
 from typing import Any
 
 from datasets import load_dataset
@@ -18,5 +19,6 @@ def load_rows(load: Mapping[str, Any], split: str) -> Any:
     """
     if not is_local(load):
         return load_dataset(**load, split=split)
-    direct = {name: value for name, value in load.items() if name not in OF_THE_CACHE}
+    direct: dict[str, Any] = {name: value for name, value in load.items() if name not in OF_THE_CACHE}
+    direct["data_files"] = {split: [escape(file) for file in files] for split, files in load["data_files"].items()}
     return load_dataset(**direct, split=split, streaming=True)

@@ -62,9 +62,10 @@ def loaded(load: Mapping[str, Any], repository: str | None = None, local: str | 
     Raises:
         ValueError: If the dataset cannot be reached or read.
     """
-    source = str(load.get("data_files") or load["path"])
+    source, split = str(load.get("data_files") or load["path"]), load["split"]
+    found = resolve({name: value for name, value in load.items() if name != "split"}, [split])
     try:
-        rows = list(load_rows(resolve({name: value for name, value in load.items() if name != "split"}), load["split"]))
+        rows = list(load_rows(found, split))
     except DatasetGenerationError as error:
         raise ValueError(f"{source} cannot be read: {error.__cause__ or error} Correct the file.") from error
     except OSError as error:
