@@ -1,12 +1,11 @@
 """Where documents are read from, and what is said if there are none."""
 
-import gzip
 import json
-import os
 
 import datasets
 import pytest
 from hydra.utils import instantiate
+from support.corpus_files import TEXTS, corpus_of, save, texts_of, write
 from support.lab import composed
 from support.text_corpora import CORPUS_ONLY, Books
 
@@ -14,34 +13,6 @@ from lcx_lightning.data.corpora.base import SPLITS
 from lcx_lightning.data.corpora.paths import reader_of, resolve
 from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.data.tokenizers import ByteTokens
-
-TEXTS = [f"document {i}\nof two lines" for i in range(5)]
-
-
-def corpus_of(path, tmp_path, *overrides):
-    """Return the corpus of a path, all of it for training."""
-    shares = [f"data.corpus.held_out.{split}_share=0" for split in ("validation", "test")]
-    config = composed("data=hub", f"data.corpus.load.path='{path}'", *shares, *overrides).data.corpus
-    config.load = {**config.load, "cache_dir": str(tmp_path / "cache")}
-    return instantiate(config)
-
-
-def texts_of(corpus):
-    return [document.text for document in corpus.documents("train")]
-
-
-def write(folder, kind, texts=TEXTS):
-    """Write texts as files of a kind, and return the path that names them."""
-    if kind == "txt":
-        for i, text in enumerate(texts):
-            (folder / f"{i}.txt").write_text(text)
-        return folder / "*.txt"
-    if kind == "parquet":
-        datasets.Dataset.from_list([{"text": text} for text in texts]).to_parquet(str(folder / "all.parquet"))
-        return folder / "all.parquet"
-    lines = "".join(json.dumps({"text": text}) + "\n" for text in texts).encode()
-    (folder / f"all.{kind}").write_bytes(gzip.compress(lines) if kind.endswith("gz") else lines)
-    return folder / f"all.{kind}"
 
 
 @pytest.mark.parametrize("kind", ["txt", "jsonl", "jsonl.gz", "parquet"])
@@ -56,18 +27,6 @@ def test_a_folder_is_read_as_its_files_are(tmp_path, kind):
     (tmp_path / "files").mkdir()
     write(tmp_path / "files", kind)
     assert texts_of(corpus_of(tmp_path / "files", tmp_path)) == TEXTS
-
-
-@pytest.mark.parametrize("kind", ["txt", "jsonl", "jsonl.gz", "parquet"])
-def test_a_changed_file_is_read_anew_though_its_size_and_time_are_the_same(tmp_path, kind):
-    (tmp_path / "files").mkdir()
-    path, changed = write(tmp_path / "files", kind), [text.swapcase() for text in TEXTS]
-    assert texts_of(corpus_of(path, tmp_path)) == TEXTS
-    before = {file: file.stat() for file in (tmp_path / "files").iterdir()}
-    write(tmp_path / "files", kind, changed)
-    for file, stat in before.items():
-        os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    assert texts_of(corpus_of(path, tmp_path)) == changed
 
 
 def test_readers_go_by_the_suffix_behind_which_a_file_may_be_compressed():
@@ -106,15 +65,6 @@ def test_a_folder_without_data_is_refused(tmp_path):
     (tmp_path / "notes.md").write_text("nothing")
     with pytest.raises(ValueError, match=r"must hold \.json, \.jsonl, \.parquet, \.csv, \.txt files"):
         resolve({"path": str(tmp_path)})
-
-
-def save(folder, *names):
-    """Write files that hold their own names as their text, and return the folder."""
-    for name in names:
-        file, text = folder / name, json.dumps({"text": name}) + "\n"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text if ".json" in name else f"text\n{name}\n" if name.endswith(".csv") else name)
-    return folder
 
 
 BOOKS = [f"book {i}.txt" for i in range(3)]
