@@ -16,7 +16,7 @@ from jaxtyping import Int, Integer
 from lcx_lightning.data.corpora.base import Document
 from lcx_lightning.data.tokenizers import Tokens
 
-FORMAT = 2  # increase it when the meaning of the files changes
+FORMAT = 3  # increase it when the meaning of the files changes
 
 CHECKSUMS = "sha256"  # name of the file with the checksums of the others
 
