@@ -1,9 +1,10 @@
 """Tokenizers: UTF-8 bytes for the embedded model, a Hugging Face tokenizer for checkpoints."""
 
 import hashlib
-import json
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
+
+from lcx_lightning.data.markup import encoder_of
 
 BYTES = 256
 
@@ -23,7 +24,7 @@ class Tokens(Protocol):
     special: frozenset[int]
 
     def encode(self, text: str) -> list[int]:
-        """Return the ids of `text`, without BOS."""
+        """Return the ids of plain `text`, without BOS; what looks like markup in it (`<s>`) is text as well."""
         ...
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -31,7 +32,10 @@ class Tokens(Protocol):
         ...
 
     def chat(self, text: str) -> list[int] | None:
-        """Return the ids of a chat with the user's message `text`, up to the answer; None without a chat template."""
+        """Return the ids of a chat with the user's message `text`, up to the answer; None without a chat template.
+
+        The markup of the template is tokens, and the message is plain text, as in `encode`.
+        """
         ...
 
     def identity(self) -> str | None:
@@ -82,6 +86,7 @@ class HubTokens:
         from transformers import AutoTokenizer  # takes seconds to import, and bytes do not need it
 
         self._tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
+        self._encoder = encoder_of(self._tokenizer)
         bos, eos = self._tokenizer.bos_token_id, self._tokenizer.eos_token_id
         if bos is None and eos is None:
             raise ValueError(
@@ -94,8 +99,8 @@ class HubTokens:
         self.special = frozenset(self._tokenizer.all_special_ids)
 
     def encode(self, text: str) -> list[int]:
-        """Return the ids of `text`, without special tokens."""
-        return self._tokenizer.encode(text, add_special_tokens=False, verbose=False)
+        """Return the ids of plain `text`, without special tokens."""
+        return self._encoder.encode(text)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of `ids`, special tokens included."""
@@ -105,14 +110,18 @@ class HubTokens:
         """Return the ids of a chat with the user's message `text`, up to the answer; None without a chat template."""
         if not self._tokenizer.chat_template:
             return None
-        messages = [{"role": "user", "content": text}]
-        return self._tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+        if not self._encoder.looks_like_markup(text):
+            return self._rendered(text, tokenize=True)
+        rendered = self._rendered(self._encoder.broken(text), tokenize=False)
+        return self._encoder.encode_marked(self._encoder.marked(rendered))
 
     def identity(self) -> str:
         """Return a hash of the tokenizer's vocabulary and rules."""
-        backend = getattr(self._tokenizer, "backend_tokenizer", None)
-        if backend is None:  # a tokenizer written in Python
-            rules = json.dumps([type(self._tokenizer).__name__, str(self._tokenizer), self._tokenizer.get_vocab()])
-        else:
-            rules = backend.to_str()
-        return hashlib.sha256(rules.encode()).hexdigest()
+        return hashlib.sha256(self._encoder.identity().encode()).hexdigest()
+
+    def _rendered(self, text: str, tokenize: bool) -> Any:
+        """Return the chat in the template, as text or as ids."""
+        messages = [{"role": "user", "content": text}]
+        return self._tokenizer.apply_chat_template(
+            messages, add_generation_prompt=True, tokenize=tokenize, return_dict=False
+        )

@@ -1,16 +1,15 @@
 """Examples of a task, the texts for its prompt and the reference answers, from local files or the hub."""
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from datasets import load_dataset
 from datasets.exceptions import DatasetGenerationError
 
-from lcx_lightning.data.corpora.paths import without_network
+from lcx_lightning.data.corpora.loading import json_object, lines_of, load_rows, readable
+from lcx_lightning.data.corpora.paths import resolve, without_network
 
 SOURCE = "evaluation.NAME.source"  # key of a source in a configuration
 ON_HUB = ("path", "name", "revision")  # arguments that find a dataset on the hub
@@ -62,9 +61,10 @@ def loaded(load: Mapping[str, Any], repository: str | None = None, local: str | 
     Raises:
         ValueError: If the dataset cannot be reached or read.
     """
-    source = str(load.get("data_files") or load["path"])
+    source, split = str(load.get("data_files") or load["path"]), load["split"]
+    found = resolve({name: value for name, value in load.items() if name != "split"}, [split])
     try:
-        rows = list(load_dataset(**load))
+        rows = list(readable(load_rows(found, split), found))
     except DatasetGenerationError as error:
         raise ValueError(f"{source} cannot be read: {error.__cause__ or error} Correct the file.") from error
     except OSError as error:
@@ -87,21 +87,7 @@ def json_lines(path: Path) -> list[dict[str, Any]]:
             f"The file {path} is needed; its folder has {', '.join(names) or 'no such files'}. Add the file, or choose "
             "the tasks that have one with evaluation.NAME.chosen."
         )
-    rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):  # a text may hold U+2028
-        if line.strip():
-            rows.append(_row(line, path, number))
-    return checked(rows, str(path))
-
-
-def _row(line: str, path: Path, number: int) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}, line {number}: needed a JSON object, found {line[:60]!r} ({error}).") from error
-    if not isinstance(row, dict):
-        raise ValueError(f"{path}, line {number}: needed a JSON object, found {line[:60]!r}.")
-    return row
+    return checked([json_object(line, f"{path}, line {number}") for number, line in lines_of(path)], str(path))
 
 
 def checked(rows: list[dict[str, Any]], source: str) -> list[dict[str, Any]]:

@@ -12,8 +12,8 @@ class Qasper(ExampleSource):
     An answer is yes or no, `unanswerable`, the annotator's own words, or the spans of the paper joined by spaces.
 
     Args:
-        load: Arguments of `datasets.load_dataset`, a split among them. For a local file of JSON lines, path is `json`
-            and data_files names the file.
+        load: Arguments of `datasets.load_dataset`, a split among them. The path may be a local file, pattern or folder,
+            as that of `HubCorpus`.
     """
 
     name = "qasper"

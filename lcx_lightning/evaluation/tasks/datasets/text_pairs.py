@@ -11,8 +11,8 @@ class TextPairs(ExampleSource):
 
     Args:
         name: Name of the dataset in records.
-        load: Arguments of `datasets.load_dataset`, a split among them. For a local file, path is `json` (also for JSON
-            lines) or `parquet`, and data_files names the file.
+        load: Arguments of `datasets.load_dataset`, a split among them. The path may be a local file, pattern or folder,
+            as that of `HubCorpus`.
         context: Column of the text.
         answer: Column of the reference.
         id_column: Column of the names. None to use the index in the split.

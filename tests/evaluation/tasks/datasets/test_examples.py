@@ -1,6 +1,7 @@
 """Examples of tasks: files in the datasets' own formats, and what is told of those that cannot serve."""
 
 import json
+import os
 
 import pytest
 from support.task_files import LONG, LONGBENCH, longbench_rows, qasper_row, save_archive, save_lines, save_longbench
@@ -43,6 +44,15 @@ def test_pairs_of_texts_are_named_by_their_place_or_a_column(tmp_path):
     path.write_text(json.dumps({"key": "k", "brief": "b"}) + "\n")
     with pytest.raises(ValueError, match="p needs the column 'long'; a row has brief, key"):
         pairs[0].read("any")
+
+
+def test_a_changed_file_is_read_anew_though_its_size_and_time_are_the_same(tmp_path):
+    load = {"path": str(tmp_path / "pairs.jsonl"), "split": "train"}
+    for word in ("old", "new"):
+        path = save_lines(tmp_path / "pairs.jsonl", [{"long": word, "brief": word}])
+        os.utime(path, (1e9, 1e9))
+        (found,) = TextPairs(name="p", load=load, context="long", answer="brief", id_column=None).read("any")
+        assert found == Example("0", {"context": word}, (word,))
 
 
 @pytest.mark.parametrize(
@@ -89,7 +99,7 @@ def test_a_hub_that_cannot_be_reached_tells_what_to_put_where(source, fetched, r
     def unreachable(*_, **__):
         raise ConnectionError("offline")
 
-    monkeypatch.setattr("lcx_lightning.evaluation.tasks.datasets.base.load_dataset", unreachable)
+    monkeypatch.setattr("lcx_lightning.data.corpora.loading.load_dataset", unreachable)
     with pytest.raises(ValueError, match="could not be read: offline") as refused:
         source.read("lcc")
     assert fetched in str(refused.value)
