@@ -1,6 +1,7 @@
 """Sources of models: their config and tokenizer before loading, and the loaded model."""
 
 import abc
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
 from lcx_lightning.data.tokenizers import ByteTokens, HubTokens, Tokens
 from lcx_lightning.models.clex_checkpoint import separate_clex
+from lcx_lightning.models.loading import load_weights
 from lcx_lightning.models.rope_spec import without_scaling
 
 if TYPE_CHECKING:
@@ -32,6 +34,9 @@ class ModelSource(abc.ABC):
 
         If several processes are to share the model, all `ranks` of them call this together, and each may read only its
         own shards of the weights.
+
+        Raises:
+            ValueError: If the weights are not exactly those of the model, cannot be read, or are not finite.
         """
 
 
@@ -54,7 +59,7 @@ class EmbeddedModel(ModelSource):
     def load(self, folder: Path | None, ranks: int = 1) -> "PreTrainedModel":
         if folder is None:
             return AutoModelForCausalLM.from_config(self.config())
-        return AutoModelForCausalLM.from_pretrained(folder)
+        return load_weights(folder)
 
 
 class HubModel(ModelSource):
@@ -85,10 +90,10 @@ class HubModel(ModelSource):
         given = {"config": config, "revision": self.revision} if folder is None else {}
         name = folder or self.name
         if ranks == 1 or hasattr(config, "clex"):  # the weights of its ODE are read from whole files
-            return AutoModelForCausalLM.from_pretrained(name, dtype=self.dtype, **given)
+            return load_weights(name, dtype=self.dtype, **given)
         from lcx_lightning.distributed.sharded_loading import load_sharded  # seconds, where a model is only described
 
-        return load_sharded(name, ranks, dtype=self.dtype, **given)
+        return load_sharded(partial(load_weights, name, dtype=self.dtype, **given), ranks)
 
 
 def skeleton(config: PretrainedConfig) -> "PreTrainedModel":
