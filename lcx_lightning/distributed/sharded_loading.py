@@ -27,7 +27,7 @@ def load_sharded(load: Callable[..., PreTrainedModel], ranks: int) -> PreTrained
     config = copy.deepcopy(read.config)
     config.distributed_config = None
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config, dtype=read.dtype)
+        model = AutoModelForCausalLM.from_config(config, dtype=read.dtype, trust_remote_code=False)
     for path, buffer in read.named_buffers():
         parent, _, leaf = path.rpartition(".")
         setattr(model.get_submodule(parent), leaf, buffer)

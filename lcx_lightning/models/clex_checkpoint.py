@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig
 from transformers.utils.hub import cached_file
 
+from lcx_lightning.models.config_file import number
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -35,7 +37,7 @@ def separate_clex(config: PretrainedConfig, name: str, revision: str) -> Pretrai
         revision: Branch, tag or commit.
 
     Raises:
-        ValueError: If the released code does not have the activation.
+        ValueError: If a setting is no number, or the released code does not have the activation.
     """
     rope = getattr(config, "rope_parameters", None) or {}
     if rope.get("rope_type") != "clex":
@@ -43,13 +45,16 @@ def separate_clex(config: PretrainedConfig, name: str, revision: str) -> Pretrai
     from lcx_lightning.methods.scaling.clex import ACTIVATIONS  # with SciPy: a second, where most models have no CLEX
 
     activation = rope.get("act", "silu")  # releases before January 2024 write none; their code always takes SiLU
-    if activation not in ACTIVATIONS:
+    if not isinstance(activation, str) or activation not in ACTIVATIONS:
         raise ValueError(f"A released CLEX has the activation {' or '.join(ACTIVATIONS)}, this one {activation!r}.")
+    log_scale = getattr(config, "log_scale", False)
+    if not isinstance(log_scale, bool):
+        raise ValueError(f"log_scale in the checkpoint's config.json must be true or false, got {log_scale!r}.")
     config.clex = {
-        "width": rope["param_factor"],
+        "width": number(rope, "param_factor", 1, whole=True),
         "activation": activation,
-        "max_factor": rope["max_factor"],
-        "log_scale": bool(getattr(config, "log_scale", False)),
+        "max_factor": number(rope, "max_factor", 1, whole=True),
+        "log_scale": log_scale,
         "name": name,
         "revision": revision,
     }

@@ -10,6 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
 from lcx_lightning.data.tokenizers import ByteTokens, HubTokens, Tokens
 from lcx_lightning.models.clex_checkpoint import separate_clex
+from lcx_lightning.models.config_file import read_config
 from lcx_lightning.models.loading import load_weights
 from lcx_lightning.models.rope_spec import without_scaling
 
@@ -78,12 +79,19 @@ class HubModel(ModelSource):
         self.dtype = getattr(torch, dtype)
 
     def config(self) -> PretrainedConfig:
-        config = AutoConfig.from_pretrained(self.name, revision=self.revision)
-        config = separate_clex(config, self.name, self.revision)
+        config = separate_clex(read_config(self.name, self.revision), self.name, self.revision)
         return config if self.own_scaling else without_scaling(config)
 
     def tokens(self) -> Tokens:
-        return HubTokens(self.name, self.revision)
+        try:
+            return HubTokens(self.name, self.revision)
+        except ValueError as error:
+            if "trust_remote_code" not in str(error):
+                raise
+            raise ValueError(
+                f"The tokenizer of {self.name} needs Python code of its own (auto_map in its tokenizer_config.json). "
+                "Code that comes with a checkpoint is never run. Save it as a tokenizer.json of the tokenizers library."
+            ) from error
 
     def load(self, folder: Path | None, ranks: int = 1) -> "PreTrainedModel":
         config = self.config()
@@ -99,7 +107,7 @@ class HubModel(ModelSource):
 def skeleton(config: PretrainedConfig) -> "PreTrainedModel":
     """Return the model without weights, on the meta device: to see what can be built on it."""
     with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config)
+        return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
 
 
 def check_tokens(tokens: Tokens, config: PretrainedConfig) -> None:
