@@ -8,6 +8,7 @@ from support.lab import EVALUATION, built_arms_of, folders, save_checkpoint, sav
 from transformers import LlamaForCausalLM
 
 from lcx_lightning.methods.library import read_method
+from lcx_lightning.models.attach import attach
 from lcx_lightning.models.clex_checkpoint import with_own_clex
 from lcx_lightning.models.rope_spec import rope_spec
 from lcx_lightning.models.sources import HubModel, skeleton
@@ -125,6 +126,23 @@ def test_what_a_released_clex_puts_into_a_method_is_numbers_and_the_name_of_an_a
     assert type(method.scaling.width) is int
     assert type(method.positions.max_factor) is int
     assert type(method.scaling.activation) is str
+
+
+OWN = {"width": 2, "activation": "tanh", "max_factor": 4, "log_scale": False, "name": "x", "revision": "main"}
+
+
+def test_a_config_that_imitates_our_own_key_for_a_clex_has_none(folder):
+    change(folder, clex=OWN | {"max_factor": {"_target_": "os.system"}})
+    assert not hasattr(source(folder).config(), "clex")
+
+
+@pytest.mark.parametrize("key", ["width", "max_factor", "activation", "log_scale"])
+def test_a_model_that_was_loaded_without_us_has_its_settings_checked(folder, key):
+    change(folder, clex=OWN | {key: {"_target_": "os.mkdir", "path": str(folder / "made")}})
+    model = LlamaForCausalLM.from_pretrained(folder)
+    with pytest.raises(ValueError, match=rf"{key}.*got|this one"):
+        attach(model, "clex", factor=2)
+    assert not (folder / "made").exists()
 
 
 @pytest.mark.parametrize("key", ["max_position_embeddings", "hidden_size", "vocab_size"])
