@@ -85,7 +85,7 @@ class HubTokens:
     def __init__(self, name: str, revision: str | None) -> None:
         from transformers import AutoTokenizer  # takes seconds to import, and bytes do not need it
 
-        self._tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
+        self._tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
         self._encoder = encoder_of(self._tokenizer)
         bos, eos = self._tokenizer.bos_token_id, self._tokenizer.eos_token_id
         if bos is None and eos is None:

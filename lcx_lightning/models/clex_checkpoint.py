@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig
 from transformers.utils.hub import cached_file
 
+from lcx_lightning.models.config_file import number
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -35,21 +37,17 @@ def separate_clex(config: PretrainedConfig, name: str, revision: str) -> Pretrai
         revision: Branch, tag or commit.
 
     Raises:
-        ValueError: If the released code does not have the activation.
+        ValueError: If a setting is no number, or the released code does not have the activation.
     """
+    vars(config).pop("clex", None)  # of the file, if it has such a key
     rope = getattr(config, "rope_parameters", None) or {}
     if rope.get("rope_type") != "clex":
         return config
-    from lcx_lightning.methods.scaling.clex import ACTIVATIONS  # with SciPy: a second, where most models have no CLEX
-
-    activation = rope.get("act", "silu")  # releases before January 2024 write none; their code always takes SiLU
-    if activation not in ACTIVATIONS:
-        raise ValueError(f"A released CLEX has the activation {' or '.join(ACTIVATIONS)}, this one {activation!r}.")
     config.clex = {
-        "width": rope["param_factor"],
-        "activation": activation,
-        "max_factor": rope["max_factor"],
-        "log_scale": bool(getattr(config, "log_scale", False)),
+        "width": number(rope, "param_factor", 1, whole=True),
+        "activation": _activation(rope.get("act", "silu")),  # releases before January 2024 write none, and take SiLU
+        "max_factor": number(rope, "max_factor", 1, whole=True),
+        "log_scale": _log_scale(getattr(config, "log_scale", False)),
         "name": name,
         "revision": revision,
     }
@@ -126,7 +124,28 @@ def read_field(name: str, revision: str) -> tuple[Tensor, Tensor]:
 
 
 def _own(config: PretrainedConfig) -> dict[str, Any] | None:
-    return getattr(config, "clex", None)
+    """Return the settings of a released CLEX, None without one; checked again, as any config.json may have the key."""
+    own = getattr(config, "clex", None)
+    if own is None:
+        return None
+    values = own if isinstance(own, dict) else {}
+    numbers = {name: number(values, name, 1, whole=True) for name in ("width", "max_factor")}
+    activation, log_scale = _activation(values.get("activation")), _log_scale(values.get("log_scale"))
+    return values | numbers | {"activation": activation, "log_scale": log_scale}
+
+
+def _activation(name: Any) -> str:
+    from lcx_lightning.methods.scaling.clex import ACTIVATIONS  # with SciPy: a second, where most models have no CLEX
+
+    if not isinstance(name, str) or name not in ACTIVATIONS:
+        raise ValueError(f"A released CLEX has the activation {' or '.join(ACTIVATIONS)}, this one {name!r}.")
+    return name
+
+
+def _log_scale(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"log_scale in the checkpoint's config.json must be true or false, got {value!r}.")
+    return value
 
 
 def _weight_files(name: str, revision: str) -> list[str]:

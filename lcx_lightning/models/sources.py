@@ -1,6 +1,7 @@
 """Sources of models: their config and tokenizer before loading, and the loaded model."""
 
 import abc
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
 from lcx_lightning.data.tokenizers import ByteTokens, HubTokens, Tokens
 from lcx_lightning.models.clex_checkpoint import separate_clex
+from lcx_lightning.models.config_file import read_config
 from lcx_lightning.models.contents import commit_of, folder_identity
+from lcx_lightning.models.loading import load_weights
 from lcx_lightning.models.rope_spec import without_scaling
 
 if TYPE_CHECKING:
@@ -45,6 +48,9 @@ class ModelSource(abc.ABC):
 
         If several processes are to share the model, all `ranks` of them call this together, and each may read only its
         own shards of the weights.
+
+        Raises:
+            ValueError: If the weights are not exactly those of the model, cannot be read, or are not finite.
         """
 
 
@@ -67,7 +73,7 @@ class EmbeddedModel(ModelSource):
     def load(self, folder: Path | None, ranks: int = 1) -> "PreTrainedModel":
         if folder is None:
             return AutoModelForCausalLM.from_config(self.config())
-        return AutoModelForCausalLM.from_pretrained(folder)
+        return load_weights(folder)
 
 
 class HubModel(ModelSource):
@@ -86,12 +92,19 @@ class HubModel(ModelSource):
         self.dtype = getattr(torch, dtype)
 
     def config(self) -> PretrainedConfig:
-        config = AutoConfig.from_pretrained(self.name, revision=self.revision)
-        config = separate_clex(config, self.name, self.revision)
+        config = separate_clex(read_config(self.name, self.revision), self.name, self.revision)
         return config if self.own_scaling else without_scaling(config)
 
     def tokens(self) -> Tokens:
-        return HubTokens(self.name, self.revision)
+        try:
+            return HubTokens(self.name, self.revision)
+        except ValueError as error:
+            if "trust_remote_code" not in str(error):
+                raise
+            raise ValueError(
+                f"The tokenizer of {self.name} needs Python code of its own (auto_map in its tokenizer_config.json). "
+                "Code that comes with a checkpoint is never run. Save it as a tokenizer.json of the tokenizers library."
+            ) from error
 
     def identity(self, memory: Path) -> str | None:
         folder = Path(self.name)
@@ -105,16 +118,16 @@ class HubModel(ModelSource):
         given = {"config": config, "revision": self.revision} if folder is None else {}
         name = folder or self.name
         if ranks == 1 or hasattr(config, "clex"):  # the weights of its ODE are read from whole files
-            return AutoModelForCausalLM.from_pretrained(name, dtype=self.dtype, **given)
+            return load_weights(name, dtype=self.dtype, **given)
         from lcx_lightning.distributed.sharded_loading import load_sharded  # seconds, where a model is only described
 
-        return load_sharded(name, ranks, dtype=self.dtype, **given)
+        return load_sharded(partial(load_weights, name, dtype=self.dtype, **given), ranks)
 
 
 def skeleton(config: PretrainedConfig) -> "PreTrainedModel":
     """Return the model without weights, on the meta device: to see what can be built on it."""
     with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config)
+        return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
 
 
 def check_tokens(tokens: Tokens, config: PretrainedConfig) -> None:

@@ -26,7 +26,7 @@ def test_no_temperature_flattens_attention(any_temperature):
 
 
 def test_longropes_temperature_is_that_of_its_target_at_every_length():
-    temperature = LongRoPETemperature(factor=16, pretrain_length=4096)
+    temperature = LongRoPETemperature(factor=16, pretrain_length=4096, lists=None)
     expected = math.sqrt(1 + 4 / 12)  # ln 16 / ln 4096
     assert temperature.feature_scale(torch.tensor([1.0, 3.0, 16.0])).tolist() == pytest.approx([expected] * 3)
 
@@ -64,4 +64,4 @@ def test_log_n_counts_the_keys_that_a_query_sees_and_no_padding(build, spec):
 @pytest.mark.parametrize(("factor", "pretrain_length"), [(0.5, 32), (2, 1), (2, 0)])
 def test_longropes_temperature_says_what_it_needs(factor, pretrain_length):
     with pytest.raises(ValueError, match=f"factor >= 1 and pretrain_length >= 2, got factor={factor}"):
-        LongRoPETemperature(factor=factor, pretrain_length=pretrain_length)
+        LongRoPETemperature(factor=factor, pretrain_length=pretrain_length, lists=None)
