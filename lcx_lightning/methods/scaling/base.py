@@ -7,10 +7,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lcx_lightning.methods.checks import number, whole
+
 
 @dataclass(frozen=True)
 class RopeSpec:
-    """The rotary embedding that a checkpoint was pretrained with (RoFormer, arXiv:2104.09864)."""
+    """The rotary embedding that a checkpoint was pretrained with (RoFormer, arXiv:2104.09864).
+
+    Raises:
+        ValueError: If a number makes no sense, such as a negative base.
+    """
 
     dim: int  # rotated features per head, even
     base: float  # base of the frequencies, theta in configs; 10 000 for LLaMA-2
@@ -18,6 +24,17 @@ class RopeSpec:
     checkpoint_inv_freq: tuple[float, ...] | None = None  # radians per token, if the checkpoint carries a scaling
     feature_scale: float = 1.0  # factor by which such a checkpoint multiplies its rotated queries and keys
     window: int | None = None  # widest native window of all layers, tokens; None: some layer has no window
+
+    def __post_init__(self) -> None:
+        if whole("dim", self.dim) % 2:
+            raise ValueError(f"Rotated features form pairs: dim must be even, got dim={self.dim}.")
+        number("base", self.base, above=1)
+        whole("pretrain_length", self.pretrain_length, least=2)
+        number("feature_scale", self.feature_scale, above=0)
+        if self.window is not None:
+            whole("window", self.window)
+        for theta in self.checkpoint_inv_freq or ():
+            number("checkpoint_inv_freq", theta, above=0)
 
     def inv_freq(self) -> Float[Tensor, " pairs"]:
         """Return the pretrained frequencies in radians per token, float32, fastest pair first."""

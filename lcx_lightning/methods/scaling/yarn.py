@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lcx_lightning.methods.checks import number
 from lcx_lightning.methods.scaling.base import FrequencyScaling, RopeSpec
 
 
@@ -26,7 +27,7 @@ class YaRN(FrequencyScaling):
 
     def __init__(self, spec: RopeSpec, *, fast: float, slow: float) -> None:
         super().__init__(spec)
-        if not fast > slow > 0:
+        if number("fast", fast) <= number("slow", slow, above=0):
             raise ValueError(f"YaRN needs fast > slow > 0 turns, got fast={fast} and slow={slow}.")
         self.fast, self.slow = fast, slow
 
