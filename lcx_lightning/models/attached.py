@@ -8,6 +8,7 @@ from torch.utils.hooks import RemovableHandle
 from lcx_lightning.attention.capture import Listener
 from lcx_lightning.attention.forward_pass import AUTO
 from lcx_lightning.methods.method import Method
+from lcx_lightning.methods.precision import KeepsPrecision
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
@@ -15,10 +16,11 @@ if TYPE_CHECKING:
 NAME = "attached"
 
 
-class Attached(nn.Module):
+class Attached(KeepsPrecision):
     """A method on a model, what `detach` restores, and how forward passes are computed.
 
     It is a module, so that the parameters of the method are trained, sharded, moved and saved with those of the model.
+    A cast of the model changes neither them nor the frequencies of the model's own rotary embedding.
 
     Args:
         method: Method of every forward pass.

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from lcx_lightning.methods.checks import number, whole
+from lcx_lightning.methods.precision import KeepsPrecision
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,13 @@ class RopeSpec:
         return torch.arange(0, self.dim, 2, dtype=torch.float32, device=device) / (self.dim - 2)
 
 
-class FrequencyScaling(nn.Module, abc.ABC):
+class FrequencyScaling(KeepsPrecision, abc.ABC):
     """Frequencies as a function of the scale factor s = length / pretraining length.
 
     A scaling returns the pretrained frequencies at s = 1; otherwise it sets `pretrained_at_one` to False and says why.
     No frequency is above the pretrained one; for a learned scaling this holds before training.
     Call the module, not `inv_freq`: sharded training gathers the parameters of a learned scaling around the call.
+    Its parameters are float32; a cast of the model (`model.bfloat16()`) leaves them so.
 
     Args:
         spec: Rotary embedding of the checkpoint.

@@ -69,8 +69,8 @@ class CLEX(FrequencyScaling):
         self.alpha_slope = number("alpha_slope", alpha_slope, above=0)
         self.input_base = None if input_base is None else number("input_base", input_base, above=0)
         self.activation, self.solver, self.steps = ACTIVATIONS[activation](), solver, whole("steps", steps)
-        self.up = nn.Linear(pairs, hidden, bias=False)
-        self.down = nn.Linear(hidden, pairs, bias=False)
+        self.up = nn.Linear(pairs, hidden, bias=False, dtype=torch.float32)
+        self.down = nn.Linear(hidden, pairs, bias=False, dtype=torch.float32)
         nn.init.uniform_(self.up.weight, -(hidden**-0.5), hidden**-0.5)  # as in the released code
         nn.init.zeros_(self.down.weight)  # only the drift before training
         self.requires_grad_(flag("trainable", trainable))
@@ -125,7 +125,10 @@ class CLEX(FrequencyScaling):
             mlp_input = y + torch.addcmul(at_one, w.log(), by_log)
             return self.down(self.activation(self.up(mlp_input))) * (w * speed)
 
-        start, times = end.new_zeros(len(end), len(at_one)), torch.linspace(0, 1, self.steps + 1, device=end.device)
+        start, times = (
+            end.new_zeros(len(end), len(at_one)),
+            torch.linspace(0, 1, self.steps + 1, dtype=end.dtype, device=end.device),
+        )
         options = {"grid_constructor": lambda *_: times}
         y = odeint(velocity, start, times[[0, -1]], method=self.solver, options=options)
         assert isinstance(y, Tensor)
@@ -136,7 +139,7 @@ class CLEX(FrequencyScaling):
         device = self.up.weight.device
         log_theta, slowdown = (
             self.spec.inv_freq().to(device).log(),
-            self._log_slowdown(torch.full((1,), 2.0).to(device)),
+            self._log_slowdown(torch.full((1,), 2.0, dtype=torch.float32).to(device)),
         )
         if self.input_base is None:
             return log_theta, slowdown
