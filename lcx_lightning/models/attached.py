@@ -54,6 +54,19 @@ class Attached(KeepsPrecision):
         self.mesh: DeviceMesh | None = None
         self.listener: Listener | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy has.
+
+        Raises:
+            ValueError: If ranks share the texts of the model, which are no part of a copy.
+        """
+        if self.mesh is not None:
+            raise ValueError(
+                "A model whose texts are split over ranks cannot be copied or pickled: save its state_dict(), and load "
+                "it into a model with the method attached."
+            )
+        return super().__getstate__()
+
 
 def has_method(model: Any) -> bool:
     """Return whether a model, or its base model, has a method attached."""
