@@ -1,11 +1,11 @@
 """Attach a method to a Hugging Face RoPE model, through documented extension points of transformers only."""
 
 from collections.abc import Sequence
-from types import MethodType
+from functools import partial
 from typing import Any
 
 import torch
-from transformers import AttentionInterface, PretrainedConfig, PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 from lcx_lightning.attention.dispatch import backend_of, check_backend
 from lcx_lightning.attention.forward_pass import AUTO, ForwardPass
@@ -17,11 +17,15 @@ from lcx_lightning.models.attached import NAME, Attached, attached, has_method
 from lcx_lightning.models.clex_checkpoint import load_own_clex, with_own_clex
 from lcx_lightning.models.families import family_of
 from lcx_lightning.models.generation import generate
-from lcx_lightning.models.hooks import Unrotated, attention, insert_forward_pass, leave_forward_pass, take_forward_pass
+from lcx_lightning.models.hooks import (
+    ATTENTION,
+    InsertForwardPass,
+    Unrotated,
+    leave_forward_pass,
+    take_forward_pass,
+)
 from lcx_lightning.models.rope_spec import native_windows, rope_spec
 from lcx_lightning.models.self_check import check_pretrained_logits, sample_logits
-
-ATTENTION = "lcx"
 
 
 def attach(
@@ -42,6 +46,7 @@ def attach(
     Positions are computed from the attention mask: `position_ids` are ignored. On a released CLEX checkpoint, the
     method CLEX gets the checkpoint's ODE weights. Native windows are respected: a layer that has one sees no farther,
     whatever the pattern says. Layers without rotary embedding still have none, and see what the pattern shows them.
+    Copies of the model, by `copy.deepcopy`, `pickle` or `torch.save(model)`, have methods of their own.
 
     Args:
         model: Model of a supported family. `detach` restores the original model.
@@ -82,15 +87,13 @@ def attach(
         detach(model)
         raise
     if model.can_generate():
-        vars(model)["generate"] = MethodType(generate, model)
+        vars(model)["generate"] = partial(generate, model)  # a bound method would be unpickled as that of the class
     return model
 
 
 def _put_on(model: PreTrainedModel, method: Method, backend: str, grow: bool) -> None:
     base = model.base_model
-    # what it decides from the numbers of a batch is no part of a compiled graph; its tensors are
-    insert: Any = torch.compiler.disable(insert_forward_pass)
-    hooks = [base.register_forward_pre_hook(insert, with_kwargs=True)]
+    hooks = [base.register_forward_pre_hook(InsertForwardPass(), with_kwargs=True)]
     if family_of(model.config).drops_keywords:
         hooks.append(base.register_forward_pre_hook(leave_forward_pass, with_kwargs=True))
         layers = base.get_submodule("layers").children()
@@ -102,7 +105,6 @@ def _put_on(model: PreTrainedModel, method: Method, backend: str, grow: bool) ->
         method.to(model.device)
     base.add_module(NAME, Attached(method, rotary_emb, own_attention, hooks, backend=backend, grow=grow))
     base.rotary_emb = Unrotated(method.scaling.spec.dim)
-    AttentionInterface.register(ATTENTION, attention)
     model.set_attn_implementation(ATTENTION)
 
 

@@ -8,6 +8,7 @@ from torch.utils.hooks import RemovableHandle
 from lcx_lightning.attention.capture import Listener
 from lcx_lightning.attention.forward_pass import AUTO
 from lcx_lightning.methods.method import Method
+from lcx_lightning.methods.precision import KeepsPrecision
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
@@ -15,10 +16,11 @@ if TYPE_CHECKING:
 NAME = "attached"
 
 
-class Attached(nn.Module):
+class Attached(KeepsPrecision):
     """A method on a model, what `detach` restores, and how forward passes are computed.
 
     It is a module, so that the parameters of the method are trained, sharded, moved and saved with those of the model.
+    A cast of the model changes neither them nor the frequencies of the model's own rotary embedding.
 
     Args:
         method: Method of every forward pass.
@@ -51,6 +53,19 @@ class Attached(nn.Module):
         self.planned_length = 0
         self.mesh: DeviceMesh | None = None
         self.listener: Listener | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy has.
+
+        Raises:
+            ValueError: If ranks share the texts of the model, which are no part of a copy.
+        """
+        if self.mesh is not None:
+            raise ValueError(
+                "A model whose texts are split over ranks cannot be copied or pickled: save its state_dict(), and load "
+                "it into a model with the method attached."
+            )
+        return super().__getstate__()
 
 
 def has_method(model: Any) -> bool:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from lcx_lightning.models.attached import attached
+from lcx_lightning.models.attached import attached, has_method
 from lcx_lightning.models.cache.choose import smallest_cache
 
 CACHE_ARGUMENTS = ("past_key_values", "cache_implementation")  # the caller chooses the cache
@@ -39,7 +39,10 @@ def generate(
     Raises:
         ValueError: If several ranks share the texts of the model.
     """
-    attachment, own_generate = attached(model), type(model).generate  # pyright: ignore[reportAttributeAccessIssue]
+    own_generate = type(model).generate  # pyright: ignore[reportAttributeAccessIssue]
+    if not has_method(model):  # detached in a shallow copy, which shares its layers
+        return own_generate(model, inputs, generation_config, *args, **kwargs)
+    attachment = attached(model)
     if attachment.mesh is not None:
         raise ValueError(
             "A model whose texts are split over ranks cannot generate: load the whole model on every rank instead."

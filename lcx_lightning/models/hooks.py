@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
+from transformers import AttentionInterface
 
 from lcx_lightning.attention.capture import AttentionInputs, Listener
 from lcx_lightning.attention.dispatch import attend
@@ -21,6 +22,8 @@ from lcx_lightning.models.cache.base import MethodCache
 from lcx_lightning.models.cache.window import WindowCache
 from lcx_lightning.models.context_parallel import shard_for
 from lcx_lightning.models.families import FAMILIES
+
+ATTENTION = "lcx"  # name of our attention function for transformers
 
 
 class Unrotated(nn.Module):
@@ -50,6 +53,26 @@ class PositionEmbeddings:
 
     def __iter__(self) -> Iterator[Tensor]:
         return iter(self.tables)
+
+
+class InsertForwardPass:
+    """The hook `insert_forward_pass`, left out of compiled graphs, with the attention function that reads its result.
+
+    What the hook decides from the numbers of a batch is no part of a compiled graph; its tensors are. A model that is
+    copied or unpickled gets a new one: the process may not have the attention function yet.
+    """
+
+    def __init__(self) -> None:
+        AttentionInterface.register(ATTENTION, attention)
+        self._insert: Any = torch.compiler.disable(insert_forward_pass)
+
+    def __call__(self, base: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+        """Return the arguments of the base model with the `ForwardPass` added."""
+        return self._insert(base, args, kwargs)
+
+    def __reduce__(self) -> tuple[type, tuple]:
+        """Return how a copy is made: anew."""
+        return InsertForwardPass, ()
 
 
 def insert_forward_pass(base: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:

@@ -1,12 +1,13 @@
 """The top-level values of a run: made what they mean, and refused where they mean nothing."""
 
-import math
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from lcx_lightning.methods.checks import flag, number, whole
 
 DRY_RUNS = ("fingerprint", "forecast", "data")
 TEXTS = ("experiment", "question", "results_dir", "cache_dir")  # `question=5` is a text too
@@ -54,22 +55,14 @@ def check_settings(config: DictConfig) -> None:
         )
     for name, least in COUNTS.items():
         if not OmegaConf.is_missing(config, name):
-            _check_count(name, OmegaConf.select(config, name), least)
+            whole(name, OmegaConf.select(config, name), least=least)
     for name in ABOVE_ZERO:
-        value = config[name]
-        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < math.inf:
-            raise ValueError(f"{name} must be a number above 0, got {value!r}.")
-    if not isinstance(config.recompute, bool):
-        raise ValueError(f"recompute must be true or false, got {config.recompute!r}.")
+        number(name, config[name], above=0)
+    flag("recompute", config.recompute)
     if config.dry_run not in (None, *DRY_RUNS):
         raise ValueError(f"dry_run must be null, {', '.join(DRY_RUNS[:-1])} or {DRY_RUNS[-1]}, got {config.dry_run!r}.")
     if config.nonfinite not in ("stop", "skip"):
         raise ValueError(f"nonfinite must be stop or skip, got {config.nonfinite!r}.")
-
-
-def _check_count(name: str, value: Any, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}.")
 
 
 def check_ignored(arms: Sequence[Any], command_line: Iterable[str], launched_here: bool = True) -> None:

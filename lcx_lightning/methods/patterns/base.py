@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from lcx_lightning.methods.checks import number, whole
+
 
 def unchanged(position: Tensor) -> Tensor:
     """Return the position itself."""
@@ -31,6 +33,12 @@ class Band:
     max_apart: int | None = None  # smallest difference of positions beyond the band; None: no limit
     query_at: Callable[[Tensor], Tensor] = unchanged  # position of the query -> position to which it is rotated
     key_at: Callable[[Tensor], Tensor] = unchanged  # position of the key -> position to which it is rotated
+
+    def __post_init__(self) -> None:
+        for name in ("min_distance", "max_distance", "first_keys", "skipped_keys", "min_apart", "max_apart"):
+            value = getattr(self, name)
+            if value is not None:
+                whole(name, value, least=0)
 
     def visible(
         self,
@@ -91,6 +99,10 @@ class Selection:
     candidates: Band  # pairs to select from, and the positions they are rotated to
     tokens: int  # number of keys to select; all candidates if there are fewer
     first_layer: float  # share of the layers, counted from the first one, that select nothing
+
+    def __post_init__(self) -> None:
+        whole("tokens", self.tokens)
+        number("first_layer", self.first_layer, least=0, below=1)
 
 
 class Pattern(abc.ABC):

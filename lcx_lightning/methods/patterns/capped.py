@@ -14,6 +14,7 @@ Mask of Capped(distance_limit=3):
 Rows are queries, columns keys; `#` is seen at its true distance, `=` at the limit, `.` not at all.
 """
 
+from lcx_lightning.methods.checks import whole
 from lcx_lightning.methods.patterns.base import Band, Pattern, limited
 
 
@@ -31,9 +32,7 @@ class Capped(Pattern):
     """
 
     def __init__(self, *, distance_limit: int) -> None:
-        if distance_limit < 1:
-            raise ValueError(f"Capped needs distance_limit >= 1, got {distance_limit}.")
-        self.distance_limit = distance_limit
+        self.distance_limit = whole("distance_limit", distance_limit)
 
     def bands(self) -> list[Band]:
         return limited(Band(), self.distance_limit)

@@ -14,6 +14,7 @@ Mask of Lambda(window=4, sink_tokens=2, distance_limit=4):
 Rows are queries, columns keys; `#` is seen at its true distance, `=` at the limit, `.` not at all.
 """
 
+from lcx_lightning.methods.checks import whole
 from lcx_lightning.methods.patterns.base import Band, Pattern, limited
 
 
@@ -36,12 +37,8 @@ class Lambda(Pattern):
     """
 
     def __init__(self, *, window: int, sink_tokens: int, distance_limit: int | None) -> None:
-        if window < 1 or sink_tokens < 0 or (distance_limit is not None and distance_limit < 1):
-            raise ValueError(
-                "Lambda needs window >= 1, sink_tokens >= 0 and distance_limit >= 1 or none, "
-                f"got {window=}, {sink_tokens=}, {distance_limit=}."
-            )
-        self.window, self.sink_tokens, self.distance_limit = window, sink_tokens, distance_limit
+        self.window, self.sink_tokens = whole("window", window), whole("sink_tokens", sink_tokens, least=0)
+        self.distance_limit = None if distance_limit is None else whole("distance_limit", distance_limit)
 
     def bands(self) -> list[Band]:
         near = Band(max_distance=self.window)

@@ -18,6 +18,7 @@ marked `?` every head selects those that the last query sees.
 import torch
 from torch import Tensor
 
+from lcx_lightning.methods.checks import number, whole
 from lcx_lightning.methods.patterns.base import Band, Pattern, Selection
 from lcx_lightning.methods.patterns.lambda_mask import Lambda
 
@@ -55,12 +56,9 @@ class LambdaTopK(Pattern):
         first_layer: float,
     ) -> None:
         self.base = Lambda(window=window, sink_tokens=sink_tokens, distance_limit=distance_limit)
-        if middle_tokens < 1 or middle_distance < 1 or not 0 <= first_layer < 1:
-            raise ValueError(
-                "Top-k middle tokens need middle_tokens >= 1, middle_distance >= 1 and a share 0 <= first_layer < 1 "
-                f"(layer 4 of 32 is 0.125), got {middle_tokens=}, {middle_distance=}, {first_layer=}."
-            )
-        self.middle_tokens, self.middle_distance, self.first_layer = middle_tokens, middle_distance, first_layer
+        self.middle_tokens = whole("middle_tokens", middle_tokens)
+        self.middle_distance = whole("middle_distance", middle_distance)
+        self.first_layer = number("first_layer", first_layer, least=0, below=1)
 
     def bands(self) -> list[Band]:
         return self.base.bands()

@@ -16,6 +16,7 @@ Rows are queries, columns keys; `#` is seen at its true distance, `=` at a small
 
 from torch import Tensor
 
+from lcx_lightning.methods.checks import number, whole
 from lcx_lightning.methods.patterns.base import Band, Pattern
 
 
@@ -35,9 +36,7 @@ class LeakyReRoPE(Pattern):
     """
 
     def __init__(self, *, window: int, slowdown: float) -> None:
-        if window < 1 or slowdown < 1:
-            raise ValueError(f"Leaky ReRoPE needs window >= 1 and slowdown >= 1, got {window=}, {slowdown=}.")
-        self.window, self.slowdown = window, slowdown
+        self.window, self.slowdown = whole("window", window), number("slowdown", slowdown, least=1)
 
     def bands(self) -> list[Band]:
         near = Band(max_distance=self.window)

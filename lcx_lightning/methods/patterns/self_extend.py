@@ -16,6 +16,7 @@ Rows are queries, columns keys; `#` is seen at its true distance, `=` at that of
 
 from torch import Tensor
 
+from lcx_lightning.methods.checks import whole
 from lcx_lightning.methods.patterns.base import Band, Pattern
 
 
@@ -37,9 +38,7 @@ class SelfExtend(Pattern):
     """
 
     def __init__(self, *, window: int, group: int) -> None:
-        if window < 1 or group < 1:
-            raise ValueError(f"Self-Extend needs window >= 1 and group >= 1, got {window=}, {group=}.")
-        self.window, self.group = window, group
+        self.window, self.group = whole("window", window), whole("group", group)
 
     def bands(self) -> list[Band]:
         near = Band(max_distance=self.window)

@@ -2,6 +2,8 @@
 
 import math
 
+from lcx_lightning.methods.checks import number, whole
+
 
 def share(*, of: int, by: float) -> int:
     """Return `by` times `of` tokens, rounded, and at least 1.
@@ -13,9 +15,7 @@ def share(*, of: int, by: float) -> int:
     Raises:
         ValueError: If `by` is not above 0, or `of` is below 1.
     """
-    if by <= 0 or of < 1:
-        raise ValueError(f"A share of a length needs by > 0 and of >= 1 tokens, got {by=}, {of=}.")
-    return max(round(by * of), 1)
+    return max(round(number("by", by, above=0) * whole("of", of)), 1)
 
 
 def rest(*, of: int, without: int) -> int:
@@ -28,6 +28,7 @@ def rest(*, of: int, without: int) -> int:
     Raises:
         ValueError: If nothing is left.
     """
+    of, without = whole("of", of), whole("without", without, least=0)
     if without >= of:
         raise ValueError(f"Nothing is left of {of} tokens without {without}: subtract fewer, or set the size itself.")
     return of - without
@@ -44,9 +45,9 @@ def least_group(*, window: int, pretrain_length: int, factor: float) -> int:
     Raises:
         ValueError: If the window is not shorter than the pretraining length, or the factor is below 1.
     """
-    if window >= pretrain_length or factor < 1:
+    number("factor", factor, least=1)
+    if whole("window", window) >= whole("pretrain_length", pretrain_length):
         raise ValueError(
-            f"A group size needs a window shorter than the {pretrain_length} tokens of pretraining and a factor of at "
-            f"least 1, got {window=}, {factor=}."
+            f"A group size needs a window shorter than the {pretrain_length} tokens of pretraining, got {window=}."
         )
     return math.ceil((factor * pretrain_length - window) / (pretrain_length - window))

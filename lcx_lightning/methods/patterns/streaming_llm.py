@@ -16,6 +16,7 @@ Rows are queries, columns keys; `#` is seen at its true distance, `=` at its dis
 
 from torch import Tensor
 
+from lcx_lightning.methods.checks import whole
 from lcx_lightning.methods.patterns.base import Band, Pattern
 
 
@@ -35,9 +36,7 @@ class StreamingLLM(Pattern):
     """
 
     def __init__(self, *, window: int, sink_tokens: int) -> None:
-        if window < 1 or sink_tokens < 0:
-            raise ValueError(f"StreamingLLM needs window >= 1 and sink_tokens >= 0, got {window=}, {sink_tokens=}.")
-        self.window, self.sink_tokens = window, sink_tokens
+        self.window, self.sink_tokens = whole("window", window), whole("sink_tokens", sink_tokens, least=0)
 
     def bands(self) -> list[Band]:
         near = Band(max_distance=self.window)

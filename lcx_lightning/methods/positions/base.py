@@ -49,12 +49,6 @@ def consecutive(lengths: Int[Tensor, " rows"]) -> Float[Tensor, "1 tokens"]:
     return torch.arange(int(lengths.max()), device=lengths.device, dtype=torch.float64)[None]
 
 
-def check_factor(factor: float, name: str = "factor") -> None:
-    """Raise a ValueError if a scale factor is below 1."""
-    if factor < 1:
-        raise ValueError(f"A scale factor stretches the context: {name} must be at least 1, got {factor}.")
-
-
 def sampled_span(tokens: int, factor: float, pretrain_length: int) -> int:
     """Return s L, the number of positions from which those of a training row are sampled.
 

@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lcx_lightning.methods.positions.base import Placement, PositionScheme, check_factor, consecutive
+from lcx_lightning.methods.checks import number, whole
+from lcx_lightning.methods.positions.base import Placement, PositionScheme, consecutive
 from lcx_lightning.methods.positions.sampled import whole_factor
 
 
@@ -29,13 +30,13 @@ class SampledBlocks(PositionScheme):
     samples = length_dependent = True
 
     def __init__(self, *, max_factor: int, min_factor: float, blocks: int) -> None:
-        check_factor(min_factor, "min_factor")
-        if max_factor < min_factor or blocks < 1:
+        self.max_factor, self.blocks = whole("max_factor", max_factor), whole("blocks", blocks)
+        self.min_factor = math.ceil(number("min_factor", min_factor, least=1))
+        if self.max_factor < self.min_factor:
             raise ValueError(
-                f"Sampled blocks need max_factor >= min_factor and blocks >= 1, got {max_factor=}, {min_factor=}, "
-                f"{blocks=}: max_factor must cover the training length."
+                f"Sampled blocks need max_factor >= min_factor, got {max_factor=} and {min_factor=}: max_factor must "
+                "cover the training length."
             )
-        self.max_factor, self.min_factor, self.blocks = max_factor, math.ceil(min_factor), blocks
 
     def evaluation_factor(self, lengths: Int[Tensor, " rows"], pretrain_length: int) -> Float[Tensor, " factors"]:
         return whole_factor(lengths, pretrain_length, self.min_factor, self.max_factor)

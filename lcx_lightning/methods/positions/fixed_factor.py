@@ -4,7 +4,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lcx_lightning.methods.positions.base import PositionScheme, check_factor
+from lcx_lightning.methods.checks import number
+from lcx_lightning.methods.positions.base import PositionScheme
 
 
 class FixedFactor(PositionScheme):
@@ -18,8 +19,7 @@ class FixedFactor(PositionScheme):
     """
 
     def __init__(self, *, factor: float) -> None:
-        check_factor(factor)
-        self.factor = factor
+        self.factor = number("factor", factor, least=1)
 
     def evaluation_factor(self, lengths: Int[Tensor, " rows"], pretrain_length: int) -> Float[Tensor, " factors"]:
         return lengths.new_full((1,), self.factor, dtype=torch.float64)

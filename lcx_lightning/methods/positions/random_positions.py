@@ -4,7 +4,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lcx_lightning.methods.positions.base import Placement, PositionScheme, check_factor, consecutive, sampled_span
+from lcx_lightning.methods.checks import number
+from lcx_lightning.methods.positions.base import Placement, PositionScheme, consecutive, sampled_span
 
 
 class RandomPositions(PositionScheme):
@@ -23,8 +24,7 @@ class RandomPositions(PositionScheme):
     samples = True
 
     def __init__(self, *, factor: float) -> None:
-        check_factor(factor)
-        self.factor = factor
+        self.factor = number("factor", factor, least=1)
 
     def evaluation_factor(self, lengths: Int[Tensor, " rows"], pretrain_length: int) -> Float[Tensor, " factors"]:
         return lengths.new_full((1,), self.factor, dtype=torch.float64)

@@ -4,7 +4,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lcx_lightning.methods.positions.base import Placement, PositionScheme, check_factor
+from lcx_lightning.methods.checks import flag, whole
+from lcx_lightning.methods.positions.base import Placement, PositionScheme
 
 SPREADS = ("real", "whole", "consecutive")
 
@@ -36,10 +37,10 @@ class SampledPositions(PositionScheme):
     samples = length_dependent = True
 
     def __init__(self, *, max_factor: float, whole_factors: bool, spread: str, clamp: bool) -> None:
-        check_whole_factor(max_factor)
         if spread not in SPREADS:
             raise ValueError(f"The spread of sampled positions must be one of {', '.join(SPREADS)}; got {spread!r}.")
-        self.max_factor, self.whole_factors, self.spread, self.clamp = int(max_factor), whole_factors, spread, clamp
+        self.max_factor, self.spread = whole("max_factor", max_factor), spread
+        self.whole_factors, self.clamp = flag("whole_factors", whole_factors), flag("clamp", clamp)
 
     def evaluation_factor(self, lengths: Int[Tensor, " rows"], pretrain_length: int) -> Float[Tensor, " factors"]:
         served = lengths.clamp(max=self.max_factor * pretrain_length) if self.clamp else lengths
@@ -77,13 +78,6 @@ def draw_positions(tokens: int, span: int, generator: torch.Generator) -> Float[
         return torch.zeros(tokens, dtype=torch.float64)
     inner = torch.randperm(span - 2, generator=generator)[: tokens - 2].sort().values + 1
     return torch.cat([inner.new_tensor([0]), inner, inner.new_tensor([span - 1])]).double()
-
-
-def check_whole_factor(max_factor: float) -> None:
-    """Raise a ValueError if the largest factor is below 1 or not a whole number."""
-    check_factor(max_factor, "max_factor")
-    if max_factor != int(max_factor):
-        raise ValueError(f"Evaluation uses whole factors: max_factor must be a whole number, got {max_factor}.")
 
 
 def whole_factor(lengths: Int[Tensor, " rows"], pretrain_length: int, least: int, most: int) -> Float[Tensor, " rows"]:

@@ -4,7 +4,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lcx_lightning.methods.positions.base import Placement, PositionScheme, check_factor, consecutive, sampled_span
+from lcx_lightning.methods.checks import number, whole
+from lcx_lightning.methods.positions.base import Placement, PositionScheme, consecutive, sampled_span
 
 
 class SkipWisePositions(PositionScheme):
@@ -25,10 +26,7 @@ class SkipWisePositions(PositionScheme):
     samples = True
 
     def __init__(self, *, factor: float, chunks: int) -> None:
-        check_factor(factor)
-        if chunks < 2:
-            raise ValueError(f"Skip-wise positions need chunks >= 2, got {chunks}: a single chunk skips nothing.")
-        self.factor, self.chunks = factor, chunks
+        self.factor, self.chunks = number("factor", factor, least=1), whole("chunks", chunks, least=2)
 
     def evaluation_factor(self, lengths: Int[Tensor, " rows"], pretrain_length: int) -> Float[Tensor, " factors"]:
         return lengths.new_full((1,), self.factor, dtype=torch.float64)

@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lcx_lightning.methods.checks import number
 from lcx_lightning.methods.scaling.base import FrequencyScaling, RopeSpec
 
 
@@ -18,14 +19,14 @@ class ABF(FrequencyScaling):
         base: New base b'; 500 000 in the paper, for a pretrained base of 10 000.
 
     Raises:
-        ValueError: If the base is not above that of the checkpoint.
+        ValueError: If the base is no number above that of the checkpoint.
     """
 
     pretrained_at_one = False
 
     def __init__(self, spec: RopeSpec, *, base: float) -> None:
         super().__init__(spec)
-        if not base > spec.base:
+        if number("base", base) <= spec.base:
             raise ValueError(
                 f"ABF needs a base above that of the checkpoint, {spec.base:g}, got {base:g}: set "
                 "method.scaling.base to a larger one."

@@ -5,12 +5,19 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
+
+from lcx_lightning.methods.checks import number, whole
+from lcx_lightning.methods.precision import KeepsPrecision
 
 
 @dataclass(frozen=True)
 class RopeSpec:
-    """The rotary embedding that a checkpoint was pretrained with (RoFormer, arXiv:2104.09864)."""
+    """The rotary embedding that a checkpoint was pretrained with (RoFormer, arXiv:2104.09864).
+
+    Raises:
+        ValueError: If a number makes no sense, such as a negative base.
+    """
 
     dim: int  # rotated features per head, even
     base: float  # base of the frequencies, theta in configs; 10 000 for LLaMA-2
@@ -18,6 +25,17 @@ class RopeSpec:
     checkpoint_inv_freq: tuple[float, ...] | None = None  # radians per token, if the checkpoint carries a scaling
     feature_scale: float = 1.0  # factor by which such a checkpoint multiplies its rotated queries and keys
     window: int | None = None  # widest native window of all layers, tokens; None: some layer has no window
+
+    def __post_init__(self) -> None:
+        if whole("dim", self.dim) % 2:
+            raise ValueError(f"Rotated features form pairs: dim must be even, got dim={self.dim}.")
+        number("base", self.base, above=1)
+        whole("pretrain_length", self.pretrain_length, least=2)
+        number("feature_scale", self.feature_scale, above=0)
+        if self.window is not None:
+            whole("window", self.window)
+        for theta in self.checkpoint_inv_freq or ():
+            number("checkpoint_inv_freq", theta, above=0)
 
     def inv_freq(self) -> Float[Tensor, " pairs"]:
         """Return the pretrained frequencies in radians per token, float32, fastest pair first."""
@@ -40,12 +58,13 @@ class RopeSpec:
         return torch.arange(0, self.dim, 2, dtype=torch.float32, device=device) / (self.dim - 2)
 
 
-class FrequencyScaling(nn.Module, abc.ABC):
+class FrequencyScaling(KeepsPrecision, abc.ABC):
     """Frequencies as a function of the scale factor s = length / pretraining length.
 
     A scaling returns the pretrained frequencies at s = 1; otherwise it sets `pretrained_at_one` to False and says why.
     No frequency is above the pretrained one; for a learned scaling this holds before training.
     Call the module, not `inv_freq`: sharded training gathers the parameters of a learned scaling around the call.
+    Its parameters are float32; a cast of the model (`model.bfloat16()`) leaves them so.
 
     Args:
         spec: Rotary embedding of the checkpoint.

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torchdiffeq import odeint
 
+from lcx_lightning.methods.checks import flag, number, whole
 from lcx_lightning.methods.scaling.base import FrequencyScaling, RopeSpec
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "silu": nn.SiLU}
@@ -60,23 +61,19 @@ class CLEX(FrequencyScaling):
     ) -> None:
         super().__init__(spec)
         spec.ntk_exponent()  # raises for a single pair
-        pairs, hidden = spec.dim // 2, round(width * spec.dim)
-        if hidden < 1 or steps < 1 or alpha_slope <= 0 or (input_base is not None and input_base <= 0):
-            raise ValueError(
-                "CLEX needs width, steps, alpha_slope and input_base above 0 (or input_base null), got "
-                f"{width=}, {steps=}, {alpha_slope=}, {input_base=}."
-            )
+        pairs, hidden = spec.dim // 2, max(round(number("width", width, above=0) * spec.dim), 1)
         if solver not in SOLVERS:
             raise ValueError(f"CLEX needs a solver with fixed steps: {', '.join(SOLVERS)}; got {solver!r}.")
         if activation not in ACTIVATIONS:
             raise ValueError(f"CLEX needs an activation of {' or '.join(ACTIVATIONS)}, got {activation!r}.")
-        self.alpha_slope, self.input_base = alpha_slope, input_base
-        self.activation, self.solver, self.steps = ACTIVATIONS[activation](), solver, steps
-        self.up = nn.Linear(pairs, hidden, bias=False)
-        self.down = nn.Linear(hidden, pairs, bias=False)
+        self.alpha_slope = number("alpha_slope", alpha_slope, above=0)
+        self.input_base = None if input_base is None else number("input_base", input_base, above=0)
+        self.activation, self.solver, self.steps = ACTIVATIONS[activation](), solver, whole("steps", steps)
+        self.up = nn.Linear(pairs, hidden, bias=False, dtype=torch.float32)
+        self.down = nn.Linear(hidden, pairs, bias=False, dtype=torch.float32)
         nn.init.uniform_(self.up.weight, -(hidden**-0.5), hidden**-0.5)  # as in the released code
         nn.init.zeros_(self.down.weight)  # only the drift before training
-        self.requires_grad_(trainable)
+        self.requires_grad_(flag("trainable", trainable))
 
     def inv_freq(self, factor: Float[Tensor, " rows"]) -> Float[Tensor, "rows pairs"]:
         alpha = self._alpha(factor)
@@ -128,7 +125,10 @@ class CLEX(FrequencyScaling):
             mlp_input = y + torch.addcmul(at_one, w.log(), by_log)
             return self.down(self.activation(self.up(mlp_input))) * (w * speed)
 
-        start, times = end.new_zeros(len(end), len(at_one)), torch.linspace(0, 1, self.steps + 1, device=end.device)
+        start, times = (
+            end.new_zeros(len(end), len(at_one)),
+            torch.linspace(0, 1, self.steps + 1, dtype=end.dtype, device=end.device),
+        )
         options = {"grid_constructor": lambda *_: times}
         y = odeint(velocity, start, times[[0, -1]], method=self.solver, options=options)
         assert isinstance(y, Tensor)
@@ -139,7 +139,7 @@ class CLEX(FrequencyScaling):
         device = self.up.weight.device
         log_theta, slowdown = (
             self.spec.inv_freq().to(device).log(),
-            self._log_slowdown(torch.full((1,), 2.0).to(device)),
+            self._log_slowdown(torch.full((1,), 2.0, dtype=torch.float32).to(device)),
         )
         if self.input_base is None:
             return log_theta, slowdown

@@ -3,6 +3,7 @@
 from jaxtyping import Float
 from torch import Tensor
 
+from lcx_lightning.methods.checks import number
 from lcx_lightning.methods.scaling.base import FrequencyScaling, RopeSpec
 from lcx_lightning.methods.scaling.ntk_by_parts import interpolated_by_turns
 
@@ -25,7 +26,8 @@ class Llama3(FrequencyScaling):
 
     def __init__(self, spec: RopeSpec, *, low_freq_factor: float, high_freq_factor: float) -> None:
         super().__init__(spec)
-        if not high_freq_factor > low_freq_factor > 0:
+        number("low_freq_factor", low_freq_factor, above=0)
+        if number("high_freq_factor", high_freq_factor) <= low_freq_factor:
             raise ValueError(
                 f"The scaling of Llama-3 needs high_freq_factor > low_freq_factor > 0, got {high_freq_factor=} and "
                 f"{low_freq_factor=}."

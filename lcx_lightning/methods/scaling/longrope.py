@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lcx_lightning.methods.checks import number
 from lcx_lightning.methods.longrope_file import read_longrope_file
 from lcx_lightning.methods.scaling.base import FrequencyScaling, RopeSpec
 from lcx_lightning.methods.scaling.ntk import NTKAware
@@ -50,8 +51,7 @@ class LongRoPE(FrequencyScaling):
         file: str | None,
     ) -> None:
         super().__init__(spec)
-        if factor < 1:
-            raise ValueError(f"LongRoPE needs factor >= 1, got {factor}.")
+        number("factor", factor, least=1)
         if file is not None:
             if short is not None or long is not None:
                 raise ValueError(f"LongRoPE takes its lists from {file} or from short and long: give only one of them.")

@@ -5,6 +5,7 @@ import math
 from jaxtyping import Float
 from torch import Tensor
 
+from lcx_lightning.methods.checks import number
 from lcx_lightning.methods.scaling.base import FrequencyScaling, RopeSpec
 
 
@@ -25,7 +26,7 @@ class NTKByParts(FrequencyScaling):
 
     def __init__(self, spec: RopeSpec, *, fast: float, slow: float) -> None:
         super().__init__(spec)
-        if not fast > slow >= 0:
+        if number("fast", fast) <= number("slow", slow, least=0):
             raise ValueError(f"NTK-by-parts needs fast > slow >= 0 turns, got fast={fast} and slow={slow}.")
         self.fast, self.slow = fast, slow
 

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lcx_lightning.methods.checks import number
 from lcx_lightning.methods.scaling.base import FrequencyScaling, RopeSpec
 
 
@@ -26,7 +27,7 @@ class YaRN(FrequencyScaling):
 
     def __init__(self, spec: RopeSpec, *, fast: float, slow: float) -> None:
         super().__init__(spec)
-        if not fast > slow > 0:
+        if number("fast", fast) <= number("slow", slow, above=0):
             raise ValueError(f"YaRN needs fast > slow > 0 turns, got fast={fast} and slow={slow}.")
         self.fast, self.slow = fast, slow
 
@@ -34,7 +35,7 @@ class YaRN(FrequencyScaling):
         kept = self.spec.inv_freq().to(factor.device)
         first = max(math.floor(self._pair_with_turns(self.fast)), 0)
         last = min(math.ceil(self._pair_with_turns(self.slow)), self.spec.dim - 1)
-        pair = torch.arange(len(kept), device=factor.device)
+        pair = torch.arange(len(kept), dtype=torch.float32, device=factor.device)
         interpolated = ((pair - first) / max(last - first, 1e-3)).clamp(0, 1)  # 0 keeps, 1 interpolates
         return torch.lerp(kept.expand(len(factor), -1), kept / factor.float()[:, None], interpolated)
 

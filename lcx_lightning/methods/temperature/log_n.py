@@ -5,6 +5,7 @@ import math
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from lcx_lightning.methods.checks import flag
 from lcx_lightning.methods.temperature.base import Temperature
 
 
@@ -19,10 +20,13 @@ class LogN(Temperature):
         clamp: Whether queries that see fewer than L tokens keep their logits: max(1, ln(n) / ln(L)).
         per_pass: Whether n is the largest number of tokens that any query of the row sees in this pass. If False, it is
             the number that each query sees.
+
+    Raises:
+        ValueError: If one of them is neither true nor false.
     """
 
     def __init__(self, *, clamp: bool, per_pass: bool) -> None:
-        self.clamp, self.per_pass = clamp, per_pass
+        self.clamp, self.per_pass = flag("clamp", clamp), flag("per_pass", per_pass)
 
     def logit_scale(self, visible: Int[Tensor, "rows queries"], pretrain_length: int) -> Float[Tensor, "rows queries"]:
         n = visible.amax(dim=-1, keepdim=True).expand_as(visible) if self.per_pass else visible

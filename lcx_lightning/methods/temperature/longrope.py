@@ -5,6 +5,7 @@ import math
 from jaxtyping import Float
 from torch import Tensor
 
+from lcx_lightning.methods.checks import number, whole
 from lcx_lightning.methods.longrope_file import read_longrope_file
 from lcx_lightning.methods.temperature.base import Temperature
 
@@ -30,11 +31,8 @@ class LongRoPETemperature(Temperature):
     pretrained_at_one = False
 
     def __init__(self, *, factor: float, pretrain_length: int, lists: str | None) -> None:
-        if factor < 1 or pretrain_length < 2:
-            raise ValueError(
-                "The temperature of LongRoPE needs factor >= 1 and pretrain_length >= 2, "
-                f"got {factor=}, {pretrain_length=}."
-            )
+        number("factor", factor, least=1)
+        whole("pretrain_length", pretrain_length, least=2)
         stated = None
         if lists is not None:
             read = read_longrope_file(lists)

@@ -3,6 +3,7 @@
 from jaxtyping import Float
 from torch import Tensor
 
+from lcx_lightning.methods.checks import number
 from lcx_lightning.methods.temperature.base import Temperature
 
 
@@ -14,10 +15,13 @@ class YaRNTemperature(Temperature):
 
     Args:
         slope: Increase of the scale per unit of ln(s); 0.1 in the paper.
+
+    Raises:
+        ValueError: If slope is no number of at least 0.
     """
 
     def __init__(self, *, slope: float) -> None:
-        self.slope = slope
+        self.slope = number("slope", slope, least=0)
 
     def feature_scale(self, factor: Float[Tensor, " rows"]) -> Float[Tensor, " rows"]:
         return self.slope * factor.log() + 1

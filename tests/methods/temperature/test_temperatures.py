@@ -59,9 +59,3 @@ def test_log_n_counts_the_keys_that_a_query_sees_and_no_padding(build, spec):
     expected = torch.tensor([[max(1, math.log(n) / math.log(32)) for n in row] for row in seen])
     torch.testing.assert_close(scale[:2], expected)
     assert (scale[2] == 1).all()
-
-
-@pytest.mark.parametrize(("factor", "pretrain_length"), [(0.5, 32), (2, 1), (2, 0)])
-def test_longropes_temperature_says_what_it_needs(factor, pretrain_length):
-    with pytest.raises(ValueError, match=f"factor >= 1 and pretrain_length >= 2, got factor={factor}"):
-        LongRoPETemperature(factor=factor, pretrain_length=pretrain_length, lists=None)

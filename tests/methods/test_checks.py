@@ -1,0 +1,130 @@
+"""Numbers and flags that make no sense are refused by every public class and function of methods, and named."""
+
+import importlib
+import inspect
+import math
+
+import numpy
+import pytest
+from omegaconf import OmegaConf
+
+from lcx_lightning.methods.checks import LARGEST, flag, number, whole
+from lcx_lightning.methods.library import methods, read_method
+from lcx_lightning.methods.patterns.base import Band, Selection
+from lcx_lightning.methods.patterns.lambda_mask import Lambda
+from lcx_lightning.methods.scaling.base import RopeSpec
+
+SPEC = RopeSpec(dim=16, base=10_000.0, pretrain_length=32)
+OPEN = {"factor": 4, "train_factor": 1, "pretrain_length": 32}
+BY_HAND = {  # what no method file names, or leaves at none
+    RopeSpec: {"dim": 16, "base": 1e4, "pretrain_length": 32, "feature_scale": 1.0, "window": 8},
+    Band: {"min_distance": 1, "max_distance": 2, "first_keys": 1, "skipped_keys": 1, "min_apart": 1, "max_apart": 2},
+    Selection: {"candidates": Band(), "tokens": 2, "first_layer": 0.5},
+}
+NEVER = [math.nan, math.inf, -math.inf, "a", "4", True, -1, [4], 10**400, 1e300, 1j]
+ZERO = {  # where 0 says something
+    "sink_tokens", "first_layer", "slope", "min_distance", "max_distance", "first_keys", "skipped_keys", "min_apart",
+    "max_apart", "without",
+}  # fmt: skip
+ZERO_TURNS = ("NTKByParts", "slow")
+
+
+def described(node):
+    """Yield the class or function of every `_target_` in a method, with its arguments, those inside built."""
+    arguments = {}
+    for name, value in node.items():
+        if isinstance(value, dict):
+            yield from described(value)
+            value = built(value)
+        arguments[name] = value
+    if target := arguments.pop("_target_", None):
+        module, name = target.rsplit(".", 1)
+        yield getattr(importlib.import_module(module), name), arguments
+
+
+def built(node):
+    """Return what a `_target_` describes."""
+    kind, arguments = list(described(node))[-1]
+    return call(kind, arguments)
+
+
+def call(kind, arguments):
+    """Call a class or a function as users do: without the checks of types that the tests add."""
+    more = {"spec": SPEC} if "spec" in inspect.signature(kind).parameters else {}
+    if not inspect.isclass(kind):
+        return inspect.unwrap(kind)(**arguments)
+    made = kind.__new__(kind)
+    inspect.unwrap(kind.__init__)(made, **more, **arguments)
+    return made
+
+
+def everything():
+    """Return the arguments of every class and function that a method file names, by class or function."""
+    found = dict(BY_HAND)
+    for name in methods():
+        method = OmegaConf.to_container(OmegaConf.create(OPEN | {"method": read_method(name)}).method, resolve=True)
+        for kind, arguments in described(method):
+            kept = found.setdefault(kind, arguments)
+            kept |= {key: value for key, value in arguments.items() if kept[key] is None}
+    return found
+
+
+ALL = everything()
+CASES = [
+    pytest.param(kind, name, id=f"{kind.__name__}-{name}")
+    for kind, arguments in ALL.items()
+    for name, value in arguments.items()
+    if isinstance(value, int | float)
+]
+
+
+@pytest.fixture(autouse=True)
+def _unchecked_inside(monkeypatch):
+    """Build what other patterns build as users do, too."""
+    monkeypatch.setattr(Lambda, "__init__", inspect.unwrap(Lambda.__init__))
+
+
+def test_every_public_class_with_arguments_is_among_them():
+    for part in ("scaling", "positions", "temperature", "patterns"):
+        package = importlib.import_module(f"lcx_lightning.{part}")
+        kinds = [getattr(package, name) for name in dir(package)]
+        asking = {k for k in kinds if not inspect.isabstract(k) and {*inspect.signature(k).parameters} - {"spec"}}
+        assert {kind.__name__ for kind in asking} <= {kind.__name__ for kind in ALL} | {"Placement"}
+
+
+@pytest.mark.parametrize(("kind", "name"), CASES)
+def test_what_is_no_sensible_number_is_refused_by_name(kind, name):
+    arguments = ALL[kind]
+    call(kind, arguments)
+    if isinstance(arguments[name], bool):
+        refused = ["false", 1, 0, 2.5, None, math.nan]
+    else:
+        refused = [*NEVER, *([] if name in ZERO or (kind.__name__, name) == ZERO_TURNS else [0])]
+        counts = inspect.signature(kind).parameters[name].annotation in (int, int | None) or name == "max_factor"
+        refused += [2.5] if counts else []
+    for value in refused:
+        with pytest.raises(ValueError, match=rf"\b{name}\b"):
+            call(kind, arguments | {name: value})
+
+
+@pytest.mark.parametrize(("kind", "name"), [case for case in CASES if case.values[1] in ZERO])
+def test_zero_is_taken_where_it_says_something(kind, name):
+    call(kind, ALL[kind] | {name: 0})
+
+
+def test_whole_numbers_may_be_written_as_others():
+    assert [whole("window", x) for x in (4, 4.0, numpy.int64(4), numpy.float32(4))] == [4] * 4
+    assert all(type(whole("window", x)) is int for x in (4.0, numpy.int64(4)))
+    assert [number("factor", x) for x in (4, 0.5, numpy.float32(0.5), LARGEST)] == [4, 0.5, 0.5, LARGEST]
+    assert flag("clamp", False) is False
+
+
+def test_a_refusal_says_what_was_given_and_what_is_taken():
+    with pytest.raises(ValueError, match=r"^window must be a whole number of at least 1, got window=2\.5\.$"):
+        whole("window", 2.5)
+    with pytest.raises(ValueError, match=r"^share must be a number of at least 0 and below 1, got share='a'\.$"):
+        number("share", "a", least=0, below=1)
+    with pytest.raises(ValueError, match=r"^slope must be a number above 0, got slope=nan\.$"):
+        number("slope", math.nan, above=0)
+    with pytest.raises(ValueError, match=r"^clamp must be true or false, got clamp='no'\.$"):
+        flag("clamp", "no")
