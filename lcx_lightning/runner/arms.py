@@ -23,6 +23,7 @@ class Arm:
     config: dict[str, Any]  # resolved
     corpus: str | None = None  # identity of the documents; None until they are read
     model: str | None = None  # identity of the model folder; None until it is read, and where the model is no folder
+    examples: str | None = None  # identity of the examples of its tasks; None until they are read
     contents: dict[str, dict[str, str]] = field(default_factory=dict)  # hashes of files and code, by part of the config
     pretrain_length: int = 0  # tokens
     train_length: int | None = None  # tokens; None: zero-shot
@@ -57,7 +58,7 @@ class Arm:
             return None
         parts = [*self._method, *self._part("training"), *self._part("data"), self.corpus]
         if self.evaluates_in_loop:  # kept with the model, which they do not change
-            parts += [*self._part("in_loop"), *self._part("evaluation")]
+            parts += [*self._part("in_loop"), *self._part("evaluation"), self.examples]
         return key(self.base_key, *parts, self.pretrain_length, self.seed)
 
     @property
@@ -68,7 +69,7 @@ class Arm:
     @property
     def run(self) -> str:
         """Id of the run: everything that its numbers depend on."""
-        parts = [*self._method, *self._part("evaluation"), *self._part("data"), self.corpus]
+        parts = [*self._method, *self._part("evaluation"), self.examples, *self._part("data"), self.corpus]
         return key(self.base_key, self.extend_key, *parts, self.pretrain_length, self.seed)
 
     @property

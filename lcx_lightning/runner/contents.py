@@ -10,7 +10,7 @@ from typing import Any
 
 from lcx_lightning.methods.targets import PACKAGE
 
-SOURCES = ("path", "data_files")  # settings that may name a folder
+SOURCES = ("path", "data_files", "folder")  # settings that may name a folder
 
 
 def contents_in(config: Any) -> dict[str, str]:

@@ -26,6 +26,7 @@ def prepare(built: BuiltArm, *, here: bool) -> Arm:
         ValueError: If its data do not serve it, or it could not be run.
     """
     built.arm.corpus, built.arm.model = built.data.corpus.identity(), built.model_identity()
+    built.arm.examples = built.evaluation.examples_identity()
     if not is_finished(built.arm):
         check_arm(built, here=here)
     return built.arm

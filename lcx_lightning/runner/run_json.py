@@ -54,6 +54,7 @@ def _computed(arm: Arm) -> dict[str, Any]:
         "config": masked(arm.config),
         "corpus": arm.corpus,
         "model": arm.model,
+        "examples": arm.examples,
         "contents": arm.contents,
     }
 

@@ -104,6 +104,8 @@ def evaluate(built: BuiltArm, model: PreTrainedModel, report: Report) -> float:
     head = row_head(arm)
     known = {records.identity(row | head) for row in records.read_records(path)}
     done = process_group.broadcast_from_rank_zero(known)
+    if built.evaluation.examples_identity() != arm.examples:
+        raise ValueError(f"The examples that {arm.name} is evaluated on have changed since this run was planned.")
     work_units = built.evaluation.work_units(built.data, arm.pretrain_length, arm.max_context)
     start = time.monotonic()
     together = built.trainer.evaluates_in_shards

@@ -1,12 +1,13 @@
 """Tasks of text: a model writes an answer to each example, in contexts of one or several lengths."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.data.tokenizers import Tokens
-from lcx_lightning.evaluation.base import AtMultiples, Reading, Record, WorkUnit
+from lcx_lightning.evaluation.base import AtMultiples, Reading, Record, WorkUnit, hash_of
 from lcx_lightning.evaluation.batching import batches
 from lcx_lightning.evaluation.tasks.datasets.base import Example, ExampleSource
 from lcx_lightning.evaluation.tasks.nucleus import Nucleus
@@ -81,16 +82,22 @@ class TextTasks(AtMultiples):
                 work_units.append(WorkUnit(rows, compute, reads))
         return work_units
 
+    def examples_identity(self) -> str:
+        return hash_of({task: [asdict(one) for one in self._examples_of(task)] for task in self._tasks})
+
     def metrics(self) -> dict[str, Metric]:
         names = dict.fromkeys(name for task in self._tasks.values() for name in task.metrics)
         return {f"{self._name}/{name}": METRICS.get(name) or percentage(name.replace("_", " ")) for name in names}
 
     def _batches(self, task: str, served: list[int]) -> Iterator[list[Example]]:
         """Yield the examples of a task in batches."""
+        if served:
+            yield from batches(self._examples_of(task), served[-1], self._batch_tokens)
+
+    def _examples_of(self, task: str) -> list[Example]:
         if task not in self._read:
             self._read[task] = self._source.read(task)[: self._examples]
-        if served:
-            yield from batches(self._read[task], served[-1], self._batch_tokens)
+        return self._read[task]
 
     def _rows(self, task: str, example: Example, length: int) -> list[Record]:
         asked, source = self._tasks[task], self._source.name

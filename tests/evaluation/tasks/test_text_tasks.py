@@ -1,5 +1,7 @@
 """Tasks of text: prompts that fit, rows against answers by hand, and bad input."""
 
+from dataclasses import replace
+
 import pytest
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
@@ -249,3 +251,20 @@ def test_longbench_has_sixteen_tasks_in_six_groups():
     }
     with pytest.raises(InstantiationException, match=r"longbench\.chosen has nothing; choose from narrativeqa, qasper"):
         instantiate(composed("evaluation=longbench", "evaluation.longbench.chosen=[nothing]").evaluation.longbench)
+
+
+@pytest.mark.parametrize(
+    "change", [{"fields": {"context": "c", "input": "other"}}, {"answers": ("x",)}, {"classes": ("y",)}]
+)
+def test_the_identity_of_examples_goes_by_their_contents(change):
+    """So that a dataset of the hub that has moved on under the same names is another evaluation."""
+
+    class Moved(Fixed):
+        def read(self, task):
+            first, *rest = super().read(task)
+            return [replace(first, **change), *rest]
+
+    known = answering().examples_identity()
+    assert answering().examples_identity() == known
+    assert answering(multiples=[1], batch_tokens=96).examples_identity() == known
+    assert answering(source=Moved()).examples_identity() != known
