@@ -100,12 +100,12 @@ CHAT = "{{ bos_token }}{% for m in messages %}[{{ m['role'] }}]{{ m['content'] }
 
 def test_a_chat_is_the_text_in_the_template_of_a_hub_tokenizer_that_has_one(tokenizer_folder):
     folder = tokenizer_folder(bos_token="<s>", eos_token="</s>")
-    assert HubTokens(folder, None).chat("value") is None
-    assert ByteTokens().chat("value") is None
+    assert HubTokens(folder, None).chat("value", {}) is None
+    assert ByteTokens().chat("value", {}) is None
     with_template = PreTrainedTokenizerFast.from_pretrained(folder)
     with_template.chat_template = CHAT
     with_template.save_pretrained(folder)
     tokens = HubTokens(folder, None)
-    ids = tokens.chat("value\n")
+    ids = tokens.chat("value\n", {})
     assert ids == [tokens.bos, *tokens.encode("[user]value\n[answer]")]
     assert tokens.special == {tokens.bos, Tokenizer.from_file(f"{folder}/tokenizer.json").token_to_id("</s>")}
