@@ -126,3 +126,34 @@ class HubTokens:
         return self._tokenizer.apply_chat_template(
             messages, add_generation_prompt=True, tokenize=tokenize, return_dict=False, **arguments
         )
+
+
+def has_line_feed(tokens: Tokens) -> bool:
+    """Return whether a tokenizer has a token for a line feed, rather than drop it or read it as a blank or unknown."""
+    ids = tokens.encode("\n")
+    return bool(ids) and ids[-1] not in tokens.special and ids != tokens.encode(" ")
+
+
+def line_feed(tokens: Tokens) -> int:
+    """Return the token of a line feed.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    if not has_line_feed(tokens):
+        raise ValueError(
+            "Prompts and synthetic rows are lines of text, and this tokenizer has no token for a line feed: choose a "
+            "checkpoint whose tokenizer keeps text as it is."
+        )
+    return tokens.encode("\n")[-1]
+
+
+def encoded(tokens: Tokens, text: str) -> list[int]:
+    """Return the ids of a text that is needed; ValueError if the tokenizer makes no tokens of it."""
+    ids = tokens.encode(text)
+    if not ids:
+        raise ValueError(
+            f"The tokenizer makes no tokens of {text[:60]!r}, which is needed: choose a checkpoint whose tokenizer "
+            "keeps text as it is."
+        )
+    return ids

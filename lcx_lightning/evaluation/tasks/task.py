@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lcx_lightning.data.tokenizers import Tokens
+from lcx_lightning.data.tokenizers import Tokens, has_line_feed, line_feed
 from lcx_lightning.evaluation.tasks.datasets.base import Example
 from lcx_lightning.evaluation.tasks.scoring import SCORES, score
 
@@ -65,7 +65,7 @@ class TextTask:
 
     def ends(self, tokens: Tokens) -> list[int]:
         """Return tokens that end an answer, in addition to those that end any text of the model."""
-        return tokens.encode("\n")[-1:] if self._one_line else []
+        return [line_feed(tokens)] if self._one_line and has_line_feed(tokens) else []
 
     def ids(self, example: Example, tokens: Tokens, length: int) -> list[int]:
         """Return the prompt, BOS first, that leaves room for the answer in a context of `length` tokens.
