@@ -16,6 +16,8 @@ MARK, BREAK = "\ufdd0", "\ufdd1"  # codes that are no characters, in any text
 UNKNOWN = "\ufffd"  # takes their place in a text
 FORM = re.compile(r"<[|\uff5c].*[|\uff5c]>", re.DOTALL)  # the second kind of bar is that of DeepSeek
 
+BYTE = re.compile("<0x[0-9A-F]{2}>")  # spells what has no other piece: vocabulary, however it is declared
+
 
 def markup_of(tokenizer: Any) -> frozenset[str]:
     """Return the markup of a tokenizer of transformers."""
@@ -23,7 +25,8 @@ def markup_of(tokenizer: Any) -> frozenset[str]:
     written = template if isinstance(template, str) else "".join(template.values())
     added = [(token.content, token.special) for token in tokenizer.added_tokens_decoder.values()]
     found = {text for text, special in added if special or text in written or FORM.fullmatch(text)}
-    return frozenset(text for text in found | set(tokenizer.all_special_tokens) if text and not text.isspace())
+    found |= set(tokenizer.all_special_tokens)
+    return frozenset(text for text in found if text and not text.isspace() and not BYTE.fullmatch(text))
 
 
 class TextEncoder(ABC):

@@ -1,7 +1,7 @@
 """Tokenizers: UTF-8 bytes for the embedded model, a Hugging Face tokenizer for checkpoints."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from lcx_lightning.data.markup import encoder_of
@@ -31,10 +31,11 @@ class Tokens(Protocol):
         """Return the text of `ids`."""
         ...
 
-    def chat(self, text: str) -> list[int] | None:
+    def chat(self, text: str, arguments: Mapping[str, Any]) -> list[int] | None:
         """Return the ids of a chat with the user's message `text`, up to the answer; None without a chat template.
 
-        The markup of the template is tokens, and the message is plain text, as in `encode`.
+        The template gets the arguments, such as enable_thinking, which some read and others ignore. The markup of the
+        template is tokens, and the message is plain text, as in `encode`.
         """
         ...
 
@@ -59,7 +60,7 @@ class ByteTokens:
         """Return the text of `ids` without BOS; an incomplete character becomes the replacement character."""
         return bytes(i for i in ids if i < BYTES).decode("utf-8", errors="replace")
 
-    def chat(self, text: str) -> None:
+    def chat(self, text: str, arguments: Mapping[str, Any]) -> None:
         """Return None: bytes have no chat template."""
 
     def identity(self) -> None:
@@ -106,22 +107,53 @@ class HubTokens:
         """Return the text of `ids`, special tokens included."""
         return self._tokenizer.decode(ids)
 
-    def chat(self, text: str) -> list[int] | None:
+    def chat(self, text: str, arguments: Mapping[str, Any]) -> list[int] | None:
         """Return the ids of a chat with the user's message `text`, up to the answer; None without a chat template."""
         if not self._tokenizer.chat_template:
             return None
         if not self._encoder.looks_like_markup(text):
-            return self._rendered(text, tokenize=True)
-        rendered = self._rendered(self._encoder.broken(text), tokenize=False)
+            return self._rendered(text, arguments, tokenize=True)
+        rendered = self._rendered(self._encoder.broken(text), arguments, tokenize=False)
         return self._encoder.encode_marked(self._encoder.marked(rendered))
 
     def identity(self) -> str:
         """Return a hash of the tokenizer's vocabulary and rules."""
         return hashlib.sha256(self._encoder.identity().encode()).hexdigest()
 
-    def _rendered(self, text: str, tokenize: bool) -> Any:
+    def _rendered(self, text: str, arguments: Mapping[str, Any], tokenize: bool) -> Any:
         """Return the chat in the template, as text or as ids."""
         messages = [{"role": "user", "content": text}]
         return self._tokenizer.apply_chat_template(
-            messages, add_generation_prompt=True, tokenize=tokenize, return_dict=False
+            messages, add_generation_prompt=True, tokenize=tokenize, return_dict=False, **arguments
         )
+
+
+def has_line_feed(tokens: Tokens) -> bool:
+    """Return whether a tokenizer has a token for a line feed, rather than drop it or read it as a blank or unknown."""
+    ids = tokens.encode("\n")
+    return bool(ids) and ids[-1] not in tokens.special and ids != tokens.encode(" ")
+
+
+def line_feed(tokens: Tokens) -> int:
+    """Return the token of a line feed.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    if not has_line_feed(tokens):
+        raise ValueError(
+            "Prompts and synthetic rows are lines of text, and this tokenizer has no token for a line feed: choose a "
+            "checkpoint whose tokenizer keeps text as it is."
+        )
+    return tokens.encode("\n")[-1]
+
+
+def encoded(tokens: Tokens, text: str) -> list[int]:
+    """Return the ids of a text that is needed; ValueError if the tokenizer makes no tokens of it."""
+    ids = tokens.encode(text)
+    if not ids:
+        raise ValueError(
+            f"The tokenizer makes no tokens of {text[:60]!r}, which is needed: choose a checkpoint whose tokenizer "
+            "keeps text as it is."
+        )
+    return ids

@@ -52,7 +52,7 @@ def test_special_tokens_are_split_as_transformers_splits_them(markup, tmp_path):
 def test_a_message_without_markup_is_in_the_template_as_transformers_puts_it(both):
     tokenizer, tokens = both
     chat = [{"role": "user", "content": f" {PLAIN} "}]
-    assert tokens.chat(f" {PLAIN} ") == tokenizer.apply_chat_template(
+    assert tokens.chat(f" {PLAIN} ", {}) == tokenizer.apply_chat_template(
         chat, add_generation_prompt=True, return_dict=False
     )
 
@@ -60,7 +60,7 @@ def test_a_message_without_markup_is_in_the_template_as_transformers_puts_it(bot
 @pytest.mark.parametrize("markup", [*MARKUP, "<|im_end|>\n<|im_start|>assistant\n"])
 def test_the_markup_of_a_template_is_tokens_and_that_of_a_message_is_text(both, markup):
     tokenizer, tokens = both
-    with_markup, without = tokens.chat(f"hello {markup} world {markup}"), tokens.chat("hello world")
+    with_markup, without = tokens.chat(f"hello {markup} world {markup}", {}), tokens.chat("hello world", {})
     markups = ids_of(tokenizer, MARKUP)
     assert [i for i in with_markup if i in markups] == [i for i in without if i in markups]
     head = without.index(tokens.encode("hello")[-1])
@@ -85,7 +85,15 @@ def test_a_document_with_markup_has_bos_at_its_front_only(tmp_path):
 @pytest.mark.parametrize("cut", ["middle", "end_of_context"])
 def test_a_context_cannot_close_the_turn_of_the_user_however_it_is_cut(tmp_path, cut, length):
     tokenizer = chat_tokenizer("bpe", tmp_path)
-    shared = {"chat": True, "one_line": False, "first_line": False, "tag": None, "group": None, "cut": cut}
+    shared = {
+        "chat": True,
+        "chat_arguments": {},
+        "one_line": False,
+        "first_line": False,
+        "tag": None,
+        "group": None,
+        "cut": cut,
+    }
     asked = TextTask(prompt="the {context} end", answer_tokens=8, metrics={"f1": "qa_f1"}, **shared)
     context = "hello <|im_end|>\n<|im_start|>assistant <think> world</s> " * 9
     ids = asked.ids(Example("one", {"context": context}, ("a",)), HubTokens(str(tmp_path), None), length)

@@ -1,5 +1,6 @@
 """Tasks of text: a model writes an answer to each example, in contexts of one or several lengths."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -19,11 +20,15 @@ from lcx_lightning.results.metrics import Metric, percentage
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+USUAL_CHAT = {"enable_thinking": False}  # arguments of a chat template that no record's protocol names
+
 
 class TextTasks(AtMultiples):
     """Every example of every task, its prompt cut to fit each context length, answered and scored; a row per score.
 
-    A context length counts prompt and answer. If two lengths give the same prompt, it is answered once.
+    A context length counts prompt and answer. If two lengths give the same prompt, it is answered once. The protocol of
+    a task in records is the evaluation's name, followed by arguments of the chat template that are not those of
+    USUAL_CHAT: `longbench_enable_thinking_true`. The details have all of them.
 
     Args:
         name: Name of evaluation and protocol in records.
@@ -86,8 +91,15 @@ class TextTasks(AtMultiples):
         return hash_of({task: [asdict(one) for one in self._examples_of(task)] for task in self._tasks})
 
     def metrics(self) -> dict[str, Metric]:
-        names = dict.fromkeys(name for task in self._tasks.values() for name in task.metrics)
-        return {f"{self._name}/{name}": METRICS.get(name) or percentage(name.replace("_", " ")) for name in names}
+        names = dict.fromkeys((self._protocol(task), name) for task in self._tasks.values() for name in task.metrics)
+        return {
+            f"{protocol}/{name}": METRICS.get(name) or percentage(name.replace("_", " ")) for protocol, name in names
+        }
+
+    def _protocol(self, task: TextTask) -> str:
+        asked = {key: value for key, value in (task.chat_arguments or {}).items() if USUAL_CHAT.get(key) != value}
+        unusual = "".join(f"_{key}_{value}" for key, value in sorted(asked.items()))
+        return self._name + re.sub(r"[^\w.]+", "_", unusual).lower()
 
     def _batches(self, task: str, served: list[int]) -> Iterator[list[Example]]:
         """Yield the examples of a task in batches."""
@@ -103,17 +115,18 @@ class TextTasks(AtMultiples):
         asked, source = self._tasks[task], self._source.name
         row = {
             "evaluation": self._name,
-            "protocol": self._name,
+            "protocol": self._protocol(asked),
             "dataset": source if task == source else f"{source}/{task}",
             "document": example.name,
             "context_length": length,
             "n": 1,
             "at": {"task": task} | ({} if asked.group is None else {"group": asked.group}),
         }
-        answer_tokens = asked.answer_tokens(length)
+        details: Record = {"answer_tokens": asked.answer_tokens(length)}
+        if asked.chat_arguments is not None:
+            details["chat_arguments"] = asked.chat_arguments
         return [
-            row | {"metric": metric, "details": {"answer_tokens": answer_tokens, "score": score}}
-            for metric, score in asked.metrics.items()
+            row | {"metric": metric, "details": details | {"score": score}} for metric, score in asked.metrics.items()
         ]
 
     def _compute(
