@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 BYTES = 256
 
@@ -73,15 +73,17 @@ class HubTokens:
     Args:
         name: Name of the checkpoint on the hub, or a folder.
         revision: Commit, tag or branch of the hub repository; None for its main branch.
+        config: Config of the model; None reads it from the checkpoint.
 
     Raises:
         ValueError: If the tokenizer has neither a BOS nor an EOS token.
     """
 
-    def __init__(self, name: str, revision: str | None) -> None:
+    def __init__(self, name: str, revision: str | None, config: Any = None) -> None:
         from transformers import AutoTokenizer  # takes seconds to import, and bytes do not need it
 
-        self._tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
+        given = {"config": config, "revision": revision, "trust_remote_code": False}
+        self._tokenizer = AutoTokenizer.from_pretrained(name, **given)
         bos, eos = self._tokenizer.bos_token_id, self._tokenizer.eos_token_id
         if bos is None and eos is None:
             raise ValueError(

@@ -10,6 +10,8 @@ from transformers.utils.hub import cached_file
 
 from lcx_lightning.models.families import FAMILIES
 
+WEIGHTS = (".safetensors", ".bin")
+OLD_NAMES = {"su": "longrope"}  # of scalings, in checkpoints from before transformers 4.42
 ADAPTER = "adapter_config.json"
 UNBUILDABLE = (StrictDataclassError, LookupError, TypeError, AttributeError, ArithmeticError)  # of transformers
 
@@ -30,8 +32,12 @@ def read_config(name: str, revision: str) -> PretrainedConfig:
     plain = _plain(name, revision)
     _refuse_code(plain, name)
     _refuse_adapter(name, revision)
+    renamed = _renamed(plain)
     try:
-        config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
+        if renamed:
+            config = CONFIG_MAPPING[plain["model_type"]].from_dict(plain | renamed, name_or_path=name)
+        else:
+            config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
     except UNBUILDABLE as error:
         raise ValueError(f"The config.json of {name} makes no sense to transformers: {_last_line(error)}") from error
     config._attn_implementation = config._experts_implementation = None  # chosen when the model is built
@@ -63,6 +69,8 @@ def _plain(name: str, revision: str) -> dict[str, Any]:
         raise ValueError(f"model.source.name={name} {what}: give the folder that holds config.json and the weights.")
     if folder.is_dir() and not (folder / "config.json").is_file():
         raise ValueError(f"The folder {name} has no config.json: give the folder of a checkpoint.")
+    if folder.is_dir() and not any(path.suffix in WEIGHTS for path in folder.iterdir()):
+        raise ValueError(f"The folder {name} has no weights: no file that ends in {' or '.join(WEIGHTS)}.")
     path = cached_file(name, "config.json", revision=revision)
     try:
         plain = json.loads(Path(str(path)).read_text(encoding="utf-8"))
@@ -71,6 +79,19 @@ def _plain(name: str, revision: str) -> dict[str, Any]:
     if not isinstance(plain, dict):
         raise ValueError(f"The config.json of {name} must hold a mapping, got a {type(plain).__name__}.")
     return plain
+
+
+def _renamed(plain: dict[str, Any]) -> dict[str, Any]:
+    """Return the parts of a config in which a scaling has an old name, with its new one."""
+    renamed = {}
+    for key in ("rope_scaling", "rope_parameters"):
+        rope = plain.get(key)
+        if not isinstance(rope, dict):
+            continue
+        kind = rope.get("rope_type") or rope.get("type")
+        if isinstance(kind, str) and kind in OLD_NAMES:
+            renamed[key] = {k: v for k, v in rope.items() if k != "type"} | {"rope_type": OLD_NAMES[kind]}
+    return renamed
 
 
 def _refuse_code(plain: dict[str, Any], name: str) -> None:

@@ -149,10 +149,14 @@ def _check_supported(config: PretrainedConfig) -> None:
             f"This {name} trains with an attention_dropout of {config.attention_dropout}, which methods do not apply. "
             "Load it with attention_dropout=0."
         )
-    one_list = _scaling(config) == "longrope" and rope["short_factor"] == rope["long_factor"]
-    if not one_list and _scaling(config) not in ("default", *STATIC_SCALINGS):
-        raise ValueError(
-            f"This checkpoint carries the scaling {_scaling(config)!r}, whose frequencies change with the length of a "
-            f"pass. Supported: none, {', '.join(STATIC_SCALINGS)}, and longrope with one list of factors. Set "
-            "own_scaling=false to start from its unscaled frequencies and its original length."
-        )
+    kind = _scaling(config)
+    if kind in ("default", *STATIC_SCALINGS) or (kind == "longrope" and rope["short_factor"] == rope["long_factor"]):
+        return
+    supported = f"Supported: none, {', '.join(STATIC_SCALINGS)}, and longrope with one list of factors"
+    if kind not in ("dynamic", "longrope"):
+        raise ValueError(f"This checkpoint carries the scaling {kind!r}, which is not supported. {supported}.")
+    lists = " Method longrope with method.scaling.file=CONFIG.JSON then takes its lists." if kind == "longrope" else ""
+    raise ValueError(
+        f"This checkpoint carries the scaling {kind!r}, whose frequencies change with the length of a pass. {supported}"
+        f". Set own_scaling=false to start from its unscaled frequencies and its original length.{lists}"
+    )
