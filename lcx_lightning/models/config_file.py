@@ -6,12 +6,14 @@ from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
 from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
+from transformers.activations import ACT2FN
 from transformers.utils.hub import cached_file
 
+from lcx_lightning.models.config_checks import check_stated
 from lcx_lightning.models.families import FAMILIES
 
 WEIGHTS = (".safetensors", ".bin")
-OLD_NAMES = {"su": "longrope"}  # of scalings, in checkpoints from before transformers 4.42
+OLD_NAMES = ("su", "yarn")  # of longrope, in the first releases of Phi-3; YaRN proper has no lists
 ADAPTER = "adapter_config.json"
 UNBUILDABLE = (StrictDataclassError, LookupError, TypeError, AttributeError, ArithmeticError)  # of transformers
 
@@ -29,13 +31,14 @@ def read_config(name: str, revision: str) -> PretrainedConfig:
         ValueError: If there is no such folder, its config.json is missing or senseless, the model needs code that comes
             with it, or it is an adapter.
     """
-    plain = _plain(name, revision)
-    _refuse_code(plain, name)
+    said = _plain(name, revision)
+    _refuse_code(said, name)
+    plain = said | _renamed(said)
+    check_stated(plain)
     _refuse_adapter(name, revision)
-    renamed = _renamed(plain)
     try:
-        if renamed:
-            config = CONFIG_MAPPING[plain["model_type"]].from_dict(plain | renamed, name_or_path=name)
+        if plain != said:
+            config = CONFIG_MAPPING[plain["model_type"]].from_dict(plain, name_or_path=name)
         else:
             config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
     except UNBUILDABLE as error:
@@ -52,11 +55,9 @@ def number(values: dict[str, Any], key: str, least: float, *, whole: bool = Fals
     """
     value = values.get(key)
     if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < float("inf"):
-        raise ValueError(
-            f"{key} in the checkpoint's config.json must be a number of at least {least:g}, got {value!r}."
-        )
+        raise ValueError(f"{key} in the model's config must be a number of at least {least:g}, got {value!r}.")
     if whole and value != int(value):
-        raise ValueError(f"{key} in the checkpoint's config.json must be a whole number, got {value!r}.")
+        raise ValueError(f"{key} in the model's config must be a whole number, got {value!r}.")
     return int(value) if whole else float(value)
 
 
@@ -82,21 +83,24 @@ def _plain(name: str, revision: str) -> dict[str, Any]:
 
 
 def _renamed(plain: dict[str, Any]) -> dict[str, Any]:
-    """Return the parts of a config in which a scaling has an old name, with its new one."""
+    """Return the parts of a config in which longrope has an old name, with its own."""
     renamed = {}
     for key in ("rope_scaling", "rope_parameters"):
         rope = plain.get(key)
         if not isinstance(rope, dict):
             continue
         kind = rope.get("rope_type") or rope.get("type")
-        if isinstance(kind, str) and kind in OLD_NAMES:
-            renamed[key] = {k: v for k, v in rope.items() if k != "type"} | {"rope_type": OLD_NAMES[kind]}
+        if kind in OLD_NAMES and "short_factor" in rope:
+            renamed[key] = {k: v for k, v in rope.items() if k != "type"} | {"rope_type": "longrope"}
     return renamed
 
 
 def _refuse_code(plain: dict[str, Any], name: str) -> None:
-    """Raise a ValueError if transformers has no code for the model."""
+    """Raise a ValueError if transformers has no code for the model, or for its activation."""
     kind, code = plain.get("model_type"), plain.get("auto_map")
+    for key in ("hidden_act", "hidden_activation"):
+        if plain.get(key) is not None and not (isinstance(plain[key], str) and plain[key] in ACT2FN):
+            raise ValueError(f"{key} in the model's config must be an activation of transformers, got {plain[key]!r}.")
     if isinstance(kind, str) and kind in CONFIG_MAPPING:
         return
     why = "its config.json names Python code of its own (auto_map)" if code else "transformers does not know this type"

@@ -10,6 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
 from lcx_lightning.data.tokenizers import ByteTokens, HubTokens, Tokens
 from lcx_lightning.models.clex_checkpoint import separate_clex
+from lcx_lightning.models.config_checks import check_stated
 from lcx_lightning.models.config_file import read_config
 from lcx_lightning.models.loading import load_weights
 from lcx_lightning.models.rope_spec import without_scaling
@@ -60,6 +61,7 @@ class EmbeddedModel(ModelSource):
         self.architecture = dict(architecture)
 
     def config(self) -> PretrainedConfig:
+        check_stated(self.architecture)
         return AutoConfig.for_model(**self.architecture)
 
     def tokens(self) -> Tokens:
@@ -122,7 +124,7 @@ def _dtype(name: str) -> torch.dtype:
         ValueError: If it is not one of those in which a model can compute.
     """
     if name not in DTYPES:
-        meant = SHORT_NAMES.get(name)
+        meant = SHORT_NAMES.get(str(name))
         hint = f"Write {meant}." if meant else f"Choose {', '.join(DTYPES)}."
         raise ValueError(f"model.source.dtype={name} is no data type of weights. {hint}")
     return getattr(torch, name)
