@@ -78,15 +78,17 @@ class HubTokens:
     Args:
         name: Name of the checkpoint on the hub, or a folder.
         revision: Commit, tag or branch of the hub repository; None for its main branch.
+        config: Config of the model; None reads it from the checkpoint.
 
     Raises:
         ValueError: If the tokenizer has neither a BOS nor an EOS token.
     """
 
-    def __init__(self, name: str, revision: str | None) -> None:
+    def __init__(self, name: str, revision: str | None, config: Any = None) -> None:
         from transformers import AutoTokenizer  # takes seconds to import, and bytes do not need it
 
-        self._tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
+        given = {"config": config, "revision": revision, "trust_remote_code": False}
+        self._tokenizer = AutoTokenizer.from_pretrained(name, **given)
         self._encoder = encoder_of(self._tokenizer)
         bos, eos = self._tokenizer.bos_token_id, self._tokenizer.eos_token_id
         if bos is None and eos is None:

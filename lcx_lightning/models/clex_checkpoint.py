@@ -144,7 +144,7 @@ def _activation(name: Any) -> str:
 
 def _log_scale(value: Any) -> bool:
     if not isinstance(value, bool):
-        raise ValueError(f"log_scale in the checkpoint's config.json must be true or false, got {value!r}.")
+        raise ValueError(f"log_scale in the model's config must be true or false, got {value!r}.")
     return value
 
 

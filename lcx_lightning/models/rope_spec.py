@@ -7,7 +7,9 @@ import torch
 from transformers import PretrainedConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
+from lcx_lightning.methods.longrope_file import MSCALES
 from lcx_lightning.methods.scaling.base import RopeSpec
+from lcx_lightning.models.config_checks import check_config
 from lcx_lightning.models.families import family_of
 
 STATIC_SCALINGS = ("linear", "llama3", "yarn")  # scalings of checkpoints whose frequencies do not depend on the length
@@ -20,14 +22,14 @@ def rope_spec(config: PretrainedConfig) -> RopeSpec:
     from the unscaled ones, pass its config through `without_scaling`.
 
     Raises:
-        ValueError: If the family, its attention or its scaling is not supported.
+        ValueError: If the family, its attention or its scaling is not supported, or a number makes no sense.
     """
     family_of(config)
+    check_config(config.to_dict())
+    rope, dim = config.rope_parameters, _rotated_features(config)
     _check_supported(config)
-    rope = config.rope_parameters
-    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     spec = RopeSpec(
-        dim=int(head_dim * rope.get("partial_rotary_factor", 1.0)),
+        dim=dim,
         base=rope["rope_theta"],
         pretrain_length=_length_and_source(config)[0],
         window=_native_window(config),
@@ -65,6 +67,30 @@ def without_scaling(config: PretrainedConfig) -> PretrainedConfig:
     plain.max_position_embeddings = original
     plain.dropped_scaling = _scaling(config)
     return plain
+
+
+def _rotated_features(config: PretrainedConfig) -> int:
+    """Return the number of rotated features per head.
+
+    Raises:
+        ValueError: If they cannot be divided into pairs, or the lists of a scaling have another number of pairs.
+    """
+    rope, head_dim = config.rope_parameters, getattr(config, "head_dim", None)
+    head_dim = head_dim or config.hidden_size // config.num_attention_heads
+    part = rope.get("partial_rotary_factor", 1.0)
+    dim = int(head_dim * part)
+    if dim < 2 or dim % 2:
+        raise ValueError(
+            f"The rotated features of a head must be an even number, but the model's config says {dim}: head_dim="
+            f"{head_dim}, partial_rotary_factor={part:g}."
+        )
+    for name in ("short_factor", "long_factor"):
+        if name in rope and len(rope[name]) != dim // 2:
+            raise ValueError(
+                f"{name} in the model's config must have one number for each of the {dim // 2} pairs, got "
+                f"{len(rope[name])}."
+            )
+    return dim
 
 
 def _scaling(config: PretrainedConfig) -> str:
@@ -149,10 +175,19 @@ def _check_supported(config: PretrainedConfig) -> None:
             f"This {name} trains with an attention_dropout of {config.attention_dropout}, which methods do not apply. "
             "Load it with attention_dropout=0."
         )
-    one_list = _scaling(config) == "longrope" and rope["short_factor"] == rope["long_factor"]
-    if not one_list and _scaling(config) not in ("default", *STATIC_SCALINGS):
+    if any(rope.get(key) is not None for key in MSCALES):
         raise ValueError(
-            f"This checkpoint carries the scaling {_scaling(config)!r}, whose frequencies change with the length of a "
-            f"pass. Supported: none, {', '.join(STATIC_SCALINGS)}, and longrope with one list of factors. Set "
-            "own_scaling=false to start from its unscaled frequencies and its original length."
+            f"This checkpoint has a temperature for each of its lists, {' and '.join(MSCALES)}, which is not "
+            "supported. Set own_scaling=false to start from its unscaled frequencies and its original length."
         )
+    kind = _scaling(config)
+    if kind in ("default", *STATIC_SCALINGS) or (kind == "longrope" and rope["short_factor"] == rope["long_factor"]):
+        return
+    supported = f"Supported: none, {', '.join(STATIC_SCALINGS)}, and longrope with one list of factors"
+    if kind not in ("dynamic", "longrope"):
+        raise ValueError(f"This checkpoint carries the scaling {kind!r}, which is not supported. {supported}.")
+    lists = " Method longrope with method.scaling.file=CONFIG.JSON then takes its lists." if kind == "longrope" else ""
+    raise ValueError(
+        f"This checkpoint carries the scaling {kind!r}, whose frequencies change with the length of a pass. {supported}"
+        f". Set own_scaling=false to start from its unscaled frequencies and its original length.{lists}"
+    )

@@ -10,6 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
 from lcx_lightning.data.tokenizers import ByteTokens, HubTokens, Tokens
 from lcx_lightning.models.clex_checkpoint import separate_clex
+from lcx_lightning.models.config_checks import check_stated
 from lcx_lightning.models.config_file import read_config
 from lcx_lightning.models.contents import commit_of, folder_identity
 from lcx_lightning.models.loading import load_weights
@@ -17,6 +18,14 @@ from lcx_lightning.models.rope_spec import without_scaling
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+DTYPES = ("float32", "bfloat16", "float16", "float64")
+SHORT_NAMES = {
+    **dict.fromkeys(("fp32", "float", "f32", "torch.float32"), "float32"),
+    **dict.fromkeys(("bf16", "torch.bfloat16"), "bfloat16"),
+    **dict.fromkeys(("fp16", "half", "f16", "torch.float16"), "float16"),
+    **dict.fromkeys(("fp64", "double", "f64", "torch.float64"), "float64"),
+}
 
 
 class ModelSource(abc.ABC):
@@ -65,6 +74,7 @@ class EmbeddedModel(ModelSource):
         self.architecture = dict(architecture)
 
     def config(self) -> PretrainedConfig:
+        check_stated(self.architecture)
         return AutoConfig.for_model(**self.architecture)
 
     def tokens(self) -> Tokens:
@@ -82,14 +92,17 @@ class HubModel(ModelSource):
     Args:
         name: Name of the checkpoint on the hub, or a folder.
         revision: Branch, tag or commit.
-        dtype: Data type of the weights, such as float32 or bfloat16.
+        dtype: Data type of the weights: float32, bfloat16, float16 or float64.
         own_scaling: Whether a checkpoint that carries a scaling, such as Llama-3.1, starts from its scaled frequencies
             and the length that they support. If False, it starts from the unscaled ones and its original length.
+
+    Raises:
+        ValueError: If the data type is none of these. Later, if there is no such folder or its files make no sense.
     """
 
     def __init__(self, *, name: str, revision: str, dtype: str, own_scaling: bool) -> None:
         self.name, self.revision, self.own_scaling = name, revision, own_scaling
-        self.dtype = getattr(torch, dtype)
+        self.dtype = _dtype(dtype)
 
     def config(self) -> PretrainedConfig:
         config = separate_clex(read_config(self.name, self.revision), self.name, self.revision)
@@ -97,7 +110,7 @@ class HubModel(ModelSource):
 
     def tokens(self) -> Tokens:
         try:
-            return HubTokens(self.name, self.revision)
+            return HubTokens(self.name, self.revision, read_config(self.name, self.revision))
         except ValueError as error:
             if "trust_remote_code" not in str(error):
                 raise
@@ -122,6 +135,19 @@ class HubModel(ModelSource):
         from lcx_lightning.distributed.sharded_loading import load_sharded  # seconds, where a model is only described
 
         return load_sharded(partial(load_weights, name, dtype=self.dtype, **given), ranks)
+
+
+def _dtype(name: str) -> torch.dtype:
+    """Return a data type of weights by its name.
+
+    Raises:
+        ValueError: If it is not one of those in which a model can compute.
+    """
+    if name not in DTYPES:
+        meant = SHORT_NAMES.get(str(name))
+        hint = f"Write {meant}." if meant else f"Choose {', '.join(DTYPES)}."
+        raise ValueError(f"model.source.dtype={name} is no data type of weights. {hint}")
+    return getattr(torch, name)
 
 
 def skeleton(config: PretrainedConfig) -> "PreTrainedModel":

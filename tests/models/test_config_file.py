@@ -99,14 +99,14 @@ def test_an_adapter_is_refused_where_its_base_would_be_loaded(folder):
 @pytest.mark.parametrize("key", ["max_factor", "param_factor"])
 def test_a_clex_whose_settings_are_no_numbers_is_refused(folder, key, value):
     change(folder, rope_scaling=CLEX | {key: value})
-    with pytest.raises(ValueError, match=rf"{key} in the checkpoint's config\.json must be a (whole )?number"):
+    with pytest.raises(ValueError, match=rf"{key} in the model's config must be (a (whole )?number|finite)"):
         source(folder).config()
 
 
 @pytest.mark.parametrize("lacks", ["max_factor", "param_factor"])
 def test_a_clex_that_lacks_a_setting_is_refused(folder, lacks):
     change(folder, rope_scaling={key: value for key, value in CLEX.items() if key != lacks})
-    with pytest.raises(ValueError, match=rf"{lacks} in the checkpoint's config\.json must be a number .*got None"):
+    with pytest.raises(ValueError, match=rf"{lacks} in the model's config must be a number .*got None"):
         source(folder).config()
 
 
@@ -116,7 +116,7 @@ def test_an_activation_or_a_log_scale_that_is_something_else_is_refused(folder, 
     with pytest.raises(ValueError, match="A released CLEX has the activation tanh or silu"):
         source(folder).config()
     change(folder, rope_scaling=CLEX, log_scale=value)
-    with pytest.raises(ValueError, match=r"log_scale in the checkpoint's config\.json must be true or false"):
+    with pytest.raises(ValueError, match=r"log_scale in the model's config must be true or false"):
         source(folder).config()
 
 
@@ -158,6 +158,81 @@ def test_the_command_line_builds_nothing_that_a_checkpoint_names(folder, tmp_pat
     change(folder, rope_scaling=CLEX | {"max_factor": {"_target_": "os.mkdir", "path": str(made)}})
     line = ["model=hub", f"model.source.name={folder}", *save_documents(tmp_path / "documents"), "method=clex"]
     line += ["dry_run=fingerprint", *EVALUATION, *folders(tmp_path)]
-    with pytest.raises(ValueError, match=r"max_factor in the checkpoint's config\.json must be a number"):
+    with pytest.raises(ValueError, match=r"max_factor in the model's config must be a number"):
         built_arms_of(*line)
     assert not made.exists()
+
+
+# Folders and names
+
+
+@pytest.mark.parametrize("name", ["/no/such", "./no", "no/such/folder", "~/no", "../no"])
+def test_a_folder_that_does_not_exist_is_refused_as_a_folder(name):
+    with pytest.raises(ValueError, match=rf"model\.source\.name={name} does not exist: give the folder that holds"):
+        source(name).config()
+
+
+def test_a_file_in_place_of_a_folder_is_refused(folder):
+    with pytest.raises(ValueError, match=r"config\.json is a file: give the folder"):
+        source(folder / "config.json").config()
+
+
+@pytest.mark.parametrize(
+    ("lost", "said"),
+    [
+        ("config.json", r"has no config\.json: give"),
+        ("model.safetensors", "has no weights: no file that ends in"),
+    ],
+)
+def test_a_folder_that_lacks_a_file_is_refused_before_anything_runs(folder, lost, said):
+    (folder / lost).unlink()
+    with pytest.raises(ValueError, match=said):
+        source(folder).config()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("{", "is not JSON"), ("[1]", "must hold a mapping, got a list"), ("\ufeff{}", "is not JSON")]
+)
+def test_a_config_that_is_no_mapping_is_refused(folder, text, said):
+    (folder / "config.json").write_text(text)
+    with pytest.raises(ValueError, match=rf"config\.json of {folder} {said}"):
+        source(folder).config()
+
+
+@pytest.mark.parametrize("dtype", ["bf16", "nn", "int8", "Tensor", "FLOAT32", "", "torch.float16"])
+def test_a_dtype_that_is_none_is_refused_with_what_to_write(dtype):
+    meant = {"bf16": r"Write bfloat16\.", "torch.float16": r"Write float16\."}.get(dtype, "Choose float32, bfloat16")
+    with pytest.raises(ValueError, match=rf"model\.source\.dtype={dtype} is no data type of weights\. {meant}"):
+        HubModel(name="x", revision="main", dtype=dtype, own_scaling=True)
+
+
+# Scalings by other names
+
+LISTS = {"short_factor": [1.0, 1.1, 1.3, 1.6], "long_factor": [1.0, 1.1, 1.3, 1.6]}
+SU = {"model_type": "phi3", "pad_token_id": 0, "original_max_position_embeddings": 16}
+
+
+@pytest.mark.parametrize("key", ["type", "rope_type"])
+@pytest.mark.parametrize("phi3", [False, True], ids=["llama", "phi3"])
+def test_su_is_the_old_name_of_longrope(folder, tmp_path, key, phi3):
+    """As in the first release of Phi-3-mini-128k, with the original length outside the scaling."""
+    values = (SU if phi3 else {}) | {"rope_parameters": None}
+    inside = LISTS if phi3 else LISTS | {"original_max_position_embeddings": 16}
+    if phi3:
+        save_checkpoint(folder, "phi3", pad_token_id=0)
+    specs = []
+    for name in ("su", "longrope"):
+        change(folder, values=values | {"rope_scaling": inside | {key: name}})
+        specs.append(rope_spec(source(folder).config()))
+        assert rope_spec(source(folder).load(None).config) == specs[0]
+        assert source(folder).tokens().vocab_size
+    assert specs[0] == specs[1]
+    assert specs[0].pretrain_length == 64
+    assert specs[0].feature_scale > 1
+
+
+@pytest.mark.parametrize("kind", ["mrope", "foo", "ntk", "proportional"])
+def test_a_scaling_that_is_not_supported_is_refused_with_those_that_are(folder, kind):
+    change(folder, rope_scaling={"type": kind, "factor": 2.0})
+    with pytest.raises(ValueError, match=rf"scaling '{kind}', which is not supported\. Supported: none, linear"):
+        rope_spec(source(folder).config())
