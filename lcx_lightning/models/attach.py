@@ -25,6 +25,7 @@ from lcx_lightning.models.hooks import (
     take_forward_pass,
 )
 from lcx_lightning.models.rope_spec import native_windows, rope_spec
+from lcx_lightning.models.saving import save_pretrained
 from lcx_lightning.models.self_check import check_pretrained_logits, sample_logits
 
 
@@ -47,6 +48,7 @@ def attach(
     method CLEX gets the checkpoint's ODE weights. Native windows are respected: a layer that has one sees no farther,
     whatever the pattern says. Layers without rotary embedding still have none, and see what the pattern shows them.
     Copies of the model, by `copy.deepcopy`, `pickle` or `torch.save(model)`, have methods of their own.
+    `save_pretrained` saves the model without its method, and warns.
 
     Args:
         model: Model of a supported family. `detach` restores the original model.
@@ -88,6 +90,9 @@ def attach(
         raise
     if model.can_generate():
         vars(model)["generate"] = partial(generate, model)  # a bound method would be unpickled as that of the class
+    parts: list[Any] = [model, model.base_model]
+    for saved in parts:
+        vars(saved)["save_pretrained"] = partial(save_pretrained, saved)
     return model
 
 
@@ -122,7 +127,9 @@ def detach(model: PreTrainedModel) -> PreTrainedModel:
     model.base_model.rotary_emb = attachment.rotary_emb
     model.set_attn_implementation(attachment.attention or "eager")
     delattr(model.base_model, NAME)
-    vars(model).pop("generate", None)
+    for name in ("generate", "save_pretrained"):
+        vars(model).pop(name, None)
+        vars(model.base_model).pop(name, None)
     return model
 
 
