@@ -18,7 +18,7 @@ from lcx_lightning.methods.library import build_method, complete, read_method
 from lcx_lightning.methods.method import Method
 from lcx_lightning.methods.scaling.base import RopeSpec
 from lcx_lightning.models.clex_checkpoint import with_own_clex
-from lcx_lightning.models.rope_spec import rope_spec
+from lcx_lightning.models.rope_spec import length_source, rope_spec
 from lcx_lightning.models.sources import ModelSource
 from lcx_lightning.runner.arms import Arm, key
 from lcx_lightning.runner.recipe import Recipe
@@ -33,6 +33,7 @@ class Described(NamedTuple):
     source: ModelSource
     config: PretrainedConfig
     spec: RopeSpec
+    length_source: str  # a sentence: the pretraining length L, and where it comes from
 
 
 class BuiltArm:
@@ -126,8 +127,11 @@ def describe(source: Any, pretrain_length: int | None = None) -> Described:
     """
     built = instantiate(source)
     config = built.config()
-    spec = rope_spec(config)
-    return Described(built, config, replace(spec, pretrain_length=pretrain_length) if pretrain_length else spec)
+    spec, source = rope_spec(config), length_source(config)
+    if pretrain_length and pretrain_length != spec.pretrain_length:
+        source = f"L = {pretrain_length:,} tokens, as pretrain_length says. Of the model itself, {source}"
+        spec = replace(spec, pretrain_length=pretrain_length)
+    return Described(built, config, spec, source)
 
 
 def resolve(composed: DictConfig, seed: int) -> tuple[dict[str, Any], Described]:

@@ -25,6 +25,7 @@ from lcx_lightning.runner.grid import build
 from lcx_lightning.runner.launch import torchrun
 from lcx_lightning.runner.launch.base import Launcher
 from lcx_lightning.runner.launch.scheduler import Job, run_jobs
+from lcx_lightning.runner.notices import tell_ignored, tell_lengths, tell_skipped
 from lcx_lightning.runner.preflight import check_arm, prepare
 from lcx_lightning.runner.run_json import is_finished, read_run, set_aside, write_run
 from lcx_lightning.runner.secrets import masked_words
@@ -117,7 +118,8 @@ def _planned(config: DictConfig, line: list[str], command: str, launch: Launcher
         with preemption.nothing_to_save(), without_garbage_collection():
             built = build(config, line)
             torchrun.check_launch([one.trainer for one in built], launch.remote)
-            _tell_ignored(built, console)
+            tell_lengths(built, console)
+            tell_ignored(built, console)
             if config.dry_run is not None:
                 show(config.dry_run, built, console)
                 return 0
@@ -154,7 +156,7 @@ def _write_down(failed: list[Job], done: Plan, console: Console) -> None:
                 write_run(job.arm, "failed", reason=job.error.split("\nTraceback ")[0], traceback=job.error)
         for path in report(done.folder, console, redraw=bool(done.jobs)):
             say(console, str(path))
-        _tell_skipped(done.arms, console)
+        tell_skipped(done.arms, console)
     except Exception as error:  # whatever it is, what was computed is on disk
         say(console, f"no report was made: {error}. To make it: lcx report {done.folder}", "error:", "red")
 
@@ -173,27 +175,6 @@ def _interrupted(cut: Plan, console: Console, code: int) -> int:
                 write_run(job.arm, "interrupted")
     say(console, f"interrupted; nothing is lost. To go on: {cut.command}")
     return code
-
-
-def _tell_skipped(arms: list[Arm], console: "Console") -> None:
-    """Say which arms, or bases of theirs, left out steps that were not finite."""
-    for arm in arms:
-        run = read_run(arm)
-        for name, found in (("base", run.get("base", {}).get("throughput")), ("extension", run.get("throughput"))):
-            if found and found["skipped_steps"]:
-                said = (
-                    f"{found['skipped_steps']} of {found['steps']} steps of the {name} of {arm.name}, seed {arm.seed}"
-                )
-                say(console, said, "left out, not finite:", "yellow")
-
-
-def _tell_ignored(built: list[BuiltArm], console: "Console") -> None:
-    """Say which values on the command line no arm depends on."""
-    for name in built[0].ignored:
-        if all(name in one.ignored for one in built):
-            say(
-                console, f"{name}={built[0].arm.config[name]} changes nothing: no arm depends on it.", "note:", "yellow"
-            )
 
 
 def show(dry_run: str, arms: list[BuiltArm], console: "Console") -> None:
