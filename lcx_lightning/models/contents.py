@@ -7,7 +7,7 @@ from pathlib import Path
 
 from transformers.utils.hub import cached_file, extract_commit_hash
 
-FILES = (".json", ".safetensors", ".bin", ".pt", ".pth", ".gguf", ".model", ".txt", ".jinja", ".tiktoken", ".vocab")
+NOT_THE_MODEL = (".md", ".png", ".jpg", ".jpeg", ".svg", ".gif", ".pdf", ".log", ".lock")  # suffixes of files beside it
 REMEMBERED = 2**22  # bytes from which the hash of a file is remembered: reading less takes no time
 
 
@@ -21,7 +21,7 @@ def folder_identity(folder: Path, memory: Path) -> str:
     found = {
         str(path.relative_to(folder)): _hash(path, memory)
         for path in sorted([*folder.iterdir(), *folder.glob("additional_chat_templates/*")])
-        if path.is_file() and path.suffix in FILES and not path.name.startswith(".")
+        if path.is_file() and path.suffix.lower() not in NOT_THE_MODEL and not path.name.startswith(".")
     }
     return hashlib.sha256(json.dumps(found).encode()).hexdigest()[:16]
 
