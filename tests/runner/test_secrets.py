@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from support.lab import TINY, arms_of, folders, launch
+from support.lab import TINY, arms_of, folders, launch, save_documents
 
 from lcx_lightning.runner.run_json import write_run
 from lcx_lightning.runner.secrets import as_typed, is_secret, masked, masked_words, secrets_in, without_secrets
@@ -80,12 +80,8 @@ def test_what_is_read_gets_the_secret_and_run_json_does_not(tmp_path, monkeypatc
 
 @pytest.mark.slow
 def test_no_file_and_no_line_of_a_run_has_its_token(tmp_path):
-    done = launch(
-        *TINY,
-        *folders(tmp_path),
-        f"+model.source.architecture.hub_token={TOKEN}",
-        "evaluation.growing_context.multiples=[1]",
-    )
+    files = save_documents(tmp_path / "text")
+    done = launch(*TINY, *files, *folders(tmp_path), f"+data.corpus.load.token={TOKEN}")
     assert done.returncode == 0, done.stdout + done.stderr
     assert TOKEN not in done.stdout + done.stderr
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
