@@ -83,8 +83,9 @@ class LongContextDataModule(LightningDataModule):
         return self.trainer.accumulate_grad_batches if self.trainer else 1
 
     def _own_rows(self, batch: dict[str, torch.Tensor], micro: int) -> Batch:
-        """Return this rank's rows of one micro-batch of a global batch."""
+        """Return this rank's rows of one micro-batch of a global batch, and under `placement_rows` their numbers."""
         rank, ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         rank, ranks = rank // self._context, ranks // self._context
         shares = check_shares(self._rows, ranks, self._micro_batches)
-        return {name: ids[micro * ranks + rank :: shares] for name, ids in batch.items()}
+        numbered = batch | {"placement_rows": torch.arange(self._rows)}
+        return {name: rows[micro * ranks + rank :: shares] for name, rows in numbered.items()}

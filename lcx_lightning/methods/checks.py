@@ -1,13 +1,21 @@
 """Checks of the numbers that a method is built from: a comparison alone lets nan, true and 2.5 tokens pass."""
 
 import numbers
+import operator
 from typing import Any
 
 LARGEST = 10**12  # of any size, factor or base: times any length in tokens it is still a 64-bit integer
+LIMITS = {"of at least": operator.ge, "above": operator.gt, "below": operator.lt, "up to": operator.le}
 
 
 def number(
-    name: str, value: Any, *, least: float | None = None, above: float | None = None, below: float | None = None
+    name: str,
+    value: Any,
+    *,
+    least: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    most: float | None = None,
 ) -> float:
     """Return a finite number; a whole one stays an int.
 
@@ -17,12 +25,15 @@ def number(
         least: Smallest number that is accepted, or None.
         above: Number below every accepted one, or None.
         below: Number above every accepted one, or None.
+        most: Largest number that is accepted, or None.
 
     Raises:
         ValueError: If the value is no number (true and false are none), not finite, above 10^12, or out of range.
     """
-    if not _is_number(value) or not _between(value, least, above, below):
-        raise ValueError(f"{name} must be a number{_range(least, above, below)}, got {name}={value!r}.")
+    limits = {words: x for words, x in zip(LIMITS, (least, above, below, most), strict=True) if x is not None}
+    if not _is_number(value) or not all(LIMITS[words](value, limit) for words, limit in limits.items()):
+        said = " and ".join(f"{words} {limit:g}" for words, limit in limits.items()) or "that is finite"
+        raise ValueError(f"{name} must be a number {said}, got {name}={value!r}.")
     return value
 
 
@@ -38,7 +49,7 @@ def whole(name: str, value: Any, *, least: int = 1) -> int:
         ValueError: If the value is no whole number, below `least` or above 10^12.
     """
     if not _is_number(value) or value != int(value) or value < least:
-        raise ValueError(f"{name} must be a whole number{_range(least)}, got {name}={value!r}.")
+        raise ValueError(f"{name} must be a whole number of at least {least}, got {name}={value!r}.")
     return int(value)
 
 
@@ -57,13 +68,3 @@ def _is_number(value: Any) -> bool:
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
         return False
     return -LARGEST <= value <= LARGEST  # pyright: ignore[reportOperatorIssue, reportReturnType]
-
-
-def _between(value: float, least: float | None, above: float | None, below: float | None) -> bool:
-    return (least is None or value >= least) and (above is None or value > above) and (below is None or value < below)
-
-
-def _range(least: float | None, above: float | None = None, below: float | None = None) -> str:
-    limits = [("of at least", least), ("above", above), ("below", below)]
-    said = " and ".join(f"{words} {limit:g}" for words, limit in limits if limit is not None)
-    return f" {said}" if said else " that is finite"

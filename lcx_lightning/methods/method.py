@@ -1,12 +1,14 @@
 """A context-extension method: scaling x positions x temperature x pattern."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from lcx_lightning.methods.packing import DocumentSpan, Packed, document_spans
 from lcx_lightning.methods.patterns.base import Pattern
-from lcx_lightning.methods.positions.base import PositionScheme
+from lcx_lightning.methods.positions.base import Placement, PositionScheme, seed_of_row
 from lcx_lightning.methods.rope import Rope, index_in_text
 from lcx_lightning.methods.scaling.base import FrequencyScaling
 from lcx_lightning.methods.temperature.base import Temperature
@@ -28,7 +30,7 @@ class Method(nn.Module):
         super().__init__()
         self.scaling, self.positions, self.temperature, self.pattern = scaling, positions, temperature, pattern
 
-    def rope(
+    def rope(  # noqa: PLR0913 one pass in full
         self,
         valid: Bool[Tensor, "rows keys"],
         queries: int,
@@ -38,6 +40,7 @@ class Method(nn.Module):
         rotated: bool = False,
         visible_keys: Int[Tensor, " visible"] | None = None,
         local_tokens: slice | None = None,
+        placement_rows: Sequence[int] = (0,),
     ) -> Rope:
         """Return the geometry of one forward pass: positions, frequencies, bands and scales.
 
@@ -52,6 +55,8 @@ class Method(nn.Module):
             visible_keys: Indices of the keys held by this rank, if several ranks share each text. None for all keys.
             local_tokens: Tokens that are this rank's queries, if several ranks share each text. None for the last
                 `queries` tokens.
+            placement_rows: Number of each row in the batch of its optimizer step. Schemes that sample every row by
+                itself do so from the seed and this number.
 
         Raises:
             ValueError: If the method samples positions, is in training mode and was given no placement_seed; or if the
@@ -63,7 +68,7 @@ class Method(nn.Module):
             index = index_in_text(valid)
         lengths = index.amax(dim=-1) + 1
         self._check_context(lengths + future_tokens)
-        factor, positions = self._factor_and_positions(index, lengths + future_tokens, placement_seed)
+        factor, positions = self._factor_and_positions(index, lengths + future_tokens, placement_seed, placement_rows)
         bands, query_index = self.pattern.bands(), index[:, -queries:]
         visible = torch.stack([band.keys_seen(query_index) for band in bands]).sum(dim=0)
         logit_scale = self.temperature.logit_scale(visible, spec.pretrain_length)
@@ -85,7 +90,13 @@ class Method(nn.Module):
             rotated=rotated,
         )
 
-    def packed(self, segments: Int[Tensor, "rows tokens"], restart: bool, placement_seed: int | None = None) -> Packed:
+    def packed(
+        self,
+        segments: Int[Tensor, "rows tokens"],
+        restart: bool,
+        placement_seed: int | None = None,
+        placement_rows: Sequence[int] | None = None,
+    ) -> Packed:
         """Return the geometry of one pass over rows of several documents, none of which sees another.
 
         Args:
@@ -93,15 +104,20 @@ class Method(nn.Module):
             restart: Whether each document is placed as if it stood alone, with the factor of its own length. If False,
                 positions run through the whole row, and a document has its part of them and the factor of the row.
             placement_seed: Seed for sampling the positions of a training pass, as for `rope`.
+            placement_rows: Number of each row in the batch of its optimizer step. None numbers them from 0.
 
         Raises:
             ValueError: For the reasons that `rope` names.
         """
         self._check_placement_seed(placement_seed)
-        spans, length, tokens = document_spans(segments), self.scaling.spec.pretrain_length, segments.shape[1]
+        spans, tokens = document_spans(segments), segments.shape[1]
+        numbers = range(len(segments)) if placement_rows is None else placement_rows
         sizes = torch.tensor([[span.stop - span.start] for span in spans], device=segments.device)
         self._check_context(sizes[:, 0])
-        placed = [self.positions.place(n if restart else n.new_tensor([tokens]), length, placement_seed) for n in sizes]
+        placed = [
+            self._place(n if restart else n.new_tensor([tokens]), placement_seed, [numbers[row] for row in span.rows])
+            for n, span in zip(sizes, spans, strict=True)
+        ]
         factors, factor_index = torch.cat([place.factor for place in placed]).unique(return_inverse=True)
         inv_freq = self.scaling(factors.float())  # one call, as on every other rank
         ropes = [
@@ -113,11 +129,11 @@ class Method(nn.Module):
     def _document(
         self,
         span: DocumentSpan,
-        positions: Float[Tensor, "one tokens"],
+        positions: Float[Tensor, "rows tokens"],
         factor: Float[Tensor, " one"],
         inv_freq: Float[Tensor, " pairs"],
     ) -> Rope:
-        """Return the `Rope` of the documents of one span; a single row serves them all."""
+        """Return the `Rope` of the documents of one span; a single row serves them all, unless rows are sampled."""
         index = torch.arange(span.stop - span.start, device=positions.device)[None]
         bands, spec = self.pattern.bands(), self.scaling.spec
         visible = torch.stack([band.keys_seen(index) for band in bands]).sum(dim=0)
@@ -140,18 +156,31 @@ class Method(nn.Module):
                 "placement_seed=... to the model, a number that changes every step, or call eval()."
             )
 
+    def _place(self, lengths: Int[Tensor, " rows"], placement_seed: int | None, rows: Sequence[int]) -> Placement:
+        """Return the placement of a pass, whose rows have these numbers in the batch of their optimizer step."""
+        length = self.scaling.spec.pretrain_length
+        if placement_seed is None or not self.positions.samples_rows:
+            return self.positions.place(lengths, length, placement_seed)
+        longest = lengths.amax(dim=0, keepdim=True)
+        placed = [self.positions.place(longest, length, seed_of_row(placement_seed, row)) for row in rows]
+        return Placement(placed[0].factor, torch.cat([place.positions for place in placed]))
+
     def _factor_and_positions(
-        self, index: Int[Tensor, "rows keys"], lengths: Int[Tensor, " rows"], placement_seed: int | None
-    ) -> tuple[Float[Tensor, " factors"], Float[Tensor, "rows keys"]]:
+        self,
+        index: Int[Tensor, "rows keys"],
+        lengths: Int[Tensor, " rows"],
+        placement_seed: int | None,
+        placement_rows: Sequence[int],
+    ) -> tuple[Float[Tensor, " factors"], Float[Tensor, "texts keys"]]:
         """Return factor and positions.
 
         In evaluation a position is the index itself, with no table of all positions: a stream may be endless.
         """
-        length = self.scaling.spec.pretrain_length
         if placement_seed is None or not self.positions.samples:
-            return self.positions.evaluation_factor(lengths, length), index.double()
-        place = self.positions.place(lengths, length, placement_seed)
-        return place.factor, place.positions.expand(len(index), -1).gather(1, index)
+            return self.positions.evaluation_factor(lengths, self.scaling.spec.pretrain_length), index.double()
+        place = self._place(lengths, placement_seed, placement_rows)
+        rows = max(len(index), len(place.positions))
+        return place.factor, place.positions.expand(rows, -1).gather(1, index.expand(rows, -1))
 
     def max_context(self, pretrain_length: int) -> int | None:
         """Return the longest context in tokens that both positions and pattern support, or None if unlimited."""

@@ -42,7 +42,8 @@ def attach(
     The model's own rotary embedding is replaced by the identity, so that its cache holds unrotated keys, and a forward
     pre-hook passes one `Rope` to every attention layer. The parameters of the method become parameters of the model:
     they are trained, sharded and saved with it. If the method samples positions, a training pass takes a seed:
-    `model(..., placement_seed=step)`.
+    `model(..., placement_seed=step)`. Schemes that sample every row by itself number the rows from 0, unless the pass
+    is one of several of a step: then `placement_rows` has the number of each row in the batch of the step.
 
     Positions are computed from the attention mask: `position_ids` are ignored. On a released CLEX checkpoint, the
     method CLEX gets the checkpoint's ODE weights. Native windows are respected: a layer that has one sees no farther,

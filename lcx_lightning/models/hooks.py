@@ -79,12 +79,13 @@ def insert_forward_pass(base: nn.Module, args: tuple, kwargs: dict) -> tuple[tup
     """Return the arguments of the base model with the `ForwardPass` added, which reaches every attention layer."""
     # 1. the arguments of the pass
     attachment = attached(base)
-    placement_seed = kwargs.pop("placement_seed", None)
+    placement_seed, rows = kwargs.pop("placement_seed", None), kwargs.pop("placement_rows", None)
     segments = {name: kwargs.pop(name) for name in ("segments", "segments_continuing") if name in kwargs}
     given = inspect.signature(base.forward).bind(*args, **kwargs).arguments
     given |= given.pop("kwargs", {})
     tokens = given["input_ids"] if given.get("inputs_embeds") is None else given["inputs_embeds"]
     cache, mask, queries = given.get("past_key_values"), given.get("attention_mask"), tokens.shape[1]
+    placement_rows = range(len(tokens)) if rows is None else rows.tolist()
     if mask is not None and mask.ndim != 2:
         raise ValueError(
             f"A mask says which keys are padding, [batch, keys]: this one has the shape {list(mask.shape)}."
@@ -95,7 +96,9 @@ def insert_forward_pass(base: nn.Module, args: tuple, kwargs: dict) -> tuple[tup
             "a text whose tokenizer makes tokens of it, such as BOS."
         )
     if segments:
-        packed = _packed(attachment, segments, placement_seed, cache, mask)
+        _check_packed(attachment, cache, mask)
+        name, numbers = next(iter(segments.items()))
+        packed = attachment.method.packed(numbers, name == "segments", placement_seed, placement_rows)
         return args, kwargs | {"forward_pass": ForwardPass(packed, backend=attachment.backend)}
     # 2. the keys and their indices in the text
     slots = queries + (0 if cache is None else cache.get_seq_length())
@@ -116,6 +119,7 @@ def insert_forward_pass(base: nn.Module, args: tuple, kwargs: dict) -> tuple[tup
         rotated=isinstance(cache, MethodCache) and cache.rotation is not None,
         visible_keys=None if shard is None else shard.visible_keys,
         local_tokens=None if shard is None else shard.local_tokens,
+        placement_rows=placement_rows,
     )
     if isinstance(cache, MethodCache):
         cache.begin(rope)
@@ -125,21 +129,13 @@ def insert_forward_pass(base: nn.Module, args: tuple, kwargs: dict) -> tuple[tup
     return args, kwargs | {"forward_pass": forward_pass}
 
 
-def _packed(
-    attachment: Attached, segments: dict[str, Tensor], placement_seed: int | None, cache: object, mask: Tensor | None
-) -> Packed:
-    """Return the geometry of a pass over rows of several documents, none of which sees another.
-
-    Raises:
-        ValueError: If the pass has a cache or padding, or several ranks share its texts.
-    """
+def _check_packed(attachment: Attached, cache: object, mask: Tensor | None) -> None:
+    """Raise a ValueError if a pass over several documents has a cache or padding, or several ranks share its texts."""
     if cache is not None or (mask is not None and not bool(mask.all())) or attachment.mesh is not None:
         raise ValueError(
             "Rows of several documents that do not see each other are read whole, by one rank, without cache and "
             "padding: pass use_cache=False and no attention_mask, or leave segments out."
         )
-    name, numbers = next(iter(segments.items()))
-    return attachment.method.packed(numbers, restart=name == "segments", placement_seed=placement_seed)
 
 
 @contextmanager

@@ -69,8 +69,9 @@ class LongContextModule(L.LightningModule):
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Return the mean loss of this rank's rows in nats per token.
 
-        All ranks and micro-batches of a step share one placement of positions. They have the same number of tokens, so
-        that the mean of their gradients is the gradient of the mean over all tokens.
+        All ranks and micro-batches of a step have the same placement seed, and each row its number in the step, so
+        that the positions of a row do not depend on them. They have the same number of tokens, so that the mean of
+        their gradients is the gradient of the mean over all tokens.
         """
         assert self.model is not None
         loss = next_token_loss(self.model, **_given(batch), placement_seed=seed_of_step(self._seed, self.global_step))
@@ -126,7 +127,7 @@ def _train_without_dropout(model: "PreTrainedModel") -> "PreTrainedModel":
 
 
 def _given(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return a batch as arguments of the loss: ids, and segments if documents do not see each other."""
+    """Return a batch as arguments of the loss: ids, numbers of the rows, and segments of documents if there are any."""
     return {"ids" if name == "input_ids" else name: x for name, x in batch.items()}
 
 

@@ -1,5 +1,7 @@
 """The method files: each builds, some compose, and what cannot be meant is refused by name."""
 
+import math
+
 import pytest
 import torch
 from omegaconf import OmegaConf
@@ -116,10 +118,10 @@ def test_the_arms_of_clex_differ_from_it_in_what_their_name_says():
 
 def test_a_context_beyond_the_reach_of_a_pattern_is_refused(build, spec):
     method = build("self_extend", spec).eval()
-    assert method.max_context(32) == method.pattern.max_context(32) == 128
-    method.rope(torch.ones(1, 128, dtype=torch.bool), 1)
-    with pytest.raises(ValueError, match="SelfExtend reaches 128 tokens, but the context has 129"):
-        method.rope(torch.ones(1, 129, dtype=torch.bool), 1)
+    assert method.max_context(32) == method.pattern.max_context(32) == (32 - 8) * 9 + 8 == 224
+    method.rope(torch.ones(1, 224, dtype=torch.bool), 1)
+    with pytest.raises(ValueError, match="SelfExtend reaches 224 tokens, but the context has 225"):
+        method.rope(torch.ones(1, 225, dtype=torch.bool), 1)
 
 
 def test_a_method_reaches_as_far_as_positions_and_pattern_both_do(build, spec):
@@ -133,10 +135,24 @@ def test_a_method_reaches_as_far_as_positions_and_pattern_both_do(build, spec):
 def test_the_sizes_of_short_windows_are_those_of_their_sources(build, spec):
     """1024 of Llama-2's 4096 tokens in ReRoPE's results and Self-Extend's; 4 sinks in a cache of L tokens."""
     assert build("rerope", spec).pattern.distance_limit == 8
-    assert (build("self_extend", spec).pattern.window, build("self_extend", spec).pattern.group) == (8, 5)
+    assert (build("self_extend", spec).pattern.window, build("self_extend", spec).pattern.group) == (8, 9)
     assert (build("leaky_rerope", spec).pattern.window, build("leaky_rerope", spec).pattern.slowdown) == (8, 5)
     assert (build("streaming_llm", spec).pattern.window, build("streaming_llm", spec).pattern.sink_tokens) == (28, 4)
     assert build("lm_infinite_top_k", spec).pattern.middle_distance == 16
+
+
+@pytest.mark.parametrize("name", ["rerope", "leaky_rerope"])
+def test_rerope_is_the_released_code_and_its_other_variant_says_so(build, spec, name):
+    """The code multiplies query q by max(1, ln(q + 1) / ln(L)), whose place is the position plus one."""
+    released, without = (build(n, spec) for n in (name, f"{name}_without_log_n"))
+    assert read_method([name, "log_n"]) == read_method(name)
+    assert plain(read_method(name)) | {"temperature": None} == plain(read_method(f"{name}_without_log_n")) | {
+        "temperature": None
+    }
+    valid = torch.ones(1, 100, dtype=torch.bool)
+    expected = [max(1.0, math.log(q + 1) / math.log(32)) for q in range(100)]
+    torch.testing.assert_close(released.rope(valid, 100).logit_scale[0], torch.tensor(expected))
+    assert without.rope(valid, 100).logit_scale is None
 
 
 def test_sizes_come_from_the_experiment(build, spec):

@@ -11,7 +11,8 @@ from lcx_lightning.models.attach import attach
 from lcx_lightning.models.families import FAMILIES
 from lcx_lightning.models.rope_spec import rope_spec
 
-SHORT_WINDOWS = {"rerope", "leaky_rerope", "self_extend", "clex_self_extend"}  # a quarter of the pretraining length
+RELEASED = {"rerope", "leaky_rerope", "self_extend", "clex_self_extend"}
+SHORT_WINDOWS = RELEASED | {"rerope_without_log_n", "leaky_rerope_without_log_n"}  # a quarter of the pretraining length
 
 
 # The pretrained model

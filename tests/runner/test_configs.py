@@ -237,7 +237,8 @@ def test_an_arm_is_evaluated_as_far_as_positions_and_pattern_both_reach(tmp_path
     ]
     for method, settings, lengths, max_context in (
         ("self_extend", ["method.pattern.group=2"], [64], 112),
-        ("self_extend", ["factor=4"], [64, 128, 256], 256),
+        ("self_extend", ["factor=4", "method.pattern.group.trained_share=1"], [64, 128, 256], 256),
+        ("self_extend", ["factor=2"], [64, 128, 256], 256),
         ("clex_self_extend", ["factor=4", "method.pattern.group=100"], [64, 128, 256], 256),
         ("clex_self_extend", ["factor=8", "method.pattern.group=5"], [64, 128, 256], 256),
     ):
@@ -252,7 +253,7 @@ def test_a_size_that_is_a_share_of_pretraining_may_be_given_in_tokens(tmp_path):
     sizes = {"factor": 4, "train_factor": 4, "pretrain_length": 64}
     method = OmegaConf.create(sizes | {"method": arm.config["method"]}).method
     pattern = build_method(method, rope_spec(instantiate(arm.config["model"]["source"]).config())).pattern
-    assert (pattern.window, pattern.group) == (32, 7)  # (4 * 64 - 32) / (64 - 32)
+    assert (pattern.window, pattern.group) == (32, 21)  # (4 * 64 - 32) / (0.667 * 64 - 32) = 20.95
 
 
 def test_training_values_on_the_command_line_reach_the_arms_that_train_and_no_others(tmp_path):

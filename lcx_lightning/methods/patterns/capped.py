@@ -21,8 +21,9 @@ from lcx_lightning.methods.patterns.base import Band, Pattern, limited
 class Capped(Pattern):
     """See every earlier token, rotated at min(distance, distance_limit).
 
-    This is also ReRoPE (Su 2023, https://kexue.fm/archives/9708), whose window w is the limit. ReRoPE's released code
-    also multiplies queries by max(1, ln(n) / ln(L)): that is a temperature, and not part of this pattern.
+    This is also the pattern of ReRoPE (Su 2023, https://kexue.fm/archives/9708), whose window w is the limit. ReRoPE's
+    released code also multiplies queries by max(1, ln(n) / ln(L)): that is a temperature, in the method `rerope` and
+    not in `rerope_without_log_n`.
 
     Args:
         distance_limit: Largest distance in tokens; L_pretrain in LM-Infinite, w in ReRoPE.

@@ -24,8 +24,10 @@ class Lambda(Pattern):
     Window and limit are independent: tokens of the window that are farther away than the limit are rotated at the
     limit, and sinks that are nearer at their true distance. Who sees whom depends on indices, the distance on
     positions: where positions are sampled, as CLEX does in training, a token of the window may be beyond the limit.
-    The authors' code limits distances to min(limit, keys - 1), which comes to the same: in a pass shorter than the
-    limit no distance reaches it.
+    Where window and limit are equal, as in the paper and the authors' commands, the authors' code gives the same. Where
+    they differ, it departs from the paper's min(distance, limit), which is computed here: every token of the window
+    is at its true distance, also beyond the limit, and every sink beyond the window is at min(limit, keys - 1), also
+    nearer than the limit.
 
     Args:
         window: Tokens in the local branch, the query included (distances 0 .. window - 1); n_local in the paper.

@@ -24,7 +24,8 @@ class LeakyReRoPE(Pattern):
     """See every earlier token; distance d beyond the window counts as window + (d - window) / slowdown.
 
     As the slowdown goes to infinity, this becomes ReRoPE, the pattern `Capped`. The released code also multiplies
-    queries by max(1, ln(n) / ln(L)): that is a temperature, and not part of this pattern.
+    queries by max(1, ln(n) / ln(L)): that is a temperature, in the method `leaky_rerope` and not in
+    `leaky_rerope_without_log_n`.
 
     Args:
         window: Tokens at their true distance, the query included (distances 0 .. window - 1); w in the source.

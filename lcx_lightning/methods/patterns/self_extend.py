@@ -23,9 +23,10 @@ from lcx_lightning.methods.patterns.base import Band, Pattern
 class SelfExtend(Pattern):
     """See the last `window` tokens at their true distance, and earlier ones at the distance of their groups.
 
-    Beyond the window, query and key are rotated to q // G + w - w // G and to k // G, with the floors of the paper; the
-    released code divides w / G without a floor when it reads a prompt. If w is not a multiple of G, a rotated distance
-    can exceed the true one by 1.
+    Beyond the window, query and key are rotated to q // G + w - w // G and to k // G, with the floors of the paper. In
+    the released code, w / G had no floor when a prompt was read; the authors have corrected this in the file for Llama
+    of transformers 4.40, and not in the others. If w is not a multiple of G, a rotated distance can exceed the true one
+    by 1.
 
     Args:
         window: Tokens at their true distance, the query included (distances 0 .. window - 1); the neighbour window w_n

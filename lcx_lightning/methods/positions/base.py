@@ -3,6 +3,7 @@
 import abc
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -19,6 +20,7 @@ class PositionScheme(abc.ABC):
     """Choose the scale factor and the positions from the number of tokens in context, row by row."""
 
     samples = False  # True if positions or factor are sampled in training
+    samples_rows = False  # True if they are sampled for each row, all at one factor; False if once for a pass
     length_dependent = False  # True if the factor in evaluation depends on the number of tokens
 
     @abc.abstractmethod
@@ -47,6 +49,11 @@ class PositionScheme(abc.ABC):
 def consecutive(lengths: Int[Tensor, " rows"]) -> Float[Tensor, "1 tokens"]:
     """Return the positions 0, 1, 2 ... of the longest row, in a single row that serves all."""
     return torch.arange(int(lengths.max()), device=lengths.device, dtype=torch.float64)[None]
+
+
+def seed_of_row(placement_seed: int, row: int) -> int:
+    """Return the seed for sampling the positions of one row of a pass."""
+    return int(np.random.SeedSequence([placement_seed, row]).generate_state(1)[0])
 
 
 def sampled_span(tokens: int, factor: float, pretrain_length: int) -> int:

@@ -11,8 +11,8 @@ from lcx_lightning.methods.positions.base import Placement, PositionScheme, cons
 class RandomPositions(PositionScheme):
     """Place the n tokens of a training row at n distinct positions from 0 .. s L - 1, sampled uniformly, increasing.
 
-    Only training is changed: evaluation uses consecutive positions, where the paper samples them there too. The factor
-    is s in both.
+    Every row has positions of its own. Only training is changed: evaluation uses consecutive positions, where the
+    paper samples them there too. The factor is s in both.
 
     Args:
         factor: Scale factor s. Positions are below s L, which the paper calls L.
@@ -21,7 +21,7 @@ class RandomPositions(PositionScheme):
         ValueError: If factor is below 1. Later, if a training row leaves nothing to sample.
     """
 
-    samples = True
+    samples = samples_rows = True
 
     def __init__(self, *, factor: float) -> None:
         self.factor = number("factor", factor, least=1)

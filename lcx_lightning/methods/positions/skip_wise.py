@@ -12,7 +12,8 @@ class SkipWisePositions(PositionScheme):
     """Divide a training row into chunks, and shift chunk i by u_i: u_0 = 0, u_i uniform in u_(i-1) .. s L - n.
 
     With two chunks the sizes are those of the released code: the first chunk has 1 .. ceil(n / 2) tokens. With c
-    chunks, each but the last has 1 .. ceil(n / c). The text is contiguous; the released code also skips text.
+    chunks, each but the last has 1 .. ceil(n / c). Every row is divided and shifted by draws of its own, as there. The
+    text is contiguous; the released code also skips text.
     Only training is changed: evaluation uses consecutive positions. The factor is s in both.
 
     Args:
@@ -23,7 +24,7 @@ class SkipWisePositions(PositionScheme):
         ValueError: If factor is below 1, or chunks is below 2. Later, if a training row leaves nothing to skip.
     """
 
-    samples = True
+    samples = samples_rows = True
 
     def __init__(self, *, factor: float, chunks: int) -> None:
         self.factor, self.chunks = number("factor", factor, least=1), whole("chunks", chunks, least=2)
