@@ -49,7 +49,7 @@ def test_a_file_that_is_not_utf8_is_named_with_its_line(tmp_path, name, line, in
         ("a.jsonl", b'{"text": "a"}\n\n{"text": \n', r"a\.jsonl, line 3: needed a JSON object, found '\{\"text\": '"),
         ("a.jsonl", b'{"text": "a"}\nwords\n', r"a\.jsonl, line 2: needed a JSON object, found 'words'"),
         ("a.json", b'[{"text": "a"}, {"text": ]', r"a\.json cannot be read"),
-        ("a.jsonl.gz", gzip.compress(b'{"text": "a"}\n' * 9)[:-9], r"a\.jsonl\.gz is damaged"),
+        ("a.jsonl.gz", gzip.compress(b'{"text": "a"}\n' * 9, mtime=0)[:-9], r"a\.jsonl\.gz is damaged"),
         ("a.txt.gz", b"no archive", r"a\.txt\.gz is damaged"),
         ("a.parquet", b"PAR1 and no more", r"a\.parquet cannot be read"),
     ],
