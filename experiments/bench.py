@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from experiments import benchmarks
-from lcx_lightning.results.report.command import screen
+from lcx_lightning.results.report.screen import screen
 
 SHARED = {"measure", "models", "show"}
 

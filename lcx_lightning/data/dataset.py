@@ -15,7 +15,7 @@ from lcx_lightning.data.step_loader import StepLoader
 from lcx_lightning.data.synthetic_rows import ROWS, SHORTEST_ROW, Row
 from lcx_lightning.data.token_cache import Encoded, encode, encode_cached
 from lcx_lightning.data.token_stream import Slice, TokenStream, segments
-from lcx_lightning.data.tokenizers import Tokens
+from lcx_lightning.data.tokenizers import Tokens, line_feed
 from lcx_lightning.data.windows import Window, draw_joined, draw_windows
 
 PACKED, MASKED, MASKED_CONTINUING, WHOLE = LAYOUTS = ("packed", "masked", "masked_continuing", "whole")
@@ -104,6 +104,8 @@ class LongContextData:
                 "the mixture corpus: 1."
             )
         for kind in self.mixture:
+            if kind != "corpus":
+                line_feed(self.tokens)
             ROWS[kind](np.full(length, self.tokens.bos, dtype=np.int64), np.random.default_rng(0), self.tokens)
 
     def check_rows(self, length: int) -> None:
@@ -151,7 +153,7 @@ class LongContextData:
 
     def text(self, split: str, tokens: int, rng: np.random.Generator) -> Int[np.ndarray, " tokens"]:
         """Return a random slice of a document of `split`, continued with others if it ends, separated by line feeds."""
-        return self._stream(split).row(rng, tokens + 1, self.tokens.encode("\n")[-1])[1:]
+        return self._stream(split).row(rng, tokens + 1, line_feed(self.tokens))[1:]
 
     def joined_documents(self, split: str, length: int, seed: int) -> list[Window]:
         """Return whole documents in a random order that have `length` tokens together, BOS included.
@@ -172,8 +174,9 @@ class LongContextData:
         """Return numbers about each split.
 
         They are the number of `documents` and `tokens`; the length in tokens of the `median` and the `longest`
-        document; the number of documents left out for too few characters, `short`, or too few tokens, `few_tokens`;
-        and under `reach`, for each of `lengths`, the number of documents that fill a context of that length with BOS.
+        document; the number of documents left out for having no text, `without_text`, too few characters, `short`, or
+        too few tokens, `few_tokens`; and under `reach`, for each of `lengths`, the number of documents that fill a
+        context of that length with BOS.
         """
         found: dict[str, dict[str, Any]] = {}
         for split in SPLITS:
@@ -184,6 +187,7 @@ class LongContextData:
                 "tokens": int(n.sum()),
                 "median": int(np.median(n)) if len(n) else 0,
                 "longest": int(n.max(initial=0)),
+                "without_text": self.corpus.without_text(split),
                 "short": self.corpus.short(split),
                 "few_tokens": len(self._encoded_of(split).names) - len(n),
                 "reach": {length: int((n >= length - 1).sum()) for length in lengths},
@@ -195,7 +199,7 @@ class LongContextData:
         index = np.searchsorted(np.cumsum(list(self.mixture.values())), rng.random(), side="right")
         kind = list(self.mixture)[min(int(index), len(self.mixture) - 1)]
         bos = self.tokens.bos
-        separator = bos if kind == "corpus" else self.tokens.encode("\n")[-1]
+        separator = bos if kind == "corpus" else line_feed(self.tokens)
         slices = stream.draw_slices(rng, length)
         row = stream.lay_out(slices, length, separator)
         row[0] = bos

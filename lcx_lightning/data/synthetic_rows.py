@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Int
 
-from lcx_lightning.data.tokenizers import Tokens
+from lcx_lightning.data.tokenizers import Tokens, encoded
 
 SHORTEST_ROW = 64  # tokens: room for two needles of 13 bytes, each repeated once: 1 + 4 * 13 = 53
 SHORTEST_COPY = 16  # tokens: so many bytes of code rarely repeat by chance
@@ -76,7 +76,7 @@ def retrieval_row(row: Row, rng: np.random.Generator, tokens: Tokens) -> Row:
 def periodic_row(row: Row, rng: np.random.Generator, tokens: Tokens) -> Row:
     """Return BOS and random letters that repeat with a random period of at most half the row."""
     room = len(row) - 1
-    period = tokens.encode(letters(rng, int(rng.integers(2, room // 2 + 1))))
+    period = encoded(tokens, letters(rng, int(rng.integers(2, room // 2 + 1))))
     return np.concatenate([row[:1], np.resize(np.asarray(period, dtype=row.dtype), room)])
 
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +16,9 @@ from jaxtyping import Int, Integer
 from lcx_lightning.data.corpora.base import Document
 from lcx_lightning.data.tokenizers import Tokens
 
-FORMAT = 1  # increase it when the meaning of the files changes
+FORMAT = 3  # increase it when the meaning of the files changes
+
+CHECKSUMS = "sha256"  # name of the file with the checksums of the others
 
 
 class Encoded(NamedTuple):
@@ -37,7 +40,8 @@ def encode(documents: Iterable[Document], tokens: Tokens) -> Encoded:
 def encode_cached(folder: Path, identity: str, documents: Callable[[], Iterable[Document]], tokens: Tokens) -> Encoded:
     """Return the tokens of documents from the cache, after writing them there if they are missing.
 
-    An entry is written atomically. Of several processes one tokenises, and the others wait for it.
+    An entry is written atomically, with checksums that are verified when it is read: a damaged one is made again, with
+    a warning. Of several processes one tokenises, and the others wait for it.
 
     Args:
         folder: Folder of the cache.
@@ -50,12 +54,13 @@ def encode_cached(folder: Path, identity: str, documents: Callable[[], Iterable[
     """
     text = json.dumps([FORMAT, identity, tokens.identity()])
     entry = folder / hashlib.sha256(text.encode()).hexdigest()[:16]
-    if entry.exists():
-        return _mapped(entry)
     try:
+        if _is_sound(entry):
+            return _mapped(entry)
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(entry.with_suffix(".lock")):
-            if not entry.exists():
+            if not _is_sound(entry):
+                _discard_damaged(entry)
                 work = entry.with_suffix(".work")
                 shutil.rmtree(work, ignore_errors=True)  # left by a process that was killed
                 work.mkdir()
@@ -68,6 +73,34 @@ def encode_cached(folder: Path, identity: str, documents: Callable[[], Iterable[
     return _mapped(entry)
 
 
+def _is_sound(entry: Path) -> bool:
+    """Return whether an entry is there, and its files are those that were written."""
+    try:
+        return (entry / CHECKSUMS).read_bytes() == _checksums(entry).encode()
+    except FileNotFoundError:
+        return False
+
+
+def _checksums(entry: Path) -> str:
+    """Return the SHA-256 of each file of an entry; some 2 GB per second."""
+    lines = []
+    for name in ("ids", "documents.json"):
+        with (entry / name).open("rb") as file:
+            lines.append(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {name}\n")
+    return "".join(lines)
+
+
+def _discard_damaged(entry: Path) -> None:
+    """Remove an entry that is not sound; a process that has mapped its files keeps them."""
+    if entry.exists():
+        warnings.warn(
+            f"The cached tokens in {entry} are damaged: their checksums differ. They are made again. "
+            "If that happens again, check the disk.",
+            stacklevel=3,
+        )
+        shutil.rmtree(entry)
+
+
 def _write(folder: Path, documents: Iterable[Document], tokens: Tokens) -> None:
     """Write tokens, lengths and names, with one document in memory at a time."""
     names, lengths, dtype = [], [], _dtype(tokens)
@@ -78,6 +111,7 @@ def _write(folder: Path, documents: Iterable[Document], tokens: Tokens) -> None:
             names.append(document.name)
             lengths.append(len(ids))
     (folder / "documents.json").write_text(json.dumps({"dtype": dtype.name, "names": names, "lengths": lengths}))
+    (folder / CHECKSUMS).write_text(_checksums(folder))
 
 
 def _mapped(folder: Path) -> Encoded:

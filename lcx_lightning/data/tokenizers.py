@@ -1,9 +1,10 @@
 """Tokenizers: UTF-8 bytes for the embedded model, a Hugging Face tokenizer for checkpoints."""
 
 import hashlib
-import json
-from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from lcx_lightning.data.markup import encoder_of
 
 BYTES = 256
 
@@ -23,15 +24,19 @@ class Tokens(Protocol):
     special: frozenset[int]
 
     def encode(self, text: str) -> list[int]:
-        """Return the ids of `text`, without BOS."""
+        """Return the ids of plain `text`, without BOS; what looks like markup in it (`<s>`) is text as well."""
         ...
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of `ids`."""
         ...
 
-    def chat(self, text: str) -> list[int] | None:
-        """Return the ids of a chat with the user's message `text`, up to the answer; None without a chat template."""
+    def chat(self, text: str, arguments: Mapping[str, Any]) -> list[int] | None:
+        """Return the ids of a chat with the user's message `text`, up to the answer; None without a chat template.
+
+        The template gets the arguments, such as enable_thinking, which some read and others ignore. The markup of the
+        template is tokens, and the message is plain text, as in `encode`.
+        """
         ...
 
     def identity(self) -> str | None:
@@ -55,7 +60,7 @@ class ByteTokens:
         """Return the text of `ids` without BOS; an incomplete character becomes the replacement character."""
         return bytes(i for i in ids if i < BYTES).decode("utf-8", errors="replace")
 
-    def chat(self, text: str) -> None:
+    def chat(self, text: str, arguments: Mapping[str, Any]) -> None:
         """Return None: bytes have no chat template."""
 
     def identity(self) -> None:
@@ -73,15 +78,18 @@ class HubTokens:
     Args:
         name: Name of the checkpoint on the hub, or a folder.
         revision: Commit, tag or branch of the hub repository; None for its main branch.
+        config: Config of the model; None reads it from the checkpoint.
 
     Raises:
         ValueError: If the tokenizer has neither a BOS nor an EOS token.
     """
 
-    def __init__(self, name: str, revision: str | None) -> None:
+    def __init__(self, name: str, revision: str | None, config: Any = None) -> None:
         from transformers import AutoTokenizer  # takes seconds to import, and bytes do not need it
 
-        self._tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
+        given = {"config": config, "revision": revision, "trust_remote_code": False}
+        self._tokenizer = AutoTokenizer.from_pretrained(name, **given)
+        self._encoder = encoder_of(self._tokenizer)
         bos, eos = self._tokenizer.bos_token_id, self._tokenizer.eos_token_id
         if bos is None and eos is None:
             raise ValueError(
@@ -94,25 +102,60 @@ class HubTokens:
         self.special = frozenset(self._tokenizer.all_special_ids)
 
     def encode(self, text: str) -> list[int]:
-        """Return the ids of `text`, without special tokens."""
-        return self._tokenizer.encode(text, add_special_tokens=False, verbose=False)
+        """Return the ids of plain `text`, without special tokens."""
+        return self._encoder.encode(text)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of `ids`, special tokens included."""
         return self._tokenizer.decode(ids)
 
-    def chat(self, text: str) -> list[int] | None:
+    def chat(self, text: str, arguments: Mapping[str, Any]) -> list[int] | None:
         """Return the ids of a chat with the user's message `text`, up to the answer; None without a chat template."""
         if not self._tokenizer.chat_template:
             return None
-        messages = [{"role": "user", "content": text}]
-        return self._tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+        if not self._encoder.looks_like_markup(text):
+            return self._rendered(text, arguments, tokenize=True)
+        rendered = self._rendered(self._encoder.broken(text), arguments, tokenize=False)
+        return self._encoder.encode_marked(self._encoder.marked(rendered))
 
     def identity(self) -> str:
         """Return a hash of the tokenizer's vocabulary and rules."""
-        backend = getattr(self._tokenizer, "backend_tokenizer", None)
-        if backend is None:  # a tokenizer written in Python
-            rules = json.dumps([type(self._tokenizer).__name__, str(self._tokenizer), self._tokenizer.get_vocab()])
-        else:
-            rules = backend.to_str()
-        return hashlib.sha256(rules.encode()).hexdigest()
+        return hashlib.sha256(self._encoder.identity().encode()).hexdigest()
+
+    def _rendered(self, text: str, arguments: Mapping[str, Any], tokenize: bool) -> Any:
+        """Return the chat in the template, as text or as ids."""
+        messages = [{"role": "user", "content": text}]
+        return self._tokenizer.apply_chat_template(
+            messages, add_generation_prompt=True, tokenize=tokenize, return_dict=False, **arguments
+        )
+
+
+def has_line_feed(tokens: Tokens) -> bool:
+    """Return whether a tokenizer has a token for a line feed, rather than drop it or read it as a blank or unknown."""
+    ids = tokens.encode("\n")
+    return bool(ids) and ids[-1] not in tokens.special and ids != tokens.encode(" ")
+
+
+def line_feed(tokens: Tokens) -> int:
+    """Return the token of a line feed.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    if not has_line_feed(tokens):
+        raise ValueError(
+            "Prompts and synthetic rows are lines of text, and this tokenizer has no token for a line feed: choose a "
+            "checkpoint whose tokenizer keeps text as it is."
+        )
+    return tokens.encode("\n")[-1]
+
+
+def encoded(tokens: Tokens, text: str) -> list[int]:
+    """Return the ids of a text that is needed; ValueError if the tokenizer makes no tokens of it."""
+    ids = tokens.encode(text)
+    if not ids:
+        raise ValueError(
+            f"The tokenizer makes no tokens of {text[:60]!r}, which is needed: choose a checkpoint whose tokenizer "
+            "keeps text as it is."
+        )
+    return ids

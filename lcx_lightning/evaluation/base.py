@@ -1,6 +1,9 @@
 """The interface of an evaluation: a model and data in, records out, in work units that survive an interruption."""
 
 import abc
+import hashlib
+import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -55,9 +58,24 @@ class WorkUnit:
         return len(self.rows) if self.streams_rows else 1
 
     def computed(self, model: "PreTrainedModel") -> Iterator[list[Record]]:
-        """Yield the rows of each part as soon as it is computed."""
-        rows = self.compute(model)
+        """Yield the rows of each part as soon as it is computed.
+
+        Raises:
+            ValueError: If a value is not finite.
+        """
+        rows = map(_finite, self.compute(model))
         yield from ([row] for row in rows) if self.streams_rows else [list(rows)]
+
+
+def _finite(row: Record) -> Record:
+    """Return a row; ValueError if its value is no number that could be compared."""
+    if not math.isfinite(row["value"]):
+        raise ValueError(
+            f"{row['metric']} of {row['document']} at {row['context_length']:,} tokens ({row['protocol']}) is "
+            f"{row['value']}: weights or activations of the model are not finite. Look at its checkpoint; half "
+            "precision overflows where float32 does not."
+        )
+    return row
 
 
 class Evaluation(abc.ABC):
@@ -77,6 +95,10 @@ class Evaluation(abc.ABC):
             ValueError: If the data cannot serve the evaluation.
         """
 
+    def examples_identity(self) -> str | None:
+        """Return a text that changes with the examples of its tasks, None if they are all made of the corpus."""
+        return None
+
     def metrics(self) -> dict[str, Metric]:
         """Return, by protocol/metric, how a report shows each number. One without a declaration is shown as it is."""
         return {}
@@ -84,6 +106,12 @@ class Evaluation(abc.ABC):
     def served(self, pretrain_length: int, max_context: int | None) -> list[int]:
         """Return the context lengths of at most `max_context` tokens, shortest first."""
         return [length for length in self.lengths(pretrain_length) if max_context is None or length <= max_context]
+
+
+def hash_of(*parts: Any) -> str:
+    """Return 16 hexadecimal digits that change with any of the parts: plain data, and functions by their names."""
+    text = json.dumps(parts, sort_keys=True, default=lambda one: getattr(one, "__qualname__", type(one).__qualname__))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 class AtMultiples(Evaluation):

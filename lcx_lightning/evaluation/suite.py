@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lcx_lightning.data.dataset import LongContextData
-from lcx_lightning.evaluation.base import Evaluation, WorkUnit
+from lcx_lightning.evaluation.base import Evaluation, WorkUnit, hash_of
 from lcx_lightning.results.metrics import Metric
 
 
@@ -32,6 +32,10 @@ class EvaluationSuite(Evaluation):
 
     def work_units(self, data: LongContextData, pretrain_length: int, max_context: int | None) -> list[WorkUnit]:
         return [unit for one in self._evaluations for unit in one.work_units(data, pretrain_length, max_context)]
+
+    def examples_identity(self) -> str | None:
+        found = [identity for one in self._evaluations if (identity := one.examples_identity())]
+        return hash_of(*found) if found else None
 
     def metrics(self) -> dict[str, Metric]:
         return {name: metric for one in self._evaluations for name, metric in one.metrics().items()}

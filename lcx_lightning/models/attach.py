@@ -73,7 +73,7 @@ def attach(
     family_of(model.config)  # raises before the model is called
     if not isinstance(method, Method):
         spec = rope_spec(model.config)
-        composed = with_own_clex(read_method(method), model.config)
+        composed = with_own_clex(read_method(method), model.config, values)
         method = build_method(with_values(composed, spec.pretrain_length, values), spec)
     elif values:
         raise ValueError(
@@ -81,7 +81,7 @@ def attach(
             "of the method instead."
         )
     check_attention(attention, method, model.config)
-    load_own_clex(method.scaling, model)
+    load_own_clex(method, model)
     stock_logits = sample_logits(model)
     _put_on(model, method, attention, grow)
     try:

@@ -6,15 +6,20 @@ in addition to the model's weights. The rest of such a checkpoint is a plain Lla
 """
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 from safetensors import safe_open
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PretrainedConfig
 from transformers.utils.hub import cached_file
+
+from lcx_lightning.methods.method import Method
+from lcx_lightning.methods.overrides import open_values
+from lcx_lightning.models.config_file import number
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -35,21 +40,17 @@ def separate_clex(config: PretrainedConfig, name: str, revision: str) -> Pretrai
         revision: Branch, tag or commit.
 
     Raises:
-        ValueError: If the released code does not have the activation.
+        ValueError: If a setting is no number, or the released code does not have the activation.
     """
+    vars(config).pop("clex", None)  # of the file, if it has such a key
     rope = getattr(config, "rope_parameters", None) or {}
     if rope.get("rope_type") != "clex":
         return config
-    from lcx_lightning.methods.scaling.clex import ACTIVATIONS  # with SciPy: a second, where most models have no CLEX
-
-    activation = rope.get("act", "silu")  # releases before January 2024 write none; their code always takes SiLU
-    if activation not in ACTIVATIONS:
-        raise ValueError(f"A released CLEX has the activation {' or '.join(ACTIVATIONS)}, this one {activation!r}.")
     config.clex = {
-        "width": rope["param_factor"],
-        "activation": activation,
-        "max_factor": rope["max_factor"],
-        "log_scale": bool(getattr(config, "log_scale", False)),
+        "width": number(rope, "param_factor", 1, whole=True),
+        "activation": _activation(rope.get("act", "silu")),  # releases before January 2024 write none, and take SiLU
+        "max_factor": number(rope, "max_factor", 1, whole=True),
+        "log_scale": _log_scale(getattr(config, "log_scale", False)),
         "name": name,
         "revision": revision,
     }
@@ -58,16 +59,20 @@ def separate_clex(config: PretrainedConfig, name: str, revision: str) -> Pretrai
     return config
 
 
-def with_own_clex(method: DictConfig, config: PretrainedConfig) -> DictConfig:
+def with_own_clex(method: DictConfig, config: PretrainedConfig, given: Collection[str] = ()) -> DictConfig:
     """Return the method CLEX with the settings of a released checkpoint; any other method or model changes nothing.
 
     Width and activation are those of the checkpoint's weights. max_factor is that of the checkpoint, unless the method
-    sets a number in place of `${factor}`. A checkpoint released with `log_scale` gets that temperature, unless the
-    method sets another one.
+    sets a number in place of `${factor}`. A Llama released with `log_scale` gets that temperature, unless the method
+    sets another one; the released code of other families does not read it.
 
     Args:
         method: The four parts, with interpolations still open.
         config: Config of the model, as returned by `separate_clex`.
+        given: Names of the values that the user gives.
+
+    Raises:
+        ValueError: If `factor` is given, and the checkpoint decides all that would use it.
     """
     own = _own(config)
     if own is None or method.scaling.get("_target_") != CLEX_TARGET:
@@ -75,22 +80,33 @@ def with_own_clex(method: DictConfig, config: PretrainedConfig) -> DictConfig:
     changes: dict[str, Any] = {"scaling": {"width": own["width"], "activation": own["activation"]}}
     if OmegaConf.is_interpolation(method.positions, "max_factor"):
         changes["positions"] = {"max_factor": own["max_factor"]}
-    if own["log_scale"] and method.get("temperature", {}).get("_target_", UNSET) == UNSET:
+    if (
+        own["log_scale"]
+        and config.model_type == "llama"
+        and method.get("temperature", {}).get("_target_", UNSET) == UNSET
+    ):
         changes["temperature"] = LOG_SCALE
     merged = OmegaConf.merge(method, changes)
     assert isinstance(merged, DictConfig)
+    if "factor" in given and "factor" not in open_values(merged):
+        raise ValueError(
+            f"This checkpoint is a released CLEX, which was trained up to max_factor={own['max_factor']} and takes the "
+            "factor of each text from its length. Leave factor out, or give max_factor=... to set another end."
+        )
     return merged
 
 
-def load_own_clex(scaling: nn.Module, model: "PreTrainedModel") -> None:
-    """Load the ODE weights of a released CLEX checkpoint into `scaling`; without effect on other scalings or models.
+def load_own_clex(method: Method, model: "PreTrainedModel") -> None:
+    """Load the ODE weights of a released CLEX checkpoint into a method; without effect on other scalings or models.
 
-    A CLEX that is not trainable keeps its initial weights.
+    A CLEX that is not trainable keeps its initial weights. The solver takes as many steps as these weights need up to
+    the largest factor of the method.
 
     Raises:
-        ValueError: If the settings differ from those of the checkpoint, or its weights are missing.
+        ValueError: If the settings differ from those of the checkpoint, or its weights are missing, not finite, or too
+            strong for the solver.
     """
-    own = _own(model.config)
+    own, scaling = _own(model.config), method.scaling
     if own is None:
         return
     from lcx_lightning.methods.scaling.clex import ACTIVATIONS, CLEX
@@ -104,6 +120,7 @@ def load_own_clex(scaling: nn.Module, model: "PreTrainedModel") -> None:
         )
     if model.device.type != "meta":
         scaling.load_released(*read_field(own["name"], own["revision"]))
+        scaling.choose_steps(int(getattr(method.positions, "max_factor", own["max_factor"])))
 
 
 def read_field(name: str, revision: str) -> tuple[Tensor, Tensor]:
@@ -126,7 +143,28 @@ def read_field(name: str, revision: str) -> tuple[Tensor, Tensor]:
 
 
 def _own(config: PretrainedConfig) -> dict[str, Any] | None:
-    return getattr(config, "clex", None)
+    """Return the settings of a released CLEX, None without one; checked again, as any config.json may have the key."""
+    own = getattr(config, "clex", None)
+    if own is None:
+        return None
+    values = own if isinstance(own, dict) else {}
+    numbers = {name: number(values, name, 1, whole=True) for name in ("width", "max_factor")}
+    activation, log_scale = _activation(values.get("activation")), _log_scale(values.get("log_scale"))
+    return values | numbers | {"activation": activation, "log_scale": log_scale}
+
+
+def _activation(name: Any) -> str:
+    from lcx_lightning.methods.scaling.clex import ACTIVATIONS  # with SciPy: a second, where most models have no CLEX
+
+    if not isinstance(name, str) or name not in ACTIVATIONS:
+        raise ValueError(f"A released CLEX has the activation {' or '.join(ACTIVATIONS)}, this one {name!r}.")
+    return name
+
+
+def _log_scale(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"log_scale in the model's config must be true or false, got {value!r}.")
+    return value
 
 
 def _weight_files(name: str, revision: str) -> list[str]:

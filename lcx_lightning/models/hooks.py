@@ -90,6 +90,11 @@ def insert_forward_pass(base: nn.Module, args: tuple, kwargs: dict) -> tuple[tup
         raise ValueError(
             f"A mask says which keys are padding, [batch, keys]: this one has the shape {list(mask.shape)}."
         )
+    if 0 in tokens.shape[:2]:
+        raise ValueError(
+            f"A pass needs at least one row of at least one token, got [rows, tokens] = {list(tokens.shape[:2])}. Give "
+            "a text whose tokenizer makes tokens of it, such as BOS."
+        )
     if segments:
         _check_packed(attachment, cache, mask)
         name, numbers = next(iter(segments.items()))

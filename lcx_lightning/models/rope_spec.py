@@ -7,7 +7,9 @@ import torch
 from transformers import PretrainedConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
+from lcx_lightning.methods.longrope_file import MSCALES
 from lcx_lightning.methods.scaling.base import RopeSpec
+from lcx_lightning.models.config_checks import check_config
 from lcx_lightning.models.families import family_of
 
 STATIC_SCALINGS = ("linear", "llama3", "yarn")  # scalings of checkpoints whose frequencies do not depend on the length
@@ -20,22 +22,28 @@ def rope_spec(config: PretrainedConfig) -> RopeSpec:
     from the unscaled ones, pass its config through `without_scaling`.
 
     Raises:
-        ValueError: If the family, its attention or its scaling is not supported.
+        ValueError: If the family, its attention or its scaling is not supported, or a number makes no sense.
     """
     family_of(config)
+    check_config(config.to_dict())
+    rope, dim = config.rope_parameters, _rotated_features(config)
     _check_supported(config)
-    rope = config.rope_parameters
-    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     spec = RopeSpec(
-        dim=int(head_dim * rope.get("partial_rotary_factor", 1.0)),
+        dim=dim,
         base=rope["rope_theta"],
-        pretrain_length=_supported_length(config),
+        pretrain_length=_length_and_source(config)[0],
         window=_native_window(config),
     )
     if _scaling(config) == "default":
         return spec
     inv_freq, feature_scale = ROPE_INIT_FUNCTIONS[_scaling(config)](config, torch.device("cpu"))
     return replace(spec, checkpoint_inv_freq=tuple(inv_freq.tolist()), feature_scale=float(feature_scale))
+
+
+def length_source(config: PretrainedConfig) -> str:
+    """Return a sentence that says the pretraining length L of a model, and where in its config that comes from."""
+    length, source = _length_and_source(config)
+    return f"L = {length:,} tokens: {source}."
 
 
 def without_scaling(config: PretrainedConfig) -> PretrainedConfig:
@@ -57,7 +65,32 @@ def without_scaling(config: PretrainedConfig) -> PretrainedConfig:
     kept = ("rope_theta", "partial_rotary_factor")
     plain.rope_parameters = {"rope_type": "default"} | {k: v for k, v in config.rope_parameters.items() if k in kept}
     plain.max_position_embeddings = original
+    plain.dropped_scaling = _scaling(config)
     return plain
+
+
+def _rotated_features(config: PretrainedConfig) -> int:
+    """Return the number of rotated features per head.
+
+    Raises:
+        ValueError: If they cannot be divided into pairs, or the lists of a scaling have another number of pairs.
+    """
+    rope, head_dim = config.rope_parameters, getattr(config, "head_dim", None)
+    head_dim = head_dim or config.hidden_size // config.num_attention_heads
+    part = rope.get("partial_rotary_factor", 1.0)
+    dim = int(head_dim * part)
+    if dim < 2 or dim % 2:
+        raise ValueError(
+            f"The rotated features of a head must be an even number, but the model's config says {dim}: head_dim="
+            f"{head_dim}, partial_rotary_factor={part:g}."
+        )
+    for name in ("short_factor", "long_factor"):
+        if name in rope and len(rope[name]) != dim // 2:
+            raise ValueError(
+                f"{name} in the model's config must have one number for each of the {dim // 2} pairs, got "
+                f"{len(rope[name])}."
+            )
+    return dim
 
 
 def _scaling(config: PretrainedConfig) -> str:
@@ -65,21 +98,47 @@ def _scaling(config: PretrainedConfig) -> str:
 
 
 def _original_length(config: PretrainedConfig) -> int | None:
+    """Return the context length in tokens before scaling, None if the config does not state it."""
     if _scaling(config) == "dynamic":  # there max_position_embeddings is the length before scaling
         return config.max_position_embeddings
-    return config.rope_parameters.get("original_max_position_embeddings")
+    stated = config.rope_parameters.get("original_max_position_embeddings")
+    if stated is None and _scaling(config) == "linear" and (reached := getattr(config, "max_sequence_length", None)):
+        return round(reached / config.rope_parameters["factor"])  # vicuna-7b-v1.5-16k
+    return stated
 
 
-def _supported_length(config: PretrainedConfig) -> int:
-    """Return the context length in tokens that the frequencies of a config support.
+def _length_and_source(config: PretrainedConfig) -> tuple[int, str]:
+    """Return the context length in tokens that the frequencies of a config support, and what says so.
 
-    Some checkpoints, such as Qwen2.5 with YaRN, state the original length twice: they support factor times that.
+    The lengths in a config may disagree: Qwen2.5 and Qwen3 with YaRN, or Yarn-Mistral, support factor times the
+    original length, which is above max_position_embeddings.
     """
-    stated, original = config.max_position_embeddings, config.rope_parameters.get("original_max_position_embeddings")
-    factor = config.rope_parameters.get("factor")
-    if _scaling(config) == "default" or original is None or factor is None or stated > original:
-        return stated
-    return round(factor * original)
+    stated, rope, said = config.max_position_embeddings, config.rope_parameters, "max_position_embeddings of the config"
+    factor, original = rope.get("factor"), rope.get("original_max_position_embeddings")
+    if _scaling(config) == "default":
+        dropped = getattr(config, "dropped_scaling", None)
+        return stated, f"original length of the checkpoint, whose scaling {dropped!r} is left out" if dropped else said
+    if _scaling(config) == "linear" and original is None:
+        return _linear_length(config)
+    if original is None or factor is None:
+        return stated, said
+    if _scaling(config) == "llama3" and stated > original:  # its factor is no ratio of lengths: Llama-3.2 states 32
+        return stated, f"{said}, {stated / original:g} x original {original:,}"
+    if factor * original > stated:
+        scaled = round(factor * original)
+        return scaled, f"factor {factor:g} x original {original:,} (max_position_embeddings says {stated:,})"
+    return stated, f"{said} (factor {factor:g} x original {original:,} is {round(factor * original):,})"
+
+
+def _linear_length(config: PretrainedConfig) -> tuple[int, str]:
+    """Return the context length of a linear scaling whose original length is not stated, and what says so."""
+    stated, reached = config.max_position_embeddings, getattr(config, "max_sequence_length", None) or 0
+    if reached > stated:
+        return reached, f"max_sequence_length of the config (max_position_embeddings says {stated:,})"
+    return stated, (
+        "max_position_embeddings of the config, assumed to be the length that its linear scaling reaches. If it is the "
+        "original length, add original_max_position_embeddings to the scaling"
+    )
 
 
 def _native_window(config: PretrainedConfig) -> int | None:
@@ -116,10 +175,19 @@ def _check_supported(config: PretrainedConfig) -> None:
             f"This {name} trains with an attention_dropout of {config.attention_dropout}, which methods do not apply. "
             "Load it with attention_dropout=0."
         )
-    one_list = _scaling(config) == "longrope" and rope["short_factor"] == rope["long_factor"]
-    if not one_list and _scaling(config) not in ("default", *STATIC_SCALINGS):
+    if any(rope.get(key) is not None for key in MSCALES):
         raise ValueError(
-            f"This checkpoint carries the scaling {_scaling(config)!r}, whose frequencies change with the length of a "
-            f"pass. Supported: none, {', '.join(STATIC_SCALINGS)}, and longrope with one list of factors. Set "
-            "own_scaling=false to start from its unscaled frequencies and its original length."
+            f"This checkpoint has a temperature for each of its lists, {' and '.join(MSCALES)}, which is not "
+            "supported. Set own_scaling=false to start from its unscaled frequencies and its original length."
         )
+    kind = _scaling(config)
+    if kind in ("default", *STATIC_SCALINGS) or (kind == "longrope" and rope["short_factor"] == rope["long_factor"]):
+        return
+    supported = f"Supported: none, {', '.join(STATIC_SCALINGS)}, and longrope with one list of factors"
+    if kind not in ("dynamic", "longrope"):
+        raise ValueError(f"This checkpoint carries the scaling {kind!r}, which is not supported. {supported}.")
+    lists = " Method longrope with method.scaling.file=CONFIG.JSON then takes its lists." if kind == "longrope" else ""
+    raise ValueError(
+        f"This checkpoint carries the scaling {kind!r}, whose frequencies change with the length of a pass. {supported}"
+        f". Set own_scaling=false to start from its unscaled frequencies and its original length.{lists}"
+    )

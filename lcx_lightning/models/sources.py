@@ -1,6 +1,7 @@
 """Sources of models: their config and tokenizer before loading, and the loaded model."""
 
 import abc
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,10 +10,22 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
 from lcx_lightning.data.tokenizers import ByteTokens, HubTokens, Tokens
 from lcx_lightning.models.clex_checkpoint import separate_clex
+from lcx_lightning.models.config_checks import check_stated
+from lcx_lightning.models.config_file import read_config
+from lcx_lightning.models.contents import commit_of, folder_identity
+from lcx_lightning.models.loading import load_weights
 from lcx_lightning.models.rope_spec import without_scaling
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+DTYPES = ("float32", "bfloat16", "float16", "float64")
+SHORT_NAMES = {
+    **dict.fromkeys(("fp32", "float", "f32", "torch.float32"), "float32"),
+    **dict.fromkeys(("bf16", "torch.bfloat16"), "bfloat16"),
+    **dict.fromkeys(("fp16", "half", "f16", "torch.float16"), "float16"),
+    **dict.fromkeys(("fp64", "double", "f64", "torch.float64"), "float64"),
+}
 
 
 class ModelSource(abc.ABC):
@@ -26,12 +39,27 @@ class ModelSource(abc.ABC):
     def tokens(self) -> Tokens:
         """Return the model's tokenizer."""
 
+    def identity(self, memory: Path) -> str | None:
+        """Return a text that changes with the files of the model, None if it is not a folder.
+
+        Args:
+            memory: Folder in which the hashes of large files are remembered.
+        """
+        return None
+
+    def commit(self) -> str | None:
+        """Return the commit of the hub that the model's branch or tag names now, None if it is not from the hub."""
+        return None
+
     @abc.abstractmethod
     def load(self, folder: Path | None, ranks: int = 1) -> "PreTrainedModel":
         """Return the model: the pretrained base in `folder`, or the checkpoint itself if `folder` is None.
 
         If several processes are to share the model, all `ranks` of them call this together, and each may read only its
         own shards of the weights.
+
+        Raises:
+            ValueError: If the weights are not exactly those of the model, cannot be read, or are not finite.
         """
 
 
@@ -46,6 +74,7 @@ class EmbeddedModel(ModelSource):
         self.architecture = dict(architecture)
 
     def config(self) -> PretrainedConfig:
+        check_stated(self.architecture)
         return AutoConfig.for_model(**self.architecture)
 
     def tokens(self) -> Tokens:
@@ -54,7 +83,7 @@ class EmbeddedModel(ModelSource):
     def load(self, folder: Path | None, ranks: int = 1) -> "PreTrainedModel":
         if folder is None:
             return AutoModelForCausalLM.from_config(self.config())
-        return AutoModelForCausalLM.from_pretrained(folder)
+        return load_weights(folder)
 
 
 class HubModel(ModelSource):
@@ -63,38 +92,68 @@ class HubModel(ModelSource):
     Args:
         name: Name of the checkpoint on the hub, or a folder.
         revision: Branch, tag or commit.
-        dtype: Data type of the weights, such as float32 or bfloat16.
+        dtype: Data type of the weights: float32, bfloat16, float16 or float64.
         own_scaling: Whether a checkpoint that carries a scaling, such as Llama-3.1, starts from its scaled frequencies
             and the length that they support. If False, it starts from the unscaled ones and its original length.
+
+    Raises:
+        ValueError: If the data type is none of these. Later, if there is no such folder or its files make no sense.
     """
 
     def __init__(self, *, name: str, revision: str, dtype: str, own_scaling: bool) -> None:
         self.name, self.revision, self.own_scaling = name, revision, own_scaling
-        self.dtype = getattr(torch, dtype)
+        self.dtype = _dtype(dtype)
 
     def config(self) -> PretrainedConfig:
-        config = AutoConfig.from_pretrained(self.name, revision=self.revision)
-        config = separate_clex(config, self.name, self.revision)
+        config = separate_clex(read_config(self.name, self.revision), self.name, self.revision)
         return config if self.own_scaling else without_scaling(config)
 
     def tokens(self) -> Tokens:
-        return HubTokens(self.name, self.revision)
+        try:
+            return HubTokens(self.name, self.revision, read_config(self.name, self.revision))
+        except ValueError as error:
+            if "trust_remote_code" not in str(error):
+                raise
+            raise ValueError(
+                f"The tokenizer of {self.name} needs Python code of its own (auto_map in its tokenizer_config.json). "
+                "Code that comes with a checkpoint is never run. Save it as a tokenizer.json of the tokenizers library."
+            ) from error
+
+    def identity(self, memory: Path) -> str | None:
+        folder = Path(self.name)
+        return folder_identity(folder, memory) if folder.is_dir() else None
+
+    def commit(self) -> str | None:
+        return commit_of(self.name, self.revision)
 
     def load(self, folder: Path | None, ranks: int = 1) -> "PreTrainedModel":
         config = self.config()
         given = {"config": config, "revision": self.revision} if folder is None else {}
         name = folder or self.name
         if ranks == 1 or hasattr(config, "clex"):  # the weights of its ODE are read from whole files
-            return AutoModelForCausalLM.from_pretrained(name, dtype=self.dtype, **given)
+            return load_weights(name, dtype=self.dtype, **given)
         from lcx_lightning.distributed.sharded_loading import load_sharded  # seconds, where a model is only described
 
-        return load_sharded(name, ranks, dtype=self.dtype, **given)
+        return load_sharded(partial(load_weights, name, dtype=self.dtype, **given), ranks)
+
+
+def _dtype(name: str) -> torch.dtype:
+    """Return a data type of weights by its name.
+
+    Raises:
+        ValueError: If it is not one of those in which a model can compute.
+    """
+    if name not in DTYPES:
+        meant = SHORT_NAMES.get(str(name))
+        hint = f"Write {meant}." if meant else f"Choose {', '.join(DTYPES)}."
+        raise ValueError(f"model.source.dtype={name} is no data type of weights. {hint}")
+    return getattr(torch, name)
 
 
 def skeleton(config: PretrainedConfig) -> "PreTrainedModel":
     """Return the model without weights, on the meta device: to see what can be built on it."""
     with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config)
+        return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
 
 
 def check_tokens(tokens: Tokens, config: PretrainedConfig) -> None:

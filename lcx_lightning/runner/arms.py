@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from lcx_lightning.attention.forward_pass import AUTO
+from lcx_lightning.runner.secrets import masked
 from lcx_lightning.runner.trainer_config import TrainerSettings
 
-CACHE_FORMAT = 2  # raise it when a stage's result would change for the same configuration
-SOURCES = ("path", "data_files")  # of examples, in evaluations
+CACHE_FORMAT = 3  # raise it when a stage's result would change for the same configuration
 
 
 @dataclass
@@ -22,12 +22,16 @@ class Arm:
     order: int  # rank in the grid
     config: dict[str, Any]  # resolved
     corpus: str | None = None  # identity of the documents; None until they are read
+    model: str | None = None  # identity of the model folder; None until it is read, and where the model is no folder
+    examples: str | None = None  # identity of the examples of its tasks; None until they are read
+    contents: dict[str, dict[str, str]] = field(default_factory=dict)  # hashes of files and code, by part of the config
     pretrain_length: int = 0  # tokens
     train_length: int | None = None  # tokens; None: zero-shot
     max_context: int | None = None  # longest context of the method, tokens; None: there is no end
     lengths: list[int] = field(default_factory=list)  # evaluated, tokens
     not_evaluated: dict[str, str] = field(default_factory=dict)  # length -> reason
     fingerprint: str = ""
+    training_fingerprint: str = ""  # the part of it that training depends on
     equals_pretrained: bool = False
     metrics: dict[str, dict[str, Any]] = field(default_factory=dict)  # declared by its evaluations, as plain data
 
@@ -44,20 +48,18 @@ class Arm:
     @property
     def base_key(self) -> str:
         """Key of the base: model, data, training, seed."""
-        recipe = self.config["model"]["recipe"]
-        trained = [self.config["data"], self.corpus, self.seed] if recipe else []
-        return key(self.config["model"], *trained)
+        trained = [*self._part("data"), self.corpus, self.pretrain_length, self.seed]
+        return key(*self._part("model"), self.model, *(trained if self.config["model"]["recipe"] else []))
 
     @property
     def extend_key(self) -> str | None:
         """Key of the extended model: base, method, training, data, seed. None: zero-shot."""
         if self.config["training"] is None:
             return None
-        config = self.config
-        parts = [self._method, config["training"], self.config["data"], self.corpus, self.seed]
+        parts = [*self._method, *self._part("training"), *self._part("data"), self.corpus]
         if self.evaluates_in_loop:  # kept with the model, which they do not change
-            parts += [config["in_loop"], config["evaluation"]]
-        return key(self.base_key, *parts)
+            parts += [*self._part("in_loop"), *self._part("evaluation"), self.examples]
+        return key(self.base_key, *parts, self.pretrain_length, self.seed)
 
     @property
     def evaluates_in_loop(self) -> bool:
@@ -67,20 +69,19 @@ class Arm:
     @property
     def run(self) -> str:
         """Id of the run: everything that its numbers depend on."""
-        config = self.config
-        parts = [self.base_key, self.extend_key, self._method, config["evaluation"], self.config["data"], self.seed]
-        if not config["model"]["recipe"] and self.extend_key is None:  # else the documents are in these keys
-            parts.append(self.corpus)
-        if files := contents_in(config["evaluation"]):
-            parts.append(files)
-        return key(*parts)
+        parts = [*self._method, *self._part("evaluation"), self.examples, *self._part("data"), self.corpus]
+        return key(self.base_key, self.extend_key, *parts, self.pretrain_length, self.seed)
 
     @property
-    def _method(self) -> dict[str, Any]:
-        """The method, what is in the files that it names, and how it is attended if that was chosen."""
+    def _method(self) -> list[Any]:
+        """The method, and how it is attended if that was chosen."""
         attention = self.config.get("attention", AUTO)
         chosen = {} if attention == AUTO else {"attention": attention}  # of the rounding of every number
-        return self.config["method"] | files_in(self.config["method"]) | chosen
+        return [*self._part("method"), chosen]
+
+    def _part(self, name: str) -> list[Any]:
+        """Return a part of the configuration, without what is secret, and the hashes of what it names."""
+        return [masked(self.config[name]), self.contents.get(name)]
 
     @property
     def folder(self) -> Path:
@@ -97,24 +98,3 @@ def key(*parts: Any) -> str:
     """Return 12 hexadecimal digits that change with any of the parts."""
     text = json.dumps([CACHE_FORMAT, *parts], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def contents_in(config: Any, *, named: bool = False) -> dict[str, str]:
-    """Return the hash of every file that the sources in a configuration name, those of named folders included."""
-    if isinstance(config, dict | list):
-        items = config.items() if isinstance(config, dict) else enumerate(config)
-        return {k: v for name, value in items for k, v in contents_in(value, named=named or name in SOURCES).items()}
-    if not (named and isinstance(config, str)):
-        return {}
-    place = Path(config).expanduser()
-    paths = sorted(path for path in place.rglob("*") if path.is_file()) if place.is_dir() else [place]
-    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths if path.is_file()}
-
-
-def files_in(config: Any) -> dict[str, str]:
-    """Return the hash of every file that a configuration names, so that a changed file is another arm."""
-    if isinstance(config, dict):
-        return {name: found for value in config.values() for name, found in files_in(value).items()}
-    if isinstance(config, str) and Path(config).is_file():
-        return {config: hashlib.sha256(Path(config).read_bytes()).hexdigest()}
-    return {}

@@ -1,5 +1,8 @@
 """An arm with what its configuration describes: each part is built once, when it is first asked for."""
 
+import math
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,10 +18,12 @@ from lcx_lightning.methods.library import build_method, complete, read_method
 from lcx_lightning.methods.method import Method
 from lcx_lightning.methods.scaling.base import RopeSpec
 from lcx_lightning.models.clex_checkpoint import with_own_clex
-from lcx_lightning.models.rope_spec import rope_spec
+from lcx_lightning.models.rope_spec import length_source, rope_spec
 from lcx_lightning.models.sources import ModelSource
 from lcx_lightning.runner.arms import Arm, key
 from lcx_lightning.runner.recipe import Recipe
+from lcx_lightning.runner.secrets import as_typed
+from lcx_lightning.runner.settings import settle
 from lcx_lightning.runner.trainer_config import TrainerSettings
 
 
@@ -28,6 +33,7 @@ class Described(NamedTuple):
     source: ModelSource
     config: PretrainedConfig
     spec: RopeSpec
+    length_source: str  # a sentence: the pretraining length L, and where it comes from
 
 
 class BuiltArm:
@@ -37,18 +43,34 @@ class BuiltArm:
         arm: Plain data.
         described: Model of the arm, if it has been described before.
         loaded: Data that arms share, by key; data that this arm loads are added.
+        ignored: Values of the command line on which nothing of the arm depends.
     """
 
     def __init__(
-        self, arm: Arm, described: Described | None = None, loaded: dict[str, LongContextData] | None = None
+        self,
+        arm: Arm,
+        described: Described | None = None,
+        loaded: dict[str, LongContextData] | None = None,
+        ignored: Sequence[str] = (),
     ) -> None:
-        self.arm = arm
+        self.arm, self.ignored = arm, ignored
         self._described, self._loaded = described, {} if loaded is None else loaded
 
     @cached_property
     def model(self) -> Described:
         """The model that the arm extends."""
-        return self._described or describe(self.arm.config["model"]["source"])
+        config = self.arm.config
+        return self._described or describe(config["model"]["source"], config["pretrain_length"])
+
+    def model_identity(self) -> str | None:
+        """Return what changes with the files of the model, if it is a folder."""
+        return self.model.source.identity(Path(self.arm.config["cache_dir"]).expanduser() / "hashes")
+
+    def check_model(self) -> None:
+        """Raise a ValueError if the model is not the one that the run was planned with."""
+        if self.model_identity() != self.arm.model:
+            name = self.arm.config["model"]["source"]["name"]
+            raise ValueError(f"The files of the model {name} have changed since this run was planned: start it again.")
 
     @cached_property
     def trainer(self) -> TrainerSettings:
@@ -93,30 +115,55 @@ class BuiltArm:
         return Recipe.read(config, length, f"{stage} of {self.arm.name}") if config else None
 
 
-def describe(source: Any) -> Described:
+def describe(source: Any, pretrain_length: int | None = None) -> Described:
     """Return the model of a configuration, without loading weights.
+
+    Args:
+        source: Configuration of the model's source.
+        pretrain_length: Pretraining length L in tokens. None: what the model's config tells.
 
     Raises:
         ValueError: If the model is not supported.
     """
     built = instantiate(source)
     config = built.config()
-    return Described(built, config, rope_spec(config))
+    spec, source = rope_spec(config), length_source(config)
+    if pretrain_length and pretrain_length != spec.pretrain_length:
+        source = f"L = {pretrain_length:,} tokens, as pretrain_length says. Of the model itself, {source}"
+        spec = replace(spec, pretrain_length=pretrain_length)
+    return Described(built, config, spec, source)
 
 
 def resolve(composed: DictConfig, seed: int) -> tuple[dict[str, Any], Described]:
-    """Return the configuration of an arm at a seed without interpolations, and its model."""
+    """Return the configuration of an arm at a seed without interpolations, and its model.
+
+    A branch or tag of the hub becomes the commit that it names now. Secrets from environment variables stay as typed.
+    """
     config = composed.copy()
     OmegaConf.set_readonly(config, False)
     OmegaConf.set_struct(config, False)
     config.pop("hydra", None)
+    settle(config)
     if config.training.get("zero_shot"):
         config.training = None
-    described = describe(config.model.source)
+    given = None if OmegaConf.is_missing(config, "pretrain_length") else config.pretrain_length
+    described = describe(config.model.source, given)
+    if commit := described.source.commit():
+        config.model.source.revision = commit
     config.pretrain_length, config.seed = described.spec.pretrain_length, seed
     config.method = with_own_clex(complete(config.method), described.config)
     plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # pyright: ignore[reportAssignmentType]
-    return plain, described
+    check_finite(plain)
+    return as_typed(plain, OmegaConf.to_container(config)), described
+
+
+def check_finite(node: Any, name: str = "") -> None:
+    """Raise a ValueError if a number of a configuration is not finite: nan passes every check of a range."""
+    if isinstance(node, dict | list):
+        for inner, value in node.items() if isinstance(node, dict) else enumerate(node):
+            check_finite(value, f"{name}.{inner}" if name else str(inner))
+    elif isinstance(node, float) and not math.isfinite(node):
+        raise ValueError(f"{name} must be a finite number, got {node}.")
 
 
 def load_data(

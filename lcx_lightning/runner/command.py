@@ -5,6 +5,7 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 
@@ -21,6 +22,7 @@ def run() -> int:
     """
     if not torchrun.leads():
         torchrun.follow_rank_zero()
+    sys.argv[1:] = map(readable, sys.argv[1:])
     OmegaConf.register_new_resolver("methods", lambda: ", ".join(methods()), replace=True)  # --help sees no searchpath
     try:
         _composed()
@@ -49,6 +51,19 @@ def _composed(config: DictConfig) -> None:
     code = run_experiment(config, list(HydraConfig.get().overrides.task))
     if code:
         sys.exit(code)
+
+
+def readable(word: str) -> str:
+    """Return an override in whose value Hydra reads a path with brackets as a text; any other word as it is."""
+    name, _, value = word.partition("=")
+    if "/" not in value or value[0] in "'\"[{$" or name.startswith("-"):
+        return word
+    try:
+        OverridesParser.create().parse_override(word)
+    except HydraException:
+        escaped = value.replace("'", "\\'")
+        return f"{name}='{escaped}'"
+    return word
 
 
 def _is_new(config: DictConfig) -> bool:

@@ -14,19 +14,22 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
-from rich.markup import escape
 
 from lcx_lightning.distributed import process_group
 from lcx_lightning.results import records
-from lcx_lightning.results.report.command import report, screen
+from lcx_lightning.results.report.command import report
+from lcx_lightning.results.report.screen import say, screen
 from lcx_lightning.runner.arms import Arm
 from lcx_lightning.runner.built_arm import BuiltArm
 from lcx_lightning.runner.grid import build
 from lcx_lightning.runner.launch import torchrun
 from lcx_lightning.runner.launch.base import Launcher
 from lcx_lightning.runner.launch.scheduler import Job, run_jobs
+from lcx_lightning.runner.notices import tell_ignored, tell_lengths, tell_skipped
 from lcx_lightning.runner.preflight import check_arm, prepare
-from lcx_lightning.runner.run_json import read_run, write_run
+from lcx_lightning.runner.run_json import is_finished, read_run, set_aside, write_run
+from lcx_lightning.runner.secrets import masked_words
+from lcx_lightning.runner.settings import settle
 from lcx_lightning.runner.startup import without_garbage_collection
 from lcx_lightning.training import preemption
 
@@ -57,6 +60,7 @@ def run_experiment(config: DictConfig, command_line: list[str]) -> int:
     """
     console = screen()
     try:
+        settle(config)
         line = list(command_line)
         for name, value in torchrun.settings(config).items():
             line.append(f"++trainer.{name}={value}")
@@ -64,7 +68,7 @@ def run_experiment(config: DictConfig, command_line: list[str]) -> int:
         launch = instantiate(config.launch)
     except BAD_INPUT as error:
         return _refused(error, console)
-    words = [*torchrun.command(), "-m", "experiments.run", *_config_dir(), *command_line]
+    words = [*torchrun.command(), "-m", "experiments.run", *_config_dir(), *masked_words(command_line)]
     planned = partial(_planned, config, line, shlex.join(words), launch, console)
     if torchrun.started():
         from lcx_lightning.runner.launch.worker import with_error_file  # heavy
@@ -114,12 +118,16 @@ def _planned(config: DictConfig, line: list[str], command: str, launch: Launcher
         with preemption.nothing_to_save(), without_garbage_collection():
             built = build(config, line)
             torchrun.check_launch([one.trainer for one in built], launch.remote)
+            tell_lengths(built, console)
+            tell_ignored(built, console)
             if config.dry_run is not None:
                 show(config.dry_run, built, console)
                 return 0
             arms = [prepare(one, here=not launch.remote) for one in built]
-        folder = claim(config, command, arms)
         _refuse_equals(arms)
+        folder = claim(config, command, arms)
+        for said in filter(None, map(set_aside, arms)):
+            say(console, said, "computed again:", "yellow")
         return Plan(arms, folder, plan(arms), command)
     except BAD_INPUT as error:
         return _refused(error, console)
@@ -130,36 +138,32 @@ def _concluded(done: Plan, console: Console) -> int:
     if any(job.state == "interrupted" for job in done.jobs):
         return _interrupted(done, console, preemption.EXIT_CODE)
     failed = [job for job in done.jobs if job.state == "failed"]
-    written = _write_down(failed, done.folder, console, redraw=bool(done.jobs))
+    _write_down(failed, done, console)
     for job in failed:
         said = job.error.split("\nTraceback ")[0]  # run.json has the rest
-        console.print(f"[red]failed:[/] {escape(f'{job.name}: {said}')}", highlight=False, soft_wrap=True)
-    if not written:
-        return 1
-    _tell_skipped(done.arms, console)
+        say(console, f"{job.name}: {said}", "failed:", "red")
     again = "to repeat over seeds, add seeds=3" if done.arms[0].config["seeds"] == 1 else "to see it again"
     again = "to try what failed again" if failed else again
-    console.print(escape(f"{done.command}   # {again}"), highlight=False, soft_wrap=True)
+    say(console, f"{done.command}   # {again}")
     return 1 if failed else 0
 
 
-def _write_down(failed: list[Job], folder: Path, console: Console, *, redraw: bool) -> bool:
-    """Write what failed into run.json, and the report, and return whether that could be done; say why not."""
+def _write_down(failed: list[Job], done: Plan, console: Console) -> None:
+    """Write what failed into run.json, and the report; say why if that cannot be done."""
     try:
         for job in failed:
             if not job.only_base and read_run(job.arm).get("state") != "failed":  # it never began, or was killed
                 write_run(job.arm, "failed", reason=job.error.split("\nTraceback ")[0], traceback=job.error)
-        for path in report(folder, console, redraw=redraw):
-            console.print(escape(str(path)), highlight=False, soft_wrap=True)
-    except (OSError, ValueError) as error:  # a full disk, a file of records that was damaged
-        console.print(f"[red]error:[/] no report was made: {escape(str(error))}", highlight=False, soft_wrap=True)
-        return False
-    return True
+        for path in report(done.folder, console, redraw=bool(done.jobs)):
+            say(console, str(path))
+        tell_skipped(done.arms, console)
+    except Exception as error:  # whatever it is, what was computed is on disk
+        say(console, f"no report was made: {error}. To make it: lcx report {done.folder}", "error:", "red")
 
 
 def _refused(error: BaseException, console: "Console") -> int:
     error = error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
-    console.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+    say(console, str(error), "error:", "red")
     return 2
 
 
@@ -169,20 +173,8 @@ def _interrupted(cut: Plan, console: Console, code: int) -> int:
         if job.state == "interrupted" and not job.only_base:
             with suppress(OSError):  # of a full disk: a run that goes on says so anew
                 write_run(job.arm, "interrupted")
-    console.print(f"interrupted; nothing is lost. To go on: {escape(cut.command)}", highlight=False, soft_wrap=True)
+    say(console, f"interrupted; nothing is lost. To go on: {cut.command}")
     return code
-
-
-def _tell_skipped(arms: list[Arm], console: "Console") -> None:
-    """Say which arms, or bases of theirs, left out steps that were not finite."""
-    for arm in arms:
-        run = read_run(arm)
-        for name, found in (("base", run.get("base", {}).get("throughput")), ("extension", run.get("throughput"))):
-            if found and found["skipped_steps"]:
-                said = (
-                    f"{found['skipped_steps']} of {found['steps']} steps of the {name} of {arm.name}, seed {arm.seed}"
-                )
-                console.print(f"[yellow]left out, not finite:[/] {escape(said)}", highlight=False, soft_wrap=True)
 
 
 def show(dry_run: str, arms: list[BuiltArm], console: "Console") -> None:
@@ -251,8 +243,9 @@ def plan(arms: list[Arm]) -> list[Job]:
         if arm.equals_pretrained:
             write_run(arm, "skipped", reason="equals pretrained")
             continue
-        if read_run(arm).get("state") == "finished":
-            write_run(arm, "finished")
+        if is_finished(arm):
+            if read_run(arm).get("order") != arm.order:
+                write_run(arm, "finished")
             continue
         missing = arm.config["model"]["recipe"] and not arm.cache("base", arm.base_key).exists()
         if missing and arm.base_key not in bases:

@@ -16,10 +16,13 @@ from lcx_lightning.methods.targets import check_targets
 from lcx_lightning.results.metrics import as_data
 from lcx_lightning.runner.arms import Arm
 from lcx_lightning.runner.built_arm import BuiltArm, resolve
-from lcx_lightning.runner.preflight import check_ignored, check_settings
+from lcx_lightning.runner.contents import contents_in
+from lcx_lightning.runner.launch import torchrun
 from lcx_lightning.runner.recipe import train_length
+from lcx_lightning.runner.settings import KNOBS, changes_nothing, check_ignored, check_settings, settle
 
 BASELINE = ["pretrained"]
+NAMING = ("model", "method", "training", "evaluation", "in_loop")  # parts that name files; those of data are its corpus
 
 
 def expand(config: DictConfig, command_line: list[str]) -> list[tuple[str, list[str], DictConfig]]:
@@ -34,7 +37,7 @@ def expand(config: DictConfig, command_line: list[str]) -> list[tuple[str, list[
     given = _by_key(parser, command_line)
     grid: dict[tuple[str, ...], dict[str, str]] = {}
     for line in config.arms or [""]:
-        for overrides in BasicSweeper.split_arguments(parser.parse_overrides(line.split()), None)[0]:
+        for overrides in BasicSweeper.split_arguments(parser.parse_overrides(words_of(line)), None)[0]:
             own = {k: v for k, v in _by_key(parser, overrides).items() if not {k, k.split(".")[0]} & given.keys()}
             grid.setdefault(tuple(sorted([*own.values(), *given.values()])), own)
     composed = [
@@ -45,6 +48,23 @@ def expand(config: DictConfig, command_line: list[str]) -> list[tuple[str, list[
     for own, names, _ in arms:
         rivals.setdefault(tuple(names), []).append(own)
     return [(arm_name(names, own, rivals[tuple(names)]), names, arm) for own, names, arm in arms]
+
+
+def words_of(line: str) -> list[str]:
+    """Return the overrides in a line: words between blanks, but for blanks in quotes and in brackets."""
+    words, quote, depth = [""], "", 0
+    for before, character in zip(f" {line}", line, strict=False):
+        if quote:
+            quote = "" if character == quote and before != "\\" else quote
+        elif character in "'\"":
+            quote = character
+        else:
+            depth += (character in "[{(") - (character in "]})")
+        if character.isspace() and not quote and not depth:
+            words.append("")
+        else:
+            words[-1] += character
+    return [word for word in words if word]
 
 
 def _by_key(parser: OverridesParser, overrides: Sequence[str]) -> dict[str, str]:
@@ -104,17 +124,21 @@ def build(config: DictConfig, command_line: list[str]) -> list[BuiltArm]:
     Raises:
         ValueError: If an arm cannot be built, or its model is not supported.
     """
+    settle(config)
     check_settings(config)
     arms: list[BuiltArm] = []
     loaded: dict[str, LongContextData] = {}
     for order, (name, methods, composed) in enumerate(expand(config, command_line)):
         check_targets(composed, [Path(folder).name for folder in _own_folders(composed)])
+        given = {line.partition("=")[0] for line in command_line}
+        ignored = [knob for knob in KNOBS if knob in given and changes_nothing(composed, knob)]
         for seed in range(config.seed, config.seed + config.seeds):
             plain, described = resolve(composed, seed)
-            built = BuiltArm(Arm(name, methods, order, plain), described, loaded)
+            built = BuiltArm(Arm(name, methods, order, plain), described, loaded, ignored)
             _fill_in(built)
             arms.append(built)
-    check_ignored([built.arm for built in arms], command_line)
+    launched_here = "at_once" in config.launch and not torchrun.started()
+    check_ignored([built.arm for built in arms], command_line, launched_here)
     return arms
 
 
@@ -123,6 +147,7 @@ def _fill_in(built: BuiltArm) -> None:
     arm, length, evaluation = built.arm, built.model.spec.pretrain_length, built.evaluation
     training = arm.config["training"]
     arm.pretrain_length, arm.train_length = length, training and train_length(training, length)
+    arm.contents = {part: found for part in NAMING if (found := contents_in(arm.config[part]))}
     method = built.method()
     arm.max_context = method.max_context(length)
     wanted, arm.lengths = evaluation.lengths(length), evaluation.served(length, arm.max_context)
@@ -136,4 +161,5 @@ def _fill_in(built: BuiltArm) -> None:
     passes = fingerprint(method, arm.lengths, arm.train_length)
     pretrained = fingerprint(built.pretrained(), arm.lengths, arm.train_length)
     arm.fingerprint = digest(passes)
+    arm.training_fingerprint = digest({name: one for name, one in passes.items() if name.startswith("training")})
     arm.equals_pretrained = arm.methods != BASELINE and alike(passes, pretrained)

@@ -52,7 +52,8 @@ class InLoopEvaluation:
 
     def __call__(self, model: "PreTrainedModel", step: int) -> dict[str, float]:
         """Append the rows of a step that are not there yet, and return their means by evaluation and length."""
-        rows = [row | {"at": row["at"] | {"step": step}} for unit in self._work_units for row in unit.compute(model)]
+        computed = [row for unit in self._work_units for rows in unit.computed(model) for row in rows]
+        rows = [row | {"at": row["at"] | {"step": step}} for row in computed]
         if process_group.rank() == 0:
             known = records.read(self._path) if self._path.exists() else []
             done = {records.identity(row) for row in known}

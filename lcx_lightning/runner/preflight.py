@@ -4,8 +4,6 @@ import os
 from collections import Counter
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-
 from lcx_lightning.data.dataset import SEGMENTS
 from lcx_lightning.data.step_loader import check_shares
 from lcx_lightning.results.records import identity
@@ -13,40 +11,8 @@ from lcx_lightning.runner.arms import Arm
 from lcx_lightning.runner.built_arm import BuiltArm
 from lcx_lightning.runner.in_loop_evaluation import FILE, InLoopEvaluation
 from lcx_lightning.runner.recipe import Recipe
-from lcx_lightning.runner.run_json import read_run
+from lcx_lightning.runner.run_json import is_finished
 from lcx_lightning.runner.trainer_config import TrainerSettings
-
-DRY_RUNS = ("fingerprint", "forecast", "data")
-COUNTS = {"every": 0, "batches": 1}  # of in_loop, and the least of each
-ABOVE_ZERO = ("jobs", "seeds", "checkpoint_seconds")
-
-
-def check_settings(config: DictConfig) -> None:
-    """Raise a ValueError if a value of the experiment is missing, or is none of its choices."""
-    missing = OmegaConf.missing_keys(OmegaConf.merge(config, {"pretrain_length": 1}))  # what the model tells
-    if missing:
-        raise ValueError(f"A value is needed: add {' '.join(f'{name}=VALUE' for name in sorted(missing))}.")
-    for name in ABOVE_ZERO:
-        value = config[name]
-        if not isinstance(value, int | float) or value <= 0:
-            raise ValueError(f"{name} must be a number above 0, got {value!r}.")
-    for name, least in COUNTS.items():
-        if not isinstance(config.in_loop[name], int) or config.in_loop[name] < least:
-            raise ValueError(
-                f"in_loop.{name} must be a whole number of at least {least}, got {config.in_loop[name]!r}."
-            )
-    if config.dry_run not in (None, *DRY_RUNS):
-        raise ValueError(f"dry_run must be null, {', '.join(DRY_RUNS[:-1])} or {DRY_RUNS[-1]}, got {config.dry_run!r}.")
-    if config.nonfinite not in ("stop", "skip"):
-        raise ValueError(f"nonfinite must be stop or skip, got {config.nonfinite!r}.")
-
-
-def check_ignored(arms: list[Arm], command_line: list[str]) -> None:
-    """Raise a ValueError if the command line sets values of training, and no arm is trained."""
-    settings = ("training.", "training/", "in_loop.")
-    ignored = [line for line in command_line if line.lstrip("+").startswith(settings)]
-    if ignored and not any(arm.config["training"] for arm in arms):
-        raise ValueError(f"{' '.join(ignored)} would change nothing: no arm is trained. Add training=finetune.")
 
 
 def prepare(built: BuiltArm, *, here: bool) -> Arm:
@@ -59,8 +25,9 @@ def prepare(built: BuiltArm, *, here: bool) -> Arm:
     Raises:
         ValueError: If its data do not serve it, or it could not be run.
     """
-    built.arm.corpus = built.data.corpus.identity()
-    if read_run(built.arm).get("state") != "finished":
+    built.arm.corpus, built.arm.model = built.data.corpus.identity(), built.model_identity()
+    built.arm.examples = built.evaluation.examples_identity()
+    if not is_finished(built.arm):
         check_arm(built, here=here)
     return built.arm
 

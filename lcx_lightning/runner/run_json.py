@@ -1,22 +1,31 @@
-"""run.json: what a run was, on what it ran, and how far it came."""
+"""run.json: what a run is, what computed its numbers, and how far it came."""
 
-import os
-import platform
-import subprocess
-from importlib.metadata import version
+import hashlib
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from lcx_lightning.results import records
 from lcx_lightning.runner.arms import Arm
+from lcx_lightning.runner.aside import put_aside
+from lcx_lightning.runner.provenance import provenance
+from lcx_lightning.runner.secrets import masked, without_secrets
 
-PACKAGES = ("lcx-lightning", "torch", "lightning", "transformers", "torchdiffeq", "datasets")
+RECORDS = "records.jsonl"
+TEXTS = ("reason", "traceback")  # which may quote a secret
+
+
+def begin_run(arm: Arm) -> None:
+    """Write run.json where numbers begin to be computed: their configuration, and by what they are computed.
+
+    A run that goes on elsewhere, or with other versions, is computed by several, in their order.
+    """
+    before, now = read_run(arm).get("computed_by", []), provenance()
+    write_run(arm, "running", **_computed(arm), computed_by=before if now in before[-1:] else [*before, now])
 
 
 def write_run(arm: Arm, state: str, **more: Any) -> None:
-    """Write run.json atomically. What it said before stays unless it is said anew."""
+    """Write run.json atomically. What it says of computed numbers stays as it is."""
+    more = {name: without_secrets(said, arm.config) if name in TEXTS else said for name, said in more.items()}
     said = {
         "run": arm.run,
         "experiment": arm.config["experiment"],
@@ -28,18 +37,26 @@ def write_run(arm: Arm, state: str, **more: Any) -> None:
         "state": state,
         "reason": None,
         "traceback": None,
+    }
+    before = read_run(arm)
+    described = _computed(arm) | before if (arm.folder / RECORDS).exists() else before | _computed(arm)
+    records.write_json(arm.folder / "run.json", described | said | more)
+
+
+def _computed(arm: Arm) -> dict[str, Any]:
+    return {
         "pretrain_length": arm.pretrain_length,
         "train_length": arm.train_length,
         "lengths": arm.lengths,
         "not_evaluated": arm.not_evaluated,
         "fingerprint": arm.fingerprint,
         "metrics": arm.metrics,
-        "config": arm.config,
-        "git_commit": _git_commit(),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
-        "hardware": _hardware(),
+        "config": masked(arm.config),
+        "corpus": arm.corpus,
+        "model": arm.model,
+        "examples": arm.examples,
+        "contents": arm.contents,
     }
-    records.write_json(arm.folder / "run.json", read_run(arm) | said | more)
 
 
 def read_run(arm: Arm) -> dict[str, Any]:
@@ -48,15 +65,30 @@ def read_run(arm: Arm) -> dict[str, Any]:
     return records.read_json(path) if path.exists() else {}
 
 
-def _git_commit() -> str | None:
-    here = Path(__file__).parent
-    try:
-        asked = subprocess.run(["git", "-C", here, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    except FileNotFoundError:
+def is_finished(arm: Arm) -> bool:
+    """Return whether an arm has all of its numbers, computed by a method that does what it does now."""
+    return read_run(arm).get("state") == "finished" and why_stale(arm) is None
+
+
+def why_stale(arm: Arm) -> str | None:
+    """Return why the numbers of a run cannot be used or added to, None if they can or there are none."""
+    run, file = read_run(arm), arm.folder / RECORDS
+    if file.exists() and run.get("fingerprint", arm.fingerprint) != arm.fingerprint:
+        return f"its method has changed (fingerprint {run['fingerprint']}, now {arm.fingerprint})"
+    if run.get("state") == "finished" and run.get("records") != checksum(file):
+        return f"{RECORDS} is not as it was written"
+    return None
+
+
+def checksum(path: Path) -> str | None:
+    """Return the hash of a file of records, None if there is none."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None
+
+
+def set_aside(arm: Arm) -> str | None:
+    """Put the numbers of a run aside if they cannot be used, and return a sentence about it; None: they can be used."""
+    why = why_stale(arm)
+    if why is None:
         return None
-    return asked.stdout.strip() or None
-
-
-def _hardware() -> dict[str, Any]:
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return {"machine": platform.machine(), "cores": os.cpu_count(), "threads": torch.get_num_threads(), "gpu": gpu}
+    kept = put_aside(arm.folder)
+    return f"{arm.name}, seed {arm.seed}, is computed again: {why}. What there was is kept in {kept}."

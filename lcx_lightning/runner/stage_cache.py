@@ -1,6 +1,5 @@
 """Finished stages on disk: stage.json names each and lists its files with checksums, which are verified before use."""
 
-import json
 import os
 import shutil
 import zlib
@@ -14,6 +13,8 @@ from safetensors import SafetensorError
 
 from lcx_lightning.distributed import process_group
 from lcx_lightning.results import records
+from lcx_lightning.runner.aside import put_aside
+from lcx_lightning.runner.provenance import provenance
 from lcx_lightning.training import preemption
 from lcx_lightning.training.fit import Outcome
 
@@ -27,8 +28,12 @@ def write_manifest(folder: Path, key: str, **facts: Any) -> None:
     records.write_json(folder / NAME, {"key": key, "files": sums} | facts)
 
 
-def verify_manifest(folder: Path, key: str) -> None:
-    """Raise a ValueError if a finished stage is incomplete, damaged, or another one."""
+def verify_manifest(folder: Path, key: str) -> dict[str, Any]:
+    """Return what the manifest of a finished stage says.
+
+    Raises:
+        ValueError: If the stage is incomplete, damaged, or another one.
+    """
     remedy = f"Move {folder} away, and the same command makes it anew; nothing else is touched."
     try:
         manifest = records.read_json(folder / NAME)
@@ -41,6 +46,7 @@ def verify_manifest(folder: Path, key: str) -> None:
         path = folder / name
         if not path.is_file() or _sum(path) != expected:
             raise ValueError(f"The cached stage {folder} is damaged: {name} is not as it was written. {remedy}")
+    return manifest
 
 
 @contextmanager
@@ -64,37 +70,27 @@ def _sum(path: Path) -> int:
     return found
 
 
-def seconds(folder: Path | None) -> float:
-    """Return the training seconds of a cached stage, 0 if there is no stage."""
-    return _manifest(folder)["seconds"] if folder else 0.0
+def outcome_of(folder: Path | None) -> dict[str, Any]:
+    """Return what the manifest of a trained stage tells about its training; that of no training if there is none."""
+    manifest = records.read_json(folder / NAME) if folder else {}
+    nothing = {"seconds": 0.0, "throughput": None, "trained_parameters": 0, "computed_by": []}
+    return {name: manifest.get(name, of_none) for name, of_none in nothing.items()}
 
 
-def throughput(folder: Path | None) -> dict[str, Any] | None:
-    """Return the throughput measured in the training of a cached stage, None if there is no stage."""
-    return _manifest(folder)["throughput"] if folder else None
-
-
-def trained_parameters(folder: Path | None) -> int:
-    """Return the number of parameters that a cached stage trained, 0 if there is no stage."""
-    return _manifest(folder)["trained_parameters"] if folder else 0
-
-
-def _manifest(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / NAME).read_text())
-
-
-def make_once(folder: Path, make: Callable[[Path], None]) -> Path:
+def make_once(folder: Path, make: Callable[[Path], None], fingerprint: str | None = None) -> Path:
     """Return `folder`, complete or not there at all; of several runs one makes it and the others wait.
 
     All processes of an arm call this. Rank zero decides whether the folder is made, and moves it to its place. A folder
-    that exists already is verified.
+    that exists already is verified, and put aside if the method it was trained with has another fingerprint now.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     first = process_group.rank() == 0
     with _locked(folder.with_suffix(".lock")) if first else nullcontext():
         there = folder.exists()
         if there and first:
-            verify_manifest(folder, folder.name)
+            there = verify_manifest(folder, folder.name).get("fingerprint") == fingerprint
+            if not there:
+                put_aside(folder)
         if not process_group.broadcast_from_rank_zero(there):
             work = folder.with_suffix(".work")
             work.mkdir(exist_ok=True)
@@ -116,9 +112,11 @@ def _locked(path: Path) -> AcquireReturnProxy:
                 raise preemption.PreemptedError("preempted while another run makes this stage") from error
 
 
-def write_outcome(folder: Path, key: str, outcome: Outcome) -> None:
-    """Write the manifest of a trained stage, with its time, losses and throughput."""
+def write_outcome(folder: Path, key: str, outcome: Outcome, fingerprint: str | None = None) -> None:
+    """Write the manifest of a trained stage, with its time, losses, throughput, and what computed it."""
     facts = {
+        "fingerprint": fingerprint,
+        "computed_by": [provenance()],
         "seconds": outcome.seconds,
         "validation_loss": outcome.validation_loss,
         "throughput": outcome.throughput,

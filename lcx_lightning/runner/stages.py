@@ -42,6 +42,7 @@ Report = Callable[[str, int, int, str], None]  # stage, done, in all, a few word
 def base(built: BuiltArm, report: Report) -> Path | None:
     """Return the folder of the pretrained base, trained now if it was not; None: the checkpoint is the base."""
     arm, recipe = built.arm, built.base_recipe
+    built.check_model()
     if recipe is None:
         return None
 
@@ -68,7 +69,8 @@ def extend(built: BuiltArm, base_folder: Path | None, report: Report, logger: An
         return None
 
     def make(work: Path) -> None:
-        owner, ranks = CheckpointOwner(work, key, f"{arm.name}, seed {arm.seed}"), process_group.world_size()
+        owner = CheckpointOwner(work, f"{key} {arm.training_fingerprint}", f"{arm.name}, seed {arm.seed}")
+        ranks = process_group.world_size()
         attention = arm.config["attention"]
         load = partial(load_model, built, base_folder, built.method, attention=attention, ranks=ranks, lora=recipe.lora)
         in_loop = InLoopEvaluation(built, work / FILE) if arm.evaluates_in_loop else None
@@ -82,9 +84,9 @@ def extend(built: BuiltArm, base_folder: Path | None, report: Report, logger: An
                 if (work / FILE).exists():
                     shutil.copy(work / FILE, work / "out" / FILE)
                 torch.save(weights, work / "out" / "model.pt")
-                write_outcome(work / "out", key, outcome)
+                write_outcome(work / "out", key, outcome, arm.training_fingerprint)
 
-    return make_once(arm.cache("extend", key), make)
+    return make_once(arm.cache("extend", key), make, arm.training_fingerprint)
 
 
 def evaluate(built: BuiltArm, model: PreTrainedModel, report: Report) -> float:
@@ -92,12 +94,18 @@ def evaluate(built: BuiltArm, model: PreTrainedModel, report: Report) -> float:
 
     Of several processes each computes work units of its own, and rank zero appends the rows of all, in order. Where
     they share one model, all compute the same.
+
+    Raises:
+        ValueError: If a value is not finite.
+        RuntimeError: If a row that was announced has not been computed.
     """
     arm = built.arm
     path = arm.folder / "records.jsonl"
     head = row_head(arm)
     known = {records.identity(row | head) for row in records.read_records(path)}
     done = process_group.broadcast_from_rank_zero(known)
+    if built.evaluation.examples_identity() != arm.examples:
+        raise ValueError(f"The examples that {arm.name} is evaluated on have changed since this run was planned.")
     work_units = built.evaluation.work_units(built.data, arm.pretrain_length, arm.max_context)
     start = time.monotonic()
     together = built.trainer.evaluates_in_shards
@@ -113,6 +121,12 @@ def evaluate(built: BuiltArm, model: PreTrainedModel, report: Report) -> float:
         rows = [head | row for some in of_ranks for row in some]
         if process_group.rank() == 0:
             records.append(path, rows)
+            known.update(map(records.identity, rows))
+    missing = [row for unit in work_units for row in unit.rows if records.identity(head | row) not in known]
+    if missing and process_group.rank() == 0:
+        raise RuntimeError(
+            f"{len(missing)} numbers were announced and not computed, the first is that of {missing[0]}."
+        )
     return time.monotonic() - start
 
 

@@ -1,7 +1,9 @@
 """Tokens are made once and kept: by content, whole or not at all, for all processes."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -122,6 +124,33 @@ def test_without_a_folder_nothing_is_kept_and_bytes_never_are(tmp_path):
     used(data_of(tmp_path, ByteTokens()))
     used(data_of(None, Counted()))
     assert list(tmp_path.iterdir()) == []
+
+
+def flip(file):
+    """Flip a bit in the middle of a file, which keeps its size and times."""
+    stat, content = file.stat(), bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 128
+    file.write_bytes(content)
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def cut(file):
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+@pytest.mark.parametrize("damage", [flip, cut, Path.unlink])
+@pytest.mark.parametrize("name", ["ids", "documents.json", "sha256"])
+def test_damaged_tokens_are_found_and_made_again(tmp_path, damage, name):
+    encode_cached(tmp_path, "x", lambda: DOCUMENTS, Counted())
+    (file,) = tmp_path.glob(f"*/{name}")
+    damage(file)
+    tokens = Counted()
+    with pytest.warns(UserWarning, match="are damaged: their checksums differ"):
+        kept = encode_cached(tmp_path, "x", lambda: DOCUMENTS, tokens)
+    assert len(tokens.texts) == len(DOCUMENTS)
+    assert kept.names == [document.name for document in DOCUMENTS]
+    assert (kept.ids == encode(DOCUMENTS, ByteTokens()).ids).all()
+    encode_cached(tmp_path, "x", list, Counted())  # found sound: the documents are not asked for
 
 
 ENCODE = """

@@ -8,6 +8,7 @@ from transformers import LlamaConfig, PreTrainedTokenizerFast
 from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.data.synthetic_rows import ROWS
 from lcx_lightning.data.tokenizers import ByteTokens, HubTokens
+from lcx_lightning.evaluation.tasks.task import TextTask
 from lcx_lightning.models.sources import check_tokens
 
 
@@ -100,12 +101,43 @@ CHAT = "{{ bos_token }}{% for m in messages %}[{{ m['role'] }}]{{ m['content'] }
 
 def test_a_chat_is_the_text_in_the_template_of_a_hub_tokenizer_that_has_one(tokenizer_folder):
     folder = tokenizer_folder(bos_token="<s>", eos_token="</s>")
-    assert HubTokens(folder, None).chat("value") is None
-    assert ByteTokens().chat("value") is None
+    assert HubTokens(folder, None).chat("value", {}) is None
+    assert ByteTokens().chat("value", {}) is None
     with_template = PreTrainedTokenizerFast.from_pretrained(folder)
     with_template.chat_template = CHAT
     with_template.save_pretrained(folder)
     tokens = HubTokens(folder, None)
-    ids = tokens.chat("value\n")
+    ids = tokens.chat("value\n", {})
     assert ids == [tokens.bos, *tokens.encode("[user]value\n[answer]")]
     assert tokens.special == {tokens.bos, Tokenizer.from_file(f"{folder}/tokenizer.json").token_to_id("</s>")}
+
+
+class Nothing(ByteTokens):
+    """Makes tokens of line feeds alone, or of all but them."""
+
+    def __init__(self, feeds):
+        super().__init__()
+        self.feeds = feeds
+
+    def encode(self, text):
+        return [byte for byte in super().encode(text) if (byte == 10) == self.feeds]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in ROWS if kind != "corpus"])
+def test_rows_of_lines_are_refused_where_a_tokenizer_has_no_line_feed(kind):
+    data = LongContextData(Books(train=["a b" * 99]), Nothing(feeds=False), {kind: 1.0})
+    with pytest.raises(ValueError, match="no token for a line feed"):
+        data.check_length(96)
+
+
+def test_a_row_of_a_text_of_which_a_tokenizer_makes_nothing_is_refused():
+    data = LongContextData(Books(train=["\n \n" * 99]), Nothing(feeds=True), {"periodic": 1.0})
+    with pytest.raises(ValueError, match=r"makes no tokens of '[a-z]+', which is needed"):
+        data.check_length(96)
+
+
+def test_an_answer_does_not_end_with_a_line_that_a_tokenizer_cannot_write():
+    shared = {"cut": "middle", "chat": False, "chat_arguments": {}, "first_line": False, "tag": None, "group": None}
+    asked = TextTask(prompt="{input}", answer_tokens=4, metrics={"f1": "qa_f1"}, one_line=True, **shared)
+    assert asked.ends(Nothing(feeds=False)) == []
+    assert asked.ends(ByteTokens()) == [10]

@@ -1,7 +1,10 @@
 """Two processes that share a model train as one does, and go on from each other's checkpoints."""
 
+import shutil
+
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from support.lab import save_checkpoint
 from support.trainable_model import load, same
 from support.two_process_training import (
@@ -14,6 +17,7 @@ from support.two_process_training import (
     evaluated,
     first_step,
     read,
+    refusal,
     train,
     two_processes,
 )
@@ -28,6 +32,10 @@ FAMILIES = {
     "qwen2": {"tie_word_embeddings": True},
     "gpt_neox": {"rotary_pct": 0.5},
     "stablelm": {"partial_rotary_factor": 0.5},
+}
+BROKEN = {
+    "lacks one": lambda weights: weights.pop("lm_head.weight"),
+    "nan": lambda weights: weights["lm_head.weight"][0].fill_(float("nan")),  # in the shard of one process
 }
 STOP = 2  # steps done when a training is cut
 LINES = {
@@ -75,6 +83,15 @@ def learnings(folder, checkpoints):
     return files
 
 
+def broken(checkpoint, folder, change):
+    """Return the folder of a copy of a checkpoint whose weights are changed."""
+    shutil.copytree(checkpoint, folder)
+    weights = load_file(folder / "model.safetensors")
+    change(weights)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
 @pytest.fixture(scope="module")
 def two(folder, checkpoints, learnings):
     """What two processes made of every line, of one that was cut, of one by two, one and two, and of checkpoints."""
@@ -84,10 +101,11 @@ def two(folder, checkpoints, learnings):
     chain = (folder / "chain", "clex", "adamw")
     loads = [(first_step, (checkpoint, 2, lora), {}) for lora in (None, LORA) for checkpoint in checkpoints.values()]
     reads = [(evaluated, (checkpoint, learnings[family], 2), {}) for family, checkpoint in checkpoints.items()]
+    wrong = [(refusal, (broken(checkpoints["llama"], folder / what, change),), {}) for what, change in BROKEN.items()]
     kinds = [f"{family}{kind}" for kind in ("", " lora", " evaluated") for family in checkpoints]
-    answers = two_processes([*lines, goes_on, *loads, *reads, (train, chain, {"stop": 1})], folder)
+    answers = two_processes([*lines, goes_on, *loads, *reads, *wrong, (train, chain, {"stop": 1})], folder)
     answers += [train(*chain, stop=3), *two_processes([(train, chain, {})], folder)]
-    return dict(zip([*LINES, "2 to 2", *kinds, *CHAIN], answers, strict=True))
+    return dict(zip([*LINES, "2 to 2", *kinds, *BROKEN, *CHAIN], answers, strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -180,3 +198,12 @@ def test_two_processes_that_share_a_model_evaluate_it_as_one_does(checkpoints, l
     assert torch.equal(ours["generated"], expected["generated"])
     assert ours["here"] == pytest.approx(0.5, abs=0.02)
     assert expected["here"] == 1
+
+
+@pytest.mark.parametrize(
+    ("what", "said"), [("lacks one", "they lack lm_head.weight"), ("nan", "not finite in lm_head")]
+)
+def test_two_processes_refuse_a_broken_checkpoint_both_and_alike(two, what, said):
+    first, second = two[what]
+    assert first == second
+    assert said in first

@@ -230,3 +230,11 @@ def test_a_stream_ends_where_the_method_does_on_the_same_tokens(extended, data):
 def test_a_stream_says_what_it_needs(changes):
     with pytest.raises(ValueError, match="Streaming needs multiples"):
         streaming(**changes)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_value_that_is_not_finite_is_refused_with_its_place(value):
+    row = {"metric": "nll", "document": "d0", "context_length": 2048, "protocol": "last_k"}
+    unit = WorkUnit([row], lambda _: [row | {"value": value, "n": 1}])
+    with pytest.raises(ValueError, match=r"nll of d0 at 2,048 tokens \(last_k\) is (nan|inf|-inf): weights"):
+        list(unit.computed(None))

@@ -8,7 +8,7 @@ import torch
 from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
 from support.lab import EVALUATION, arms_of, folders, save_checkpoint, save_documents
-from transformers import AutoModelForCausalLM, LlamaForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, LlamaForCausalLM
 
 from lcx_lightning.methods.library import build_method, read_method
 from lcx_lightning.models.attach import attach
@@ -24,15 +24,15 @@ ODE = "model.clex_layer.proj_func."
 STORED = ["one file", "shards", "one pickle", "pickled shards"]
 
 
-def field():
+def field(strength=1.0):
     """Return the weights of an ODE as the released code has them: they act from the right."""
     generator = torch.Generator().manual_seed(5)
     hidden = WIDTH * 2 * PAIRS
     up = torch.rand(PAIRS, hidden, generator=generator) - 0.5
-    return up, 0.02 * torch.randn(hidden, PAIRS, generator=generator)
+    return up, strength * 0.02 * torch.randn(hidden, PAIRS, generator=generator)
 
 
-def release(folder, stored="one file", extra=None, lacking=(), **block):
+def release(folder, stored="one file", extra=None, lacking=(), strength=1.0, **block):
     """Save a tiny Llama as the authors released theirs, and return its folder."""
     torch.manual_seed(0)
     save_checkpoint(folder, initializer_range=0.3)
@@ -40,7 +40,7 @@ def release(folder, stored="one file", extra=None, lacking=(), **block):
     (folder / "model.safetensors").unlink()
     ode = {
         f"{ODE}ode_up_proj": field()[0],
-        f"{ODE}ode_down_proj": field()[1],
+        f"{ODE}ode_down_proj": field(strength)[1],
         "model.clex_layer.inv_freq": 10_000 ** (-torch.arange(PAIRS) / PAIRS),
     }
     ode = {name: value for name, value in ode.items() if not name.endswith(tuple(lacking))}
@@ -97,9 +97,9 @@ def attached(folder, name="clex"):
     return attach(model, build_method(method_of(name, model.config), rope_spec(model.config))).eval()
 
 
-def frequencies(t):
+def frequencies(t, strength=1.0):
     """Return what the released code integrates to, by small midpoint steps in t in float64."""
-    up, down = (w.double().numpy() for w in field())
+    up, down = (w.double().numpy() for w in field(strength))
     d, steps = 2 * PAIRS, 3000
     i, h = np.arange(0, d, 2), (t - 1) / steps
 
@@ -113,6 +113,41 @@ def frequencies(t):
         now = 1 + h * step
         z = z + h * slope(now + h / 2, z + h / 2 * slope(now, z))
     return torch.tensor(np.exp(z)).float()
+
+
+@pytest.mark.parametrize("strength", [1, 5, 20])
+def test_the_solver_takes_the_steps_that_the_weights_of_a_release_need(tmp_path, strength):
+    """The released code has an error of 3e-5 on strong fields, and six steps one of 1e-3."""
+    scaling = attached(release(tmp_path, strength=strength)).base_model.attached.method.scaling
+    factors = torch.tensor([1.0, 2.0, 5.0, 16.0])
+    expected = torch.stack([frequencies(t, strength) for t in (1, 2, 5, 16)])
+    found = scaling(factors).detach()
+    torch.testing.assert_close(found, expected, atol=0, rtol=3e-5)
+    assert (scaling.steps > 6) == (strength > 1)
+
+
+def test_a_field_for_which_no_number_of_steps_is_enough_is_refused(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"too strong for the solver rk4: .* and 3e-05 is allowed\. Take a smaller max_factor"
+    ):
+        attached(release(tmp_path, strength=1e6))
+    with pytest.raises(ValueError, match=r"ode_up_proj or ode_down_proj of this CLEX is not finite"):
+        attached(release(tmp_path, strength=float("nan")))
+
+
+def test_a_factor_for_a_release_is_refused_with_what_to_give(tmp_path):
+    model = source(release(tmp_path)).load(None)
+    with pytest.raises(ValueError, match=r"trained up to max_factor=16 .*Leave factor out, or give max_factor=\.\.\."):
+        attach(model, "clex", factor=4)
+    assert attach(model, "clex", max_factor=8).base_model.attached.method.positions.max_factor == 8
+
+
+@pytest.mark.parametrize("family", ["mixtral", "phi"])
+def test_log_scale_is_read_by_llama_alone(family):
+    """As in the released code of these families, whose configs may have it."""
+    config = AutoConfig.for_model(family)
+    config.clex = {"width": 1, "activation": "silu", "max_factor": 4, "log_scale": True}
+    assert with_own_clex(read_method("clex"), config).temperature == read_method("clex").temperature
 
 
 @pytest.mark.parametrize("stored", STORED)

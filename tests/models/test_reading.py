@@ -114,3 +114,10 @@ def test_a_cache_of_fixed_size_is_refused(extended, name):
 def test_a_mask_of_pairs_is_refused(extended):
     with pytest.raises(ValueError, match=r"has the shape \[2, 1, 40, 40\]"):
         extended("pi")(IDS[:, :40], attention_mask=torch.ones(2, 1, 40, 40).tril())
+
+
+@pytest.mark.parametrize("shape", [(1, 0), (0, 4)])
+def test_a_text_of_no_tokens_is_refused(extended, shape):
+    model, nothing = extended("yarn"), torch.zeros(shape, dtype=torch.long)
+    with pytest.raises(ValueError, match=r"at least one row of at least one token, got \[rows, tokens\] = "):
+        model(nothing)

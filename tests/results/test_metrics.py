@@ -12,8 +12,9 @@ from lcx_lightning.evaluation.base import Evaluation, WorkUnit
 from lcx_lightning.evaluation.suite import EvaluationSuite
 from lcx_lightning.results import records
 from lcx_lightning.results.metrics import Axis, Measure, Metric, as_data, from_data, percentage, perplexity
-from lcx_lightning.results.report.command import report, screen
+from lcx_lightning.results.report.command import report
 from lcx_lightning.results.report.figures import length_figure
+from lcx_lightning.results.report.screen import screen
 from lcx_lightning.results.report.tables import length_table
 
 GLOW = Measure("glow", "warmth")

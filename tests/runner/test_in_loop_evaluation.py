@@ -152,7 +152,6 @@ def test_keys_are_those_of_before_unless_there_is_a_look(tmp_path):
     without = arm()
     del without.config["in_loop"]
     assert (plain.run, plain.extend_key) == (without.run, without.extend_key)
-    assert arm("in_loop.batches=3").run == plain.run
     assert looked.base_key == plain.base_key
     assert looked.extend_key != plain.extend_key
     assert arm("in_loop.every=2", "evaluation.growing_context.last=8").extend_key != looked.extend_key

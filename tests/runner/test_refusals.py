@@ -119,7 +119,7 @@ def test_the_folder_of_another_experiment_is_left_alone(refuse, tmp_path):
 
 @pytest.mark.parametrize("method", ["pi", "ntk", "yarn", "clex"])
 def test_a_factor_below_1_is_refused(refuse, method):
-    assert re.search(r"number of at least 1, got (max_)?factor=0\.", refuse(f"method={method}", "factor=0"))
+    assert re.search(r"number of at least 1, got (max_)?factor=0\.", refuse(f"method={method}", "factor=0.5"))
 
 
 @pytest.mark.parametrize("method", ["clex", "clex_blocks"])
@@ -164,9 +164,27 @@ def test_a_learned_method_within_the_pretraining_length_is_refused_without_train
         ("evaluation.growing_context.windows=0", "windows >= 1"),
         ("evaluation.growing_context.last=64", "must hold the 64 tokens that are scored"),
         ("training.steps=3", "training.steps=3 would change nothing: no arm is trained. Add training=finetune"),
-        ("seeds=0", "seeds must be a number above 0, got 0"),
-        ("jobs=none", "jobs must be a number above 0, got 'none'"),
-        ("checkpoint_seconds=0", "checkpoint_seconds must be a number above 0, got 0"),
+        ("seeds=0", "seeds must be a whole number of at least 1, got seeds=0"),
+        ("jobs=none", "jobs must be a whole number of at least 1, got jobs='none'"),
+        ("jobs=1.5", "jobs must be a whole number of at least 1, got jobs=1.5"),
+        ("seed=-1", "seed must be a whole number of at least 0, got seed=-1"),
+        ("pretrain_length=0", "pretrain_length must be a whole number of at least 1, got pretrain_length=0"),
+        ("factor=two", "factor must be a number above 0, got factor='two'"),
+        ("factor=nan", "factor must be a number above 0, got factor=nan"),
+        ("train_factor=inf", "train_factor must be a number above 0, got train_factor=inf"),
+        ("recompute=maybe", "recompute must be true or false, got recompute='maybe'"),
+        ("model.recipe.optimizer.lr=nan", "model.recipe.optimizer.lr must be a finite number, got nan"),
+        ("+evaluation.growing_context.multiples=[1,inf]", "multiples.1 must be a finite number, got inf"),
+        ("experiment=../../x", "experiment is the name of a folder in results_dir"),
+        ("experiment=/abs", "experiment is the name of a folder in results_dir"),
+        ("experiment=..", "experiment is the name of a folder in results_dir"),
+        ("experiment=a/b", "experiment is the name of a folder in results_dir"),
+        ("experiment=null", "experiment is the name of a folder in results_dir"),
+        ("experiment=''", "experiment is the name of a folder in results_dir"),
+        ("in_loop.batches=3", "in_loop.batches=3 would change nothing: no arm is trained"),
+        ("arms=pi", "arms must be a list"),
+        ("look_for=curves", "look_for must be a list"),
+        ("checkpoint_seconds=0", "checkpoint_seconds must be a number above 0, got checkpoint_seconds=0"),
         ("data.mixture.copy=0.5", "scale the shares"),
         ("no_such_key=1", "no_such_key"),
         ("logger.mode=on", "logger"),

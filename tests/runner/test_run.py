@@ -23,6 +23,7 @@ from support.lab import (
 )
 
 from lcx_lightning.runner import stages
+from lcx_lightning.runner.arms import CACHE_FORMAT
 from lcx_lightning.runner.built_arm import BuiltArm
 from lcx_lightning.runner.launch import worker
 from lcx_lightning.runner.trainer_config import TrainerSettings
@@ -109,7 +110,10 @@ def test_run_files_say_what_was_run_and_on_what(grid):
     for run in grid[0].values():
         info = run.info
         assert info["config"]["model"]["recipe"]["steps"] == 4
-        assert info["versions"]["torch"] == torch.__version__
+        (computed_by,) = info["computed_by"]
+        assert computed_by["versions"]["torch"] == torch.__version__
+        assert computed_by["cache_format"] == CACHE_FORMAT
+        assert info["base"]["computed_by"][0]["versions"] == computed_by["versions"]
         assert len(info["fingerprint"]) == len(info["fingerprint_after_training"]) == 16
         assert (
             (info["train_length"] is None) == (info["config"]["training"] is None) == (info["seconds"]["extend"] == 0)

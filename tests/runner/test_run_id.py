@@ -4,7 +4,19 @@ import json
 from dataclasses import replace
 
 import pytest
-from support.lab import TINY, TRAINING, arms_of, folders
+import torch
+from support.lab import (
+    EVALUATION,
+    TINY,
+    TRAINING,
+    arms_of,
+    built_arms_of,
+    folders,
+    save_checkpoint,
+    save_documents,
+)
+
+from lcx_lightning.runner import stages
 
 PI = ["method=pi", "training=finetune", *TINY, *TRAINING]
 
@@ -72,13 +84,81 @@ def test_keys_of_a_checkpoint_that_is_extended_or_evaluated_change_with_its_data
     assert replace(zero_shot, corpus="another").run != zero_shot.run
 
 
-@pytest.mark.parametrize("name", ["path", "data_files"])
-def test_files_of_examples_are_part_of_the_run_id_by_their_contents_and_prompts_are_no_files(before, name, tmp_path):
-    file, runs = tmp_path / "folder" / "examples.jsonl", []
-    file.parent.mkdir()
-    for text in ("a", "b"):
-        file.write_text(text)
-        source = {name: str(file.parent) if name == "path" else [str(file)]}
-        arm = changed(before, evaluation={"tasks": {"source": source, "prompt": f"Read. {'long ' * 70}/"}})
+def saved(folder, seed=0):
+    """Return the overrides of a checkpoint in a folder, saved with weights of a seed."""
+    torch.manual_seed(seed)
+    return ["model=hub", f"model.source.name={save_checkpoint(folder / 'model')}"]
+
+
+def keys(arm):
+    return arm.run, arm.base_key, arm.extend_key
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "tokenizer.json", "config.json", "tokenizer_config.json"])
+def test_every_file_of_a_model_folder_is_part_of_every_key(file, tmp_path):
+    """Weights that are saved anew under the same name are another model, and so is another tokenizer."""
+    line = [*saved(tmp_path), *save_documents(tmp_path / "text"), *EVALUATION, "method=pi", "training=finetune"]
+    line += [*TRAINING, *folders(tmp_path)]
+    (before,) = arms_of(*line)
+    (again,) = arms_of(*line)
+    assert keys(before) == keys(again)
+    path = tmp_path / "model" / file
+    if file == "model.safetensors":
+        size = path.stat().st_size
+        saved(tmp_path, seed=1)
+        assert path.stat().st_size == size
+    else:
+        path.write_text(path.read_text() + " ")
+    (after,) = arms_of(*line)
+    assert not set(keys(before)) & set(keys(after))
+
+
+def test_a_model_that_changes_between_plan_and_run_is_refused(tmp_path):
+    line = [*saved(tmp_path), *save_documents(tmp_path / "text"), *EVALUATION, *folders(tmp_path)]
+    (built,) = built_arms_of(*line)
+    saved(tmp_path, seed=1)
+    with pytest.raises(ValueError, match="have changed since this run was planned"):
+        stages.base(built, lambda *_: None)
+
+
+def test_a_branch_of_the_hub_is_the_commit_that_it_names_now(tmp_path, monkeypatch):
+    """The cache of the hub library holds snapshots by commit, and in refs which of them a branch was last."""
+    snapshots = tmp_path / "models--someone--tiny"
+    for commit in ("a" * 40, "b" * 40):
+        save_checkpoint(snapshots / "snapshots" / commit)
+    (snapshots / "refs").mkdir()
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    line = ["model=hub", "model.source.name=someone/tiny", *save_documents(tmp_path / "text"), *EVALUATION]
+    runs = []
+    for commit in ("a" * 40, "b" * 40):
+        (snapshots / "refs" / "main").write_text(commit)
+        (arm,) = arms_of(*line, *folders(tmp_path))
+        assert arm.config["model"]["source"]["revision"] == commit
         runs.append(arm.run)
     assert runs[0] != runs[1]
+
+
+def test_files_of_examples_are_part_of_the_run_id_by_their_contents(before):
+    """`contents` holds the hashes of what each part of the configuration names."""
+    ids = {replace(before, contents={"evaluation": {"examples.jsonl": hash_of}}).run for hash_of in ("a", "b")}
+    assert len(ids) == 2
+    for part in ("method", "training"):
+        changed = [replace(before, contents={part: {"mine": hash_of}}) for hash_of in ("a", "b")]
+        assert len({arm.run for arm in changed}) == len({arm.extend_key for arm in changed}) == 2
+        assert len({arm.base_key for arm in changed}) == 1
+
+
+def test_a_token_is_no_part_of_a_key(before):
+    """Who may read a model does not change its numbers."""
+    source = before.config["model"]["source"]
+    arms = [changed(before, model=before.config["model"] | {"source": source | {"token": one}}) for one in "ab"]
+    assert keys(arms[0]) == keys(arms[1])
+
+
+def test_another_pretraining_length_is_another_run():
+    (arm,), (other,) = arms_of(*PI), arms_of(*PI, "pretrain_length=128")
+    assert (arm.pretrain_length, other.pretrain_length) == (64, 128)
+    assert (arm.train_length, other.train_length) == (128, 256)
+    assert other.lengths == [2 * length for length in arm.lengths]
+    assert not set(keys(arm)) & set(keys(other))

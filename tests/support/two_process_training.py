@@ -202,6 +202,15 @@ def read(folder, ranks, lora=None):
     return add_adapters(model, **lora, seed=3) if lora else model
 
 
+def refusal(folder):
+    """Return why a checkpoint is refused when two processes read it in parts, as each of them says it."""
+    try:
+        read(folder, 2)
+    except ValueError as error:
+        return all_gather(str(error))
+    return all_gather("read")
+
+
 def evaluated(folder, learned, ranks):
     """Return losses and a generation of a checkpoint that has `learned`, and the share of its layers that is here."""
     model = read(folder, ranks, LORA).eval()

@@ -120,6 +120,10 @@ class Corpus(ABC):
         """Return the number of documents of `split` that were left out because they are too short."""
         return len(self._read[split]) - len(self.documents(split))
 
+    def without_text(self, split: str) -> int:
+        """Return the number of rows of `split` that were left out because they have no text at all."""
+        return 0
+
     def report(self) -> dict[str, dict[str, int]]:
         """Return the number of documents and of UTF-8 bytes in each split."""
         counts = {}

@@ -1,14 +1,15 @@
 """Documents read with `datasets.load_dataset`: from the Hugging Face hub, or local JSON, parquet and text files."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import partial
 from itertools import islice
 from typing import Any
 
-from datasets import load_dataset
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 
 from lcx_lightning.data.corpora.base import SPLITS, Corpus, Document, HashSplit
+from lcx_lightning.data.corpora.loading import ABOUT_SPLITS, load_rows, readable
 from lcx_lightning.data.corpora.paths import file_names, is_local, resolve, without_network
 
 
@@ -17,9 +18,8 @@ class HubCorpus(Corpus):
 
     Args:
         load: Arguments of `load_dataset` without `split`: path, name, data_files, revision, streaming and so on. The
-            path is a dataset of the hub, a folder, or the name or pattern of .jsonl, .json, .parquet or .txt files; see
-            `resolve`. `datasets` runs no loading scripts. With `streaming: true`, rows beyond `max_documents` are not
-            downloaded.
+            path is a dataset of the hub, a local folder, file or pattern for files; see `resolve`. `datasets` runs no
+            loading scripts. With `streaming: true`, rows beyond `max_documents` are not downloaded.
         splits: Name of the dataset's split for each of train, validation and test. If validation or test is None, it is
             taken from train, document by document; if train is None, there is no training split.
         where: Filter of rows: a `column`, and the value that it `equals`. With column None all rows are read.
@@ -27,6 +27,8 @@ class HubCorpus(Corpus):
             joined by blank lines.
         minimum_characters: Smallest number of characters of a document; shorter ones are left out.
         max_documents: Number of rows read from each split of the dataset, short ones included. None reads all.
+        skip_null: Whether rows without a text (null) are left out, and counted in the data report. If False, they are
+            refused.
         held_out: Shares and seed of the splits taken from train. The share of a split that the dataset has is ignored.
 
     Raises:
@@ -41,6 +43,7 @@ class HubCorpus(Corpus):
         text_column: str,
         minimum_characters: int,
         max_documents: int | None,
+        skip_null: bool,
         held_out: HashSplit,
     ) -> None:
         if set(splits) != set(SPLITS) or not any(splits.values()):
@@ -62,6 +65,7 @@ class HubCorpus(Corpus):
             held_out.test_share if "test" in missing else 0.0,
             held_out.seed,
         )
+        self._skip_null, self._without_text = skip_null, Counter[str]()
         self.name = _label(self._load)
 
     def read(self) -> dict[str, list[Document]]:
@@ -71,31 +75,43 @@ class HubCorpus(Corpus):
             ValueError: If files, splits or columns do not exist, a column holds something else than text, or the hub
                 cannot be reached.
         """
-        load = resolve(self._load)
-        named = {split: self._rows(load, name) for split, name in self._splits.items() if name is not None}
+        load = resolve(self._load, [name for name in self._splits.values() if name])
+        named = {split: self._rows(load, split, name) for split, name in self._splits.items() if name is not None}
         taken = self._held_out.partition(named.get("train", []))
         return {**taken, **{split: documents for split, documents in named.items() if split != "train"}}
 
-    def _rows(self, load: dict[str, Any], split: str) -> list[Document]:
-        """Return the documents of the dataset's own `split`."""
-        rows: Any = self._loaded(load, split)
+    def without_text(self, split: str) -> int:
+        return self._without_text[split] if self._read else 0
+
+    def _rows(self, load: dict[str, Any], split: str, own: str) -> list[Document]:
+        """Return the documents of `split` from the dataset's `own` one."""
+        rows = self._loaded(load, own)
         column, value = self._where["column"], self._where["equals"]
         if column is not None:
-            self._field(next(iter(rows), {column: None}), column)
+            self._field(next(readable(rows, load), {column: None}), column)
             outer = column.partition(".")[0]
             rows = rows.filter(partial(_holds, outer, column, value), input_columns=[outer])
-        documents = [
-            Document(f"{split}/{index}", self._text(row)) for index, row in enumerate(islice(rows, self._max_documents))
-        ]
-        if not documents:
+        documents, read = [], 0
+        for read, row in enumerate(islice(readable(rows, load), self._max_documents), start=1):
+            name, texts = f"{own}/{read - 1}", list(self._texts(self._field(row, self._text_column)))
+            if None not in texts:
+                documents.append(Document(name, "\n\n".join(map(str, texts))))
+            elif self._skip_null:
+                self._without_text[self._held_out.split(name) if split == "train" else split] += 1
+            else:
+                raise ValueError(
+                    f"Row {name} of {self.name}, counted from 0, has no text (null) in the column "
+                    f"{self._text_column!r}. Leave such rows out with data.corpus.skip_null=true, or correct the data."
+                )
+        if not read:
             rows = "no rows" if column is None else f"no rows where {column} is {value!r}"
-            raise ValueError(f"The split {split!r} of {self.name} has {rows}: choose another split, or other data.")
+            raise ValueError(f"The split {own!r} of {self.name} has {rows}: choose another split, or other data.")
         return documents
 
     def _loaded(self, load: dict[str, Any], split: str) -> Any:
         """Return the rows of the dataset's `split`."""
         try:
-            return load_dataset(**load, split=split)
+            return load_rows(load, split)
         except (ConnectionError, DatasetNotFoundError) as error:
             if is_local(load):
                 raise
@@ -103,7 +119,7 @@ class HubCorpus(Corpus):
         except DatasetGenerationError as error:
             raise ValueError(f"{self.name} cannot be read: {error.__cause__ or error} Correct its file.") from error
         except ValueError as error:
-            if not str(error).startswith(("Unknown split", "Bad split")):
+            if not str(error).startswith(ABOUT_SPLITS):
                 raise
             raise ValueError(f"{error} Set data.corpus.splits to splits of {self.name}, or to null.") from error
         except RuntimeError as error:
@@ -114,13 +130,9 @@ class HubCorpus(Corpus):
                 "plain files, or try data.corpus.load.revision=refs/convert/parquet."
             ) from error
 
-    def _text(self, row: Mapping[str, Any]) -> str:
-        """Return the text of a row."""
-        return "\n\n".join(self._texts(self._field(row, self._text_column)))
-
-    def _texts(self, value: Any) -> Iterator[str]:
-        """Yield the texts of a value: itself, or those of a list, or of a list of lists."""
-        if isinstance(value, str):
+    def _texts(self, value: Any) -> Iterator[str | None]:
+        """Yield the texts of a value, None where there is none: itself, or those of a list, or of a list of lists."""
+        if value is None or isinstance(value, str):
             yield value
         elif isinstance(value, list):
             for part in value:
@@ -143,7 +155,9 @@ class HubCorpus(Corpus):
 
 
 def _value(row: Any, column: str) -> Any:
-    """Return the value of `a.b` in a row. Raise a KeyError if there is none."""
+    """Return the value of `a.b` in a row, None if `a` is None. Raise a KeyError if there is no such column."""
+    if row is None:
+        return None
     if isinstance(row, list):
         return [_value(one, column) for one in row]
     if not isinstance(row, Mapping):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from lm_eval.api.metrics import mean
@@ -10,7 +11,7 @@ from lm_eval.tasks import TaskManager
 
 from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.data.tokenizers import Tokens
-from lcx_lightning.evaluation.base import Evaluation, Reading, Record, WorkUnit
+from lcx_lightning.evaluation.base import Evaluation, Reading, Record, WorkUnit, hash_of
 from lcx_lightning.evaluation.batching import rows_at_once
 from lcx_lightning.evaluation.tasks.lm_eval_model import LMEvalModel
 from lcx_lightning.evaluation.tasks.scoring import METRICS
@@ -73,6 +74,15 @@ class LMEvalTasks(Evaluation):
                 at_once = rows_at_once(len(numbers), length, self._batch_tokens)
                 work_units.append(WorkUnit(rows, compute, [Reading(len(numbers), length, at_once, None)]))
         return work_units
+
+    def examples_identity(self) -> str:
+        """Return a hash of all examples that a prompt may have, of the tasks' settings and the harness's version."""
+        parts = [version("lm_eval")]
+        for name, task in self._tasks().items():
+            docs = [task.eval_docs[number] for number in self._numbers(name)]
+            shown = list(task.fewshot_docs()) if self._shots_of(task) else []
+            parts += [name, docs, shown, task.dump_config()]
+        return hash_of(*parts)
 
     def metrics(self) -> dict[str, Metric]:
         return {"harness/accuracy": METRICS["accuracy"]}

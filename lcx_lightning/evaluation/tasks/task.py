@@ -1,8 +1,9 @@
 """A task of text: its prompt, cut to fit a context, and its answer, cut out of what a model wrote."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
-from lcx_lightning.data.tokenizers import Tokens
+from lcx_lightning.data.tokenizers import Tokens, has_line_feed, line_feed
 from lcx_lightning.evaluation.tasks.datasets.base import Example
 from lcx_lightning.evaluation.tasks.scoring import SCORES, score
 
@@ -20,10 +21,15 @@ class TextTask:
         cut: What is cut from a prompt that is too long. middle: the tokens in its middle. end_of_context: the last
             tokens of the field `context`, so that the instructions stay whole.
         chat: Whether the prompt is put into the tokenizer's chat template, if it has one.
+        chat_arguments: Arguments of the template. By convention `enable_thinking: false` asks for an answer at once; a
+            template that does not know an argument ignores it.
         one_line: Whether the answer ends with its line.
         first_line: Whether only the first line is scored, without line feeds before it.
         tag: Name of the tag that encloses the answer; the prompt ends with <tag>. None if there is no tag.
         group: Group of tasks that are averaged together. None if there is no group.
+
+    Attributes:
+        chat_arguments: Arguments of the chat template, or None if it is not used.
 
     Raises:
         ValueError: If a cut or a score is unknown, or the answer has no tokens.
@@ -37,6 +43,7 @@ class TextTask:
         metrics: Mapping[str, str],
         cut: str,
         chat: bool,
+        chat_arguments: Mapping[str, Any],
         one_line: bool,
         first_line: bool,
         tag: str | None,
@@ -49,7 +56,8 @@ class TextTask:
                 f"{answer_tokens=}, {cut=}, metrics={dict(metrics)}."
             )
         self.metrics, self.group, self._prompt, self._answer_tokens = dict(metrics), group, prompt, answer_tokens
-        self._cut, self._chat, self._one_line, self._first_line, self._tag = cut, chat, one_line, first_line, tag
+        self._cut, self._one_line, self._first_line, self._tag = cut, one_line, first_line, tag
+        self.chat_arguments = dict(chat_arguments) if chat else None
 
     def answer_tokens(self, length: int) -> int:
         """Return the largest number of tokens of an answer in a context of `length` tokens."""
@@ -57,7 +65,7 @@ class TextTask:
 
     def ends(self, tokens: Tokens) -> list[int]:
         """Return tokens that end an answer, in addition to those that end any text of the model."""
-        return tokens.encode("\n")[-1:] if self._one_line else []
+        return [line_feed(tokens)] if self._one_line and has_line_feed(tokens) else []
 
     def ids(self, example: Example, tokens: Tokens, length: int) -> list[int]:
         """Return the prompt, BOS first, that leaves room for the answer in a context of `length` tokens.
@@ -90,7 +98,8 @@ class TextTask:
         return text.lstrip("\n").split("\n")[0] if self._first_line else text
 
     def _asked(self, text: str, tokens: Tokens) -> list[int]:
-        ids = (tokens.chat(text) if self._chat else None) or tokens.encode(text)
+        chat = None if self.chat_arguments is None else tokens.chat(text, self.chat_arguments)
+        ids = chat or tokens.encode(text)
         opening = [] if self._tag is None else tokens.encode(f"<{self._tag}>")
         return [*([] if ids[:1] == [tokens.bos] else [tokens.bos]), *ids, *opening]
 

@@ -1,12 +1,14 @@
 """Tasks of text: a model writes an answer to each example, in contexts of one or several lengths."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.data.tokenizers import Tokens
-from lcx_lightning.evaluation.base import AtMultiples, Reading, Record, WorkUnit
+from lcx_lightning.evaluation.base import AtMultiples, Reading, Record, WorkUnit, hash_of
 from lcx_lightning.evaluation.batching import batches
 from lcx_lightning.evaluation.tasks.datasets.base import Example, ExampleSource
 from lcx_lightning.evaluation.tasks.nucleus import Nucleus
@@ -18,11 +20,15 @@ from lcx_lightning.results.metrics import Metric, percentage
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+USUAL_CHAT = {"enable_thinking": False}  # arguments of a chat template that no record's protocol names
+
 
 class TextTasks(AtMultiples):
     """Every example of every task, its prompt cut to fit each context length, answered and scored; a row per score.
 
-    A context length counts prompt and answer. If two lengths give the same prompt, it is answered once.
+    A context length counts prompt and answer. If two lengths give the same prompt, it is answered once. The protocol of
+    a task in records is the evaluation's name, followed by arguments of the chat template that are not those of
+    USUAL_CHAT: `longbench_enable_thinking_true`. The details have all of them.
 
     Args:
         name: Name of evaluation and protocol in records.
@@ -81,32 +87,46 @@ class TextTasks(AtMultiples):
                 work_units.append(WorkUnit(rows, compute, reads))
         return work_units
 
+    def examples_identity(self) -> str:
+        return hash_of({task: [asdict(one) for one in self._examples_of(task)] for task in self._tasks})
+
     def metrics(self) -> dict[str, Metric]:
-        names = dict.fromkeys(name for task in self._tasks.values() for name in task.metrics)
-        return {f"{self._name}/{name}": METRICS.get(name) or percentage(name.replace("_", " ")) for name in names}
+        names = dict.fromkeys((self._protocol(task), name) for task in self._tasks.values() for name in task.metrics)
+        return {
+            f"{protocol}/{name}": METRICS.get(name) or percentage(name.replace("_", " ")) for protocol, name in names
+        }
+
+    def _protocol(self, task: TextTask) -> str:
+        asked = {key: value for key, value in (task.chat_arguments or {}).items() if USUAL_CHAT.get(key) != value}
+        unusual = "".join(f"_{key}_{value}" for key, value in sorted(asked.items()))
+        return self._name + re.sub(r"[^\w.]+", "_", unusual).lower()
 
     def _batches(self, task: str, served: list[int]) -> Iterator[list[Example]]:
         """Yield the examples of a task in batches."""
+        if served:
+            yield from batches(self._examples_of(task), served[-1], self._batch_tokens)
+
+    def _examples_of(self, task: str) -> list[Example]:
         if task not in self._read:
             self._read[task] = self._source.read(task)[: self._examples]
-        if served:
-            yield from batches(self._read[task], served[-1], self._batch_tokens)
+        return self._read[task]
 
     def _rows(self, task: str, example: Example, length: int) -> list[Record]:
         asked, source = self._tasks[task], self._source.name
         row = {
             "evaluation": self._name,
-            "protocol": self._name,
+            "protocol": self._protocol(asked),
             "dataset": source if task == source else f"{source}/{task}",
             "document": example.name,
             "context_length": length,
             "n": 1,
             "at": {"task": task} | ({} if asked.group is None else {"group": asked.group}),
         }
-        answer_tokens = asked.answer_tokens(length)
+        details: Record = {"answer_tokens": asked.answer_tokens(length)}
+        if asked.chat_arguments is not None:
+            details["chat_arguments"] = asked.chat_arguments
         return [
-            row | {"metric": metric, "details": {"answer_tokens": answer_tokens, "score": score}}
-            for metric, score in asked.metrics.items()
+            row | {"metric": metric, "details": details | {"score": score}} for metric, score in asked.metrics.items()
         ]
 
     def _compute(

@@ -18,8 +18,9 @@ class SampledPositions(PositionScheme):
 
     Args:
         max_factor: Largest t, t^Train in the paper. No context is longer than max_factor * L.
-        whole_factors: Whether t is sampled from 1, 2 ... max_factor, as in the released code. If False, t is any real
-            number from 1 to max_factor, as in the paper.
+        min_factor: Smallest t that is sampled in training: 1 in the released code, 2 in that before January 2024.
+        whole_factors: Whether t is sampled from min_factor ... max_factor, as in the released code. If False, t is any
+            real number between them, as in the paper.
         spread: How the n tokens of a training row are placed. `real`, the released code: at n of the n t positions
             0, 1, 2 ..., both end points included, divided by s = n // L if the training length exceeds the
             pretraining length, so that positions are real numbers in [0, t n / s). The released code puts the last
@@ -30,16 +31,19 @@ class SampledPositions(PositionScheme):
             False, it is refused. The released code clamps t, but has no positions there.
 
     Raises:
-        ValueError: If max_factor is not a whole number of at least 1, or `spread` is unknown. Later, if a context is
-            longer than the scheme supports.
+        ValueError: If max_factor or min_factor is not a whole number of at least 1, min_factor is above max_factor, or
+            `spread` is unknown. Later, if a context is longer than the scheme supports.
     """
 
     samples = length_dependent = True
 
-    def __init__(self, *, max_factor: float, whole_factors: bool, spread: str, clamp: bool) -> None:
+    def __init__(self, *, max_factor: float, min_factor: float, whole_factors: bool, spread: str, clamp: bool) -> None:
         if spread not in SPREADS:
             raise ValueError(f"The spread of sampled positions must be one of {', '.join(SPREADS)}; got {spread!r}.")
         self.max_factor, self.spread = whole("max_factor", max_factor), spread
+        self.min_factor = whole("min_factor", min_factor)
+        if self.min_factor > self.max_factor:
+            raise ValueError(f"min_factor must be at most max_factor={max_factor}, got min_factor={min_factor}.")
         self.whole_factors, self.clamp = flag("whole_factors", whole_factors), flag("clamp", clamp)
 
     def evaluation_factor(self, lengths: Int[Tensor, " rows"], pretrain_length: int) -> Float[Tensor, " factors"]:
@@ -59,8 +63,10 @@ class SampledPositions(PositionScheme):
 
     def _factor(self, generator: torch.Generator) -> float:
         if self.whole_factors:
-            return float(torch.randint(1, self.max_factor + 1, (), generator=generator))
-        return 1 + (self.max_factor - 1) * float(torch.rand((), generator=generator, dtype=torch.float64))
+            return float(torch.randint(self.min_factor, self.max_factor + 1, (), generator=generator))
+        return self.min_factor + (self.max_factor - self.min_factor) * float(
+            torch.rand((), generator=generator, dtype=torch.float64)
+        )
 
     def _positions(
         self, tokens: int, factor: float, pretrain_length: int, generator: torch.Generator

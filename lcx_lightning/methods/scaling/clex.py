@@ -11,6 +11,10 @@ from lcx_lightning.methods.checks import flag, number, whole
 from lcx_lightning.methods.scaling.base import FrequencyScaling, RopeSpec
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "silu": nn.SiLU}
+TOLERANCE = (
+    3e-5  # largest relative change of a frequency at twice the steps; that of the released code on strong fields
+)
+MOST_STEPS = 768
 SOLVERS = ("euler", "midpoint", "heun3", "rk4")  # fixed-step solvers of torchdiffeq: their cost does not change
 
 
@@ -40,7 +44,8 @@ class CLEX(FrequencyScaling):
         steps: Solver steps from t = 1 to the factor of a row. With rk4, 6 steps are accurate to 1e-5, gradients
             included, for a field that changes ln(theta) by 4 up to t = 16; steps in ln(alpha) would take 10, steps in t
             14. Larger factors and stronger fields need more: 6 steps are accurate to 1e-3 up to t = 64 for a field
-            that changes ln(theta) by 18.
+            that changes ln(theta) by 18. For the weights of a released checkpoint they are doubled where needed, see
+            `choose_steps`.
         trainable: Whether the MLP is trained. False freezes it at its initial value, where only the drift remains.
 
     Raises:
@@ -99,7 +104,7 @@ class CLEX(FrequencyScaling):
             down: Tensor `ode_down_proj` of the checkpoint.
 
         Raises:
-            ValueError: If their shapes do not fit this MLP.
+            ValueError: If their shapes do not fit this MLP, or they are not finite.
         """
         if up.T.shape != self.up.weight.shape or down.T.shape != self.down.weight.shape:
             pairs, hidden = self.up.weight.T.shape
@@ -107,9 +112,35 @@ class CLEX(FrequencyScaling):
                 f"A CLEX of {pairs} pairs and {hidden} hidden features needs ode_up_proj [{pairs}, {hidden}] and "
                 f"ode_down_proj [{hidden}, {pairs}], got {list(up.shape)} and {list(down.shape)}: set width to theirs."
             )
+        if not (up.isfinite().all() and down.isfinite().all()):
+            raise ValueError("ode_up_proj or ode_down_proj of this CLEX is not finite: the checkpoint is damaged.")
         with torch.no_grad():
             self.up.weight.copy_(up.T)
             self.down.weight.copy_(down.T)
+
+    @torch.no_grad()
+    def choose_steps(self, max_factor: int) -> None:
+        """Double the solver steps until twice as many change no frequency up to `max_factor` by 3e-5 of it.
+
+        Raises:
+            ValueError: If 768 steps are not enough.
+        """
+        factors = torch.arange(1, max_factor + 1, dtype=torch.float32)
+        steps, found = self.steps, self.inv_freq(factors)
+        while True:
+            self.steps, coarse = 2 * steps, found
+            found = self.inv_freq(factors)
+            change = float((coarse / found - 1).abs().max())
+            if change < TOLERANCE:
+                self.steps = steps
+                return
+            if self.steps > MOST_STEPS:
+                raise ValueError(
+                    f"The learned field of this CLEX is too strong for the solver {self.solver}: from {steps} to "
+                    f"{self.steps} steps its frequencies change by {change:.1g} of them, and {TOLERANCE:g} is allowed. "
+                    "Take a smaller max_factor, or solver=rk4 if it is another."
+                )
+            steps = self.steps
 
     def _residual(self, end: Float[Tensor, "rows 1"]) -> Float[Tensor, "rows pairs"]:
         """Return y of each row at w = `end`, the solution of dy / dw = down(act(up(y + x(w)))) * 2 w / alpha_slope.

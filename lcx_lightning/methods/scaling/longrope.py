@@ -1,21 +1,16 @@
 """LongRoPE: every pair slowed down by its own factor, found by search (Ding et al. 2024, arXiv:2402.13753)."""
 
-import json
 import math
 from collections.abc import Sequence
-from itertools import chain
-from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from lcx_lightning.methods.checks import number
+from lcx_lightning.methods.longrope_file import read_longrope_file
 from lcx_lightning.methods.scaling.base import FrequencyScaling, RopeSpec
 from lcx_lightning.methods.scaling.ntk import NTKAware
-
-NESTED = ("rope_parameters", "rope_scaling")  # keys of a config.json: in transformers 5, and before
 
 
 class LongRoPE(FrequencyScaling):
@@ -33,15 +28,15 @@ class LongRoPE(FrequencyScaling):
 
     Args:
         spec: Rotary embedding of the checkpoint.
-        factor: Scale factor s for which the long list is made if none is given.
+        factor: Scale factor s for which the long list is made if none is given; that of the file, if it states one.
         short: Divisors up to the pretraining length, one for each pair, fastest pair first; or None.
         long: Divisors beyond the pretraining length, one for each pair, fastest pair first; or None.
         file: Path of a JSON file with `short_factor` and `long_factor`, at its top level or in `rope_parameters` or
             `rope_scaling`, such as a config.json; or None.
 
     Raises:
-        ValueError: If a list does not have one positive number for each pair, the file cannot be read, or both lists
-            and a file are given.
+        ValueError: If a list does not have one positive number for each pair, the file cannot be read or is for another
+            factor or pretraining length, or both lists and a file are given.
     """
 
     pretrained_at_one = False
@@ -60,7 +55,9 @@ class LongRoPE(FrequencyScaling):
         if file is not None:
             if short is not None or long is not None:
                 raise ValueError(f"LongRoPE takes its lists from {file} or from short and long: give only one of them.")
-            short, long = read_factor_lists(file)
+            read = read_longrope_file(file)
+            read.check(factor, spec.pretrain_length, file)
+            short, long = read.short, read.long
         unscaled = spec.inv_freq()
         ntk = NTKAware(spec)(torch.tensor([float(factor)]))[0]
         self.short = torch.ones_like(unscaled) if short is None else self._checked("short", short)
@@ -78,21 +75,3 @@ class LongRoPE(FrequencyScaling):
                 f"got a {name} list of {len(numbers)}: {', '.join(map(str, numbers[:4]))} ..."
             )
         return torch.tensor(numbers, dtype=torch.float32)
-
-
-def read_factor_lists(file: str) -> tuple[list[float], list[float]]:
-    """Return the short and the long list in a JSON file.
-
-    Raises:
-        ValueError: If the file does not exist, is not JSON, or does not contain two lists of numbers.
-    """
-    try:
-        content = json.loads(Path(file).expanduser().read_text())
-    except (OSError, ValueError) as error:
-        raise ValueError(f"LongRoPE cannot read its lists from {file}: {error}.") from error
-    outer: dict[str, Any] = content if isinstance(content, dict) else {}
-    for mapping in (outer, *(outer.get(key) or {} for key in NESTED)):
-        lists = [mapping[key] for key in ("short_factor", "long_factor") if isinstance(mapping.get(key), list)]
-        if len(lists) == 2 and all(isinstance(number, int | float) for number in chain(*lists)):
-            return lists[0], lists[1]
-    raise ValueError(f"LongRoPE needs lists short_factor and long_factor in {file}, or in its {' or '.join(NESTED)}.")

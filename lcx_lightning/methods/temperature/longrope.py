@@ -6,6 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lcx_lightning.methods.checks import number, whole
+from lcx_lightning.methods.longrope_file import read_longrope_file
 from lcx_lightning.methods.temperature.base import Temperature
 
 
@@ -15,20 +16,29 @@ class LongRoPETemperature(Temperature):
     As in transformers and the released checkpoints, s is the factor by which the model was extended, not that of the
     current context: a short context has the same scale. At factor 1, attention therefore differs from pretraining.
 
+    The file of a checkpoint may state another scale, its `attention_factor`.
+
     Args:
-        factor: Scale factor s, the target length over the pretraining length.
+        factor: Scale factor s, the target length over the pretraining length; that of the file, if it states one.
         pretrain_length: Pretraining length L in tokens.
+        lists: Path of the JSON file from which the lists come, whose attention_factor counts; or None.
 
     Raises:
-        ValueError: If factor is below 1 or pretrain_length below 2.
+        ValueError: If factor is below 1 or pretrain_length below 2, or the file cannot be read or is for another factor
+            or pretraining length.
     """
 
     pretrained_at_one = False
 
-    def __init__(self, *, factor: float, pretrain_length: int) -> None:
+    def __init__(self, *, factor: float, pretrain_length: int, lists: str | None) -> None:
         number("factor", factor, least=1)
         whole("pretrain_length", pretrain_length, least=2)
-        self.scale = math.sqrt(1 + math.log(factor) / math.log(pretrain_length))
+        stated = None
+        if lists is not None:
+            read = read_longrope_file(lists)
+            read.check(factor, pretrain_length, lists)
+            stated = read.attention_factor
+        self.scale = stated or math.sqrt(1 + math.log(factor) / math.log(pretrain_length))
 
     def feature_scale(self, factor: Float[Tensor, " rows"]) -> Float[Tensor, " rows"]:
         return factor.new_full(factor.shape, self.scale)

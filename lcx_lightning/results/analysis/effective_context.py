@@ -68,15 +68,16 @@ def _of_arm(experiment: Experiment, arm: str, measure: Measure, tolerance: float
     beyond = sorted({row["context_length"] for row in rows if start and row["context_length"] > start})
     if start is None or not at_start or not beyond:
         return None
-    if metric.better == "higher" and not score(at_start, metric):
+    start_score = score(at_start, metric)
+    if not math.isfinite(start_score) or (metric.better == "higher" and not start_score):
         return EffectiveContext(0, 0, 0, beyond[-1])
     losses = [_losses(_change([r for r in rows if r["context_length"] == n], at_start, metric), metric) for n in beyond]
-    margin = tolerance if metric.logarithmic else tolerance * score(at_start, metric)
+    margin = tolerance if metric.logarithmic else tolerance * start_score
     if is_full_ruler(rows, measure):
-        margin = score(at_start, metric) - RULER_SCORE
+        margin = start_score - RULER_SCORE
     first = start if margin >= 0 else 0
     certain, length, possible = (
-        _last(first, [n for n, loss in zip(beyond, losses, strict=True) if loss[end] > margin], beyond)
+        _last(first, [n for n, loss in zip(beyond, losses, strict=True) if not loss[end] <= margin], beyond)
         for end in ("most", "estimate", "least")
     )
     return EffectiveContext(length, certain, max(length, possible), beyond[-1])

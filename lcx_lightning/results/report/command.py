@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lcx_lightning.results.report.screen import Output, say, screen
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -38,24 +40,17 @@ def report(folder: Path, console: "Console", *, redraw: bool = True) -> list[Pat
         try:
             charts = figures_of(experiment, measure)
         except ValueError as error:  # every arm diverged: the table says so
-            console.print(f"No figure: {error}", markup=False)
+            say(console, f"No figure: {error}")
             continue
         for end, chart in charts.items():
             svg, png = save(chart, folder, name + end)
             paths += [svg, png]
             figures.setdefault(measure, []).append(svg.read_text())
     for sentence in experiment.meta.get("look_for") or ():
-        console.print(f"- {sentence}", markup=False, highlight=False)
+        console.print(f"- {sentence}", highlight=False)
     if current:
         return [*sorted([*folder.glob("*.svg"), *folder.glob("*.png")]), folder / PAGE]
     return [*paths, write_page(experiment, folder, figures)]
-
-
-def screen() -> "Console":
-    """The terminal; 120 columns where the output goes to a file or a pipe."""
-    from rich.console import Console
-
-    return Console(width=None if sys.stdout.isatty() else 120)
 
 
 def figure_names(measures: "list[Measure]") -> "dict[Measure, str]":
@@ -84,14 +79,14 @@ def main(arguments: list[str] | None = None) -> int:
     console = screen()
     try:
         if options.markdown:
-            sys.stdout.write(markdown(options.folder))
+            console.file.write(markdown(options.folder))
             return 0
         paths = report(options.folder, console)
     except ValueError as error:
-        sys.stderr.write(f"{error}\n")
+        Output(sys.stderr).write(f"{error}\n")
         return 2
     for path in paths:
-        console.print(str(path), markup=False, highlight=False, soft_wrap=True)
+        say(console, str(path))
     return 0
 
 

@@ -101,7 +101,8 @@ def _inline(svg: str, name: str, table: Table) -> Markup:
 def _facts(experiment: Experiment) -> dict[str, str]:
     infos = [run.info for run in experiment.runs]
     configs = [info.get("config") or {} for info in infos]
-    commits = {str(info["git_commit"])[:SHORT] for info in infos if info.get("git_commit")}
+    computed_by = [one for info in infos for one in info.get("computed_by") or ()]
+    commits = {str(one["git_commit"])[:SHORT] for one in computed_by if one.get("git_commit")}
     rows = [row for run in experiment.runs for row in run.rows]
     documents = {(row.get("dataset"), row["document"]) for row in rows}
     seconds = sum(sum((info.get("seconds") or {}).values()) for info in infos)
@@ -112,8 +113,8 @@ def _facts(experiment: Experiment) -> dict[str, str]:
         "Time": f"{seconds_text(seconds)} for extending and evaluating, all runs together",
         "Model": _joined(_common(config.get("model") for config in configs)),
         "Data": _joined(_common(config.get("data") for config in configs)),
-        "Hardware": _joined(_common(info.get("hardware") for info in infos)),
-        "Versions": _joined(_common(info.get("versions") for info in infos)),
+        "Hardware": _joined(_common(one.get("hardware") for one in computed_by)),
+        "Versions": _joined(_common(one.get("versions") for one in computed_by)),
         "Git commit": ", ".join(sorted(commits)),
     }
 
@@ -134,7 +135,7 @@ def _run(run: Run, folder: Path) -> dict[str, Any]:
 
 def _common(values: Iterable[object]) -> dict[str, str]:
     """Settings, by dotted key, that have the same value in all of the nested dictionaries."""
-    first, *others = [dict(_flat(value)) for value in values]
+    first, *others = [dict(_flat(value)) for value in values] or [{}]
     return {key: text for key, text in first.items() if all(other.get(key) == text for other in others)}
 
 

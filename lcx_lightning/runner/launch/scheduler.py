@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -15,6 +14,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from lcx_lightning.results.report.screen import say
 from lcx_lightning.runner.launch.base import FAILED, Event, Launcher, RunningJob, ended
 from lcx_lightning.training import preemption
 
@@ -67,13 +67,13 @@ def run_jobs(jobs: list[Job], launch: Launcher, console: Console) -> None:
 def display_of(console: Console) -> Progress:
     """Return an empty display of the progress of jobs."""
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[words]}"),
+        TextColumn("{task.fields[words]}", markup=False),
         console=console,
         transient=True,
     )
@@ -90,9 +90,8 @@ def show_end(job: Job, display: Progress) -> None:
     """Print how a job ended, in place of its progress."""
     if job.task is not None:
         display.remove_task(job.task)
-    mark = "[red]failed[/]" if job.state == "failed" else f"[green]{job.state.replace('finished', 'done')}[/]"
-    said = job.name + (f": {job.error.splitlines()[0]}" if job.error else "")
-    display.console.print(f"{mark} {escape(said)}", highlight=False)
+    mark, style = ("failed", "red") if job.state == "failed" else (job.state.replace("finished", "done"), "green")
+    say(display.console, job.name + (f": {job.error.splitlines()[0]}" if job.error else ""), mark, style)
 
 
 def _start_ready(jobs: list[Job], launch: Launcher, display: Progress) -> None:

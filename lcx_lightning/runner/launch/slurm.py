@@ -60,6 +60,7 @@ class SlurmLauncher:
             wanted["gpus_per_node"] = trainer.devices
         events = self._folder / uuid.uuid4().hex  # with a file for each task
         events.mkdir(parents=True)
+        self._folder.chmod(0o700)  # a job is a file there, with the tokens that it needs
         task = Task(arm, only_base, self._parameters.get("cpus_per_task", 1), events)
         self._jobs.append(SlurmJob(self._executor(wanted).submit(task), number, events))
         return self._jobs[-1]

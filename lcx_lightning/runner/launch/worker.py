@@ -25,7 +25,8 @@ from lcx_lightning.runner.arms import Arm
 from lcx_lightning.runner.built_arm import BuiltArm
 from lcx_lightning.runner.launch.base import FAILED
 from lcx_lightning.runner.quiet import silence_library_logging
-from lcx_lightning.runner.run_json import read_run, write_run
+from lcx_lightning.runner.run_json import RECORDS, begin_run, checksum, read_run, write_run
+from lcx_lightning.runner.secrets import masked
 from lcx_lightning.training import preemption
 
 Tell = Callable[[str, int, int, str], None]  # stage, parts done, parts in all, a few words
@@ -127,11 +128,11 @@ def run_arm(built: BuiltArm, report: stages.Report) -> None:
     arm = built.arm
     first = process_group.rank() == 0
     if first:
-        write_run(arm, "running")
+        begin_run(arm)
     base = stages.base(built, report)
     logger = None
     if first and arm.config["logger"]:  # partial: instantiate would instantiate what it is handed, the method too
-        logger = instantiate(arm.config["logger"], _partial_=True)(run=arm.run, cfg=arm.config)
+        logger = instantiate(arm.config["logger"], _partial_=True)(run=arm.run, cfg=masked(arm.config))
     try:
         extended = stages.extend(built, base, report, WandbLogger(experiment=logger.run) if logger else False)
         if first:
@@ -139,11 +140,11 @@ def run_arm(built: BuiltArm, report: stages.Report) -> None:
         model = stages.model_to_evaluate(built, base, extended)
         before = read_run(arm).get("seconds", {}).get("evaluate", 0.0)
         took = before + stages.evaluate(built, model, report)
-        seconds = {"extend": stage_cache.seconds(extended), "evaluate": took}
-        throughput = stage_cache.throughput(extended)
+        of_base, of_extension = stage_cache.outcome_of(base), stage_cache.outcome_of(extended)
+        seconds = {"extend": of_extension["seconds"], "evaluate": took}
         if logger:
             logger.log_records(records.read_run(arm.folder))
-            logger.log_throughput(throughput or {})
+            logger.log_throughput(of_extension["throughput"] or {})
     finally:
         if logger:
             logger.finish()
@@ -155,11 +156,13 @@ def run_arm(built: BuiltArm, report: stages.Report) -> None:
         attention=backends(model, arm.lengths[-1]),
         seconds=seconds,
         device_seconds=sum(seconds.values()) * process_group.world_size(),
-        throughput=throughput,
-        base={"key": arm.base_key, "seconds": stage_cache.seconds(base), "throughput": stage_cache.throughput(base)},
+        throughput=of_extension["throughput"],
+        base={"key": arm.base_key} | of_base,
+        extend={"key": arm.extend_key} | of_extension,
+        records=checksum(arm.folder / RECORDS),
         fingerprint_after_training=stages.trained_fingerprint(arm, model),
         parameters=sum(p.numel() for p in model.parameters()),
-        trained_parameters=stage_cache.trained_parameters(extended),
+        trained_parameters=of_extension["trained_parameters"],
     )
 
 

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+READ = ("documents", "without_text", "short", "few_tokens")  # numbers that sum to that of documents read
+
 
 def show_data(arms: list[BuiltArm], console: "Console") -> None:
     """Print a block for each different data of the arms; lengths that they cannot serve are shown, and not refused."""
@@ -26,8 +28,8 @@ def show_data(arms: list[BuiltArm], console: "Console") -> None:
         console.rule(f"{data.corpus.name}   identity {data.corpus.identity()}", align="left", style="bold")
         console.print(report_table(data, sorted(lengths[name])))
         console.print(
-            f"Left out: documents below minimum_characters={data.corpus.minimum_characters}, and those of the others "
-            f"below minimum_tokens={data.minimum_tokens}. Tokens are those of a vocabulary of "
+            f"Left out: rows without text (null), those below minimum_characters={data.corpus.minimum_characters}, "
+            f"and those of the others below minimum_tokens={data.minimum_tokens}. Tokens are those of a vocabulary of "
             f"{data.tokens.vocab_size:,}, BOS not counted; a document reaches a context if it fills it behind BOS.",
             highlight=False,
             soft_wrap=True,
@@ -45,7 +47,8 @@ def report_table(data: LongContextData, lengths: list[int]) -> "Table":
     for split in found:
         table.add_column(split, justify="right", no_wrap=True)
     counts = {
-        "documents read": [one["documents"] + one["few_tokens"] + one["short"] for one in found.values()],
+        "documents read": [sum(one[kind] for kind in READ) for one in found.values()],
+        "- without a text": [one["without_text"] for one in found.values()],
         "- of too few characters": [one["short"] for one in found.values()],
         "- of too few tokens": [one["few_tokens"] for one in found.values()],
         "documents": [one["documents"] for one in found.values()],

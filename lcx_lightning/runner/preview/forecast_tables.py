@@ -4,6 +4,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from lcx_lightning.results.report.labels import seconds_text
+from lcx_lightning.results.report.screen import say
 from lcx_lightning.runner.built_arm import BuiltArm
 from lcx_lightning.runner.hardware import Hardware, hardware_of
 from lcx_lightning.runner.preview.forecast import FULL, Forecast, Stage
@@ -28,7 +29,7 @@ def show_forecasts(arms: list[BuiltArm], console: "Console") -> None:
         console.print(stage_table(stages))
         for stage in stages:
             if stage.peak > FULL * hardware.memory:
-                console.print(f"[red]does not fit:[/] {_advice(stage, forecast, hardware)}", highlight=False)
+                say(console, _advice(stage, forecast, hardware), "does not fit:", "red")
     _assumptions(arms[0], console)
 
 

@@ -109,6 +109,7 @@ def local(tmp_path, monkeypatch):
             "text_column": "text",
             "minimum_characters": 10,
             "max_documents": None,
+            "skip_null": False,
             "held_out": HELD_OUT,
         }
         return HubCorpus({**given, "cache_dir": str(tmp_path / "cache")}, **{**settings, **changes})
@@ -187,11 +188,11 @@ def test_the_report_counts_documents_and_tokens():
     data = LongContextData(books, ByteTokens(), CORPUS_ONLY, minimum_tokens=2)
     assert data.report(lengths=[3, 4]) == {
         "train": {"documents": 3, "tokens": 8, "median": 2, "longest": 4, "short": 0, "few_tokens": 1}
-        | {"reach": {3: 3, 4: 1}},
+        | {"reach": {3: 3, 4: 1}, "without_text": 0},
         "validation": {"documents": 0, "tokens": 0, "median": 0, "longest": 0, "short": 0, "few_tokens": 0}
-        | {"reach": {3: 0, 4: 0}},
+        | {"reach": {3: 0, 4: 0}, "without_text": 0},
         "test": {"documents": 1, "tokens": 3, "median": 3, "longest": 3, "short": 1, "few_tokens": 0}
-        | {"reach": {3: 1, 4: 1}},
+        | {"reach": {3: 1, 4: 1}, "without_text": 0},
     }
 
 

@@ -1,11 +1,11 @@
 """Where documents are read from, and what is said if there are none."""
 
-import gzip
 import json
 
 import datasets
 import pytest
 from hydra.utils import instantiate
+from support.corpus_files import TEXTS, corpus_of, save, texts_of, write
 from support.lab import composed
 from support.text_corpora import CORPUS_ONLY, Books
 
@@ -13,34 +13,6 @@ from lcx_lightning.data.corpora.base import SPLITS
 from lcx_lightning.data.corpora.paths import reader_of, resolve
 from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.data.tokenizers import ByteTokens
-
-TEXTS = [f"document {i}\nof two lines" for i in range(5)]
-
-
-def corpus_of(path, tmp_path, *overrides):
-    """Return the corpus of a path, all of it for training."""
-    shares = [f"data.corpus.held_out.{split}_share=0" for split in ("validation", "test")]
-    config = composed("data=hub", f"data.corpus.load.path='{path}'", *shares, *overrides).data.corpus
-    config.load = {**config.load, "cache_dir": str(tmp_path / "cache")}
-    return instantiate(config)
-
-
-def texts_of(corpus):
-    return [document.text for document in corpus.documents("train")]
-
-
-def write(folder, kind):
-    """Write TEXTS as files of a kind, and return the path that names them."""
-    if kind == "txt":
-        for i, text in enumerate(TEXTS):
-            (folder / f"{i}.txt").write_text(text)
-        return folder / "*.txt"
-    if kind == "parquet":
-        datasets.Dataset.from_list([{"text": text} for text in TEXTS]).to_parquet(str(folder / "all.parquet"))
-        return folder / "all.parquet"
-    lines = "".join(json.dumps({"text": text}) + "\n" for text in TEXTS).encode()
-    (folder / f"all.{kind}").write_bytes(gzip.compress(lines) if kind.endswith("gz") else lines)
-    return folder / f"all.{kind}"
 
 
 @pytest.mark.parametrize("kind", ["txt", "jsonl", "jsonl.gz", "parquet"])
@@ -91,8 +63,116 @@ def test_an_empty_file_is_refused_by_name(tmp_path):
 
 def test_a_folder_without_data_is_refused(tmp_path):
     (tmp_path / "notes.md").write_text("nothing")
-    with pytest.raises(ValueError, match=r"must hold \.json, \.jsonl, \.parquet, \.txt files"):
+    with pytest.raises(ValueError, match=r"must hold \.json, \.jsonl, \.parquet, \.csv, \.txt files"):
         resolve({"path": str(tmp_path)})
+
+
+BOOKS = [f"book {i}.txt" for i in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("path", "names"),
+    [
+        (".", [*BOOKS, "train-travel.txt"]),
+        (".", [*BOOKS, "train.txt", "my test.txt", "dev-x/a.txt"]),
+        (".", ["test-of-time.txt", "train-travel.txt"]),
+        (".", ["a.jsonl", "test-data.jsonl", "deep/er/validation results.jsonl"]),
+        (".", ["a.csv", "b/eval 1.csv"]),
+        (".", ["Train[1].txt", "what?.TXT", "a*.txt", "b#%20~.txt", "__x__/ä ö.txt"]),
+        ("*.txt", ["train.txt", "test.txt"]),
+        ("**/t*", ["train/t1.jsonl", "test/t2.jsonl"]),
+        ("test[1].txt", ["test[1].txt"]),
+    ],
+)
+def test_exactly_the_files_that_are_there_are_read(tmp_path, path, names):
+    """Whatever they are called: of files that do not all name a split, none is left out."""
+    folder = save(tmp_path / "files", *names)
+    save(folder, ".hidden.txt", ".git/config.txt", "__MACOSX/._a.txt", "dataset_info.json") if path == "." else None
+    (folder / "README.md").write_text("---\nNo metadata\n---\n")
+    (folder / "LICENSE").write_text("MIT")
+    found = {text.strip() for text in texts_of(corpus_of(folder / path, tmp_path))}
+    assert found == set(names)
+
+
+HUB = {
+    "shards": [
+        "train-00000-of-00002.parquet",
+        "train-00001-of-00002.parquet",
+        "test-00000-of-00001-0123456789abcdef.parquet",
+    ],
+    "names": ["train.jsonl", "validation.jsonl.gz", "test.jsonl"],
+    "words": ["data/training.txt", "data/dev_0.txt", "data/eval_1.txt"],
+    "folders": ["train/0000.jsonl", "val/0000.jsonl", "test/a.jsonl", "test/b.jsonl"],
+}
+
+
+@pytest.mark.parametrize("names", HUB.values(), ids=list(HUB))
+def test_files_that_all_name_a_split_are_those_splits_as_on_the_hub(tmp_path, names):
+    for name in names:
+        file = tmp_path / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("x")
+    oracle = datasets.load_dataset_builder(str(tmp_path)).config.data_files  # finds these too, by patterns
+    found = resolve({"path": str(tmp_path)}, ["train", "validation", "test"])["data_files"]
+    assert found == {str(split): sorted(files) for split, files in oracle.items()}
+
+
+def test_a_split_may_have_a_name_of_ones_own(tmp_path):
+    save(tmp_path, "mine.jsonl", "held_out-1.jsonl")
+    splits = {"train": "mine", "test": "held_out"}
+    corpus = corpus_of(tmp_path, tmp_path, *(f"data.corpus.splits.{k}={v}" for k, v in splits.items()))
+    assert {split: [d.text for d in corpus.documents(split)] for split in splits} == {
+        "train": ["mine.jsonl"],
+        "test": ["held_out-1.jsonl"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("names", "path", "needed"),
+    [
+        ([*BOOKS, "metadata.json"], ".", r"holds 1 \.json \(metadata\.json\), 3 \.txt \(book 0\.txt\).*\*\*/\*\.txt"),
+        (["a.jsonl", "b.jsonl", "deep/notes.txt"], ".", r"holds 2 \.jsonl .*, 1 \.txt \(notes\.txt\)"),
+        (["a.jsonl", "metadata.json"], ".", r"holds 1 \.json \(metadata\.json\), 1 \.jsonl"),
+        (["a.jsonl.gz", "b.csv"], ".", r"holds 1 \.csv \(b\.csv\), 1 \.jsonl"),
+        (["a.txt", "b.md"], "*", r"holds 1 \.md \(b\.md\), 1 \.txt"),
+        (["a.md"], "a.md", r"Only \.json, .* files can be read; .*a\.md is none"),
+        (["a::b.txt"], ".", "reads '::' in a name as an archive: rename"),
+    ],
+)
+def test_files_of_several_kinds_are_refused_by_name(tmp_path, names, path, needed):
+    with pytest.raises(ValueError, match=needed):
+        resolve({"path": str(save(tmp_path, *names) / path)})
+
+
+@pytest.mark.parametrize(
+    ("load", "needed"),
+    [
+        ({"path": "{0}", "revision": "main"}, "revision=main would change nothing: set revision=null"),
+        ({"path": "{0}", "name": "other"}, "name=other would change nothing"),
+        ({"path": "{0}/a.txt", "data_files": "b.txt"}, "data_files=b.txt would change nothing"),
+        ({"path": "json"}, "path=json reads the files in data_files, which is null"),
+        ({"path": "text", "data_files": {"train": "{0}/*.txt", "test": "{0}/a.txt"}}, "must not be in two splits"),
+    ],
+)
+def test_settings_that_say_which_files_are_obeyed_or_refused(tmp_path, load, needed):
+    save(tmp_path, "a.txt", "b.txt")
+    placed = json.loads(json.dumps(load).replace("{0}", str(tmp_path)))
+    with pytest.raises(ValueError, match=needed):
+        resolve(placed)
+
+
+def test_files_of_a_folder_may_be_named_by_split_and_a_folder_inside_it_by_its_name(tmp_path):
+    save(tmp_path, "a/one.txt", "a/two.txt", "b/three.txt", "b/notes.json")
+    files = {"train": "a/*.txt", "test": ["b/three.txt"]}
+    assert resolve({"path": str(tmp_path), "data_files": files, "name": None}) == {
+        "sample_by": "document",
+        "path": "text",
+        "data_files": {
+            "train": [str(tmp_path / "a" / "one.txt"), str(tmp_path / "a" / "two.txt")],
+            "test": [str(tmp_path / "b" / "three.txt")],
+        },
+    }
+    assert len(resolve({"path": str(tmp_path), "name": "a"})["data_files"]["train"]) == 2
 
 
 @pytest.mark.parametrize("streaming", [False, True])

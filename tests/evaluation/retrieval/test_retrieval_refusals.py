@@ -1,8 +1,11 @@
 """Retrieval that cannot be asked: settings, prompts and answers are refused before anything is read by a model."""
 
 import pytest
+from support.chat_tokenizers import KINDS, chat_tokenizer
 from support.prompts import data_of, evaluation_of, tasks_of
 
+from lcx_lightning.data.tokenizers import ByteTokens, HubTokens
+from lcx_lightning.evaluation.retrieval.prompts.haystack import Repeated
 from lcx_lightning.evaluation.retrieval.retrieval import Retrieval
 
 
@@ -39,3 +42,36 @@ def test_an_answer_that_is_longer_than_its_room_is_refused(data):
     evaluation = evaluation_of("ruler", multiples=[16], tasks={"niah_single_3": {"room": 36}})
     with pytest.raises(ValueError, match=r"ruler, niah_single_3: the answer has 38 tokens .* room=36 keeps fewer"):
         evaluation.work_units(data, 1024, None)
+
+
+@pytest.mark.parametrize("name", ["needle", "passkey", "passkey_lm_infinite", "key_value", "ruler"])
+@pytest.mark.parametrize("kind", KINDS[1:])
+def test_a_tokenizer_without_a_line_feed_is_refused_before_any_is_asked(tmp_path, kind, name):
+    """Whether it drops line feeds, or reads them as unknown."""
+    chat_tokenizer(kind, tmp_path)
+    with pytest.raises(ValueError, match=r"this tokenizer has no token for a line feed: choose a checkpoint"):
+        evaluation_of(name, multiples=[16]).work_units(data_of(HubTokens(str(tmp_path), None)), 1024, None)
+
+
+class Wordless(ByteTokens):
+    """Bytes of line feeds alone."""
+
+    def encode(self, text):
+        return [byte for byte in super().encode(text) if byte == 10]
+
+
+class Numberless(ByteTokens):
+    """Bytes but for digits."""
+
+    def encode(self, text):
+        return [byte for byte in super().encode(text) if not 48 <= byte < 58 and byte != 32]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "name", "text"), [(Wordless(), "ruler", "What is"), (Numberless(), "needle", "' [0-9]{5}'")]
+)
+def test_a_text_of_which_a_tokenizer_makes_nothing_is_refused(tokens, name, text):
+    with pytest.raises(ValueError, match=rf"The tokenizer makes no tokens of .*{text}"):
+        evaluation_of(name, multiples=[16]).work_units(data_of(tokens), 1024, None)
+    with pytest.raises(ValueError, match="repeats sentences, and there are none"):
+        Repeated(sentences=" ")

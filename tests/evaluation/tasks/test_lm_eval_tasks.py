@@ -1,6 +1,7 @@
 """Tasks of the lm-evaluation-harness on a model with a method: against its own wrapper, and against all logits."""
 
 import json
+import shutil
 from functools import partial
 
 import pytest
@@ -168,3 +169,16 @@ def test_a_task_that_the_harness_has_not_is_refused_by_name(folder, monkeypatch)
     with pytest.raises(ValueError, match="no task nothing_such: `lm-eval ls tasks`"):
         harness(folder, tasks=["choice", "nothing_such"]).work_units(None, LENGTH, None)
     assert harness(folder).work_units(None, LENGTH, 100) == []
+
+
+def test_the_identity_of_examples_goes_by_their_contents_and_by_the_tasks(folder, tmp_path):
+    """So that a dataset of the hub that has moved on, or an edited task, is another evaluation."""
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    known = harness(folder).examples_identity()
+    assert harness(folder).examples_identity() == known
+    assert harness(folder, examples=2).examples_identity() != known
+    for name in ("choice.yaml", "writing.yaml"):
+        text = (copy / name).read_text().replace(str(folder), str(copy))
+        (copy / name).write_text(text)
+    (copy / "examples.jsonl").write_text((copy / "examples.jsonl").read_text().replace("20 30 40", "20 30 41"))
+    assert harness(copy).examples_identity() != known

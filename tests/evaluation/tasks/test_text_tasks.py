@@ -1,14 +1,17 @@
 """Tasks of text: prompts that fit, rows against answers by hand, and bad input."""
 
+from dataclasses import replace
+
 import pytest
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
+from support.chat_tokenizers import chat_tokenizer
 from support.lab import composed
 from support.task_files import LONG, save_tasks
 from support.text_corpora import CORPUS_ONLY, Books
 
 from lcx_lightning.data.dataset import LongContextData
-from lcx_lightning.data.tokenizers import ByteTokens
+from lcx_lightning.data.tokenizers import ByteTokens, HubTokens
 from lcx_lightning.evaluation.base import run
 from lcx_lightning.evaluation.tasks.datasets.base import Example, ExampleSource
 from lcx_lightning.evaluation.tasks.task import TextTask
@@ -18,7 +21,15 @@ from lcx_lightning.results.records import identity
 
 LENGTH = 32  # tokens, pretraining length
 BOS = 256
-SHARED = {"cut": "middle", "chat": False, "one_line": False, "first_line": False, "tag": None, "group": None}
+SHARED = {
+    "cut": "middle",
+    "chat": False,
+    "chat_arguments": {"enable_thinking": False},
+    "one_line": False,
+    "first_line": False,
+    "tag": None,
+    "group": None,
+}
 TASKS = {
     "short": {"prompt": "Say: {input}", "answer_tokens": 5, "metrics": {"f1": "qa_f1"}},
     "long": {
@@ -102,8 +113,8 @@ def test_an_answer_takes_a_quarter_of_the_context_at_most():
 class Chatting(ByteTokens):
     """Bytes whose chats begin with BOS."""
 
-    def chat(self, text):
-        return [BOS, *self.encode(f"[{text}]")]
+    def chat(self, text, arguments):
+        return [BOS, *self.encode(f"[{text}]" if arguments else f"({text})")]
 
 
 def test_a_chat_template_wraps_the_prompt_and_an_open_tag_follows_it():
@@ -116,6 +127,28 @@ def test_a_chat_template_wraps_the_prompt_and_an_open_tag_follows_it():
     assert text.endswith("x, why?]<A>")
     assert tokens.decode(task(chat=False).ids(example, tokens, 80)).startswith("Read")
     assert tokens.decode(task(chat=True).ids(example, ByteTokens(), 80)).startswith("Read")
+
+
+def test_arguments_of_a_chat_template_reach_it_and_are_two_numbers(tmp_path, data):
+    """Qwen3's template thinks unless it is told not to, and an answer after thinking is another number."""
+    tokenizer = chat_tokenizer("bpe", tmp_path)
+    example, tokens = Example("one", {"context": "hello", "input": "the end"}, ()), HubTokens(str(tmp_path), None)
+    chat = [{"role": "user", "content": "Read hello, the end"}]
+    identities = []
+    for thinking in (False, True):
+        shared = SHARED | {"chat": True, "chat_arguments": {"enable_thinking": thinking}}
+        ids = tokenizer.apply_chat_template(
+            chat, add_generation_prompt=True, return_dict=False, enable_thinking=thinking
+        )
+        assert task(**shared).ids(example, tokens, 400)[-len(ids) :] == ids
+        assert (tokenizer.convert_tokens_to_ids("<think>") in ids) == (not thinking)
+        (unit, *_) = answering(every_task=shared).work_units(data, LENGTH, None)
+        assert unit.rows[0]["details"]["chat_arguments"] == {"enable_thinking": thinking}
+        assert f"{unit.rows[0]['protocol']}/{unit.rows[0]['metric']}" in answering(every_task=shared).metrics()
+        identities.append(identity(unit.rows[0]))
+    assert identities[0] != identities[1]
+    assert dict(identities[0])["protocol"] == "fixed"
+    assert dict(identities[1])["protocol"] == "fixed_enable_thinking_true"
 
 
 @pytest.mark.parametrize(
@@ -249,3 +282,20 @@ def test_longbench_has_sixteen_tasks_in_six_groups():
     }
     with pytest.raises(InstantiationException, match=r"longbench\.chosen has nothing; choose from narrativeqa, qasper"):
         instantiate(composed("evaluation=longbench", "evaluation.longbench.chosen=[nothing]").evaluation.longbench)
+
+
+@pytest.mark.parametrize(
+    "change", [{"fields": {"context": "c", "input": "other"}}, {"answers": ("x",)}, {"classes": ("y",)}]
+)
+def test_the_identity_of_examples_goes_by_their_contents(change):
+    """So that a dataset of the hub that has moved on under the same names is another evaluation."""
+
+    class Moved(Fixed):
+        def read(self, task):
+            first, *rest = super().read(task)
+            return [replace(first, **change), *rest]
+
+    known = answering().examples_identity()
+    assert answering().examples_identity() == known
+    assert answering(multiples=[1], batch_tokens=96).examples_identity() == known
+    assert answering(source=Moved()).examples_identity() != known

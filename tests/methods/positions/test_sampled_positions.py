@@ -11,7 +11,7 @@ from lcx_lightning.methods.positions.sampled import SampledPositions
 def clex_positions(max_factor, **options):
     """Return the scheme of the released CLEX, or one with other options."""
     return SampledPositions(
-        **{"max_factor": max_factor, "whole_factors": True, "spread": "real", "clamp": False} | options
+        **{"max_factor": max_factor, "min_factor": 1, "whole_factors": True, "spread": "real", "clamp": False} | options
     )
 
 
@@ -165,3 +165,19 @@ def test_sampled_blocks_say_what_they_need(arguments, complaint):
 def test_sampled_positions_say_what_they_need(options, complaint):
     with pytest.raises(ValueError, match=complaint):
         clex_positions(**options)
+
+
+def test_factors_are_drawn_from_the_smallest_that_is_asked_for():
+    """The code released before January 2024 draws torch.randint(2, max_t + 1)."""
+    drawn = {clex_positions(4, min_factor=2).place(lengths(64), 32, seed).factor.item() for seed in range(60)}
+    assert drawn == {2, 3, 4}
+    real = [clex_positions(4, min_factor=3, whole_factors=False).place(lengths(64), 32, s).factor for s in range(60)]
+    assert 3 <= min(real) < 3.2
+    assert 3.8 < max(real) <= 4
+    assert clex_positions(4, min_factor=2).evaluation_factor(lengths(20), 32) == 1
+
+
+@pytest.mark.parametrize("least", [0, 1.5, 5])
+def test_a_smallest_factor_that_is_none_is_refused(least):
+    with pytest.raises(ValueError, match=rf"min_factor must be a.* (least 1|max_factor=4), got min_factor={least}"):
+        clex_positions(4, min_factor=least)

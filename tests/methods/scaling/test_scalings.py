@@ -185,7 +185,7 @@ def test_longrope_is_that_of_transformers_and_chooses_its_list_by_the_length(fac
     theirs, attention_factor = transformers_frequencies("longrope", SMALL, 8, length, **lists)
     torch.testing.assert_close(at(longrope(**NUMBERS), factor), theirs)
     torch.testing.assert_close(at(longrope(**NUMBERS), factor) * torch.tensor(NUMBERS[which]), SMALL.inv_freq())
-    temperature = LongRoPETemperature(factor=8, pretrain_length=4096)
+    temperature = LongRoPETemperature(factor=8, pretrain_length=4096, lists=None)
     assert temperature.feature_scale(torch.tensor([float(factor)])).item() == pytest.approx(attention_factor)
 
 

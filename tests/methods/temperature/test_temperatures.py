@@ -26,7 +26,7 @@ def test_no_temperature_flattens_attention(any_temperature):
 
 
 def test_longropes_temperature_is_that_of_its_target_at_every_length():
-    temperature = LongRoPETemperature(factor=16, pretrain_length=4096)
+    temperature = LongRoPETemperature(factor=16, pretrain_length=4096, lists=None)
     expected = math.sqrt(1 + 4 / 12)  # ln 16 / ln 4096
     assert temperature.feature_scale(torch.tensor([1.0, 3.0, 16.0])).tolist() == pytest.approx([expected] * 3)
 

@@ -112,3 +112,12 @@ def test_a_length_with_more_documents_is_compared_on_those_that_l_has_too(tmp_pa
     records.append(tmp_path / "arm-0" / "records.jsonl", at_start + beyond)
     found = effective_contexts(records.read_experiment(tmp_path), Measure("last_k"))["arm"]
     assert found.length == found.certain == 2 * L
+
+
+@pytest.mark.parametrize("metric", ["nll", "accuracy"])
+@pytest.mark.parametrize("values", [[math.nan, math.nan], [math.nan, 1.0], [1.0, math.nan], [math.nan, math.nan, 0.1]])
+def test_what_is_no_number_holds_to_nothing(tmp_path, metric, values):
+    """Also in records from elsewhere: no comparison with nan is true, and none may be taken for one that holds."""
+    found = contexts(tmp_path, values, metric)
+    expected = 0 if math.isnan(values[0]) else L
+    assert (found.length, found.certain, found.possible) == (expected,) * 3

@@ -121,3 +121,28 @@ def test_a_report_is_drawn_anew_only_where_records_or_run_files_changed(folder, 
     write_run(folder, "pi", 1, nll=0.5, order=1, train_length=512)
     report(folder, console, redraw=False)
     assert drawn
+
+
+def test_nothing_of_a_foreign_folder_is_markup_on_the_page(tmp_path):
+    """Files of a run may come from anybody: every text and every number in them is shown as it is."""
+    evil = "<script>alert(1)</script>'\"><img src=x onerror=alert(2)>"
+    info = dict.fromkeys(("run", "method", "reason", "fingerprint", "factor", "train_length", "state"), evil)
+    write_run(tmp_path, "pi", **info)
+    path = tmp_path / "pi-0" / "run.json"
+    run = records.read_json(path) | {"seed": evil, "arm": evil, "experiment": evil, "config": {evil: {evil: evil}}}
+    run |= {"computed_by": [{"git_commit": evil, "versions": {evil: evil}, "hardware": {evil: evil}}]}
+    records.write_json(path, run)
+    rows = [
+        row | {"document": evil, "dataset": evil, "seed": evil}
+        for row in records.read(tmp_path / "pi-0" / "records.jsonl")
+    ]
+    (tmp_path / "pi-0" / "records.jsonl").unlink()
+    records.append(tmp_path / "pi-0" / "records.jsonl", rows)
+    meta = dict.fromkeys(("name", "question", "command"), evil) | {"look_for": [evil]}
+    records.write_json(tmp_path / "experiment.json", meta | {"runs": ["pi-0"]})
+    text = page_of(tmp_path)
+    found = Page(text)
+    assert not found.all("script")
+    assert not found.all("img")
+    assert not [attributes for _, attributes in found.tags if "onerror" in attributes]
+    assert evil in found.text

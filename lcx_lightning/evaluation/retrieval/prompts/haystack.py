@@ -42,9 +42,14 @@ class Repeated(Hay):
 
     Args:
         sentences: The sentences, as they read once.
+
+    Raises:
+        ValueError: If there are none.
     """
 
     def __init__(self, *, sentences: str) -> None:
+        if not sentences.strip():
+            raise ValueError("The text around a needle repeats sentences, and there are none: give at least one.")
         self._sentences, self.split = sentences, None
 
     def text(self, data: LongContextData, tokens: int, rng: np.random.Generator) -> Int[np.ndarray, " tokens"]:

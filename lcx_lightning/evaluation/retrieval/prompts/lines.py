@@ -9,36 +9,23 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Int
 
-from lcx_lightning.data.tokenizers import Tokens
+from lcx_lightning.data.tokenizers import Tokens, encoded, line_feed
 
 Line = Sequence[int] | Int[np.ndarray, " tokens"]
 
 
-def line_feed(tokens: Tokens) -> int:
-    """Return the token of a line feed.
-
-    Raises:
-        ValueError: If the tokenizer drops line feeds.
-    """
-    ids = tokens.encode("\n")
-    if not ids:
-        raise ValueError(
-            "Prompts are lines of text, and this tokenizer has no token for a line feed: choose a checkpoint whose "
-            "tokenizer keeps text as it is."
-        )
-    return ids[-1]
-
-
 def line(tokens: Tokens, text: str) -> list[int]:
-    """Return the tokens of a text that follows a line feed."""
+    """Return the tokens of a text that follows a line feed; ValueError if a text has none."""
     feed, ids = tokens.encode("\n"), tokens.encode(f"\n{text}")
-    return ids[len(feed) :] if ids[: len(feed)] == feed else tokens.encode(text)
+    after = ids[len(feed) :] if ids[: len(feed)] == feed else tokens.encode(text)
+    return after or (encoded(tokens, text) if text else [])
 
 
 def behind(tokens: Tokens, before: str, text: str) -> list[int]:
-    """Return the tokens of a text that continues the line `before`."""
+    """Return the tokens of a text that continues the line `before`; ValueError if it has none."""
     known, ids = line(tokens, before), line(tokens, before + text)
-    return ids[len(known) :] if ids[: len(known)] == known else line(tokens, text)
+    after = ids[len(known) :] if ids[: len(known)] == known else line(tokens, text)
+    return after or encoded(tokens, text)
 
 
 def size(lines: Sequence[Line]) -> int:
@@ -56,7 +43,7 @@ def page(tokens: Tokens, lines: Sequence[Line]) -> Int[np.ndarray, " tokens"]:
 def opened(tokens: Tokens, opening: str) -> list[Line]:
     """Return the lines of the text that a prompt begins with; none if it is empty."""
     first, *rest = opening.split("\n")
-    return [tokens.encode(first), *(line(tokens, text) for text in rest)] if opening else []
+    return [encoded(tokens, first) if first else [], *(line(tokens, text) for text in rest)] if opening else []
 
 
 def check_fits(needed: int, length: int, what: str) -> None:

@@ -5,15 +5,79 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from datasets import load_dataset
 from datasets.exceptions import DatasetGenerationError
 
-from lcx_lightning.data.corpora.paths import without_network
+from lcx_lightning.data.corpora.loading import json_object, lines_of, load_rows, readable
+from lcx_lightning.data.corpora.paths import resolve, without_network
 
 SOURCE = "evaluation.NAME.source"  # key of a source in a configuration
+SHOWN = 60  # characters of a wrong value in a message
 ON_HUB = ("path", "name", "revision")  # arguments that find a dataset on the hub
+
+
+@dataclass(frozen=True)
+class Row:
+    """The values of a row by column, and readers that raise a ValueError with its place if a value is something else.
+
+    Attributes:
+        values: Values by name of the column.
+        place: File or dataset with the number of the line or row, for messages.
+    """
+
+    values: Mapping[str, Any]
+    place: str
+
+    def value(self, column: str) -> Any:
+        """Return the value in a column, which may be null."""
+        if column not in self.values:
+            raise ValueError(f"{self.place} needs the column {column!r}; it has {', '.join(sorted(self.values))}.")
+        return self.values[column]
+
+    def text(self, column: str) -> str:
+        """Return a text."""
+        value = self.value(column)
+        return value if isinstance(value, str) else self._refuse(column, "a text")
+
+    def texts(self, column: str, least: int = 1) -> tuple[str, ...]:
+        """Return the texts of a list with at least so many."""
+        value = self.value(column)
+        if not isinstance(value, list) or len(value) < least or not all(isinstance(one, str) for one in value):
+            self._refuse(column, f"a list of {least} or more texts")
+        return tuple(value)
+
+    def flag(self, column: str) -> bool:
+        """Return true or false."""
+        value = self.value(column)
+        return value if isinstance(value, bool) else self._refuse(column, "true or false")
+
+    def name(self, column: str) -> str:
+        """Return a text or a whole number as text."""
+        value = self.value(column)
+        if isinstance(value, bool) or not isinstance(value, str | int):
+            self._refuse(column, "a text or a whole number")
+        return str(value)
+
+    def row(self, column: str) -> "Row":
+        """Return the value of a column that has columns itself."""
+        value = self.value(column)
+        return (
+            Row(value, f"{self.place}, {column}") if isinstance(value, Mapping) else self._refuse(column, "an object")
+        )
+
+    def lists(self, *columns: str) -> list[tuple[Any, ...]]:
+        """Return the items of lists of equal length side by side."""
+        values = [self.value(column) for column in columns]
+        for column, value in zip(columns, values, strict=True):
+            if not isinstance(value, list) or len(value) != len(values[0]):
+                self._refuse(column, f"a list as long as that of {columns[0]!r}")
+        return list(zip(*values, strict=True))
+
+    def _refuse(self, column: str, needed: str) -> NoReturn:
+        found = json.dumps(self.values[column], ensure_ascii=False, default=str)
+        found = found if len(found) <= SHOWN else f"{found[:SHOWN]} ..."
+        raise ValueError(f"{self.place}: the column {column!r} needs {needed}, found {found}. Correct the file.")
 
 
 @dataclass(frozen=True)
@@ -51,8 +115,8 @@ class ExampleSource(ABC):
         """
 
 
-def loaded(load: Mapping[str, Any], repository: str | None = None, local: str | None = None) -> list[dict[str, Any]]:
-    """Return the rows of a dataset that `datasets.load_dataset` loads.
+def loaded(load: Mapping[str, Any], repository: str | None = None, local: str | None = None) -> list[Row]:
+    """Return the rows of a dataset that `datasets.load_dataset` loads, counted from 0.
 
     Args:
         load: Arguments of `load_dataset`, a split among them.
@@ -62,9 +126,10 @@ def loaded(load: Mapping[str, Any], repository: str | None = None, local: str | 
     Raises:
         ValueError: If the dataset cannot be reached or read.
     """
-    source = str(load.get("data_files") or load["path"])
+    source, split = str(load.get("data_files") or load["path"]), load["split"]
+    found = resolve({name: value for name, value in load.items() if name != "split"}, [split])
     try:
-        rows = list(load_dataset(**load))
+        rows = list(readable(load_rows(found, split), found))
     except DatasetGenerationError as error:
         raise ValueError(f"{source} cannot be read: {error.__cause__ or error} Correct the file.") from error
     except OSError as error:
@@ -72,10 +137,10 @@ def loaded(load: Mapping[str, Any], repository: str | None = None, local: str | 
         overrides = local or " ".join(f"{SOURCE}.load.{name}={value}" for name, value in values.items())
         advice = without_network(repository or load["path"], overrides, load.get("revision"))
         raise ValueError(f"The dataset {source} could not be read: {str(error).rstrip('.')}. {advice}") from error
-    return checked(rows, source)
+    return checked([Row(row, f"{source}, row {number}") for number, row in enumerate(rows)], source)
 
 
-def json_lines(path: Path) -> list[dict[str, Any]]:
+def json_lines(path: Path) -> list[Row]:
     """Return the rows of a file of JSON lines.
 
     Raises:
@@ -87,35 +152,15 @@ def json_lines(path: Path) -> list[dict[str, Any]]:
             f"The file {path} is needed; its folder has {', '.join(names) or 'no such files'}. Add the file, or choose "
             "the tasks that have one with evaluation.NAME.chosen."
         )
-    rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):  # a text may hold U+2028
-        if line.strip():
-            rows.append(_row(line, path, number))
-    return checked(rows, str(path))
+    places = ((line, f"{path}, line {number}") for number, line in lines_of(path))
+    return checked([Row(json_object(line, place), place) for line, place in places], str(path))
 
 
-def _row(line: str, path: Path, number: int) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}, line {number}: needed a JSON object, found {line[:60]!r} ({error}).") from error
-    if not isinstance(row, dict):
-        raise ValueError(f"{path}, line {number}: needed a JSON object, found {line[:60]!r}.")
-    return row
-
-
-def checked(rows: list[dict[str, Any]], source: str) -> list[dict[str, Any]]:
+def checked(rows: list[Row], source: str) -> list[Row]:
     """Return the rows; ValueError if there are none."""
     if not rows:
         raise ValueError(f"{source} holds no examples: give a file with at least one.")
     return rows
-
-
-def column(row: Mapping[str, Any], name: str, source: str) -> Any:
-    """Return the value of a row in a column; ValueError if it has no such column."""
-    if name not in row:
-        raise ValueError(f"{source} needs the column {name!r}; a row has {', '.join(sorted(row))}.")
-    return row[name]
 
 
 def unique(examples: Iterable[Example], source: str) -> list[Example]:

@@ -2,14 +2,13 @@
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 from zipfile import BadZipFile, ZipFile
 
 from lcx_lightning.evaluation.tasks.datasets.base import (
     SOURCE,
     Example,
     ExampleSource,
-    column,
+    Row,
     json_lines,
     loaded,
     unique,
@@ -31,10 +30,9 @@ class LongBenchExamples(ExampleSource):
 
     def read(self, task: str) -> list[Example]:
         """Return the examples of a task, named by their `_id`."""
-        source = f"{self._path}, task {task},"
-        return unique((_example(row, source) for row in self._rows(task)), source)
+        return unique(map(_example, self._rows(task)), f"{self._path}, task {task},")
 
-    def _rows(self, task: str) -> list[dict[str, Any]]:
+    def _rows(self, task: str) -> list[Row]:
         place = Path(self._path).expanduser()
         if place.is_dir():
             inner = place / "data"
@@ -46,7 +44,7 @@ class LongBenchExamples(ExampleSource):
         return loaded(load, self._path, f"{SOURCE}.path=DIR/data.zip")
 
 
-def _zipped(archive: Path, task: str) -> list[dict[str, Any]]:
+def _zipped(archive: Path, task: str) -> list[Row]:
     """Return the rows of a task in an archive on this machine; `datasets` would go on using an old copy of it.
 
     Raises:
@@ -59,7 +57,7 @@ def _zipped(archive: Path, task: str) -> list[dict[str, Any]]:
         raise ValueError(f"{archive} needs to be an archive with data/{task}.jsonl: {error}.") from error
 
 
-def _example(row: dict[str, Any], source: str) -> Example:
-    answers, name = column(row, "answers", source), column(row, "_id", source)
-    fields = {field: str(column(row, field, source)) for field in ("context", "input")}
-    return Example(str(name), fields, tuple(map(str, answers)), tuple(row.get("all_classes") or ()))
+def _example(row: Row) -> Example:
+    fields = {field: row.text(field) for field in ("context", "input")}
+    classes = () if row.values.get("all_classes") is None else row.texts("all_classes", least=0)
+    return Example(row.name("_id"), fields, row.texts("answers"), classes)

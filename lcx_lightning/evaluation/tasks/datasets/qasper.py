@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lcx_lightning.evaluation.tasks.datasets.base import Example, ExampleSource, column, loaded, unique
+from lcx_lightning.evaluation.tasks.datasets.base import Example, ExampleSource, Row, loaded, unique
 
 
 class Qasper(ExampleSource):
@@ -12,8 +12,8 @@ class Qasper(ExampleSource):
     An answer is yes or no, `unanswerable`, the annotator's own words, or the spans of the paper joined by spaces.
 
     Args:
-        load: Arguments of `datasets.load_dataset`, a split among them. For a local file of JSON lines, path is `json`
-            and data_files names the file.
+        load: Arguments of `datasets.load_dataset`, a split among them. The path may be a local file, pattern or folder,
+            as that of `HubCorpus`.
     """
 
     name = "qasper"
@@ -26,18 +26,24 @@ class Qasper(ExampleSource):
         return unique((example for row in loaded(self._load) for example in _questions(row)), self.name)
 
 
-def _questions(row: Mapping[str, Any]) -> Iterator[Example]:
-    paper, asked = column(row, "full_text", "qasper"), column(row, "qas", "qasper")
-    sections = zip(paper["section_name"], paper["paragraphs"], strict=True)
-    context = " ".join(f"{name or ''} {' '.join(paragraphs)}" for name, paragraphs in sections)
-    for question, name, answers in zip(asked["question"], asked["question_id"], asked["answers"], strict=True):
-        fields = {"context": context, "input": question}
-        yield Example(name, fields, tuple(_answer(one) for one in answers["answer"]))
+def _questions(row: Row) -> Iterator[Example]:
+    paper, asked = row.row("full_text"), row.row("qas")
+    sections = [
+        f"{name or ''} {' '.join(Row({'paragraphs': paragraphs}, paper.place).texts('paragraphs', least=0))}"
+        for name, paragraphs in paper.lists("section_name", "paragraphs")
+    ]
+    for question, name, answers in asked.lists("question", "question_id", "answers"):
+        one = Row({"question": question, "question_id": name, "answers": answers}, f"{asked.place}, {name}")
+        fields = {"context": " ".join(sections), "input": one.text("question")}
+        found = [Row({"answer": given}, one.place).row("answer") for (given,) in one.row("answers").lists("answer")]
+        if not found:
+            raise ValueError(f"{one.place} has no answer: a question needs at least one. Correct the file.")
+        yield Example(one.name("question_id"), fields, tuple(map(_answer, found)))
 
 
-def _answer(given: Mapping[str, Any]) -> str:
-    if given["yes_no"] is not None:
-        return "yes" if given["yes_no"] else "no"
-    if given["unanswerable"]:
+def _answer(given: Row) -> str:
+    if given.value("yes_no") is not None:
+        return "yes" if given.flag("yes_no") else "no"
+    if given.flag("unanswerable"):
         return "unanswerable"
-    return given["free_form_answer"] or " ".join(given["extractive_spans"])
+    return given.text("free_form_answer") or " ".join(given.texts("extractive_spans", least=0))

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from lcx_lightning.evaluation.tasks.datasets.base import Example, ExampleSource, column, loaded, unique
+from lcx_lightning.evaluation.tasks.datasets.base import Example, ExampleSource, Row, loaded, unique
 
 
 class TextPairs(ExampleSource):
@@ -11,8 +11,8 @@ class TextPairs(ExampleSource):
 
     Args:
         name: Name of the dataset in records.
-        load: Arguments of `datasets.load_dataset`, a split among them. For a local file, path is `json` (also for JSON
-            lines) or `parquet`, and data_files names the file.
+        load: Arguments of `datasets.load_dataset`, a split among them. The path may be a local file, pattern or folder,
+            as that of `HubCorpus`.
         context: Column of the text.
         answer: Column of the reference.
         id_column: Column of the names. None to use the index in the split.
@@ -26,7 +26,6 @@ class TextPairs(ExampleSource):
         """Return the examples, whatever the task is called."""
         return unique((self._example(*numbered) for numbered in enumerate(loaded(self._load))), self.name)
 
-    def _example(self, place: int, row: Mapping[str, Any]) -> Example:
-        name = place if self._id_column is None else column(row, self._id_column, self.name)
-        texts = [str(column(row, wanted, self.name)) for wanted in (self._context, self._answer)]
-        return Example(str(name), {"context": texts[0]}, (texts[1],))
+    def _example(self, place: int, row: Row) -> Example:
+        name = str(place) if self._id_column is None else row.name(self._id_column)
+        return Example(name, {"context": row.text(self._context)}, (row.text(self._answer),))

@@ -1,0 +1,96 @@
+"""Rows of a dataset, read with the library `datasets`: local files as they are now, those of the hub from its cache."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from glob import escape
+from pathlib import Path
+from typing import Any
+
+import fsspec
+from datasets import load_dataset
+
+from lcx_lightning.data.corpora.paths import file_names, is_local
+
+OF_THE_CACHE = ("num_proc", "keep_in_memory", "streaming")  # arguments of `load_dataset` that say how to fill its cache
+ABOUT_SPLITS = ("Unknown split", "Bad split")  # what its errors about a split begin with
+
+
+def load_rows(load: Mapping[str, Any], split: str) -> Any:
+    """Return the rows of a split, for arguments of `load_dataset` as `resolve` returns them.
+
+    `datasets` keeps a copy of what it has read, and knows files by name and time: a file that was changed, and has the
+    time of the old one, would give the old rows. So local files are read anew, row by row, and nothing is kept of them.
+
+    Raises:
+        ValueError: If a local file cannot be read, or there is no such split.
+    """
+    if not is_local(load):
+        return load_dataset(**load, split=split)
+    direct: dict[str, Any] = {name: value for name, value in load.items() if name not in OF_THE_CACHE}
+    direct["data_files"] = {split: [escape(file) for file in files] for split, files in load["data_files"].items()}
+    try:
+        return load_dataset(**direct, split=split, streaming=True)
+    except (ValueError, OSError, EOFError) as error:
+        if str(error).startswith(ABOUT_SPLITS):
+            raise
+        raise ValueError(_why_unreadable(load, error)) from error
+
+
+def readable(rows: Iterable[Any], load: Mapping[str, Any]) -> Iterator[Any]:
+    """Yield rows that `load_rows` returned; ValueError with the file, and the line if known, if one cannot be read."""
+    try:
+        yield from rows
+    except (ValueError, OSError, EOFError) as error:
+        if not is_local(load):
+            raise
+        raise ValueError(_why_unreadable(load, error)) from error
+
+
+def lines_of(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the lines of a file, maybe compressed, that are not blank, with their numbers from 1.
+
+    Raises:
+        ValueError: If one is not UTF-8; the message names the file and the line.
+    """
+    with fsspec.open(str(path), "rb", compression="infer") as file:
+        for number, line in enumerate(file, start=1):  # pyright: ignore[reportArgumentType]
+            try:
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                raise ValueError(
+                    f"{path}, line {number}: the byte 0x{line[error.start]:02x} is not UTF-8. Convert the file, such "
+                    f"as by `iconv -f LATIN1 -t UTF-8`, or remove the line."
+                ) from error
+            if text.strip():
+                yield number, text.rstrip("\n")
+
+
+def json_object(line: str, place: str) -> dict[str, Any]:
+    """Return the JSON object in a line; ValueError if it is none."""
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{place}: needed a JSON object, found {line[:60]!r} ({error}).") from error
+    if not isinstance(row, dict):
+        raise ValueError(f"{place}: needed a JSON object, found {line[:60]!r}.")
+    return row
+
+
+def _why_unreadable(load: Mapping[str, Any], error: Exception) -> str:
+    """Return what is wrong with the first local file that cannot be read, or else what its reader said."""
+    files = [Path(name) for name in file_names(load["data_files"])]
+    for file in files if load["path"] != "parquet" and not load.get("encoding") else ():
+        try:
+            for number, line in lines_of(file):
+                if ".jsonl" in file.suffixes:
+                    json_object(line, f"{file}, line {number}")
+        except (ValueError, OSError, EOFError) as found:
+            return str(found) if str(file) in str(found) else f"{file} is damaged: {found}. Write it again."
+    broken = [file for file in files if load["path"] == "parquet" and not _ends_as_parquet(file)] or files
+    return f"{', '.join(map(str, broken[:5]))} cannot be read: {error.__cause__ or error}. Correct the file."
+
+
+def _ends_as_parquet(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(max(path.stat().st_size - 4, 0))
+        return file.read() == b"PAR1"

@@ -1,0 +1,130 @@
+"""The config of a checkpoint: read as plain data, and built without running code that comes with the checkpoint."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub.errors import StrictDataclassError
+from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
+from transformers.activations import ACT2FN
+from transformers.utils.hub import cached_file
+
+from lcx_lightning.models.config_checks import check_stated
+from lcx_lightning.models.families import FAMILIES
+
+WEIGHTS = (".safetensors", ".bin")
+OLD_NAMES = ("su", "yarn")  # of longrope, in the first releases of Phi-3; YaRN proper has no lists
+ADAPTER = "adapter_config.json"
+UNBUILDABLE = (StrictDataclassError, LookupError, TypeError, AttributeError, ArithmeticError)  # of transformers
+
+
+def read_config(name: str, revision: str) -> PretrainedConfig:
+    """Return the config of a checkpoint.
+
+    Attention is that of transformers, whatever the file says: it could name code to be downloaded.
+
+    Args:
+        name: Name of the checkpoint on the hub, or a folder.
+        revision: Branch, tag or commit.
+
+    Raises:
+        ValueError: If there is no such folder, its config.json is missing or senseless, the model needs code that comes
+            with it, or it is an adapter.
+    """
+    said = _plain(name, revision)
+    _refuse_code(said, name)
+    plain = said | _renamed(said)
+    check_stated(plain)
+    _refuse_adapter(name, revision)
+    try:
+        if plain != said:
+            config = CONFIG_MAPPING[plain["model_type"]].from_dict(plain, name_or_path=name)
+        else:
+            config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
+    except UNBUILDABLE as error:
+        raise ValueError(f"The config.json of {name} makes no sense to transformers: {_last_line(error)}") from error
+    config._attn_implementation = config._experts_implementation = None  # chosen when the model is built
+    return config
+
+
+def number(values: dict[str, Any], key: str, least: float, *, whole: bool = False) -> float:
+    """Return a number that a checkpoint says, as a float, or as an int if `whole`.
+
+    Raises:
+        ValueError: If it is missing, anything but a number (an interpolation, a mapping), not finite or below `least`.
+    """
+    value = values.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < float("inf"):
+        raise ValueError(f"{key} in the model's config must be a number of at least {least:g}, got {value!r}.")
+    if whole and value != int(value):
+        raise ValueError(f"{key} in the model's config must be a whole number, got {value!r}.")
+    return int(value) if whole else float(value)
+
+
+def _plain(name: str, revision: str) -> dict[str, Any]:
+    """Return the content of config.json."""
+    folder = Path(name)
+    looks_like_a_path = name.startswith((".", "/", "~")) or name.count("/") > 1
+    if (looks_like_a_path or folder.exists()) and not folder.is_dir():
+        what = "is a file" if folder.exists() else "does not exist"
+        raise ValueError(f"model.source.name={name} {what}: give the folder that holds config.json and the weights.")
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        raise ValueError(f"The folder {name} has no config.json: give the folder of a checkpoint.")
+    if folder.is_dir() and not any(path.suffix in WEIGHTS for path in folder.iterdir()):
+        raise ValueError(f"The folder {name} has no weights: no file that ends in {' or '.join(WEIGHTS)}.")
+    path = cached_file(name, "config.json", revision=revision)
+    try:
+        plain = json.loads(Path(str(path)).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"The config.json of {name} is not JSON: {error}.") from error
+    if not isinstance(plain, dict):
+        raise ValueError(f"The config.json of {name} must hold a mapping, got a {type(plain).__name__}.")
+    return plain
+
+
+def _renamed(plain: dict[str, Any]) -> dict[str, Any]:
+    """Return the parts of a config in which longrope has an old name, with its own."""
+    renamed = {}
+    for key in ("rope_scaling", "rope_parameters"):
+        rope = plain.get(key)
+        if not isinstance(rope, dict):
+            continue
+        kind = rope.get("rope_type") or rope.get("type")
+        if kind in OLD_NAMES and "short_factor" in rope:
+            renamed[key] = {k: v for k, v in rope.items() if k != "type"} | {"rope_type": "longrope"}
+    return renamed
+
+
+def _refuse_code(plain: dict[str, Any], name: str) -> None:
+    """Raise a ValueError if transformers has no code for the model, or for its activation."""
+    kind, code = plain.get("model_type"), plain.get("auto_map")
+    for key in ("hidden_act", "hidden_activation"):
+        if plain.get(key) is not None and not (isinstance(plain[key], str) and plain[key] in ACT2FN):
+            raise ValueError(f"{key} in the model's config must be an activation of transformers, got {plain[key]!r}.")
+    if isinstance(kind, str) and kind in CONFIG_MAPPING:
+        return
+    why = "its config.json names Python code of its own (auto_map)" if code else "transformers does not know this type"
+    raise ValueError(
+        f"The model {name} has the type {kind!r}, and {why}. Code that comes with a checkpoint is never run. Convert "
+        f"the checkpoint to a supported type: {', '.join(FAMILIES)}."
+    )
+
+
+def _refuse_adapter(name: str, revision: str) -> None:
+    """Raise a ValueError if a checkpoint is an adapter: transformers would load another model under its name."""
+    found = cached_file(
+        name,
+        ADAPTER,
+        revision=revision,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+    if found is not None:
+        raise ValueError(
+            f"{name} holds an adapter ({ADAPTER}), which changes another model's weights. Merge it into its base first "
+            "(peft: merge_and_unload, then save_pretrained), or take the file away."
+        )
+
+
+def _last_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[-1].strip() if str(error).strip() else type(error).__name__

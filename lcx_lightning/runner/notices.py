@@ -1,0 +1,35 @@
+"""What a run says besides its results: what it takes for granted, what changes nothing, what was left out."""
+
+from rich.console import Console
+
+from lcx_lightning.results.report.screen import say
+from lcx_lightning.runner.arms import Arm
+from lcx_lightning.runner.built_arm import BuiltArm
+from lcx_lightning.runner.run_json import read_run
+
+
+def tell_lengths(built: list[BuiltArm], console: Console) -> None:
+    """Say the pretraining length of every model, in whose unit all contexts are, and where it comes from."""
+    for said in dict.fromkeys(one.model.length_source for one in built):
+        say(console, said)
+
+
+def tell_ignored(built: list[BuiltArm], console: Console) -> None:
+    """Say which values on the command line no arm depends on."""
+    for name in built[0].ignored:
+        if all(name in one.ignored for one in built):
+            say(
+                console, f"{name}={built[0].arm.config[name]} changes nothing: no arm depends on it.", "note:", "yellow"
+            )
+
+
+def tell_skipped(arms: list[Arm], console: Console) -> None:
+    """Say which arms, or bases of theirs, left out steps that were not finite."""
+    for arm in arms:
+        run = read_run(arm)
+        for name, found in (("base", run.get("base", {}).get("throughput")), ("extension", run.get("throughput"))):
+            if found and found["skipped_steps"]:
+                said = (
+                    f"{found['skipped_steps']} of {found['steps']} steps of the {name} of {arm.name}, seed {arm.seed}"
+                )
+                say(console, said, "left out, not finite:", "yellow")

@@ -1,0 +1,155 @@
+"""Every value of run.yaml is obeyed or refused, and texts are texts whatever was typed."""
+
+import math
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
+from support.lab import ROOT, TINY, TRAINING, built_arms_of, composed, folders
+
+from lcx_lightning.runner.command import readable
+from lcx_lightning.runner.grid import expand, words_of
+from lcx_lightning.runner.settings import changes_nothing, settle
+
+TRAINED = ["method=pi", "training=finetune", *TINY, *TRAINING]
+
+
+def arm_of(*line):
+    return built_arms_of(*line)[0].arm
+
+
+def with_a_checkpoint(*line):
+    return arm_of(*TRAINED, *line)
+
+
+# setting -> another value, and what of the run it must change
+OBEYED = {
+    "experiment": ("mine", lambda *line: arm_of(*TINY, *line).folder.parent.name),
+    "question": ("Why?", lambda *line: composed(*line).question),
+    "look_for": ("[this]", lambda *line: list(composed(*line).look_for)),
+    "arms": ("['method=pi,ntk']", lambda *line: len(built_arms_of(*TINY, *line))),
+    "factor": ("4", lambda *line: with_a_checkpoint(*line).fingerprint),
+    "train_factor": ("1", lambda *line: with_a_checkpoint(*line).train_length),
+    "pretrain_length": ("128", lambda *line: (with_a_checkpoint(*line).lengths, with_a_checkpoint(*line).run)),
+    "attention": ("flash_bands", lambda *line: with_a_checkpoint(*line).run),
+    "recompute": ("true", lambda *line: with_a_checkpoint(*line).config["recompute"]),
+    "seed": ("1", lambda *line: with_a_checkpoint(*line).run),
+    "seeds": ("2", lambda *line: len(built_arms_of(*TINY, *line))),
+    "dry_run": ("fingerprint", lambda *line: composed(*line).dry_run),
+    "in_loop": ("{every: 1}", lambda *line: with_a_checkpoint(*line).extend_key),
+    "nonfinite": ("skip", lambda *line: with_a_checkpoint(*line).config["nonfinite"]),
+    "jobs": ("1", lambda *line: composed(*line).launch.at_once),
+    "checkpoint_seconds": ("3", lambda *line: with_a_checkpoint(*line).config["checkpoint_seconds"]),
+    "results_dir": ("elsewhere", lambda *line: str(arm_of(*TINY, *line).folder.parent)),
+    "cache_dir": ("elsewhere", lambda *line: str(arm_of(*TINY, *line).cache("base", "x"))),
+}
+SETTINGS = set(OmegaConf.load(ROOT / "experiments" / "configs" / "run.yaml")) - {"defaults", "hydra"}
+
+
+@pytest.mark.parametrize("name", sorted(map(str, SETTINGS)))
+def test_every_setting_is_obeyed(name, tmp_path, monkeypatch):
+    """A setting that is added to run.yaml needs an entry in OBEYED: what it changes."""
+    monkeypatch.chdir(tmp_path)
+    value, observe = OBEYED[name]
+    line = [] if name in ("results_dir", "cache_dir") else folders(tmp_path)
+    if name == "in_loop":
+        assert observe(*line) != observe(*line, "in_loop.every=1")
+    else:
+        assert observe(*line) != observe(*line, f"{name}={value}")
+
+
+def test_a_knob_that_no_part_depends_on_is_told_from_one_that_some_does():
+    with initialize_config_module("experiments.configs", version_base="1.3"):
+        for method, ignored in (("lm_infinite", True), ("pi", False), ("self_extend", False), ("pretrained", True)):
+            config = compose("run", [f"method={method}", *TINY])
+            assert changes_nothing(config, "factor") == ignored
+            assert changes_nothing(config, "train_factor")
+        trained = compose("run", ["method=lm_infinite", "training=finetune", *TINY])
+        assert not changes_nothing(trained, "train_factor")
+        assert not changes_nothing(trained, "factor")  # by way of train_factor
+
+
+@pytest.mark.parametrize(
+    "given",
+    [["question=5"], ["question=true"], ["experiment=7"], ["look_for=[1,2.5]"], ["results_dir=5", "cache_dir=6"]],
+)
+def test_texts_are_texts_whatever_was_typed(given, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = composed(*given)
+    settle(config)
+    for name in ("question", "experiment", "results_dir", "cache_dir"):
+        assert config[name] is None or isinstance(config[name], str)
+    assert all(isinstance(one, str) for one in config.look_for)
+    assert arm_of(*TINY, *given).folder.parts[-2] == config.experiment
+
+
+def test_folders_are_found_without_the_variable_of_the_home_folder(monkeypatch):
+    """As cron and some schedulers start programs: the home folder is then the one of the user's account."""
+    monkeypatch.delenv("HOME", raising=False)
+    config = composed()
+    settle(config)
+    assert Path(config.cache_dir).is_absolute()
+    assert "~" not in config.cache_dir
+
+
+def test_no_home_at_all_is_a_sentence(monkeypatch):
+    def nobody(_):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", nobody)
+    with pytest.raises(ValueError, match="There is no home folder for results_dir=results: set results_dir, or HOME"):
+        settle(composed())
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("method=pi,ntk factor=2,4", ["method=pi,ntk", "factor=2,4"]),
+        ("method=[pi, lm_infinite]   factor=2", ["method=[pi, lm_infinite]", "factor=2"]),
+        ("question='a b' method=pi", ["question='a b'", "method=pi"]),
+        ('+x={a: "b c", d: [1, 2]} y="it\'s [ here"', ['+x={a: "b c", d: [1, 2]}', 'y="it\'s [ here"']),
+        (r"question='it\'s so' y=1", [r"question='it\'s so'", "y=1"]),
+        ("", []),
+    ],
+)
+def test_blanks_in_quotes_and_brackets_part_no_words(line, words):
+    assert words_of(line) == words
+
+
+def test_arms_may_have_values_with_blanks_and_quotes(tmp_path):
+    lists = tmp_path / "a [b] c.json"
+    lists.write_text('{"short_factor": [1.0, 1.0, 1.0, 1.0], "long_factor": [1.0, 1.0, 1.0, 4.0]}')
+    line = [f"arms=[\"method=longrope method.scaling.file='{lists}'\"]"]
+    arm = arm_of(*TINY, *line, "factor=4", *map(readable, folders(tmp_path / "out [1]")))
+    assert arm.config["method"]["scaling"]["file"] == str(lists)
+    assert list(arm.contents["method"]) == [str(lists)]
+    assert "out [1]" in str(arm.folder)
+
+
+@pytest.mark.parametrize(
+    ("word", "read"),
+    [
+        ("results_dir=/tmp/a[b]/c", "results_dir='/tmp/a[b]/c'"),
+        ("+x.path=/tmp/(1)/it's {x}", "+x.path='/tmp/(1)/it\\'s {x}'"),
+        ("results_dir='/tmp/a[b]'", "results_dir='/tmp/a[b]'"),
+        ("results_dir=/tmp/a b", "results_dir=/tmp/a b"),
+        ("method=[pi,yarn", "method=[pi,yarn"),
+        ("method=[pi,yarn]", "method=[pi,yarn]"),
+        ("cache_dir=${oc.env:HOME}/[x]", "cache_dir=${oc.env:HOME}/[x]"),
+        ("--config-dir=/tmp/[x]", "--config-dir=/tmp/[x]"),
+        ("+exp=quickstart", "+exp=quickstart"),
+    ],
+)
+def test_a_path_with_brackets_is_read_as_it_is_typed(word, read):
+    assert readable(word) == read
+
+
+def test_every_arm_of_a_grid_is_expanded_with_the_values_of_its_line():
+    config = composed("arms=['method=pi,ntk factor=2,4','method=lm_infinite']", *TINY)
+    with initialize_config_module("experiments.configs", version_base="1.3"):
+        assert len(expand(config, TINY)) == 5
+
+
+def test_a_factor_of_a_checkpoint_is_finite():
+    assert math.isfinite(arm_of(*TINY).config["factor"])
