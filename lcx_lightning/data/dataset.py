@@ -27,6 +27,8 @@ Rows = dict[str, Int[Tensor, "rows length"]]
 class LongContextData:
     """The data of a run, for training and evaluation. A split is tokenised when it is first needed.
 
+    BOS stands for the prefix of the tokenizer, `Tokens.prefix`, which is one token or several.
+
     Args:
         corpus: Corpus of documents.
         tokens: Tokenizer.
@@ -69,11 +71,16 @@ class LongContextData:
         self._encoded: dict[str, Encoded] = {}
         self._streams: dict[tuple[str, int], TokenStream] = {}
 
+    @property
+    def ahead(self) -> int:
+        """Number of tokens of BOS ahead of the text of a row or window; they are not scored."""
+        return len(self.tokens.prefix)
+
     def batch(self, step: int, seed: int, rows: int, length: int) -> Rows:
         """Return the training rows of a step under `input_ids`; equal arguments give equal rows in every process.
 
         A corpus row is BOS and a random slice of a random document, followed by BOS and another slice where it ends.
-        Synthetic rows are made from such a row, with a line feed in place of every inner BOS. A row does not depend on
+        Synthetic rows are made from such a row, with line feeds in place of every inner BOS. A row does not depend on
         the number of rows after it. If documents do not see each other, the segment number of every token is under
         `segments`, or under `segments_continuing` if positions run through the row. A synthetic row is one segment.
 
@@ -106,7 +113,7 @@ class LongContextData:
         for kind in self.mixture:
             if kind != "corpus":
                 line_feed(self.tokens)
-            ROWS[kind](np.full(length, self.tokens.bos, dtype=np.int64), np.random.default_rng(0), self.tokens)
+            ROWS[kind](np.full(length, self.tokens.prefix[0], dtype=np.int64), np.random.default_rng(0), self.tokens)
 
     def check_rows(self, length: int) -> None:
         """Raise a ValueError if there are no documents to make rows of `length` tokens from."""
@@ -123,9 +130,9 @@ class LongContextData:
     def text_batch(self, split: str, rows: int, length: int, seed: int) -> Rows:
         """Return corpus rows of `split` only, with documents laid out as in training."""
         rng = np.random.default_rng([seed, length])
-        stream, bos = self._rows_of(split, length), self.tokens.bos
-        drawn = [stream.draw_slices(rng, length) for _ in range(rows)]
-        return self._to_batch([(stream.lay_out(slices, length, bos), slices) for slices in drawn])
+        stream, prefix = self._rows_of(split, length), self.tokens.prefix
+        drawn = [stream.draw_slices(rng, length, len(prefix)) for _ in range(rows)]
+        return self._to_batch([(stream.lay_out(slices, length, prefix), slices) for slices in drawn])
 
     def validation_batch(self, rows: int, length: int, seed: int) -> Rows:
         """Return corpus rows of the validation split."""
@@ -137,23 +144,24 @@ class LongContextData:
         Raises:
             ValueError: If the documents of the split are too short; the message says how long they are.
         """
-        return draw_windows(self._stream(split, may_be_empty=True), split, longest, count, seed)
+        return draw_windows(self._stream(split, may_be_empty=True), split, longest, count, seed, self.ahead)
 
     def window_ids(self, windows: Sequence[Window], length: int) -> Int[Tensor, "windows length"]:
-        """Return the windows at a context of `length` tokens: BOS and the `length` - 1 tokens before each end."""
-        ids = np.full((len(windows), length), self.tokens.bos, dtype=np.int64)
+        """Return the windows at a context of `length` tokens: BOS and the tokens before each end."""
+        ids, needed = np.empty((len(windows), length), dtype=np.int64), length - self.ahead
+        ids[:, : self.ahead] = self.tokens.prefix
         for row, window in zip(ids, windows, strict=True):
-            if window.end < length - 1:
+            if window.end < needed:
                 raise ValueError(
-                    f"A context of {length:,} tokens needs {length - 1:,} tokens of text; {window.document} has "
+                    f"A context of {length:,} tokens needs {needed:,} tokens of text; {window.document} has "
                     f"{window.end:,} before the window's end. Draw the windows with the largest length as `longest`."
                 )
-            row[1:] = self._stream(window.split).slice(window.index, window.end - length + 1, window.end)
+            row[self.ahead :] = self._stream(window.split).slice(window.index, window.end - needed, window.end)
         return torch.from_numpy(ids)
 
     def text(self, split: str, tokens: int, rng: np.random.Generator) -> Int[np.ndarray, " tokens"]:
         """Return a random slice of a document of `split`, continued with others if it ends, separated by line feeds."""
-        return self._stream(split).row(rng, tokens + 1, line_feed(self.tokens))[1:]
+        return self._stream(split).row(rng, tokens + 1, [line_feed(self.tokens)])[1:]
 
     def joined_documents(self, split: str, length: int, seed: int) -> list[Window]:
         """Return whole documents in a random order that have `length` tokens together, BOS included.
@@ -163,12 +171,12 @@ class LongContextData:
         Raises:
             ValueError: If all documents of the split together are too short.
         """
-        return draw_joined(self._stream(split, may_be_empty=True), split, length, seed)
+        return draw_joined(self._stream(split, may_be_empty=True), split, length, seed, self.ahead)
 
     def joined_ids(self, documents: Sequence[Window]) -> Int[Tensor, " tokens"]:
         """Return the ids of BOS and of the documents one after the other."""
         parts = [self._stream(one.split).slice(one.index, 0, one.end) for one in documents]
-        return torch.from_numpy(np.concatenate([np.array([self.tokens.bos], dtype=np.int32), *parts]))
+        return torch.from_numpy(np.concatenate([np.array(self.tokens.prefix, dtype=np.int32), *parts]))
 
     def report(self, lengths: Sequence[int] = ()) -> dict[str, dict[str, Any]]:
         """Return numbers about each split.
@@ -190,7 +198,7 @@ class LongContextData:
                 "without_text": self.corpus.without_text(split),
                 "short": self.corpus.short(split),
                 "few_tokens": len(self._encoded_of(split).names) - len(n),
-                "reach": {length: int((n >= length - 1).sum()) for length in lengths},
+                "reach": {length: int((n >= length - self.ahead).sum()) for length in lengths},
             }
         return found
 
@@ -198,18 +206,18 @@ class LongContextData:
         """Return a training row of a random kind, the slices of documents that it was made from, and its kind."""
         index = np.searchsorted(np.cumsum(list(self.mixture.values())), rng.random(), side="right")
         kind = list(self.mixture)[min(int(index), len(self.mixture) - 1)]
-        bos = self.tokens.bos
-        separator = bos if kind == "corpus" else line_feed(self.tokens)
-        slices = stream.draw_slices(rng, length)
+        prefix = self.tokens.prefix
+        separator = prefix if kind == "corpus" else [line_feed(self.tokens)] * len(prefix)
+        slices = stream.draw_slices(rng, length, len(prefix))
         row = stream.lay_out(slices, length, separator)
-        row[0] = bos
+        row[: len(prefix)] = prefix
         return ROWS[kind](row, rng, self.tokens), slices, kind
 
     def _to_batch(self, rows: list[tuple[Row, list[Slice]]]) -> Rows:
         """Return rows as a batch, with segment numbers if documents do not see each other."""
         batch = {"input_ids": torch.from_numpy(np.stack([row for row, _ in rows]))}
         if self.layout in SEGMENTS:
-            found = np.stack([segments(slices, len(row)) for row, slices in rows])
+            found = np.stack([segments(slices, len(row), self.ahead) for row, slices in rows])
             batch[SEGMENTS[self.layout]] = torch.from_numpy(found)
         return batch
 
@@ -222,7 +230,7 @@ class LongContextData:
         stream = self._stream(split)
         if self.layout != WHOLE:
             return stream
-        found = self._stream(split, may_be_empty=True, at_least=length - 1)
+        found = self._stream(split, may_be_empty=True, at_least=length - self.ahead)
         if not len(found.lengths):
             raise ValueError(
                 f"With documents=whole a row of {length:,} tokens is one document; none of the "

@@ -2,7 +2,7 @@
 
 Passkeys follow arXiv:2305.16300, key-value pairs arXiv:2307.03172, and variable tracking arXiv:2404.06654. Small models
 learn retrieval from such rows long before they learn it from code. All functions return a row of the same length as the
-given one, with its first token, BOS; they take random numbers from the given generator and change no argument.
+given one, with its first tokens, BOS; they take random numbers from the given generator and change no argument.
 """
 
 from collections.abc import Callable
@@ -44,10 +44,11 @@ def corpus_row(row: Row, _rng: np.random.Generator, _tokens: Tokens) -> Row:
     return row
 
 
-def copy_row(row: Row, rng: np.random.Generator, _tokens: Tokens) -> Row:
+def copy_row(row: Row, rng: np.random.Generator, tokens: Tokens) -> Row:
     """Return the row with a random part of it, 16 tokens to a third of the row, copied to a random later position."""
-    size = int(rng.integers(SHORTEST_COPY, (len(row) - 1) // 3 + 1))
-    source = int(rng.integers(1, len(row) - 2 * size + 1))
+    ahead = len(tokens.prefix)
+    size = int(rng.integers(SHORTEST_COPY, (len(row) - ahead) // 3 + 1))
+    source = int(rng.integers(ahead, len(row) - 2 * size + 1))
     target = int(rng.integers(source + size, len(row) - size + 1))
     pasted = row.copy()
     pasted[target : target + size] = row[source : source + size]
@@ -62,10 +63,11 @@ def retrieval_row(row: Row, rng: np.random.Generator, tokens: Tokens) -> Row:
     drawn = [needle(letters(rng, CUE_LETTERS), letters(rng, VALUE_LETTERS)) for _ in range(MOST_NEEDLES)]
     needles = [tokens.encode(text) for text in drawn]
     width = max(map(len, needles))
-    room = len(row) - 1
+    ahead = len(tokens.prefix)
+    room = len(row) - ahead
     count = int(rng.integers(1, min(MOST_NEEDLES, room // (2 * width)) + 1))
     free = np.sort(rng.integers(room - 2 * count * width + 1, size=2 * count))
-    starts = 1 + free + width * np.arange(2 * count)
+    starts = ahead + free + width * np.arange(2 * count)
     with_needles = row.copy()
     for ids, both_starts in zip(needles[:count], rng.permutation(starts).reshape(count, 2), strict=True):
         for start in both_starts:
@@ -75,9 +77,10 @@ def retrieval_row(row: Row, rng: np.random.Generator, tokens: Tokens) -> Row:
 
 def periodic_row(row: Row, rng: np.random.Generator, tokens: Tokens) -> Row:
     """Return BOS and random letters that repeat with a random period of at most half the row."""
-    room = len(row) - 1
+    ahead = len(tokens.prefix)
+    room = len(row) - ahead
     period = encoded(tokens, letters(rng, int(rng.integers(2, room // 2 + 1))))
-    return np.concatenate([row[:1], np.resize(np.asarray(period, dtype=row.dtype), room)])
+    return np.concatenate([row[:ahead], np.resize(np.asarray(period, dtype=row.dtype), room)])
 
 
 def passkey_row(row: Row, rng: np.random.Generator, tokens: Tokens) -> Row:
@@ -90,7 +93,7 @@ def key_value_row(row: Row, rng: np.random.Generator, tokens: Tokens) -> Row:
     """Return the row with half of it replaced by key-value pairs at random positions, one of them again at its end."""
     drawn = [f"\n{letters(rng, VALUE_LETTERS)}: {digits(rng, DIGITS)}\n" for _ in range(2)]
     width = max(len(tokens.encode(pair)) for pair in drawn)
-    more = max((len(row) - 1) // (2 * width) - len(drawn), 0)
+    more = max((len(row) - len(tokens.prefix)) // (2 * width) - len(drawn), 0)
     drawn += [f"\n{letters(rng, VALUE_LETTERS)}: {digits(rng, DIGITS)}\n" for _ in range(more)]
     return _paste(row, [*drawn, drawn[int(rng.integers(len(drawn)))]], rng, tokens)
 
@@ -100,7 +103,9 @@ def variable_tracking_row(row: Row, rng: np.random.Generator, tokens: Tokens) ->
     names, value = [letters(rng, 3) for _ in range(MOST_HOPS + 1)], digits(rng, DIGITS)
     chain = [f"\n{names[0]} = {value}\n", *(f"\n{new} = {old}\n" for old, new in pairwise(names))]
     sizes = [len(tokens.encode(line)) for line in (f"\n{names[0]} = {value}\n", *chain)]
-    most = int(np.searchsorted(np.cumsum(sizes), len(row) - 1, side="right")) - 2  # hops for which there is room
+    most = (
+        int(np.searchsorted(np.cumsum(sizes), len(row) - len(tokens.prefix), side="right")) - 2
+    )  # hops for which there is room
     hops = int(rng.integers(1, max(most, 1) + 1))
     return _paste(row, [*chain[: hops + 1], f"\n{names[hops]} = {value}\n"], rng, tokens)
 
@@ -118,7 +123,8 @@ def _paste(row: Row, texts: list[str], rng: np.random.Generator, tokens: Tokens)
     """
     pieces = [np.asarray(tokens.encode(text), row.dtype) for text in texts]
     sizes = np.array([len(piece) for piece in pieces])
-    free = len(row) - 1 - int(sizes.sum())
+    ahead = len(tokens.prefix)
+    free = len(row) - ahead - int(sizes.sum())
     if free < 0:
         raise ValueError(
             f"A training row of {len(row)} tokens has no room for {len(texts)} texts such as {texts[0].strip()!r}: "
@@ -126,7 +132,7 @@ def _paste(row: Row, texts: list[str], rng: np.random.Generator, tokens: Tokens)
         )
     before = np.append(np.sort(rng.integers(free + 1, size=len(pieces) - 1)), free)  # tokens of the row before each
     pasted = row.copy()
-    for start, piece in zip(1 + before + sizes.cumsum() - sizes, pieces, strict=True):
+    for start, piece in zip(ahead + before + sizes.cumsum() - sizes, pieces, strict=True):
         pasted[start : start + len(piece)] = piece
     return pasted
 

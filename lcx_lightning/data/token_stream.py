@@ -1,5 +1,6 @@
 """A split as a single array of tokens, so that a random slice of a random document takes microseconds."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -41,36 +42,34 @@ class TokenStream:
         first = self._starts[index]
         return self._ids[first + start : first + end].astype(np.int32)
 
-    def row(self, rng: np.random.Generator, length: int, separator: int) -> Int[np.ndarray, " length"]:
+    def row(self, rng: np.random.Generator, length: int, separator: Sequence[int]) -> Int[np.ndarray, " length"]:
         """Return a row of `length` tokens: `separator` and a random slice of a random document, until it is full."""
-        return self.lay_out(self.draw_slices(rng, length), length, separator)
+        return self.lay_out(self.draw_slices(rng, length, len(separator)), length, separator)
 
-    def draw_slices(self, rng: np.random.Generator, length: int) -> list[Slice]:
-        """Return random slices that fill a row of `length` tokens with a separator before each slice.
+    def draw_slices(self, rng: np.random.Generator, length: int, ahead: int) -> list[Slice]:
+        """Return random slices that fill a row of `length` tokens with a separator of `ahead` tokens before each slice.
 
         The probability of a document is proportional to its length. A slice is as long as the row has room for, so
         that a row holds a single document unless that is too short.
         """
-        slices, filled, total = [], 1, int(self.lengths.sum())
+        slices, filled, total = [], ahead, int(self.lengths.sum())
         while filled < length:
             token = rng.integers(total)
             index = int(np.searchsorted(self._ends, token, side="right"))
             size = min(int(self.lengths[index]), length - filled)
             slices.append(Slice(index, int(rng.integers(self.lengths[index] - size + 1)), size))
-            filled += size + 1
+            filled += size + ahead
         return slices
 
-    def lay_out(self, slices: list[Slice], length: int, separator: int) -> Int[np.ndarray, " length"]:
+    def lay_out(self, slices: list[Slice], length: int, separator: Sequence[int]) -> Int[np.ndarray, " length"]:
         """Return a row of `length` tokens with the given slices, and `separator` before each of them."""
-        row = np.full(length, separator, dtype=np.int64)
-        filled = 1
-        for index, start, size in slices:
-            row[filled : filled + size] = self.slice(index, start, start + size)
-            filled += size + 1
-        return row
+        parts = [
+            part for one in slices for part in (separator, self.slice(one.document, one.start, one.start + one.size))
+        ]
+        return np.concatenate([*parts, separator]).astype(np.int64)[:length]
 
 
-def segments(slices: list[Slice], length: int) -> Int[np.ndarray, " length"]:
+def segments(slices: list[Slice], length: int, ahead: int) -> Int[np.ndarray, " length"]:
     """Return the index of the slice that each token of a row belongs to; a separator belongs to the slice after it."""
-    sizes = [part.size + 1 for part in slices]
+    sizes = [part.size + ahead for part in slices]
     return np.repeat(np.arange(len(sizes) + 1), [*sizes, length - sum(sizes)])

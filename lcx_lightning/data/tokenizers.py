@@ -15,12 +15,12 @@ class Tokens(Protocol):
 
     Attributes:
         vocab_size: Number of ids, BOS included.
-        bos: Id at position 0 of every row and window.
+        prefix: Ids at the front of every row and window, one at least: what is called BOS elsewhere.
         special: Ids of special tokens, such as BOS and EOS.
     """
 
     vocab_size: int
-    bos: int
+    prefix: tuple[int, ...]
     special: frozenset[int]
 
     def encode(self, text: str) -> list[int]:
@@ -43,13 +43,17 @@ class Tokens(Protocol):
         """Return a text that changes with the tokenizer, or None if encoding is too fast to be worth caching."""
         ...
 
+    def prefix_note(self) -> str | None:
+        """Return a sentence on the prefix if the tokenizer itself has none, for users to see once; else None."""
+        ...
+
 
 class ByteTokens:
     """UTF-8 bytes as ids 0 to 255, BOS as 256."""
 
     def __init__(self) -> None:
         self.vocab_size = BYTES + 1
-        self.bos = BYTES
+        self.prefix: tuple[int, ...] = (BYTES,)
         self.special = frozenset([BYTES])
 
     def encode(self, text: str) -> list[int]:
@@ -66,11 +70,16 @@ class ByteTokens:
     def identity(self) -> None:
         """Return None: encoding bytes is as fast as reading them from a cache."""
 
+    def prefix_note(self) -> None:
+        """Return None: BOS is of these ids."""
+
 
 class HubTokens:
     """A tokenizer from the Hugging Face hub or a local folder.
 
-    If it has no BOS token, as in Qwen, EOS takes its place.
+    The prefix is what it puts ahead of a text itself: BOS in Llama, `[gMASK]<sop>` in GLM. If that is nothing, as in
+    Qwen and Pythia, the prefix is its BOS token, or its EOS token if it has no BOS: in pretraining, one of them stood
+    between texts. What it puts behind a text (EOS in T5) is left out.
 
     Attributes:
         own_bos: Id of its BOS token, or None if it has none.
@@ -81,7 +90,7 @@ class HubTokens:
         config: Config of the model; None reads it from the checkpoint.
 
     Raises:
-        ValueError: If the tokenizer has neither a BOS nor an EOS token.
+        ValueError: If the tokenizer puts nothing ahead of a text, and has neither a BOS nor an EOS token.
     """
 
     def __init__(self, name: str, revision: str | None, config: Any = None) -> None:
@@ -91,15 +100,17 @@ class HubTokens:
         self._tokenizer = AutoTokenizer.from_pretrained(name, **given)
         self._encoder = encoder_of(self._tokenizer)
         bos, eos = self._tokenizer.bos_token_id, self._tokenizer.eos_token_id
-        if bos is None and eos is None:
+        self._own_prefix = _prefix_of(self._tokenizer)
+        instead = [token for token in (bos, eos) if token is not None]
+        if not self._own_prefix and not instead:
             raise ValueError(
-                f"Rows and windows start with a BOS token, or with EOS if there is none, but the tokenizer {name!r} "
-                "defines neither. Set bos_token in its tokenizer_config.json."
+                f"Rows and windows start with what a tokenizer puts ahead of a text, or with BOS or EOS. The tokenizer "
+                f"{name!r} puts nothing there, and defines neither. Set bos_token in its tokenizer_config.json."
             )
         self.own_bos: int | None = bos
-        self.bos: int = eos if bos is None else bos
+        self.prefix = self._own_prefix or (instead[0],)
         self.vocab_size = len(self._tokenizer)
-        self.special = frozenset(self._tokenizer.all_special_ids)
+        self.special = frozenset(self._tokenizer.all_special_ids) | frozenset(self.prefix)
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of plain `text`, without special tokens."""
@@ -122,12 +133,29 @@ class HubTokens:
         """Return a hash of the tokenizer's vocabulary and rules."""
         return hashlib.sha256(self._encoder.identity().encode()).hexdigest()
 
+    def prefix_note(self) -> str | None:
+        """Return a sentence on the prefix if the tokenizer itself has none."""
+        if self._own_prefix:
+            return None
+        (token,), kind = self.prefix, "EOS" if self.own_bos is None else "BOS"
+        return (
+            f"The tokenizer puts nothing ahead of a text: rows and windows start with its {kind} token "
+            f"{self._tokenizer.convert_ids_to_tokens(token)!r} (id {token})."
+        )
+
     def _rendered(self, text: str, arguments: Mapping[str, Any], tokenize: bool) -> Any:
         """Return the chat in the template, as text or as ids."""
         messages = [{"role": "user", "content": text}]
         return self._tokenizer.apply_chat_template(
             messages, add_generation_prompt=True, tokenize=tokenize, return_dict=False, **arguments
         )
+
+
+def _prefix_of(tokenizer: Any) -> tuple[int, ...]:
+    """Return the ids that a tokenizer of transformers puts ahead of a text."""
+    plain, whole = tokenizer.encode("a", add_special_tokens=False), tokenizer.encode("a")
+    starts = [start for start in range(len(whole)) if whole[start : start + len(plain)] == plain]
+    return tuple(whole[: starts[0]]) if starts else ()
 
 
 def has_line_feed(tokens: Tokens) -> bool:

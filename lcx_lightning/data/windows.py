@@ -9,7 +9,7 @@ from lcx_lightning.data.token_stream import TokenStream
 
 @dataclass(frozen=True)
 class Window:
-    """An end in a document; the window with a context of c tokens is BOS and the c - 1 tokens before `end`.
+    """An end in a document; the window with a context of c tokens is BOS and the tokens before `end` that fill it.
 
     Attributes:
         split: Split of the corpus.
@@ -24,8 +24,8 @@ class Window:
     end: int
 
 
-def draw_windows(stream: TokenStream, split: str, longest: int, count: int, seed: int) -> list[Window]:
-    """Return `count` windows that do not overlap, of `longest` - 1 tokens each; the first token is BOS.
+def draw_windows(stream: TokenStream, split: str, longest: int, count: int, seed: int, ahead: int) -> list[Window]:
+    """Return `count` windows that do not overlap, of `longest` tokens each, the first `ahead` of which are BOS.
 
     Documents in a random order give one window each, then long ones a second one, and so on. A shorter list is the
     beginning of a longer one.
@@ -33,10 +33,10 @@ def draw_windows(stream: TokenStream, split: str, longest: int, count: int, seed
     Raises:
         ValueError: If the documents hold fewer such windows; the message says how long they are.
     """
-    size = longest - 1
+    size = longest - ahead
     windows_in = stream.lengths // size  # number of windows in each document
     if windows_in.sum() < count:
-        raise ValueError(_too_short_message(stream, split, longest, count))
+        raise ValueError(_too_short_message(stream, split, longest, count, ahead))
     rng = np.random.default_rng([seed, longest])
     long_enough = rng.permutation(np.flatnonzero(windows_in))
     ends = {index: _ends(int(stream.lengths[index]), size, rng) for index in long_enough}
@@ -49,19 +49,19 @@ def draw_windows(stream: TokenStream, split: str, longest: int, count: int, seed
     return windows[:count]
 
 
-def draw_joined(stream: TokenStream, split: str, length: int, seed: int) -> list[Window]:
-    """Return documents in a random order, each once, that have `length` - 1 tokens together; the last one is cut.
+def draw_joined(stream: TokenStream, split: str, length: int, seed: int, ahead: int) -> list[Window]:
+    """Return documents in a random order, each once, that have `length` - `ahead` tokens together; the last one is cut.
 
     Raises:
         ValueError: If all documents together have fewer tokens; the message says how many.
     """
     total = int(stream.lengths.sum())
-    if total < length - 1:
+    if total < length - ahead:
         raise ValueError(
             f"A stream of {length:,} tokens (BOS included) is needed from the {split} split, whose {len(stream.names)} "
             f"documents hold {total:,} tokens together. Set a shorter length, or choose a larger corpus."
         )
-    documents, left = [], length - 1
+    documents, left = [], length - ahead
     for index in np.random.default_rng([seed, length]).permutation(np.flatnonzero(stream.lengths)):
         end = min(int(stream.lengths[index]), left)
         documents.append(Window(split, stream.names[index], int(index), end))
@@ -78,14 +78,14 @@ def _ends(length: int, size: int, rng: np.random.Generator) -> list[int]:
     return [start + size * (int(index) + 1) for index in rng.permutation(count)]
 
 
-def _too_short_message(stream: TokenStream, split: str, longest: int, count: int) -> str:
+def _too_short_message(stream: TokenStream, split: str, longest: int, count: int, ahead: int) -> str:
     """Return a message with what is needed, how long the documents are, and what to do."""
     needed = f"{count} windows of {longest:,} tokens (BOS included) are needed from the {split} split"
     if len(stream.names) == 0:
         return f"{needed}, which has no documents. Give the split a larger share, or choose another corpus."
-    windows_in = stream.lengths // (longest - 1)
-    lengths = [length for length in (2**k for k in range(7, 31)) if (stream.lengths >= length - 1).any()]
-    counts = ", ".join(f"{length:,} tokens: {(stream.lengths >= length - 1).sum()}" for length in lengths)
+    windows_in = stream.lengths // (longest - ahead)
+    lengths = [length for length in (2**k for k in range(7, 31)) if (stream.lengths >= length - ahead).any()]
+    counts = ", ".join(f"{length:,} tokens: {(stream.lengths >= length - ahead).sum()}" for length in lengths)
     top = int(stream.lengths.argmax())
     return (
         f"{needed}; {(windows_in > 0).sum()} of its {len(windows_in)} documents reach that length and hold "

@@ -1,6 +1,7 @@
 """Sources of models: their config and tokenizer before loading, and the loaded model."""
 
 import abc
+import warnings
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -157,15 +158,17 @@ def skeleton(config: PretrainedConfig) -> "PreTrainedModel":
 
 
 def check_tokens(tokens: Tokens, config: PretrainedConfig) -> None:
-    """Raise a ValueError if a tokenizer does not belong to a model: it has more ids, or another BOS token."""
+    """Raise a ValueError if a tokenizer has more ids than a model; warn if its BOS is not that of the config."""
     if tokens.vocab_size > config.vocab_size:
         raise ValueError(
             f"The tokenizer has {tokens.vocab_size:,} ids, and the model embeds {config.vocab_size:,}: it belongs to "
             "another model, or tokens were added to it. Put the model's own tokenizer beside its weights."
         )
-    bos, expected = getattr(tokens, "own_bos", tokens.bos), config.bos_token_id
+    bos, expected = getattr(tokens, "own_bos", None), config.bos_token_id
     if bos is not None and expected is not None and bos != expected:
-        raise ValueError(
-            f"The tokenizer's BOS token has the id {bos}, and the model's config says bos_token_id={expected}: every "
-            "row and window starts with it. Put the model's own tokenizer beside its weights, or correct the config."
+        warnings.warn(
+            f"The tokenizer's BOS token has the id {bos}, and the model's config says bos_token_id={expected}. Rows "
+            f"and windows start with {list(tokens.prefix)}, as the tokenizer says. If it belongs to another model, put "
+            "the right one beside the weights.",
+            stacklevel=2,
         )

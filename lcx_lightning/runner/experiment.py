@@ -25,7 +25,7 @@ from lcx_lightning.runner.grid import build
 from lcx_lightning.runner.launch import torchrun
 from lcx_lightning.runner.launch.base import Launcher
 from lcx_lightning.runner.launch.scheduler import Job, run_jobs
-from lcx_lightning.runner.notices import tell_ignored, tell_lengths, tell_skipped
+from lcx_lightning.runner.notices import tell_ignored, tell_lengths, tell_prefixes, tell_skipped
 from lcx_lightning.runner.preflight import check_arm, prepare
 from lcx_lightning.runner.run_json import is_finished, read_run, set_aside, write_run
 from lcx_lightning.runner.secrets import masked_words
@@ -124,6 +124,7 @@ def _planned(config: DictConfig, line: list[str], command: str, launch: Launcher
                 show(config.dry_run, built, console)
                 return 0
             arms = [prepare(one, here=not launch.remote) for one in built]
+            tell_prefixes(built, console)
         _refuse_equals(arms)
         folder = claim(config, command, arms)
         for said in filter(None, map(set_aside, arms)):

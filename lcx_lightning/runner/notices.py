@@ -14,6 +14,13 @@ def tell_lengths(built: list[BuiltArm], console: Console) -> None:
         say(console, said)
 
 
+def tell_prefixes(built: list[BuiltArm], console: Console) -> None:
+    """Say what stands ahead of every text where the tokenizer itself puts nothing there."""
+    for said in dict.fromkeys(one.data.tokens.prefix_note() for one in built):
+        if said:
+            say(console, said)
+
+
 def tell_ignored(built: list[BuiltArm], console: Console) -> None:
     """Say which values on the command line no arm depends on."""
     for name in built[0].ignored:

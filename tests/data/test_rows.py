@@ -91,7 +91,7 @@ def test_documents_are_drawn_in_proportion_to_their_length():
     documents = [Document("a", "a" * 3000), Document("empty", ""), Document("b", "b" * 1000)]
     stream = TokenStream(encode(documents, ByteTokens()), minimum_tokens=0)
     rng = np.random.default_rng(0)
-    drawn = Counter(chr(stream.row(rng, 10, BOS)[1]) for _ in range(2000))
+    drawn = Counter(chr(stream.row(rng, 10, [BOS])[1]) for _ in range(2000))
     assert drawn["a"] / 2000 == pytest.approx(0.75, abs=0.03)
 
 

@@ -21,7 +21,7 @@ def test_bytes_survive_encoding_and_decoding(text):
 
 def test_a_byte_slice_that_cuts_a_character_still_decodes_and_bos_reads_as_nothing():
     tokens = ByteTokens()
-    assert (tokens.vocab_size, tokens.bos) == (257, BOS)
+    assert (tokens.vocab_size, tokens.prefix) == (257, (BOS,))
     assert tokens.decode([BOS, 104, *"é".encode()[:1]]) == "h\ufffd"
     assert tokens.encode("\ud800") == [ord("?")]
 
@@ -48,14 +48,14 @@ def test_a_hub_tokenizer_encodes_without_special_tokens(tokenizer_folder):
     tokens, backend = HubTokens(folder, None), Tokenizer.from_file(f"{folder}/tokenizer.json")
     text = "def value(self): return 7\n"
     assert tokens.encode(text) == backend.encode(text, add_special_tokens=False).ids
-    assert tokens.bos == backend.token_to_id("<s>")
-    assert tokens.bos not in tokens.encode(text)
+    assert tokens.prefix == (backend.token_to_id("<s>"),)
+    assert tokens.prefix[0] not in tokens.encode(text)
     assert tokens.vocab_size == backend.get_vocab_size()
 
 
 def test_eos_stands_in_where_a_hub_tokenizer_has_no_bos(tokenizer_folder):
     folder = tokenizer_folder(eos_token="</s>")
-    assert HubTokens(folder, None).bos == Tokenizer.from_file(f"{folder}/tokenizer.json").token_to_id("</s>")
+    assert HubTokens(folder, None).prefix == (Tokenizer.from_file(f"{folder}/tokenizer.json").token_to_id("</s>"),)
 
 
 def test_a_hub_tokenizer_with_neither_bos_nor_eos_is_refused(tokenizer_folder):
@@ -72,11 +72,11 @@ def test_the_identity_of_a_tokenizer_changes_with_what_it_makes_of_texts(tokeniz
 def test_a_tokenizer_that_is_not_the_models_is_refused(tokenizer_folder):
     tokens = HubTokens(tokenizer_folder(bos_token="<s>"), None)
     size = tokens.vocab_size
-    check_tokens(tokens, LlamaConfig(vocab_size=size, bos_token_id=tokens.bos))
+    check_tokens(tokens, LlamaConfig(vocab_size=size, bos_token_id=tokens.own_bos))
     check_tokens(tokens, LlamaConfig(vocab_size=size + 5, bos_token_id=None))
     with pytest.raises(ValueError, match=f"has {size} ids, and the model embeds {size - 1}"):
-        check_tokens(tokens, LlamaConfig(vocab_size=size - 1, bos_token_id=tokens.bos))
-    with pytest.raises(ValueError, match=f"has the id {tokens.bos}, and the model's config says bos_token_id=7"):
+        check_tokens(tokens, LlamaConfig(vocab_size=size - 1, bos_token_id=tokens.own_bos))
+    with pytest.warns(UserWarning, match=f"has the id {tokens.own_bos}, and the model's config says bos_token_id=7"):
         check_tokens(tokens, LlamaConfig(vocab_size=size, bos_token_id=7))
     check_tokens(ByteTokens(), LlamaConfig(vocab_size=257, bos_token_id=256))
 
@@ -92,7 +92,7 @@ def test_every_kind_of_row_works_with_a_hub_tokenizer(kind, tokenizer_folder, st
     texts = [document.text for document in stdlib.documents("validation")[:5]]
     ids = LongContextData(Books(train=texts), tokens, {kind: 1.0}).batch(0, seed=1, rows=4, length=96)["input_ids"]
     assert ids.shape == (4, 96)
-    assert (ids[:, 0] == tokens.bos).all()
+    assert (ids[:, 0] == tokens.prefix[0]).all()
     assert int(ids.max()) < tokens.vocab_size
 
 
@@ -108,8 +108,8 @@ def test_a_chat_is_the_text_in_the_template_of_a_hub_tokenizer_that_has_one(toke
     with_template.save_pretrained(folder)
     tokens = HubTokens(folder, None)
     ids = tokens.chat("value\n", {})
-    assert ids == [tokens.bos, *tokens.encode("[user]value\n[answer]")]
-    assert tokens.special == {tokens.bos, Tokenizer.from_file(f"{folder}/tokenizer.json").token_to_id("</s>")}
+    assert ids == [*tokens.prefix, *tokens.encode("[user]value\n[answer]")]
+    assert tokens.special == {*tokens.prefix, Tokenizer.from_file(f"{folder}/tokenizer.json").token_to_id("</s>")}
 
 
 class Nothing(ByteTokens):

@@ -70,7 +70,7 @@ def test_rows_are_the_sums_of_the_last_tokens_and_of_all_tokens_after_bos(extend
     assert len(rows) == 4 * 3 * 2
     for row in rows:
         text = documents[row["document"]][: row["at"]["window"]]
-        ids = torch.tensor([[Letters.bos, *text[len(text) - row["context_length"] + 1 :]]])
+        ids = torch.tensor([[*Letters.prefix, *text[len(text) - row["context_length"] + 1 :]]])
         assert ids.shape == (1, row["context_length"])
         scored = {"last_k": LAST, "whole_window": row["context_length"] - 1}[row["protocol"]]
         assert row["n"] == scored
@@ -210,7 +210,7 @@ def test_the_rows_of_a_stream_share_out_its_tokens_by_depth(extended, data):
     assert len(rows) == 4 * 3
     for row in rows:
         text = documents[row["document"]][: row["at"]["window"]]
-        losses = by_hand(model, torch.tensor([[Letters.bos, *text[len(text) - 95 :]]]))[0]
+        losses = by_hand(model, torch.tensor([[*Letters.prefix, *text[len(text) - 95 :]]]))[0]
         start, end = {32: (0, 31), 64: (31, 63), 96: (63, 95)}[row["context_length"]]
         assert row["n"] == end - start
         assert row["value"] == pytest.approx(float(losses[start:end].sum()), abs=1e-4)

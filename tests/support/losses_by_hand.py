@@ -9,7 +9,7 @@ from lcx_lightning.evaluation.base import run
 class Letters:
     """A tokenizer of 60 letters."""
 
-    vocab_size, bos = 64, 63
+    vocab_size, prefix = 64, (63,)
 
     def encode(self, text):
         return [ord(c) - ord("A") for c in text]

@@ -57,7 +57,7 @@ class ByPosition(AtMultiples):
         if not served:
             return []
         texts = data.evaluation_windows(self._split, longest, self._texts, self._seed)
-        bucket, work_units = max(2, round(self._bucket * pretrain_length)), []
+        bucket, work_units = max(data.ahead + 1, round(self._bucket * pretrain_length)), []
         for batch in batches(texts, served[-1], self._batch_tokens):
             rows = [row for text in batch for row in _rows_of(data, text, served[-1], bucket)]
             compute = partial(_compute, data=data, texts=batch, longest=longest, rows=rows)
@@ -67,7 +67,7 @@ class ByPosition(AtMultiples):
 
 def _rows_of(data: LongContextData, text: Window, length: int, bucket: int) -> list[Record]:
     """Return the rows of a text, first bucket first; the last one may be narrower."""
-    ends = [1, *range(bucket, length, bucket), length]  # BOS, the only token before 1, is predicted by none
+    ends = [data.ahead, *range(bucket, length, bucket), length]  # BOS is not scored
     return [
         nll_row(
             "positions",
@@ -89,6 +89,6 @@ def _compute(
     ids = data.window_ids(texts, longest)[:, : rows[0]["context_length"]]
     nll = token_nll(model, ids.to(model.device)).cpu().double()
     buckets = rows[: len(rows) // len(texts)]
-    sums = [part.sum(dim=1) for part in nll.split([row["n"] for row in buckets], dim=1)]
+    sums = [part.sum(dim=1) for part in nll[:, data.ahead - 1 :].split([row["n"] for row in buckets], dim=1)]
     values = [float(one[text]) for text in range(len(texts)) for one in sums]
     return [row | {"value": value} for row, value in zip(rows, values, strict=True)]

@@ -12,7 +12,7 @@ from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.data.windows import Window
 from lcx_lightning.evaluation.base import AtMultiples, Record, WorkUnit
 from lcx_lightning.evaluation.batching import batches, one_batch
-from lcx_lightning.evaluation.perplexity.nll import nll_row, token_nll
+from lcx_lightning.evaluation.perplexity.nll import nll_row, token_nll, without_first
 from lcx_lightning.evaluation.perplexity.streaming import stream_nll
 from lcx_lightning.results.metrics import Metric, perplexity
 
@@ -69,7 +69,7 @@ class Documents(AtMultiples):
         texts = data.evaluation_windows(self._split, longest, self._texts, self._seed)
         work_units = []
         for length in self.served(pretrain_length, max_context):
-            documents = [document for text in texts for document in _cut(text, longest, length)]
+            documents = [document for text in texts for document in _cut(text, longest, length, data.ahead)]
             for batch in batches(documents, length, self._batch_tokens):
                 work_units.append(self._work_unit(data, batch, length, chunk))
         return work_units
@@ -77,16 +77,17 @@ class Documents(AtMultiples):
     def _work_unit(self, data: LongContextData, documents: list[Window], length: int, chunk: int | None) -> WorkUnit:
         details = None if chunk is None else {"chunk": chunk}
         rows = [
-            nll_row(self._protocol, self._protocol, data, one, length=length, n=length - 1, details=details)
+            nll_row(self._protocol, self._protocol, data, one, length=length, n=length - data.ahead, details=details)
             for one in documents
         ]
         compute = partial(_compute, data=data, documents=documents, rows=rows, chunk=chunk)
         return WorkUnit(rows, compute, one_batch(documents, length, chunk))
 
 
-def _cut(text: Window, size: int, length: int) -> list[Window]:
+def _cut(text: Window, size: int, length: int, ahead: int) -> list[Window]:
     """Return documents of `length` tokens, BOS included, that stand side by side at the end of a text of `size`."""
-    return [replace(text, end=text.end - i * (length - 1)) for i in range((size - 1) // (length - 1))]
+    own = length - ahead
+    return [replace(text, end=text.end - i * own) for i in range((size - ahead) // own)]
 
 
 def _compute(
@@ -94,7 +95,7 @@ def _compute(
 ) -> list[Record]:
     ids = data.window_ids(documents, rows[0]["context_length"]).to(model.device)
     parts = [token_nll(model, ids)] if chunk is None else stream_nll(model, ids.split(chunk, dim=1))
-    sums = sum(map(_sums, parts))
+    sums = sum(map(_sums, without_first(parts, data.ahead - 1)))
     assert isinstance(sums, Tensor)
     return [row | {"value": value} for row, value in zip(rows, sums.tolist(), strict=True)]
 

@@ -53,7 +53,7 @@ class GrowingContext(AtMultiples):
 
     def work_units(self, data: LongContextData, pretrain_length: int, max_context: int | None) -> list[WorkUnit]:
         lengths = self.lengths(pretrain_length)
-        if lengths[0] <= self._last:
+        if lengths[0] - data.ahead < self._last:
             raise ValueError(
                 f"Every context must hold the {self._last} tokens that are scored and BOS, "
                 f"but the shortest has {lengths[0]} tokens. Lower last, or raise the least of multiples."
@@ -66,7 +66,7 @@ class GrowingContext(AtMultiples):
         ]
 
     def _work_unit(self, data: LongContextData, windows: list[Window], length: int) -> WorkUnit:
-        scored = {"last_k": self._last, "whole_window": length - 1}
+        scored = {"last_k": self._last, "whole_window": length - data.ahead}
         rows = [
             nll_row("growing_context", protocol, data, window, length=length, n=n)
             for window in windows

@@ -48,7 +48,7 @@ class JoinedStream(AtMultiples):
             return []
         documents = data.joined_documents(self._split, longest, self._seed)
         name = f"{documents[0].document} and {len(documents) - 1} more"
-        stream = Window(self._split, name, documents[0].index, longest - 1)
+        stream = Window(self._split, name, documents[0].index, longest - data.ahead)
         rows = stream_rows(data, stream, served, "joined_stream")
         compute = partial(self._compute, data=data, documents=documents, rows=rows)
         return [WorkUnit(rows, compute, [Reading(1, served[-1], 1, self._chunk)], streams_rows=True)]

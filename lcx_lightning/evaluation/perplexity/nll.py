@@ -1,5 +1,6 @@
 """Negative log-likelihood of every token of a window, without ever holding all logits, and the row that records it."""
 
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -42,6 +43,13 @@ def token_losses(
         for h, t in zip(hidden.split(chunk, dim=1), targets.split(chunk, dim=1), strict=True)
     ]
     return torch.cat(parts, dim=1)
+
+
+def without_first(parts: Iterable[Float[Tensor, "rows _"]], count: int) -> Iterator[Float[Tensor, "rows _"]]:
+    """Yield the losses of one part of texts after the other, without the first `count` of all."""
+    for part in parts:
+        yield part[:, count:]
+        count = max(count - part.shape[1], 0)
 
 
 def nll_row(

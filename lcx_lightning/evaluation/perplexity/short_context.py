@@ -49,7 +49,8 @@ class ShortContext(Evaluation):
 
     def _work_unit(self, data: LongContextData, windows: list[Window], length: int) -> WorkUnit:
         rows = [
-            nll_row("short_context", "original_window", data, window, length=length, n=length - 1) for window in windows
+            nll_row("short_context", "original_window", data, window, length=length, n=length - data.ahead)
+            for window in windows
         ]
         return WorkUnit(rows, partial(_compute, data=data, windows=windows, rows=rows), one_batch(windows, length))
 
@@ -58,5 +59,5 @@ def _compute(
     model: "PreTrainedModel", data: LongContextData, windows: list[Window], rows: list[Record]
 ) -> list[Record]:
     ids = data.window_ids(windows, rows[0]["context_length"])
-    nll = token_nll(model, ids.to(model.device)).cpu().double().sum(dim=1).tolist()
+    nll = token_nll(model, ids.to(model.device), rows[0]["n"]).cpu().double().sum(dim=1).tolist()
     return [row | {"value": value} for row, value in zip(rows, nll, strict=True)]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def sliding_nll(
-    model: "PreTrainedModel", ids: Int[Tensor, " tokens"], length: int, stride: int, rows: int
+    model: "PreTrainedModel", ids: Int[Tensor, " tokens"], length: int, stride: int, rows: int, ahead: int
 ) -> Iterator[Float[Tensor, " scored"]]:
     """Yield, window by window, the negative log-likelihood in nats, float32, of the tokens that it scores.
 
@@ -33,12 +33,13 @@ def sliding_nll(
         length: Tokens of a window, with the BOS at its front.
         stride: Tokens that a window adds, below `length`; the last window may add fewer.
         rows: Windows that are read at once.
+        ahead: Tokens of BOS.
     """
-    yield token_nll(model, ids[None, :length].to(model.device))[0]
+    yield token_nll(model, ids[None, :length].to(model.device), length - ahead)[0]
     spans = list(pairwise([*range(length, len(ids), stride), len(ids)]))
     for batch in (spans[i : i + rows] for i in range(0, len(spans), rows)):
         windows = torch.stack([ids[end - length : end] for _, end in batch])
-        windows[:, 0] = ids[0]
+        windows[:, :ahead] = ids[:ahead]
         losses = token_nll(model, windows.to(model.device), stride)
         yield from (row[start - end :] for row, (start, end) in zip(losses, batch, strict=True))
 
@@ -86,7 +87,7 @@ class Sliding(AtMultiples):
         return {"sliding/nll": perplexity()}
 
     def work_units(self, data: LongContextData, pretrain_length: int, max_context: int | None) -> list[WorkUnit]:
-        size, stride = round(self._text * pretrain_length), self._stride_tokens(pretrain_length)
+        size, stride = round(self._text * pretrain_length), self._stride_tokens(pretrain_length, data.ahead)
         texts = data.evaluation_windows(self._split, size, self._texts, self._seed)
         return [
             self._work_unit(data, text, size, length, stride)
@@ -97,18 +98,18 @@ class Sliding(AtMultiples):
     def _work_unit(self, data: LongContextData, text: Window, size: int, length: int, stride: int) -> WorkUnit:
         windows = 1 - (length - size) // stride
         rows = rows_at_once(max(1, windows - 1), length, self._batch_tokens)  # the first window is read alone
-        row = nll_row("sliding", "sliding", data, text, length=length, n=size - 1, details={"stride": stride})
+        row = nll_row("sliding", "sliding", data, text, length=length, n=size - data.ahead, details={"stride": stride})
         compute = partial(_compute, data=data, text=text, row=row, rows=rows)
         return WorkUnit([row], compute, [Reading(windows, length, rows, None)])
 
-    def _stride_tokens(self, pretrain_length: int) -> int:
+    def _stride_tokens(self, pretrain_length: int, ahead: int) -> int:
         """Return the stride in tokens.
 
         Raises:
             ValueError: If it is no token, or a window would hold nothing but the tokens that it scores.
         """
         stride, shortest = round(self._stride * pretrain_length), self.lengths(pretrain_length)[0]
-        if not 0 < stride < shortest:
+        if not 0 < stride <= shortest - ahead:
             raise ValueError(
                 f"The stride needs to be at least one token and shorter than every window, but it has {stride} tokens "
                 f"and the shortest window {shortest}. It is given in units of the pretraining length: {self._stride}."
@@ -117,6 +118,6 @@ class Sliding(AtMultiples):
 
 
 def _compute(model: "PreTrainedModel", data: LongContextData, text: Window, row: Record, rows: int) -> list[Record]:
-    ids = data.window_ids([text], row["n"] + 1)[0]
-    losses = sliding_nll(model, ids, row["context_length"], row["details"]["stride"], rows)
+    ids = data.window_ids([text], row["n"] + data.ahead)[0]
+    losses = sliding_nll(model, ids, row["context_length"], row["details"]["stride"], rows, data.ahead)
     return [row | {"value": sum(float(scored.cpu().double().sum()) for scored in losses)}]

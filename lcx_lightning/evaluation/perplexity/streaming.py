@@ -12,7 +12,7 @@ from torch import Tensor
 from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.data.windows import Window
 from lcx_lightning.evaluation.base import AtMultiples, Reading, Record, WorkUnit
-from lcx_lightning.evaluation.perplexity.nll import nll_row, token_losses
+from lcx_lightning.evaluation.perplexity.nll import nll_row, token_losses, without_first
 from lcx_lightning.models.cache.choose import smallest_cache
 from lcx_lightning.results.metrics import Metric, perplexity
 
@@ -87,7 +87,7 @@ class Streaming(AtMultiples):
 
 def stream_rows(data: LongContextData, window: Window, lengths: Sequence[int], name: str) -> list[Record]:
     """Return the rows of a stream by depth, without values: each has the tokens between two lengths."""
-    pairs = pairwise([1, *lengths])  # the very first token is predicted by none
+    pairs = pairwise([data.ahead, *lengths])  # BOS is not scored
     return [nll_row(name, name, data, window, length=end, n=end - start) for start, end in pairs]
 
 
@@ -103,7 +103,8 @@ def with_losses(
         rows: Rows of the stream, from `stream_rows`, that reach to its end.
     """
     chunks = (part[None].long().to(model.device) for part in ids.split(chunk))
-    losses = (part[0].cpu().double() for part in stream_nll(model, chunks))
+    unscored = len(ids) - 1 - sum(row["n"] for row in rows)
+    losses = (part[0].cpu().double() for part in without_first(stream_nll(model, chunks), unscored))
     waiting = next(losses)
     for row in rows:
         total, left = 0.0, row["n"]

@@ -43,7 +43,7 @@ class Trial(NamedTuple):
 class Retrieval(AtMultiples):
     """Tasks that are asked in contexts of several lengths, with the needle at several places, several times each.
 
-    A prompt with the room for its answer has exactly as many tokens as the context length, BOS at position 0. An answer
+    A prompt with the room for its answer has exactly as many tokens as the context length, BOS first. An answer
     is scored in one of two ways, named by `scored` in the details of its rows. `exact`: the answer is right if greedy
     generation gives all of its tokens, metric `accuracy`, 0 or 1; its negative log-likelihood comes from the same
     passes, metric `nll`. `contains`: greedy generation fills the room, and its `accuracy` is the share of the wanted
@@ -121,7 +121,7 @@ class Retrieval(AtMultiples):
         rng = np.random.default_rng([self._seed, name, trial.length, *place, trial.number])
         task = self._tasks[trial.task]
         try:
-            prompt = task.prompt(data, trial.length, trial.place, rng)
+            prompt = task.prompt(data, trial.length - data.ahead + 1, trial.place, rng)
         except ValueError as error:
             raise ValueError(f"{self._protocol}, {trial.task}: {error}") from error
         if task.room is not None and task.room < len(prompt.answer):

@@ -38,7 +38,7 @@ class LMEvalModel(TemplateLM):
     @property
     def eot_token_id(self) -> int:
         """Token before a text without context."""
-        return self._tokens.bos
+        return self._tokens.prefix[-1]
 
     @property
     def tokenizer_name(self) -> str:
@@ -58,7 +58,9 @@ class LMEvalModel(TemplateLM):
         return [sum(nats for nats, _ in self._loglikelihood_tokens(self._windows(one.args[0]))) for one in requests]
 
     def _windows(self, text: str) -> list[Pair]:
-        found = get_rolling_token_windows(self.tok_encode(text), self._tokens.bos, self._length - 1, 1)
+        found = get_rolling_token_windows(
+            self.tok_encode(text), self.eot_token_id, self._length - len(self._tokens.prefix), 1
+        )
         return [(None, *make_disjoint_window(window)) for window in found]
 
     @torch.inference_mode()
@@ -72,9 +74,9 @@ class LMEvalModel(TemplateLM):
 
     def _ids(self, context: list[int], continuation: list[int]) -> tuple[list[int], int]:
         """Return BOS and as many of the last tokens as fit, and how many of them are scored."""
-        bos = self._tokens.bos
-        ids = [*(context[1:] if context[:1] == [bos] else context), *continuation]
-        return [bos, *ids[-(self._length - 1) :]], min(len(continuation), self._length - 1)
+        prefix, room = self._tokens.prefix, self._length - len(self._tokens.prefix)
+        ids = [*(context[1:] if context[:1] == [self.eot_token_id] else context), *continuation]
+        return [*prefix, *ids[-room:]], min(len(continuation), room)
 
     def _batches(self, lengths: list[int]) -> Iterator[list[int]]:
         """Yield batches of indices of texts, with texts of similar length together, longest first."""
@@ -87,7 +89,7 @@ class LMEvalModel(TemplateLM):
     def _scored(self, texts: list[tuple[list[int], int]]) -> Iterator[tuple[float, bool]]:
         """Yield for each text the log-likelihood of its last tokens, and whether all are the most probable ones."""
         longest = max(len(ids) for ids, _ in texts)
-        ids = torch.tensor([ids + [self._tokens.bos] * (longest - len(ids)) for ids, _ in texts])
+        ids = torch.tensor([ids + [self.eot_token_id] * (longest - len(ids)) for ids, _ in texts])
         mask = torch.arange(longest) < torch.tensor([[len(ids)] for ids, _ in texts])
         ids, mask = ids.to(self._model.device), mask.long().to(self._model.device)
         hidden = self._model.base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
@@ -113,8 +115,9 @@ class LMEvalModel(TemplateLM):
                 "without sampling."
             )
         new = min(asked.get("max_gen_toks", 256), self._length // 2)
-        ids = self._tokens.encode(context)[-(self._length - new - 1) :]
-        (found,) = continuations(self._model, [[self._tokens.bos, *ids]], new, chunk=self._chunk)
+        prefix = self._tokens.prefix
+        ids = self._tokens.encode(context)[-(self._length - new - len(prefix)) :]
+        (found,) = continuations(self._model, [[*prefix, *ids]], new, chunk=self._chunk)
         text = self._tokens.decode([token for token in found if token not in self._tokens.special])
         ends = asked.get("until") or []
         for end in [ends] if isinstance(ends, str) else ends:

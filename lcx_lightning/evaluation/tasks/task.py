@@ -68,7 +68,7 @@ class TextTask:
         return [line_feed(tokens)] if self._one_line and has_line_feed(tokens) else []
 
     def ids(self, example: Example, tokens: Tokens, length: int) -> list[int]:
-        """Return the prompt, BOS first, that leaves room for the answer in a context of `length` tokens.
+        """Return the prompt, behind BOS or in a chat, that leaves room for the answer in a context of `length` tokens.
 
         Raises:
             ValueError: If it does not fit even when all is cut that may be cut.
@@ -99,9 +99,8 @@ class TextTask:
 
     def _asked(self, text: str, tokens: Tokens) -> list[int]:
         chat = None if self.chat_arguments is None else tokens.chat(text, self.chat_arguments)
-        ids = chat or tokens.encode(text)
-        opening = [] if self._tag is None else tokens.encode(f"<{self._tag}>")
-        return [*([] if ids[:1] == [tokens.bos] else [tokens.bos]), *ids, *opening]
+        ids = chat or [*tokens.prefix, *tokens.encode(text)]  # a template begins as it is to begin
+        return ids if self._tag is None else [*ids, *tokens.encode(f"<{self._tag}>")]
 
     def _middle_cut(self, example: Example, tokens: Tokens) -> tuple[int, Callable[[int], str]]:
         """Return the number of tokens of the prompt, and a function: number of tokens to keep -> shorter prompt."""

@@ -26,7 +26,7 @@ def letters(data, row):
 
 def window(data, row, end, length):
     """Return BOS and the `length` - 1 tokens before `end` of the row's document."""
-    return torch.tensor([[Letters.bos, *letters(data, row)[end - length + 1 : end]]])
+    return torch.tensor([[*Letters.prefix, *letters(data, row)[end - length + 1 : end]]])
 
 
 # Sliding windows
@@ -66,7 +66,7 @@ def test_a_text_of_one_token_more_than_a_window_has_a_second_window_for_it(exten
     (row,) = all_rows([unit], extended("pretrained"))
     assert len(read) == windows == unit.reads[0].texts
     assert row["n"] == size - 1
-    assert all(len(ids) == 96 and ids[0] == Letters.bos for ids in read)
+    assert all(len(ids) == 96 and ids[0] == Letters.prefix[0] for ids in read)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_a_joined_stream_is_whole_documents_one_after_the_other(data, extended):
     order = [one.index for one in data.joined_documents("test", 320, 0)]
     assert sorted(order) in ([0, 1, 2], [0, 1], [0, 2])
     text = "".join(data.corpus.documents("test")[index].text for index in order)
-    losses = by_hand(model, torch.tensor([[Letters.bos, *Letters().encode(text)][:320]]))[0]
+    losses = by_hand(model, torch.tensor([[*Letters.prefix, *Letters().encode(text)][:320]]))[0]
     for row, (start, end) in zip(rows, [(0, 31), (31, 63), (63, 319)], strict=True):
         assert (row["n"], row["context_length"]) == (end - start, end + 1)
         assert row["value"] == pytest.approx(float(losses[start:end].sum()), abs=1e-4)

@@ -57,7 +57,8 @@ def test_a_prompt_with_the_room_for_its_answer_is_exact_to_the_token_and_its_rea
     for seed, length in enumerate(lengths):
         prompt, text = asked(task, data, length, seed=seed)
         assert len(prompt.ids) + (task.room or len(prompt.answer)) == length
-        assert (prompt.ids[0], (prompt.ids == data.tokens.bos).sum()) == (data.tokens.bos, 1)
+        (bos,) = data.tokens.prefix
+        assert (prompt.ids[0], (prompt.ids == bos).sum()) == (bos, 1)
         assert solved(config, text) == set(prompt.wanted)
         answer = data.tokens.decode(prompt.answer.tolist())
         assert all(wanted in answer for wanted in prompt.wanted)

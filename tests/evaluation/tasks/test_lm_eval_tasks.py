@@ -11,6 +11,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from support.lab import save_checkpoint
+from support.prefixed import PREFIX, Prefixed
 from support.text_corpora import CORPUS_ONLY, Books
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -182,3 +183,20 @@ def test_the_identity_of_examples_goes_by_their_contents_and_by_the_tasks(folder
         (copy / name).write_text(text)
     (copy / "examples.jsonl").write_text((copy / "examples.jsonl").read_text().replace("20 30 40", "20 30 41"))
     assert harness(copy).examples_identity() != known
+
+
+def test_a_prefix_of_several_tokens_is_ahead_of_every_text_and_fits(extended):
+    model = extended("yarn", vocab_size=259)
+    asked = LMEvalModel(model, Prefixed(), length=20, batch_tokens=100, chunk=100)
+    (text, answer), long = ("ab", "cde"), "abcdefghij" * 4
+    assert asked._ids([], [1, 2]) == asked._ids([PREFIX[-1]], [1, 2]) == ([*PREFIX, 1, 2], 2)
+    assert asked._ids(list(range(30)), [40, 41]) == ([*PREFIX, *range(15, 30), 40, 41], 2)
+    ids = torch.tensor([[*PREFIX, *(text + answer).encode()]])
+    with torch.no_grad():
+        logs = model(ids, use_cache=False).logits.log_softmax(-1)
+    nats = sum(float(logs[0, i - 1, ids[0, i]]) for i in range(5, 8))
+    (found,) = asked.loglikelihood([Instance("loglikelihood", {}, (text, answer), 0)])
+    assert found[0] == pytest.approx(nats, abs=1e-4)
+    windows = [asked._ids(*pair[1:]) for pair in asked._windows(long)]
+    assert sum(scored for _, scored in windows) == 40
+    assert all(tuple(ids[:3]) == PREFIX and len(ids) <= 20 for ids, _ in windows)

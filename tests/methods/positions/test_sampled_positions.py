@@ -179,5 +179,6 @@ def test_factors_are_drawn_from_the_smallest_that_is_asked_for():
 
 @pytest.mark.parametrize("least", [0, 1.5, 5])
 def test_a_smallest_factor_that_is_none_is_refused(least):
-    with pytest.raises(ValueError, match=rf"min_factor must be a.* (least 1|max_factor=4), got min_factor={least}"):
+    what = "(a whole number of at least 1|at most max_factor=4)"
+    with pytest.raises(ValueError, match=f"min_factor must be {what}, got min_factor={least}"):
         clex_positions(4, min_factor=least)

@@ -15,7 +15,7 @@ class Prompt:
     """What a model is given, and what it should answer.
 
     Attributes:
-        ids: The prompt: BOS at position 0, and all tokens up to where the answer begins.
+        ids: The prompt: BOS at its front, and all tokens up to where the answer begins.
         answer: The tokens of the answer, which may be fewer than there is room for.
         wanted: The strings that the answer should contain.
     """
@@ -48,7 +48,7 @@ class RetrievalTask(abc.ABC):
 
     @abc.abstractmethod
     def prompt(self, data: LongContextData, length: int, place: Place, rng: np.random.Generator) -> Prompt:
-        """Return a prompt that has, with the room for its answer, exactly `length` tokens.
+        """Return a prompt that has, with the room for its answer, exactly `length` tokens, BOS counted as one of them.
 
         Raises:
             ValueError: If the prompt does not fit, or the task has no such place.

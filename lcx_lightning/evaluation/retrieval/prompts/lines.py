@@ -29,7 +29,7 @@ def behind(tokens: Tokens, before: str, text: str) -> list[int]:
 
 
 def size(lines: Sequence[Line]) -> int:
-    """Return the number of tokens of a page, BOS included."""
+    """Return the number of tokens of a page, BOS counted as one token."""
     return sum(map(len, lines)) + len(lines)
 
 
@@ -37,7 +37,7 @@ def page(tokens: Tokens, lines: Sequence[Line]) -> Int[np.ndarray, " tokens"]:
     """Return BOS and the lines, with a line feed between each two."""
     feed = np.array([line_feed(tokens)])
     parts = [part for one in lines for part in (feed, np.asarray(one, dtype=np.int64))]
-    return np.concatenate([np.array([tokens.bos]), *parts[1:]])
+    return np.concatenate([np.array(tokens.prefix), *parts[1:]])
 
 
 def opened(tokens: Tokens, opening: str) -> list[Line]:
