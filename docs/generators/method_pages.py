@@ -34,6 +34,7 @@ def method_page(name: str) -> str:
         "rotated, before the scaling slows it down; drawn at L = 24, with three sink tokens where the method has any.",
         f"## What a pass does\n\n{passes_table(name)}",
         f"At factor {FACTOR} and L = 4,096, as `dry_run=fingerprint` prints it.",
+        generation(name),
         f"## Use\n\n{use(name)}",
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
@@ -75,6 +76,19 @@ def passes_table(name: str) -> str:
         features = f"{found.feature_scale:.4g}"
         rows.append(f"| {length:,} | {found.factor:g} | {features} | {_logits(found)} | {found.distances} |")
     return "\n".join(rows)
+
+
+def generation(name: str) -> str:
+    """Return what decides the factor of a generation, if it depends on the length; else nothing."""
+    if not method_for(name, LLAMA2).positions.length_dependent:
+        return ""
+    return (
+        "## Generation\n\nThe factor depends on the length. A generation holds that of its planned length from the "
+        "first token on, so that the answer to a prompt **depends on `max_new_tokens`**. `grow=true` on the command "
+        "line, or `lcx.attach(..., grow=True)`, takes the factor of the current length in every pass instead; cached "
+        "keys of deeper layers then keep the factor of their time. That of a released CLEX checkpoint grows, as in its "
+        "authors' code, unless `grow=false` is given."
+    )
 
 
 def use(name: str) -> str:

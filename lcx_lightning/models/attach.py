@@ -14,7 +14,7 @@ from lcx_lightning.methods.method import Method
 from lcx_lightning.methods.overrides import with_values
 from lcx_lightning.methods.rope_views import clip_bands, clip_to_window
 from lcx_lightning.models.attached import NAME, Attached, attached, has_method
-from lcx_lightning.models.clex_checkpoint import load_own_clex, with_own_clex
+from lcx_lightning.models.clex_checkpoint import grows, load_own_clex, with_own_clex
 from lcx_lightning.models.families import family_of
 from lcx_lightning.models.generation import generate
 from lcx_lightning.models.hooks import (
@@ -33,7 +33,7 @@ def attach(
     model: PreTrainedModel,
     method: Method | str | Sequence[str],
     *,
-    grow: bool = False,
+    grow: bool | None = None,
     attention: str = AUTO,
     **values: Any,
 ) -> PreTrainedModel:
@@ -56,7 +56,8 @@ def attach(
         method: Name of a method, path of a method file, a list of these to compose, or a `Method`.
         grow: Whether the scale factor of a length-dependent method grows with every generated token. If False,
             `generate` uses the factor of the planned final length from the start, so that the cache never holds keys
-            that were computed under another factor.
+            that were computed under another factor; the answer then depends on `max_new_tokens`. None: True for the
+            CLEX of a released checkpoint, as in its code, else False.
         attention: Name of the attention backend for all passes, or "auto" for the fastest one in every pass.
         values: Values of the method by name: settings to replace (window=4096), and open values (factor=4).
 
@@ -81,6 +82,7 @@ def attach(
             "of the method instead."
         )
     check_attention(attention, method, model.config)
+    grow = grows(grow, method, model.config)
     load_own_clex(method, model)
     stock_logits = sample_logits(model)
     _put_on(model, method, attention, grow)

@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import PretrainedConfig
 from transformers.utils.hub import cached_file
 
+from lcx_lightning.methods.checks import flag
 from lcx_lightning.methods.method import Method
 from lcx_lightning.methods.overrides import open_values
 from lcx_lightning.models.config_file import number
@@ -121,6 +122,28 @@ def load_own_clex(method: Method, model: "PreTrainedModel") -> None:
     if model.device.type != "meta":
         scaling.load_released(*read_field(own["name"], own["revision"]))
         scaling.choose_steps(int(getattr(method.positions, "max_factor", own["max_factor"])))
+
+
+def grows(chosen: bool | None, method: Method, config: PretrainedConfig) -> bool:
+    """Return whether the scale factor grows with every token of a generation.
+
+    Args:
+        chosen: Choice of the user. None: it grows in the CLEX of a released checkpoint, whose code takes the factor of
+            the current length in every pass, and in no other method.
+        method: Method of the model. If its factor does not depend on the length, nothing grows.
+        config: Config of the model, as returned by `separate_clex`.
+
+    Raises:
+        ValueError: If the choice is neither true, false nor none.
+    """
+    given = None if chosen is None else flag("grow", chosen)
+    if not method.positions.length_dependent:
+        return False
+    if given is not None or _own(config) is None:
+        return bool(given)
+    from lcx_lightning.methods.scaling.clex import CLEX  # with SciPy: a second, where most models have no CLEX
+
+    return isinstance(method.scaling, CLEX)
 
 
 def read_field(name: str, revision: str) -> tuple[Tensor, Tensor]:

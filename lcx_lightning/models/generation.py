@@ -47,8 +47,6 @@ def generate(
         raise ValueError(
             "A model whose texts are split over ranks cannot generate: load the whole model on every rank instead."
         )
-    if attachment.grow:
-        return own_generate(model, inputs, generation_config, *args, **kwargs)
     settings = _settings(model.generation_config, generation_config, kwargs)
     planned = _planned_length(inputs, settings)
     if settings.get("use_cache", True) and all(
@@ -61,9 +59,13 @@ def generate(
 
 @contextmanager
 def one_factor(model: PreTrainedModel, planned: int) -> Iterator[None]:
-    """Let every pass inside this context have the scale factor of a text of `planned` tokens; 0: of its own length."""
+    """Let every pass inside this context have the scale factor of a text of `planned` tokens; 0: of its own length.
+
+    If the factor of the model grows, every pass has that of its own length.
+    """
     attachment = attached(model)
-    before, attachment.planned_length = attachment.planned_length, planned  # contexts nest if a model assists itself
+    before = attachment.planned_length  # contexts nest if a model assists itself
+    attachment.planned_length = 0 if attachment.grow else planned
     try:
         yield
     finally:

@@ -40,6 +40,10 @@ class Unrotated(nn.Module):
         forward_pass = vars(self).pop("forward_pass", None)
         return tables if forward_pass is None else PositionEmbeddings(tables, forward_pass)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy has: no forward pass that broke off."""
+        return {name: value for name, value in super().__getstate__().items() if name != "forward_pass"}
+
 
 class PositionEmbeddings:
     """Cosines, sines and the forward pass they belong to, for families whose layers pass nothing else to attention.

@@ -27,6 +27,7 @@ class Arm:
     contents: dict[str, dict[str, str]] = field(default_factory=dict)  # hashes of files and code, by part of the config
     pretrain_length: int = 0  # tokens
     train_length: int | None = None  # tokens; None: zero-shot
+    grows: bool = False  # whether the scale factor grows with every token of a generation
     max_context: int | None = None  # longest context of the method, tokens; None: there is no end
     lengths: list[int] = field(default_factory=list)  # evaluated, tokens
     not_evaluated: dict[str, str] = field(default_factory=dict)  # length -> reason
@@ -58,7 +59,7 @@ class Arm:
             return None
         parts = [*self._method, *self._part("training"), *self._part("data"), self.corpus]
         if self.evaluates_in_loop:  # kept with the model, which they do not change
-            parts += [*self._part("in_loop"), *self._part("evaluation"), self.examples]
+            parts += [*self._part("in_loop"), *self._part("evaluation"), self.examples, *self._growth]
         return key(self.base_key, *parts, self.pretrain_length, self.seed)
 
     @property
@@ -70,6 +71,7 @@ class Arm:
     def run(self) -> str:
         """Id of the run: everything that its numbers depend on."""
         parts = [*self._method, *self._part("evaluation"), self.examples, *self._part("data"), self.corpus]
+        parts += self._growth
         return key(self.base_key, self.extend_key, *parts, self.pretrain_length, self.seed)
 
     @property
@@ -78,6 +80,11 @@ class Arm:
         attention = self.config.get("attention", AUTO)
         chosen = {} if attention == AUTO else {"attention": attention}  # of the rounding of every number
         return [*self._part("method"), chosen]
+
+    @property
+    def _growth(self) -> list[str]:
+        """What tells apart an arm whose factor grows in generations, which training does not depend on."""
+        return ["grow"] if self.grows else []
 
     def _part(self, name: str) -> list[Any]:
         """Return a part of the configuration, without what is secret, and the hashes of what it names."""

@@ -12,7 +12,9 @@ from omegaconf import DictConfig
 from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.methods.fingerprint import alike, digest, fingerprint
 from lcx_lightning.methods.library import read_method
+from lcx_lightning.methods.method import Method
 from lcx_lightning.methods.targets import check_targets
+from lcx_lightning.models.clex_checkpoint import grows
 from lcx_lightning.results.metrics import as_data
 from lcx_lightning.runner.arms import Arm
 from lcx_lightning.runner.built_arm import BuiltArm, resolve
@@ -135,20 +137,25 @@ def build(config: DictConfig, command_line: list[str]) -> list[BuiltArm]:
         for seed in range(config.seed, config.seed + config.seeds):
             plain, described = resolve(composed, seed)
             built = BuiltArm(Arm(name, methods, order, plain), described, loaded, ignored)
-            _fill_in(built)
+            method = _fill_in(built)
+            if "grow" in given and not method.positions.length_dependent:
+                built.ignored = [*ignored, "grow"]
             arms.append(built)
     launched_here = "at_once" in config.launch and not torchrun.started()
     check_ignored([built.arm for built in arms], command_line, launched_here)
     return arms
 
 
-def _fill_in(built: BuiltArm) -> None:
-    """Fill in what an arm is from what its configuration describes: lengths, and what its method does at these."""
+def _fill_in(built: BuiltArm) -> Method:
+    """Fill in the lengths of an arm and what its method does at these, and return the method."""
     arm, length, evaluation = built.arm, built.model.spec.pretrain_length, built.evaluation
     training = arm.config["training"]
     arm.pretrain_length, arm.train_length = length, training and train_length(training, length)
     arm.contents = {part: found for part in NAMING if (found := contents_in(arm.config[part]))}
     method = built.method()
+    arm.grows = grows(arm.config["grow"], method, built.model.config)
+    if arm.config["grow"] is None:
+        arm.config["grow"] = arm.grows
     arm.max_context = method.max_context(length)
     wanted, arm.lengths = evaluation.lengths(length), evaluation.served(length, arm.max_context)
     arm.not_evaluated = {str(n): f"beyond its reach, {arm.max_context} tokens" for n in wanted if n not in arm.lengths}
@@ -163,3 +170,4 @@ def _fill_in(built: BuiltArm) -> None:
     arm.fingerprint = digest(passes)
     arm.training_fingerprint = digest({name: one for name, one in passes.items() if name.startswith("training")})
     arm.equals_pretrained = arm.methods != BASELINE and alike(passes, pretrained)
+    return method

@@ -59,6 +59,8 @@ def check_settings(config: DictConfig) -> None:
     for name in ABOVE_ZERO:
         number(name, config[name], above=0)
     flag("recompute", config.recompute)
+    if config.grow is not None:
+        flag("grow", config.grow)
     if config.dry_run not in (None, *DRY_RUNS):
         raise ValueError(f"dry_run must be null, {', '.join(DRY_RUNS[:-1])} or {DRY_RUNS[-1]}, got {config.dry_run!r}.")
     if config.nonfinite not in ("stop", "skip"):

@@ -157,7 +157,7 @@ def load_model(
     """
     torch.manual_seed(built.arm.seed)
     model = built.model.source.load(base_folder, ranks)
-    attach(model, method(), attention=attention)
+    attach(model, method(), attention=attention, grow=built.arm.grows)
     return add_adapters(model, **lora, seed=built.arm.seed) if lora else model
 
 

@@ -273,3 +273,26 @@ def test_the_command_line_takes_a_release_with_its_own_settings_and_weights(tmp_
     torch.testing.assert_close(
         loaded.base_model.attached.method.scaling(torch.tensor([2.0]))[0], frequencies(2), atol=0, rtol=1e-4
     )
+
+
+@pytest.mark.parametrize(
+    ("method", "more", "grows"),
+    [
+        ("clex", [], True),
+        ("clex", ["grow=false"], False),
+        (["clex", "lm_infinite"], [], True),
+        ("dynamic_ntk", [], False),
+        ("dynamic_ntk", ["grow=true"], True),
+        ("pi", [], False),
+    ],
+)
+def test_a_release_grows_as_its_code_does_unless_it_is_told_not_to(tmp_path, method, more, grows):
+    folder = release(tmp_path / "model")
+    model = ["model=hub", f"model.source.name={folder}", *save_documents(tmp_path / "documents")]
+    name = f"[{','.join(method)}]" if isinstance(method, list) else method
+    (arm,) = arms_of(*model, f"method={name}", *more, *EVALUATION, *folders(tmp_path))
+    assert arm.config["grow"] is arm.grows is grows
+    built = BuiltArm(arm)
+    assert stages.load_model(built, None, built.method).base_model.attached.grow is grows
+    if not more and method != "pi":
+        assert attach(source(folder).load(None), method).base_model.attached.grow is grows

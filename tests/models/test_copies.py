@@ -134,6 +134,15 @@ def test_a_cache_is_copied_with_the_model_that_fills_it(extended, how, name):
         assert same(wanted, [other(IDS[:, i : i + 1], past_key_values=held).logits for i in range(60, 90)])
 
 
+@pytest.mark.parametrize("family", KINDS)
+def test_a_model_is_copied_after_a_pass_that_broke_off(extended, family):
+    model = extended("clex_lm_infinite", family)
+    wanted = answers(model)
+    with pytest.raises(IndexError):
+        model(IDS + 64)
+    assert all(same(answers(how(model)), wanted) for how in COPIES.values())
+
+
 def test_a_shallow_copy_shares_its_layers_and_with_them_its_method(extended, tiny):
     model = extended("lm_infinite")
     other, wanted = copy.copy(model), answers(model)

@@ -1,12 +1,18 @@
 """What a model writes after a prompt: against passes over the whole text, whatever the batch; and its sampling."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from support.cache_inputs import IDS
-from transformers import TemperatureLogitsWarper, TopPLogitsWarper
+from transformers import DynamicCache, TemperatureLogitsWarper, TopPLogitsWarper
 
+from lcx_lightning.evaluation.retrieval.answer_likelihood import given_answers
 from lcx_lightning.evaluation.tasks.nucleus import Nucleus
+from lcx_lightning.methods.library import read_method
+from lcx_lightning.methods.overrides import open_values
+from lcx_lightning.models.attach import attach
 from lcx_lightning.models.generation import continuations
 
 PROMPTS = [IDS[0, :50].tolist(), IDS[1, :23].tolist(), IDS[0, 40:91].tolist()]
@@ -34,6 +40,60 @@ def test_a_continuation_does_not_depend_on_the_others_of_its_batch(extended, nam
     model = extended(name)
     alone = [continuations(model, [prompt], NEW, chunk=100)[0] for prompt in PROMPTS]
     assert continuations(model, PROMPTS, NEW, chunk=100) == alone
+
+
+def growing(tiny, name) -> Any:
+    """Return a tiny model whose factor grows with every token of a generation."""
+    torch.manual_seed(1)
+    values = {"factor": 4, "train_factor": 1}
+    return attach(tiny(), name, **{n: x for n, x in values.items() if n in open_values(read_method(name))}, grow=True)
+
+
+def pass_by_pass(model, prompt, new):
+    """Return the most probable tokens, from passes into a plain cache, each at the factor of the length so far."""
+    cache, ids, read = DynamicCache(config=model.config), list(prompt), list(prompt)
+    for _ in range(new):
+        with torch.no_grad():
+            read = [int(model(torch.tensor([read]), past_key_values=cache).logits[0, -1].argmax())]
+        ids += read
+    return ids[len(prompt) :]
+
+
+DYNAMIC = ["dynamic_ntk", "dynamic_yarn", "clex", "clex_blocks", "clex_lm_infinite", "longrope"]
+
+
+@pytest.mark.parametrize("name", DYNAMIC)
+def test_an_answer_whose_factor_grows_does_not_depend_on_how_many_tokens_are_asked_for(tiny, name):
+    model = growing(tiny, name)
+    for prompt in PROMPTS:
+        wanted = pass_by_pass(model, prompt, 40)
+        for new in (1, 5, 40):
+            assert continuations(model, [prompt], new, chunk=100) == [wanted[:new]]
+    assert model.base_model.attached.planned_length == 0
+
+
+@pytest.mark.parametrize("name", ["dynamic_ntk", "clex", "clex_lm_infinite"])
+def test_given_answers_are_likeliest_where_a_growing_model_generates_them(tiny, name):
+    model, prompt = growing(tiny, name), PROMPTS[0]
+    said = torch.tensor(continuations(model, [prompt], 20, chunk=100))
+    losses, right = given_answers(model, torch.tensor([prompt]), said)
+    assert right.all()
+    held = growing(tiny, name)
+    held.base_model.attached.grow = False
+    assert not torch.allclose(given_answers(held, torch.tensor([prompt]), said)[0], losses, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["yarn", "lm_infinite"])
+def test_nothing_grows_under_a_method_whose_factor_is_the_same_at_every_length(tiny, extended, name):
+    model = growing(tiny, name)
+    assert not model.base_model.attached.grow
+    assert continuations(model, PROMPTS, NEW, chunk=100) == continuations(extended(name), PROMPTS, NEW, chunk=100)
+
+
+@pytest.mark.parametrize("grow", ["false", 1, 0.0])
+def test_whether_it_grows_is_true_or_false(tiny, grow):
+    with pytest.raises(ValueError, match="grow must be true or false, got grow="):
+        attach(tiny(), "dynamic_ntk", grow=grow)
 
 
 def test_what_a_generation_config_says_of_sampling_and_penalties_changes_nothing(extended):

@@ -70,6 +70,18 @@ def test_runs_that_were_made_before_attention_could_be_chosen_keep_their_id(befo
     assert (before.run, before.extend_key) == (after.run, after.extend_key)
 
 
+def test_a_factor_that_grows_is_another_run_of_the_same_training_and_of_the_same_run_where_nothing_grows(before):
+    dynamic = ["method=dynamic_ntk", *PI[1:]]
+    (held,), (unset,), (growing,) = (arms_of(*dynamic, *more) for more in (["grow=false"], [], ["grow=true"]))
+    assert held.run == unset.run != growing.run
+    assert held.extend_key == growing.extend_key
+    (static,) = built_arms_of(*PI, "grow=true")
+    assert static.arm.run == before.run
+    assert "grow" in static.ignored
+    loop = [*dynamic, "in_loop.every=1"]
+    assert arms_of(*loop)[0].extend_key != arms_of(*loop, "grow=true")[0].extend_key
+
+
 def changed(arm, **config):
     return replace(arm, config=arm.config | config)
 

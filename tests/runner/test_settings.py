@@ -33,6 +33,7 @@ OBEYED = {
     "train_factor": ("1", lambda *line: with_a_checkpoint(*line).train_length),
     "pretrain_length": ("128", lambda *line: (with_a_checkpoint(*line).lengths, with_a_checkpoint(*line).run)),
     "attention": ("flash_bands", lambda *line: with_a_checkpoint(*line).run),
+    "grow": ("true", lambda *line: arm_of(*TINY, "method=dynamic_ntk", *line).run),
     "recompute": ("true", lambda *line: with_a_checkpoint(*line).config["recompute"]),
     "seed": ("1", lambda *line: with_a_checkpoint(*line).run),
     "seeds": ("2", lambda *line: len(built_arms_of(*TINY, *line))),

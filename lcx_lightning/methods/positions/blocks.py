@@ -15,7 +15,8 @@ class SampledBlocks(PositionScheme):
     """Train at a whole factor t, at least the training length over L, on contiguous blocks of positions.
 
     Distances within a block are the true ones, so that a small model can still read words. The blocks are placed at
-    random, in order, among the t L positions that t reaches. Evaluation uses t = max(min_factor, ceil(n / L)).
+    random, in order, among the t L positions that t reaches. Evaluation uses t = max(min_factor, ceil(n / L)), with the
+    n of `SampledPositions`.
 
     Args:
         max_factor: Largest t. No context is longer than max_factor * L.

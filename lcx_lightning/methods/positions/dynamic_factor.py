@@ -7,7 +7,11 @@ from lcx_lightning.methods.positions.base import PositionScheme
 
 
 class DynamicFactor(PositionScheme):
-    """Place token m at position m, and scale by s = max(1, n / L), where n is the number of tokens in the row."""
+    """Place token m at position m, and scale by s = max(1, n / L), where n is the number of tokens in the row.
+
+    In a generation n is the planned length from the start, so that the answer depends on the number of tokens that are
+    asked for, or with `grow` the current length, as in transformers' own dynamic scaling.
+    """
 
     length_dependent = True
 

@@ -13,7 +13,8 @@ SPREADS = ("real", "whole", "consecutive")
 class SampledPositions(PositionScheme):
     """Train at a factor t sampled from 1 .. `max_factor`, on positions sampled from the t L tokens that t reaches.
 
-    In evaluation t is the next whole factor, ceil(n / L), and positions are consecutive. Each option says whether it
+    In evaluation t is the next whole factor, ceil(n / L), and positions are consecutive. In a generation n is the
+    planned length from the start, or with `grow` the current one, as in the released code. Each option says whether it
     follows the paper or the released code, where the two differ.
 
     Args:

@@ -6,7 +6,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import Cache, DynamicSlidingWindowLayer
 
 from lcx_lightning.attention.backends.dense import is_dense
-from lcx_lightning.models.attached import method_of
+from lcx_lightning.models.attached import attached, method_of
 from lcx_lightning.models.cache.rotated import RotatedCache
 from lcx_lightning.models.cache.rotation import Rotation
 from lcx_lightning.models.cache.window import WindowCache, visible_bands
@@ -21,12 +21,12 @@ def smallest_cache(model: "PreTrainedModel", *, fixed_factor: bool = False) -> C
 
     Args:
         model: Model with its method attached.
-        fixed_factor: Whether all passes will have the same scale factor, as in generation by default.
+        fixed_factor: Whether all passes will have the same scale factor, as in generation unless the factor grows.
     """
     method = method_of(model)
     bands = visible_bands(method.pattern)
     endless = any(band.max_distance is None and band.first_keys is None for band in bands)
-    constant = fixed_factor or not method.positions.length_dependent
+    constant = (fixed_factor and not attached(model).grow) or not method.positions.length_dependent
     if not endless:
         return WindowCache(method.pattern, rotation_of(model) if constant else None)
     every_key = DynamicCache(config=model.config)
