@@ -52,7 +52,7 @@ def ours(name: str, tokens: int, device: str, attention: str) -> Callable[[], Te
     """Return the loss per token of every window, nats, of the evaluation."""
     model = attach(llama(**MODELS[name], device=device, vocabulary=VOCABULARY, attention=attention), "pretrained")
     ids = text(tokens, device)
-    return lambda: torch.stack([scored.mean() for scored in sliding_nll(model, ids, WINDOW, STRIDE, rows=1)])
+    return lambda: torch.stack([scored.mean() for scored in sliding_nll(model, ids, WINDOW, STRIDE, rows=1, ahead=1)])
 
 
 def obvious(name: str, tokens: int, device: str, attention: str) -> Callable[[], Tensor]:
