@@ -100,7 +100,7 @@ def a_stale_frequency_of_other_weights(patch):
 def a_far_band_that_overlaps_the_near_one(patch):
     def overlapping(original, self):
         near, *far = original(self)
-        return [near, *(dataclasses.replace(band, min_distance=band.min_distance - 1) for band in far)]
+        return [near, *(dataclasses.replace(band, min_distance=max(band.min_distance - 1, 0)) for band in far)]
 
     replace(patch, Lambda, "bands", overlapping)
 
