@@ -7,17 +7,17 @@ from typing import Any
 from hydra import compose
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.methods.fingerprint import alike, digest, fingerprint
-from lcx_lightning.methods.library import read_method
+from lcx_lightning.methods.library import complete, read_method
 from lcx_lightning.methods.method import Method
 from lcx_lightning.methods.targets import check_targets
-from lcx_lightning.models.clex_checkpoint import grows
+from lcx_lightning.models.clex_checkpoint import grows, with_own_clex
 from lcx_lightning.results.metrics import as_data
 from lcx_lightning.runner.arms import Arm
-from lcx_lightning.runner.built_arm import BuiltArm, resolve
+from lcx_lightning.runner.built_arm import BuiltArm, Described, resolve
 from lcx_lightning.runner.contents import contents_in
 from lcx_lightning.runner.launch import torchrun
 from lcx_lightning.runner.recipe import train_length
@@ -133,9 +133,9 @@ def build(config: DictConfig, command_line: list[str]) -> list[BuiltArm]:
     for order, (name, methods, composed) in enumerate(expand(config, command_line)):
         check_targets(composed, [Path(folder).name for folder in _own_folders(composed)])
         given = {line.partition("=")[0] for line in command_line}
-        ignored = [knob for knob in KNOBS if knob in given and changes_nothing(composed, knob)]
         for seed in range(config.seed, config.seed + config.seeds):
             plain, described = resolve(composed, seed)
+            ignored = _ignored(composed, described, given)
             built = BuiltArm(Arm(name, methods, order, plain), described, loaded, ignored)
             method = _fill_in(built)
             if "grow" in given and not method.positions.length_dependent:
@@ -144,6 +144,15 @@ def build(config: DictConfig, command_line: list[str]) -> list[BuiltArm]:
     launched_here = "at_once" in config.launch and not torchrun.started()
     check_ignored([built.arm for built in arms], command_line, launched_here)
     return arms
+
+
+def _ignored(composed: DictConfig, described: Described, given: set[str]) -> list[str]:
+    """Return the knobs on the command line that an arm does not depend on, with the settings of its checkpoint."""
+    config = composed.copy()
+    OmegaConf.set_readonly(config, False)
+    OmegaConf.set_struct(config, False)
+    config.method = with_own_clex(complete(config.method), described.config)
+    return [knob for knob in KNOBS if knob in given and changes_nothing(config, knob)]
 
 
 def _fill_in(built: BuiltArm) -> Method:

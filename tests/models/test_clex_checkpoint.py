@@ -7,7 +7,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
-from support.lab import EVALUATION, arms_of, folders, save_checkpoint, save_documents
+from support.lab import EVALUATION, arms_of, built_arms_of, folders, save_checkpoint, save_documents
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaForCausalLM
 
 from lcx_lightning.methods.library import build_method, read_method
@@ -264,7 +264,9 @@ def test_a_config_without_rotary_embedding_is_left_alone(tmp_path):
 def test_the_command_line_takes_a_release_with_its_own_settings_and_weights(tmp_path):
     folder = release(tmp_path / "model")
     model = ["model=hub", f"model.source.name={folder}", *save_documents(tmp_path / "documents")]
-    (arm,) = arms_of(*model, "method=clex", *EVALUATION, *folders(tmp_path))
+    (built,) = built_arms_of(*model, "method=clex", "factor=4", *EVALUATION, *folders(tmp_path))
+    assert built.ignored == ["factor"]  # the checkpoint decides what it reaches
+    arm = built.arm
     assert arm.config["method"]["scaling"]["width"] == WIDTH
     assert arm.config["method"]["positions"]["max_factor"] == 16
     assert arm.lengths == [L, 2 * L]
