@@ -105,4 +105,10 @@ def _build(node: Any) -> Any:
         return node
     arguments = {key: _build(value) for key, value in node.items() if key != "_target_"}
     module, name = node["_target_"].rsplit(".", 1)
-    return getattr(importlib.import_module(module), name)(**arguments)
+    try:
+        target = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, SyntaxError) as error:
+        raise ValueError(
+            f"_target_: {node['_target_']} cannot be imported: {error}. Correct its name or file."
+        ) from error
+    return target(**arguments)

@@ -20,10 +20,14 @@ def folder_identity(folder: Path, memory: Path) -> str:
     """
     found = {
         str(path.relative_to(folder)): _hash(path, memory)
-        for path in sorted([*folder.iterdir(), *folder.glob("additional_chat_templates/*")])
-        if path.is_file() and path.suffix.lower() not in NOT_THE_MODEL and not path.name.startswith(".")
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.suffix.lower() not in NOT_THE_MODEL and not _is_hidden(path.relative_to(folder))
     }
     return hashlib.sha256(json.dumps(found).encode()).hexdigest()[:16]
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
 
 
 def commit_of(name: str, revision: str) -> str | None:

@@ -30,7 +30,13 @@ SHORT_NAMES = {
 
 
 class ModelSource(abc.ABC):
-    """A model whose config and tokenizer are known before it is loaded."""
+    """A model whose config and tokenizer are known before it is loaded.
+
+    Attributes:
+        has_weights: Whether it comes pretrained.
+    """
+
+    has_weights = True
 
     @abc.abstractmethod
     def config(self) -> PretrainedConfig:
@@ -70,6 +76,8 @@ class EmbeddedModel(ModelSource):
     Args:
         architecture: Arguments of the transformers config, `model_type` among them.
     """
+
+    has_weights = False
 
     def __init__(self, *, architecture: dict[str, Any]) -> None:
         self.architecture = dict(architecture)

@@ -1,6 +1,7 @@
 """Records: one row per evaluated number, appended and synced at once, and the files beside them."""
 
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,7 +11,10 @@ from typing import Any
 
 from lcx_lightning.results.metrics import Measure, Metric, from_data, undeclared
 
+AWAY = "Move its folder away and run the command again."
 RESULT = ("value", "n", "details")  # what came out, and more about it; all other keys say what a row is the number of
+KINDS = {"evaluation": str, "protocol": str, "document": str, "metric": str, "at": dict}
+KINDS |= {"context_length": (int, float), "value": (int, float), "n": (int, float)}
 NEEDED = ("seed", "evaluation", "protocol", "document", "context_length", "metric", "value", "n", "at")  # by a report
 
 
@@ -141,12 +145,25 @@ def read_records(path: Path) -> list[dict]:
     """Rows of records.jsonl, none if there is no such file; ValueError for a row that lacks a key of a record."""
     rows = read(path) if path.exists() else []
     for number, row in enumerate(rows, start=1):
-        if missing := [name for name in NEEDED if name not in row]:
+        if wrong := _what_is_wrong(row):
             raise ValueError(
-                f"{path}, line {number}: needed a record, and this one has no {', '.join(missing)}. Move {path.parent} "
-                "away and run the arm again."
+                f"{path}, line {number}: needed a record, and this one has {wrong}. Move {path.parent} away and run "
+                "the arm again."
             )
     return rows
+
+
+def _what_is_wrong(row: Mapping[str, Any]) -> str | None:
+    """Return what a row lacks to be a record, None if nothing."""
+    if missing := [name for name in NEEDED if name not in row]:
+        return f"no {', '.join(missing)}"
+    for name, kind in KINDS.items():
+        if not isinstance(row[name], kind) or isinstance(row[name], bool):
+            return f"{name}={row[name]!r}"
+    if not math.isfinite(row["value"]) or not math.isfinite(row["n"]) or row["n"] < 0:
+        return f"value={row['value']}, n={row['n']}"
+    inner = [f"at.{name}={part!r}" for name, part in row["at"].items() if isinstance(part, dict | list)]
+    return inner[0] if inner else None
 
 
 def _parse(line: bytes, path: Path | str, number: int) -> dict:
@@ -180,11 +197,14 @@ def write_json(path: Path | str, value: object) -> None:
 
 
 def read_json(path: Path | str) -> dict:
-    """The object in the file; ValueError that names the file if it is not JSON."""
+    """The object in the file; ValueError that names the file if it has none."""
     try:
-        return json.loads(Path(path).read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: needed JSON, found {error}. Delete the file and run the arm again.") from error
+        found = json.loads(Path(path).read_text())
+    except (ValueError, IsADirectoryError) as error:  # no text, or no JSON
+        raise ValueError(f"{path}: needed JSON, found {error}. {AWAY}") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: needed a JSON object, found {found!r:.60}. {AWAY}")
+    return found
 
 
 def read_run(folder: Path | str) -> Run:
@@ -195,7 +215,7 @@ def read_run(folder: Path | str) -> Run:
     try:
         metrics = from_data(info.get("metrics") or {})
     except ValueError as error:
-        raise ValueError(f"{folder / 'run.json'}: {error}. Delete the file and run the arm again.") from error
+        raise ValueError(f"{folder / 'run.json'}: {error}. {AWAY}") from error
     return Run(folder, info, list(rows.values()), metrics)
 
 

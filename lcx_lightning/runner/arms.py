@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from lcx_lightning.attention.forward_pass import AUTO
-from lcx_lightning.runner.secrets import masked
+from lcx_lightning.runner.secrets import without_readers
 from lcx_lightning.runner.trainer_config import TrainerSettings
 
 CACHE_FORMAT = 3  # raise it when a stage's result would change for the same configuration
+LONGEST = 100  # characters of an arm's name in that of its folder; the id tells those apart that begin alike
 
 
 @dataclass
@@ -49,7 +50,7 @@ class Arm:
     @property
     def base_key(self) -> str:
         """Key of the base: model, data, training, seed."""
-        trained = [*self._part("data"), self.corpus, self.pretrain_length, self.seed]
+        trained = [*self._part("data"), self.corpus, self.pretrain_length, self.seed, self.trainer.numerics]
         return key(*self._part("model"), self.model, *(trained if self.config["model"]["recipe"] else []))
 
     @property
@@ -57,7 +58,7 @@ class Arm:
         """Key of the extended model: base, method, training, data, seed. None: zero-shot."""
         if self.config["training"] is None:
             return None
-        parts = [*self._method, *self._part("training"), *self._part("data"), self.corpus]
+        parts = [*self._method, *self._part("training"), *self._part("data"), self.corpus, self.trainer.numerics]
         if self.evaluates_in_loop:  # kept with the model, which they do not change
             parts += [*self._part("in_loop"), *self._part("evaluation"), self.examples, *self._growth]
         return key(self.base_key, *parts, self.pretrain_length, self.seed)
@@ -87,13 +88,13 @@ class Arm:
         return ["grow"] if self.grows else []
 
     def _part(self, name: str) -> list[Any]:
-        """Return a part of the configuration, without what is secret, and the hashes of what it names."""
-        return [masked(self.config[name]), self.contents.get(name)]
+        """Return a part of the configuration, without what tells who reads it, and the hashes of what it names."""
+        return [without_readers(self.config[name]), self.contents.get(name)]
 
     @property
     def folder(self) -> Path:
         """Where records and run.json go."""
-        name = "".join(c if c.isalnum() or c in "+_.=-" else "_" for c in self.name)
+        name = "".join(c if c.isalnum() or c in "+_.=-" else "_" for c in self.name)[:LONGEST]
         return Path(self.config["results_dir"]) / self.config["experiment"] / f"{name}-s{self.seed}-{self.run}"
 
     def cache(self, stage: str, stage_key: str) -> Path:

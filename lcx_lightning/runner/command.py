@@ -1,7 +1,9 @@
 """The command `lcx run`, or `python -m experiments.run`: compose a configuration, run what is missing, report."""
 
 import sys
+import traceback
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -11,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lcx_lightning.methods.library import methods
 from lcx_lightning.runner.launch import torchrun
+from lcx_lightning.runner.secrets import masked_text, masked_words
 from lcx_lightning.runner.startup import without_garbage_collection
 
 
@@ -48,7 +51,13 @@ def _composed(config: DictConfig) -> None:
         from lcx_lightning.runner.quiet import silence_library_logging
 
     silence_library_logging()
-    code = run_experiment(config, list(HydraConfig.get().overrides.task))
+    typed: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+    sys.argv[1:] = masked_words(sys.argv[1:])  # which W&B writes down
+    try:
+        code = run_experiment(config, typed)
+    except Exception:  # Hydra would print every override, with the tokens among them
+        sys.stderr.write(masked_text(traceback.format_exc()))
+        code = 1
     if code:
         sys.exit(code)
 

@@ -2,14 +2,17 @@
 
 import ast
 import hashlib
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from importlib.machinery import ModuleSpec
 from importlib.util import find_spec, resolve_name
 from pathlib import Path
 from typing import Any
 
 from lcx_lightning.methods.targets import PACKAGE
 
+INSTALLED = ("site-packages", "dist-packages")
 SOURCES = ("path", "data_files", "folder")  # settings that may name a folder
 
 
@@ -33,12 +36,14 @@ def _contents(node: Any, name: str) -> Iterator[tuple[str, str]]:
         if node.split(".")[0] != PACKAGE:
             yield from ((module, _hash(path)) for module, path in sorted(own_modules(node.rpartition(".")[0]).items()))
     elif isinstance(node, str):
-        yield from ((str(path), _hash(path)) for path in _files(Path(node).expanduser(), folders=name in SOURCES))
+        yield from ((str(path), _hash(path)) for path in _files(node, folders=name in SOURCES))
 
 
-def _files(place: Path, *, folders: bool) -> list[Path]:
+def _files(text: str, *, folders: bool) -> list[Path]:
     """Return the file of a path, or all files in it; none if it is neither, as most texts."""
-    with suppress(OSError, ValueError):  # of a text that is too long for a path, or holds a null character
+    # of a text that is too long for a path, holds a null character, or begins with a tilde
+    with suppress(OSError, ValueError, RuntimeError):
+        place = Path(text).expanduser()
         if place.is_file():
             return [place]
         if folders and place.is_dir():
@@ -51,48 +56,68 @@ def _hash(path: Path) -> str:
 
 
 def own_modules(name: str) -> dict[str, Path]:
-    """Return the files of a module outside this package and of what it imports from beside it, by name of the module.
+    """Return the files of a module outside this package that its results depend on, by name of the module or file.
 
-    Beside it is everything in the folder that holds its top-level package, but for installed packages.
+    These are all Python files of its top-level package, and every module that they import and that is not installed.
+    What else its code reads is known only if the configuration names it.
+
+    Raises:
+        ValueError: If a file is no Python.
     """
-    root = _root_of(name)
     found: dict[str, Path] = {}
-    left = [name]
-    while left and root:
+    left = [name, *_files_beside(name)]
+    while left:
         module = left.pop()
-        path = _file_of(module)
-        if module in found or path is None or root not in path.parents or "site-packages" in path.parts:
+        path = module if isinstance(module, Path) else _file_of(module)
+        if path is None or path in found.values():
             continue
-        found[module] = path
-        left += [*_imports(path, module), *([module.rpartition(".")[0]] if "." in module else [])]
+        found[str(path) if isinstance(module, Path) else module] = path
+        left += _imports(path, module if isinstance(module, str) else "")
     return found
 
 
-def _root_of(name: str) -> Path | None:
-    """Return the folder that holds the top-level package or module of a dotted name."""
+def _files_beside(name: str) -> list[Path]:
+    """Return the Python files of the top-level package of a module, but for hidden folders."""
     spec = find_spec(name.split(".")[0])
-    if spec is None:
-        return None
-    places = list(spec.submodule_search_locations or ([spec.origin] if spec.origin else []))
-    return Path(places[0]).resolve().parent if places else None
+    folders = [Path(folder) for folder in (spec.submodule_search_locations or () if spec else ())]
+    return sorted(
+        path
+        for folder in folders
+        for path in folder.rglob("*.py")
+        if not any(part.startswith(".") or part in INSTALLED for part in path.relative_to(folder).parts)
+    )
 
 
 def _file_of(module: str) -> Path | None:
-    """Return the Python file of a module outside this package, None if there is none."""
+    """Return the Python file of a module that is neither installed nor of this package, None if there is none."""
+    if module.split(".")[0] in (PACKAGE, *sys.stdlib_module_names):
+        return None
     with suppress(ImportError, AttributeError, ValueError):
-        spec = find_spec(module) if module.split(".")[0] != PACKAGE else None
-        if spec and spec.origin and spec.origin.endswith(".py"):
-            return Path(spec.origin).resolve()
+        top = find_spec(module.split(".")[0])  # without importing it, where it is installed
+        if top is None or _is_installed(top):
+            return None
+        spec = find_spec(module)
+        if spec and spec.origin and spec.origin.endswith(".py") and not _is_installed(spec):
+            return Path(spec.origin)
     return None
+
+
+def _is_installed(spec: ModuleSpec) -> bool:
+    places = [*(spec.submodule_search_locations or ()), spec.origin or ""]
+    return any(part in INSTALLED for place in places for part in Path(place).parts)
 
 
 def _imports(path: Path, module: str) -> Iterator[str]:
     """Yield the names of the modules that a file may import, wherever the statement stands."""
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    for node in ast.walk(ast.parse(path.read_bytes())):
+    try:
+        tree = ast.parse(path.read_bytes(), str(path))
+    except (SyntaxError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read as Python: {error}. Correct it.") from error
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
+        elif isinstance(node, ast.ImportFrom) and (package or not node.level):
             start = "." * node.level + (node.module or "")
             with suppress(ImportError):  # beyond the top-level package: Python itself says so
                 base = resolve_name(start, package) if node.level else start

@@ -208,7 +208,7 @@ def claim(config: DictConfig, command: str, arms: list[Arm]) -> Path:
     _make_folder(folder, "results_dir")
     _make_folder(Path(config.cache_dir).expanduser(), "cache_dir")
     path = folder / "experiment.json"
-    owner = records.read_json(path)["name"] if path.exists() else config.experiment
+    owner = records.read_json(path).get("name") if path.exists() else config.experiment
     if owner != config.experiment:
         raise ValueError(
             f"{folder} holds the records of experiment {owner!r}, not of {config.experiment!r}: move it away."

@@ -21,7 +21,17 @@ from lcx_lightning.runner.built_arm import BuiltArm, Described, resolve
 from lcx_lightning.runner.contents import contents_in
 from lcx_lightning.runner.launch import torchrun
 from lcx_lightning.runner.recipe import train_length
-from lcx_lightning.runner.settings import KNOBS, changes_nothing, check_ignored, check_settings, settle
+from lcx_lightning.runner.secrets import masked_words
+from lcx_lightning.runner.settings import (
+    KNOBS,
+    changes_nothing,
+    check_added,
+    check_ignored,
+    check_of_arm,
+    check_settings,
+    check_trained,
+    settle,
+)
 
 BASELINE = ["pretrained"]
 NAMING = ("model", "method", "training", "evaluation", "in_loop")  # parts that name files; those of data are its corpus
@@ -40,6 +50,7 @@ def expand(config: DictConfig, command_line: list[str]) -> list[tuple[str, list[
     grid: dict[tuple[str, ...], dict[str, str]] = {}
     for line in config.arms or [""]:
         for overrides in BasicSweeper.split_arguments(parser.parse_overrides(words_of(line)), None)[0]:
+            check_of_arm(_by_key(parser, overrides).values())
             own = {k: v for k, v in _by_key(parser, overrides).items() if not {k, k.split(".")[0]} & given.keys()}
             grid.setdefault(tuple(sorted([*own.values(), *given.values()])), own)
     composed = [
@@ -49,7 +60,13 @@ def expand(config: DictConfig, command_line: list[str]) -> list[tuple[str, list[
     rivals: dict[tuple[str, ...], list[dict[str, str]]] = {}
     for own, names, _ in arms:
         rivals.setdefault(tuple(names), []).append(own)
-    return [(arm_name(names, own, rivals[tuple(names)]), names, arm) for own, names, arm in arms]
+    named = [arm_name(names, own, rivals[tuple(names)]) for own, names, _ in arms]
+    for number, (own, names, _) in enumerate(arms):
+        if named.count(named[number]) > 1:
+            named[number] = arm_name(names, own, rivals[tuple(names)], whole=True)
+    for name, (own, _, arm) in zip(named, arms, strict=True):
+        check_trained(own.values(), arm, name)
+    return [(name, names, arm) for name, (_, names, arm) in zip(named, arms, strict=True)]
 
 
 def words_of(line: str) -> list[str]:
@@ -101,17 +118,19 @@ def _own_folders(config: DictConfig) -> list[str]:
     return [source.path for source in config.hydra.runtime.config_sources if source.schema == "file"]
 
 
-def arm_name(methods: list[str], own: dict[str, str], rivals: list[dict[str, str]]) -> str:
+def arm_name(methods: list[str], own: dict[str, str], rivals: list[dict[str, str]], whole: bool = False) -> str:
     """Return the joined methods; where several arms share them, with what sets this arm apart.
 
     Args:
         methods: Names of the composed methods.
         own: Overrides of the arm, by what they override.
         rivals: Overrides of all arms that share the methods, this one included.
+        whole: Whether settings are named with all of their key, and not with its last part.
     """
     shared = set.intersection(*(set(rival.items()) for rival in rivals))
     apart = [(name, line) for name, line in own.items() if (name, line) not in shared]
-    return " ".join(["+".join(methods), *(line[line.rfind(".", 0, line.find("=")) + 1 :] for _, line in apart)])
+    words = [line if whole else line[line.rfind(".", 0, line.find("=")) + 1 :] for _, line in apart]
+    return " ".join(["+".join(methods), *masked_words(words)])
 
 
 def build(config: DictConfig, command_line: list[str]) -> list[BuiltArm]:
@@ -128,10 +147,14 @@ def build(config: DictConfig, command_line: list[str]) -> list[BuiltArm]:
     """
     settle(config)
     check_settings(config)
+    check_added(command_line)
     arms: list[BuiltArm] = []
     loaded: dict[str, LongContextData] = {}
     for order, (name, methods, composed) in enumerate(expand(config, command_line)):
         check_targets(composed, [Path(folder).name for folder in _own_folders(composed)])
+        own = OmegaConf.masked_copy(composed, [name for name in composed if name != "hydra"])
+        settle(own)
+        check_settings(own)
         given = {line.partition("=")[0] for line in command_line}
         for seed in range(config.seed, config.seed + config.seeds):
             plain, described = resolve(composed, seed)

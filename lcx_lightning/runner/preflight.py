@@ -42,6 +42,8 @@ def check_arm(built: BuiltArm, *, here: bool) -> None:
     from lcx_lightning.models.sources import check_tokens  # seconds, as the rest: not for arms that are finished
 
     arm = built.arm
+    if built.base_recipe is None and not built.model.source.has_weights:
+        raise ValueError("This model has no weights of its own, and model.recipe, its pretraining, is empty: give one.")
     check_tokens(built.data.tokens, built.model.config)
     _check_identities(built)
     if arm.evaluates_in_loop:

@@ -7,6 +7,8 @@ from typing import Any
 from hydra.utils import instantiate
 from torch.optim import Optimizer
 
+from lcx_lightning.methods.checks import number
+
 DEFAULT_SCHEDULE = {"_target_": "lcx_lightning.training.warmup_stable_decay", "_partial_": True}
 COUNTS = ("steps", "rows", "validation_steps")
 
@@ -20,7 +22,7 @@ class Recipe:
         rows: Rows of an optimizer step, over all processes and micro-batches.
         length: Tokens of a row.
         validation_steps: Steps of rows that the validation loss is computed on.
-        clip: Largest norm of the gradient.
+        clip: Largest norm of the gradient, None if there is no limit.
         optimizer: Returns the optimizer of a model.
         schedule: Factor of the learning rates by optimizer step.
         lora: Settings of low-rank adapters, or None.
@@ -30,7 +32,7 @@ class Recipe:
     rows: int
     length: int
     validation_steps: int
-    clip: float
+    clip: float | None
     optimizer: Callable[[Any], Optimizer]
     schedule: Callable[[int], float]
     lora: Mapping[str, Any] | None
@@ -49,6 +51,8 @@ class Recipe:
         """
         if (least := min(config[name] for name in COUNTS)) < 1:
             raise ValueError(f"The {stage} needs steps, rows and validation_steps of at least 1, got {least}.")
+        if config["clip"] is not None:
+            number(f"clip of the {stage}", config["clip"], above=0)
         return cls(
             steps=config["steps"],
             rows=config["rows"],

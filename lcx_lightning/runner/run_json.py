@@ -73,7 +73,9 @@ def is_finished(arm: Arm) -> bool:
 def why_stale(arm: Arm) -> str | None:
     """Return why the numbers of a run cannot be used or added to, None if they can or there are none."""
     run, file = read_run(arm), arm.folder / RECORDS
-    if file.exists() and run.get("fingerprint", arm.fingerprint) != arm.fingerprint:
+    if file.exists() and "fingerprint" not in run:
+        return f"run.json does not say what computed {RECORDS}"
+    if file.exists() and run["fingerprint"] != arm.fingerprint:
         return f"its method has changed (fingerprint {run['fingerprint']}, now {arm.fingerprint})"
     if run.get("state") == "finished" and run.get("records") != checksum(file):
         return f"{RECORDS} is not as it was written"
@@ -90,5 +92,8 @@ def set_aside(arm: Arm) -> str | None:
     why = why_stale(arm)
     if why is None:
         return None
-    kept = put_aside(arm.folder)
+    try:
+        kept = put_aside(arm.folder)
+    except FileNotFoundError:  # another command has just done so
+        return None
     return f"{arm.name}, seed {arm.seed}, is computed again: {why}. What there was is kept in {kept}."

@@ -16,9 +16,12 @@ FOLDERS = ("results_dir", "cache_dir")
 COUNTS = {"jobs": 1, "seeds": 1, "seed": 0, "pretrain_length": 1, "in_loop.every": 0, "in_loop.batches": 1}  # the least
 ABOVE_ZERO = ("checkpoint_seconds", "factor", "train_factor")
 KNOBS = ("factor", "train_factor")  # which a grid may turn also for arms that do not depend on them
+OF_EXPERIMENT = ("experiment", "question", "look_for", "arms", "seeds", "seed", "dry_run", "jobs", *FOLDERS, "launch")
+GROUPS = ("exp", "model", "data", "method", "training", "evaluation", "trainer", "launch", "logger", "hardware")
+CLOSED = ("", "model", "data", "training", "in_loop", "hardware", "model.recipe")  # parts without further values
 NAME = re.compile(r"[^\W_][^/\\\x00-\x1f]*")  # of a folder
 OF_TRAINING = ("training.", "training/", "in_loop.")
-OF_ANY_TRAINING = ("recompute", "nonfinite", "checkpoint_seconds", "data.mixture")  # that of a base too
+OF_ANY_TRAINING = ("recompute", "nonfinite", "checkpoint_seconds", "data.mixture", "data.documents")  # of a base too
 
 
 def settle(config: DictConfig) -> None:
@@ -65,6 +68,35 @@ def check_settings(config: DictConfig) -> None:
         raise ValueError(f"dry_run must be null, {', '.join(DRY_RUNS[:-1])} or {DRY_RUNS[-1]}, got {config.dry_run!r}.")
     if config.nonfinite not in ("stop", "skip"):
         raise ValueError(f"nonfinite must be stop or skip, got {config.nonfinite!r}.")
+
+
+def check_of_arm(line: Iterable[str]) -> None:
+    """Raise a ValueError if a line of `arms` sets what all arms share, or adds a value that nothing reads."""
+    line = list(line)
+    for word in line:
+        name = word.lstrip("+").partition("=")[0]
+        if name.split(".")[0] in OF_EXPERIMENT:
+            raise ValueError(f"{word} in a line of arms belongs to the whole experiment: set it outside of arms.")
+    check_added(line)
+
+
+def check_trained(line: Iterable[str], arm: DictConfig, name: str) -> None:
+    """Raise a ValueError if a line of `arms` sets values of training, and its arm is not trained."""
+    for word in line:
+        if arm.training.get("zero_shot") and word.lstrip("+").startswith(OF_TRAINING):
+            raise ValueError(f"{word} would change nothing: {name} is not trained. Add training=finetune to its line.")
+
+
+def check_added(line: Iterable[str]) -> None:
+    """Raise a ValueError if an override adds a value, with `+`, to a part of the configuration that reads no others."""
+    for word in line:
+        if not word.startswith("+") or word.startswith(
+            "++"
+        ):  # the second form sets a value, whether it is there or not
+            continue
+        part, _, name = word.lstrip("+").partition("=")[0].rpartition(".")
+        if part in CLOSED and not (part == "" and (name in GROUPS or "/" in name or "@" in name)):
+            raise ValueError(f"{word} adds a value that nothing reads: {part or 'the configuration'} has no {name!r}.")
 
 
 def check_ignored(arms: Sequence[Any], command_line: Iterable[str], launched_here: bool = True) -> None:

@@ -13,6 +13,22 @@ if TYPE_CHECKING:
     import lightning as L
     import torch
 
+LAYOUT = ("accelerator", "devices", "num_nodes", "accumulate_grad_batches", "strategy", "precision")
+OURS = (  # arguments of Lightning's Trainer that the program sets
+    "max_steps",
+    "max_epochs",
+    "gradient_clip_val",
+    "default_root_dir",
+    "callbacks",
+    "plugins",
+    "logger",
+    "num_sanity_val_steps",
+    "log_every_n_steps",
+    "use_distributed_sampler",
+    "enable_checkpointing",
+    "enable_progress_bar",
+    "enable_model_summary",
+)
 TORCH_DEVICES = {"cpu": "cpu", "gpu": "cuda", "cuda": "cuda", "mps": "mps"}  # accelerator -> torch's name
 
 
@@ -45,8 +61,13 @@ class TrainerSettings:
         """Return the settings of a configuration.
 
         Raises:
-            ValueError: If it gives no number of devices.
+            ValueError: If it gives no number of devices, or an argument that the program sets itself.
         """
+        if taken := sorted(set(config) & set(OURS)):
+            raise ValueError(
+                f"trainer.{taken[0]} would change nothing, because the program sets it: see training.steps, "
+                "training.clip, checkpoint_seconds and logger."
+            )
         strategy = config.get("strategy") or {}
         return cls(
             accelerator=config["accelerator"],
@@ -58,6 +79,11 @@ class TrainerSettings:
             shard_evaluation=strategy.get("shard_evaluation", False),
             arguments=config,
         )
+
+    @property
+    def numerics(self) -> dict[str, Any]:
+        """What changes the numbers of training: all but the layout of its processes."""
+        return {"precision": self.precision} | {k: v for k, v in self.arguments.items() if k not in LAYOUT}
 
     @property
     def processes(self) -> int:

@@ -13,9 +13,10 @@ from lcx_lightning.models.contents import folder_identity
 def folder(tmp_path):
     """A model folder whose weights are large enough to be remembered."""
     place = tmp_path / "model"
-    (place / "additional_chat_templates").mkdir(parents=True)
+    for inner in ("additional_chat_templates", "weights"):
+        (place / inner).mkdir(parents=True)
     files = {"model.safetensors": b"w" * contents.REMEMBERED, "config.json": b"{}", "README.md": b"a model"}
-    files |= {"vocab": b"a", ".hidden": b"x", "additional_chat_templates/tool.jinja": b"t"}
+    files |= {"vocab": b"a", ".hidden": b"x", "additional_chat_templates/tool.jinja": b"t", "weights/part.bin": b"p"}
     for name, data in files.items():
         (place / name).write_bytes(data)
     return place
@@ -29,7 +30,9 @@ def flip(path):
     os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "vocab", "additional_chat_templates/tool.jinja"])
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "config.json", "vocab", "additional_chat_templates/tool.jinja", "weights/part.bin"]
+)
 def test_one_flipped_bit_under_the_same_size_and_time_is_another_model(folder, name, tmp_path):
     before = folder_identity(folder, tmp_path / "memory")
     assert folder_identity(folder, tmp_path / "memory") == before

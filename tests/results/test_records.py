@@ -1,6 +1,7 @@
 """Records, which survive a kill and are refused where they are broken."""
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -141,3 +142,29 @@ def test_importing_results_loads_neither_models_nor_plotting():
     code = f"import sys, {modules}; print(*sorted(set({heavy}) & set(sys.modules)))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.split() == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"value": value} for value in ("12", None, math.nan, math.inf, True, [1])),
+        *({"n": n} for n in (None, "3", -1, math.nan)),
+        *({"at": at} for at in (None, [], {"layer": [1]})),
+        *({"context_length": "64"}, {"document": ["d"]}, {"metric": None}, {"protocol": 5}),
+    ],
+)
+def test_a_row_whose_values_are_of_another_kind_is_named(change, tmp_path):
+    """Also in the records of a run that was cut short, whose rows are kept when it goes on."""
+    path = tmp_path / "records.jsonl"
+    records.append(path, [make_row(), make_row(document="d1") | change])
+    (name,) = change
+    with pytest.raises(ValueError, match=rf"records\.jsonl, line 2: needed a record, and this one has .*{name}"):
+        records.read_records(path)
+
+
+@pytest.mark.parametrize("text", ["[]", "5", "null", '"x"', "", "{", "\xff"])
+def test_a_file_that_holds_no_object_is_named(text, tmp_path):
+    path = tmp_path / "run.json"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(ValueError, match=r"run\.json: needed (JSON|a JSON object), found .* Move its folder away"):
+        records.read_json(path)

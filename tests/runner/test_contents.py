@@ -17,6 +17,7 @@ def mine(tmp_path, monkeypatch):
         "mine/deep/constant.py": "VALUE = 1\n",
         "mine/other.py": "class Other: ...\n",
         "helpers.py": "def half(x): return x / 2\n",
+        "alone.py": "import helpers\nimport torch.nn\nimport json\n",
         "mine/late.py": "def build():\n    import helpers\n    return helpers\n",
     }
     for name, text in files.items():
@@ -46,13 +47,13 @@ def test_a_folder_is_read_only_where_a_source_may_name_one(tmp_path):
     assert not contents_in({"results_dir": str(tmp_path)})
 
 
-def test_own_code_is_the_module_and_what_it_imports_from_beside_it(mine):
-    assert set(own_modules("mine.slower")) == {"mine.slower", "mine.shared", "mine.deep", "mine.deep.constant"}
-    assert set(own_modules("mine.late")) == {"mine.late", "helpers"}
-    assert set(own_modules("mine.other")) == {"mine.other"}
+def test_own_code_is_its_folder_and_what_is_imported_and_not_installed(mine):
+    files = {path.relative_to(mine).as_posix() for path in own_modules("mine.slower").values()}
+    assert files == {path.relative_to(mine).as_posix() for path in mine.rglob("*.py")} - {"alone.py"}
+    assert set(own_modules("alone")) == {"alone", "helpers"}
 
 
-@pytest.mark.parametrize("file", ["mine/slower.py", "mine/shared.py", "mine/deep/constant.py", "mine/deep/__init__.py"])
+@pytest.mark.parametrize("file", ["mine/slower.py", "mine/deep/constant.py", "mine/deep/__init__.py", "helpers.py"])
 def test_a_change_of_own_code_changes_the_contents(file, mine):
     config = {"scaling": {"_target_": "mine.slower.Slower", "of": [{"_target_": "lcx_lightning.scaling.YaRN"}]}}
     before = contents_in(config)
@@ -61,8 +62,21 @@ def test_a_change_of_own_code_changes_the_contents(file, mine):
     assert not contents_in(config["scaling"]["of"])
 
 
-def test_code_that_a_class_does_not_import_changes_nothing(mine):
-    config = {"_target_": "mine.slower.Slower"}
-    before = contents_in(config)
-    (mine / "mine/other.py").write_text("changed = True\n")
-    assert contents_in(config) == before
+def test_a_link_to_a_file_elsewhere_is_own_code(mine, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "linked.py"
+    elsewhere.write_text("VALUE = 1\n")
+    (mine / "mine" / "link.py").symlink_to(elsewhere)
+    before = contents_in({"_target_": "mine.link.Class"})
+    elsewhere.write_text("VALUE = 2\n")
+    assert contents_in({"_target_": "mine.link.Class"}) != before
+
+
+def test_own_code_that_is_no_python_is_named(mine):
+    (mine / "mine" / "other.py").write_text("def broken(:\n")
+    with pytest.raises(ValueError, match=r"other\.py cannot be read as Python: invalid syntax"):
+        contents_in({"_target_": "mine.slower.Slower"})
+
+
+@pytest.mark.parametrize("text", ["~~~ {context}", "~nobody/x", "\0", "x" * 5000])
+def test_texts_that_are_no_paths_name_no_files(text):
+    assert not contents_in({"prompt": text, "path": text})

@@ -174,3 +174,14 @@ def test_another_pretraining_length_is_another_run():
     assert (arm.train_length, other.train_length) == (128, 256)
     assert other.lengths == [2 * length for length in arm.lengths]
     assert not set(keys(arm)) & set(keys(other))
+
+
+@pytest.mark.parametrize("change", ["trainer.precision=bf16-mixed", "+trainer.gradient_clip_algorithm=value"])
+def test_what_changes_the_numbers_of_training_in_the_trainer_is_part_of_its_keys(change, before):
+    (after,) = arms_of(*PI, change)
+    assert not set(keys(before)) & set(keys(after))
+
+
+def test_the_layout_of_the_processes_is_no_part_of_a_key(before):
+    (after,) = arms_of(*PI, "trainer.accumulate_grad_batches=2")
+    assert keys(before) == keys(after)

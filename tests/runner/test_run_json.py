@@ -146,3 +146,11 @@ def test_the_commit_is_that_of_the_package_and_not_of_a_repository_around_it(tmp
     (tmp_path / "tracked.py").write_text("changed = 1\n")
     provenance._git_commit.cache_clear()
     assert provenance._git_commit(tmp_path / "tracked.py") == f"{commit}-dirty"
+
+
+@pytest.mark.parametrize("said", [None, "{}", '{"state": "finished"}'])
+def test_numbers_of_which_nothing_says_what_computed_them_are_not_used(finished, said):
+    path = finished.folder / "run.json"
+    path.unlink() if said is None else path.write_text(said)
+    assert "does not say what computed" in again(finished)
+    assert is_finished(finished)

@@ -12,13 +12,21 @@ TOKEN = "hf_AbCdEfGhIjKl"
 
 
 @pytest.mark.parametrize(
-    "name", ["token", "hf_token", "password", "api_key", "client_secret", "use-auth-token", "TOKEN"]
+    "name",
+    [
+        *("token", "hf_token", "password", "api_key", "client_secret", "use-auth-token", "TOKEN", "hfToken", "token_1"),
+        *("hf_token_write", "passwords", "secrets", "private_key", "account_key", "pwd", "auth", "bearer", "cookie"),
+        *("sas", "connection_string", "signature", "apiKey", "storage_options"),
+    ],
 )
 def test_names_of_secrets(name):
     assert is_secret(name)
 
 
-@pytest.mark.parametrize("name", ["tokens", "sink_tokens", "answer_tokens", "passkey", "key", "tokenizer", "author", 5])
+@pytest.mark.parametrize(
+    "name",
+    ["tokens", "sink_tokens", "answer_tokens", "passkey", "key", "tokenizer", "author", "bos_token", "eos_token_id", 5],
+)
 def test_names_of_other_settings(name):
     assert not is_secret(name)
 
@@ -30,6 +38,9 @@ def test_secrets_are_masked_at_any_depth_and_nothing_else():
     assert shown["load"] == {"token": "***", "path": "x", "storage_options": {"key": "***", "secrets": ["***"]}}
     assert shown["list"] == [{"password": "***"}, {"tokens": 5}]
     assert (shown["token"], shown["use_auth_token"], shown["url"]) == (None, True, "https://***@host/x")
+    assert masked({"arms": [f"method=pi +data.hf_token={TOKEN}"]}) == {"arms": ["method=pi +data.hf_token=***"]}
+    assert masked({"setup": [f"export HF_TOKEN={TOKEN}"]}) == {"setup": ["export HF_TOKEN=***"]}
+    assert masked("https://host/x?sig=1&signature=abc&page=2") == "https://host/x?sig=1&signature=***&page=2"
     assert set(secrets_in(config)) == {TOKEN, "a", "b", "1234567"}
     assert without_secrets(f"Bad {TOKEN}!", {"token": TOKEN}) == "Bad ***!"
 
@@ -41,9 +52,20 @@ def test_secrets_are_masked_at_any_depth_and_nothing_else():
         (f"++data.corpus.load.hf_token='{TOKEN}'", "++data.corpus.load.hf_token=***"),
         (
             f"+data.corpus.load={{path: x, token: {TOKEN}, split: y}}",
-            "+data.corpus.load={path: x, token: ***, split: y}",
+            "+data.corpus.load=***",
         ),
-        (f"arms=['method=pi +data.token={TOKEN}']", "arms=['method=pi +data.token=***']"),
+        ("+load={path: x, token: ${oc.env:HF_TOKEN}}", "+load={path: x, token: ${oc.env:HF_TOKEN}}"),
+        ("+load={path: x, token: ${oc.env:NOPE,hf_x}}", "+load=***"),
+        ("+data.token=${oc.env:NOPE,hf_x}", "+data.token=***"),
+        (r"+data.token='it\'s'", "+data.token=***"),
+        (r"+data.token=ab\,cd", "+data.token=***"),
+        ("+data.token=[s1,s2]", "+data.token=***"),
+        ("+data.token={a: {b: s}}", "+data.token=***"),
+        ("+x={a: {token: [s]}}", "+x=***"),
+        ("+launch.parameters.slurm_setup=['export HF_TOKEN=hf_x']", "+launch.parameters.slurm_setup=***"),
+        ("data.corpus.load.path=https://hf_x@host/a", "data.corpus.load.path=https://***@host/a"),
+        ("data.corpus.load.path='https://host/a?token=hf_x'", "data.corpus.load.path=***"),
+        (f"arms=['method=pi +data.token={TOKEN}']", "arms=***"),
         ("+x.storage_options={key: a, secret: b}", "+x.storage_options=***"),
         ("+data.corpus.load.token=${oc.env:HF_TOKEN}", "+data.corpus.load.token=${oc.env:HF_TOKEN}"),
         ("+data.corpus.load.token=null", "+data.corpus.load.token=null"),

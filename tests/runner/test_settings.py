@@ -1,6 +1,7 @@
 """Every value of run.yaml is obeyed or refused, and texts are texts whatever was typed."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -154,3 +155,64 @@ def test_every_arm_of_a_grid_is_expanded_with_the_values_of_its_line():
 
 def test_a_factor_of_a_checkpoint_is_finite():
     assert math.isfinite(arm_of(*TINY).config["factor"])
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("method=pi experiment=../../outside", "belongs to the whole experiment"),
+        ("method=pi jobs=7", "belongs to the whole experiment"),
+        ("method=pi seeds=3", "belongs to the whole experiment"),
+        ("method=pi results_dir=/elsewhere", "belongs to the whole experiment"),
+        ("method=pi nonfinite=banana", "nonfinite must be stop or skip"),
+        ("method=pi recompute=banana", "recompute must be true or false"),
+        ("method=pi checkpoint_seconds=-5", "checkpoint_seconds must be a number above 0"),
+        ("method=pi +banana=1", "the configuration has no 'banana'"),
+        ("method=pi +data.banana=1", "data has no 'banana'"),
+        ("method=pi training.steps=3", "training.steps=3 would change nothing: pi .*is not trained"),
+    ],
+)
+def test_lines_of_arms_are_checked_as_the_command_line_is(line, said, tmp_path):
+    with pytest.raises(ValueError, match=said):
+        arm_of(*TINY, f"arms=['{line}','method=ntk']", *folders(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "word", ["+banana=1", "+data.banana=1", "+model.banana=1", "+training.banana=1", "+hardware.x=1"]
+)
+def test_values_that_nothing_reads_are_refused(word, tmp_path):
+    with pytest.raises(ValueError, match="adds a value that nothing reads"):
+        arm_of(*TINY, word, *folders(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["max_steps", "gradient_clip_val", "callbacks", "default_root_dir"])
+def test_what_the_program_sets_in_the_trainer_is_refused(name, tmp_path):
+    with pytest.raises(ValueError, match=f"trainer.{name} would change nothing"):
+        arm_of(*TINY, f"+trainer.{name}=3", *folders(tmp_path))
+
+
+@pytest.mark.parametrize("recipe", ["null", "{}", "''"])
+def test_a_model_without_weights_and_without_pretraining_is_refused(recipe, tmp_path):
+    line = [word for word in TINY if not word.startswith("model.recipe")]
+    with pytest.raises(ValueError, match="no weights of its own"):
+        arm_of(*line, f"model.recipe={recipe}", *folders(tmp_path))
+
+
+@pytest.mark.parametrize("clip", ["-3", "0", "nan", "abc"])
+def test_a_norm_that_is_none_is_refused(clip, tmp_path):
+    with pytest.raises(ValueError, match=r"clip.* (above 0|finite number)"):
+        arm_of(*TRAINED, f"training.clip={clip}", *folders(tmp_path))
+
+
+def test_arms_that_differ_in_settings_of_one_name_have_names_of_their_own(tmp_path):
+    first, second = ("training.optimizer.lr=0.002", "model.recipe.optimizer.lr=0.002")
+    arms = built_arms_of(
+        *TINY, *TRAINING, "training=finetune", f"arms=['method=pi {first}','method=pi {second}']", *folders(tmp_path)
+    )
+    assert [built.arm.name for built in arms] == [f"pi {first}", f"pi {second}"]
+
+
+def test_the_folder_of_an_arm_is_no_longer_than_a_file_system_allows(tmp_path):
+    arm = arm_of(*TINY, "arms=['method=pi factor=2','method=pi factor=4']", *folders(tmp_path))
+    long = replace(arm, name="pi " + "x" * 400)
+    assert len(long.folder.name) < 150

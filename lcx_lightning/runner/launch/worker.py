@@ -26,7 +26,7 @@ from lcx_lightning.runner.built_arm import BuiltArm
 from lcx_lightning.runner.launch.base import FAILED
 from lcx_lightning.runner.quiet import silence_library_logging
 from lcx_lightning.runner.run_json import RECORDS, begin_run, checksum, read_run, write_run
-from lcx_lightning.runner.secrets import masked
+from lcx_lightning.runner.secrets import masked, without_secrets
 from lcx_lightning.training import preemption
 
 Tell = Callable[[str, int, int, str], None]  # stage, parts done, parts in all, a few words
@@ -58,8 +58,9 @@ def work(number: int, arm: Arm, only_base: bool, threads: int, events: Queue, st
 
 def tell_failure(error: Exception, tell: Tell, arm: Arm | None) -> None:
     """Tell why a job failed, and write it into run.json if the job was that of an arm and of one process."""
-    reason = f"{type(error).__name__}: {error}"
-    tell("failed", 0, 1, f"{reason}\n{traceback.format_exc()}")
+    config = arm.config if arm else {}
+    reason = without_secrets(f"{type(error).__name__}: {error}", config)
+    tell("failed", 0, 1, f"{reason}\n{without_secrets(traceback.format_exc(), config)}")
     if arm:
         with suppress(OSError):  # the disk may be what has failed
             write_run(arm, "failed", reason=reason, traceback=traceback.format_exc())

@@ -117,7 +117,7 @@ def training_footprint(
             activations = ledger.held - before
             optimizer.zero_grad()
             loss.backward()
-            nn.utils.clip_grad_norm_(trained, recipe.clip)
+            nn.utils.clip_grad_norm_(trained, recipe.clip or float("inf"))
             optimizer.step()
             del loss
             states = ledger.held - weights - gradients - ids.nbytes
