@@ -13,7 +13,7 @@ from lcx_lightning.results.metrics import Measure, Metric, from_data, undeclared
 
 AWAY = "Move its folder away and run the command again."
 RESULT = ("value", "n", "details")  # what came out, and more about it; all other keys say what a row is the number of
-KINDS = {"evaluation": str, "protocol": str, "document": str, "metric": str, "at": dict}
+KINDS = {"evaluation": str, "protocol": str, "document": (str, type(None)), "metric": str, "at": dict}
 KINDS |= {"context_length": (int, float), "value": (int, float), "n": (int, float)}
 NEEDED = ("seed", "evaluation", "protocol", "document", "context_length", "metric", "value", "n", "at")  # by a report
 

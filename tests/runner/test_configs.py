@@ -20,6 +20,7 @@ from lcx_lightning.models.attach import attach
 from lcx_lightning.models.rope_spec import rope_spec
 from lcx_lightning.models.sources import ModelSource, skeleton
 from lcx_lightning.runner.hardware import hardware_of, table
+from lcx_lightning.runner.settings import OF_EXPERIMENT
 from lcx_lightning.runner.trainer_config import TrainerSettings
 
 ROOT = Path(__file__).parents[2]
@@ -197,9 +198,12 @@ def test_every_sweep_is_a_grid_for_wandb_that_names_this_program(path):
 def test_every_point_of_every_sweep_builds_and_they_are_different_runs(path, tmp_path):
     sweep = yaml.safe_load(path.read_text())
     fixed = [item for item in sweep["command"][4:-1] if item != "logger=wandb"]
+    fixed += [f"{name}={p['value']}" for name, p in sweep["parameters"].items() if name in OF_EXPERIMENT]
     values = {name: p.get("values", [p.get("value")]) for name, p in sweep["parameters"].items()}
     points = [""]
     for name, those in values.items():
+        if name in OF_EXPERIMENT:
+            continue
         points = [f"{point} {name}={value}".strip() for point in points for value in those]
     arms = arms_of(*fixed, f"arms={points}", *TINY, *folders(tmp_path))
     assert len({arm.run for arm in arms}) == len(arms) == len(points)
