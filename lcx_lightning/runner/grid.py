@@ -1,5 +1,6 @@
 """The grid of an experiment: the arms that a configuration and the command line describe, each built once."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -61,9 +62,11 @@ def expand(config: DictConfig, command_line: list[str]) -> list[tuple[str, list[
     for own, names, _ in arms:
         rivals.setdefault(tuple(names), []).append(own)
     named = [arm_name(names, own, rivals[tuple(names)]) for own, names, _ in arms]
-    for number, (own, names, _) in enumerate(arms):
-        if named.count(named[number]) > 1:
-            named[number] = arm_name(names, own, rivals[tuple(names)], whole=True)
+    shared = {name for name, count in Counter(named).items() if count > 1}
+    named = [
+        arm_name(names, own, rivals[tuple(names)], whole=True) if name in shared else name
+        for name, (own, names, _) in zip(named, arms, strict=True)
+    ]
     for name, (own, _, arm) in zip(named, arms, strict=True):
         check_trained(own.values(), arm, name)
     return [(name, names, arm) for name, (_, names, arm) in zip(named, arms, strict=True)]
