@@ -155,7 +155,7 @@ def build(config: DictConfig, command_line: list[str]) -> list[BuiltArm]:
     loaded: dict[str, LongContextData] = {}
     for order, (name, methods, composed) in enumerate(expand(config, command_line)):
         check_targets(composed, [Path(folder).name for folder in _own_folders(composed)])
-        own = OmegaConf.masked_copy(composed, [name for name in composed if name != "hydra"])
+        own = OmegaConf.masked_copy(composed, [str(name) for name in composed if name != "hydra"])
         settle(own)
         check_settings(own)
         given = {line.partition("=")[0] for line in command_line}
