@@ -90,9 +90,7 @@ def check_trained(line: Iterable[str], arm: DictConfig, name: str) -> None:
 def check_added(line: Iterable[str]) -> None:
     """Raise a ValueError if an override adds a value, with `+`, to a part of the configuration that reads no others."""
     for word in line:
-        if not word.startswith("+") or word.startswith(
-            "++"
-        ):  # the second form sets a value, whether it is there or not
+        if not word.startswith("+") or word.startswith("++"):  # ++ sets a value, whether it is there or not
             continue
         part, _, name = word.lstrip("+").partition("=")[0].rpartition(".")
         if part in CLOSED and not (part == "" and (name in GROUPS or "/" in name or "@" in name)):

@@ -199,11 +199,9 @@ def test_every_point_of_every_sweep_builds_and_they_are_different_runs(path, tmp
     sweep = yaml.safe_load(path.read_text())
     fixed = [item for item in sweep["command"][4:-1] if item != "logger=wandb"]
     fixed += [f"{name}={p['value']}" for name, p in sweep["parameters"].items() if name in OF_EXPERIMENT]
-    values = {name: p.get("values", [p.get("value")]) for name, p in sweep["parameters"].items()}
+    turned = {name: p for name, p in sweep["parameters"].items() if name not in OF_EXPERIMENT}
     points = [""]
-    for name, those in values.items():
-        if name in OF_EXPERIMENT:
-            continue
+    for name, those in ((name, p.get("values", [p.get("value")])) for name, p in turned.items()):
         points = [f"{point} {name}={value}".strip() for point in points for value in those]
     arms = arms_of(*fixed, f"arms={points}", *TINY, *folders(tmp_path))
     assert len({arm.run for arm in arms}) == len(arms) == len(points)

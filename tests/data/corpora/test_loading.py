@@ -33,8 +33,8 @@ def test_a_changed_file_is_read_anew_though_its_size_and_time_are_the_same(tmp_p
 )
 def test_a_file_that_is_not_utf8_is_named_with_its_line(tmp_path, name, line, inside):
     good = {"txt": b"words\n", "csv": b"text,other\n" if inside == "other" else b"other,text\n"}
-    row = json.dumps({inside: "caf\xe9", "text": "x"} | {inside: "caf\xe9"}, ensure_ascii=False)
-    bad = {"txt": "caf\xe9", "csv": "caf\xe9,caf\xe9"}.get(name.split(".")[1], row)
+    row = json.dumps({inside: "gr\xe9", "text": "x"} | {inside: "gr\xe9"}, ensure_ascii=False)
+    bad = {"txt": "gr\xe9", "csv": "gr\xe9,gr\xe9"}.get(name.split(".")[1], row)
     lines = [good.get(name.split(".")[1], b'{"text": "good", "other": "good"}\n')] * (line - 1)
     content = b"".join(lines) + bad.encode("latin-1") + b"\n"
     save(tmp_path, "0.jsonl" if "json" in name else f"0.{name.split('.')[1]}")
