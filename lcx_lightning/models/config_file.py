@@ -32,6 +32,7 @@ def read_config(name: str, revision: str) -> PretrainedConfig:
     """
     said = _plain(name, revision)
     _refuse_code(said, name)
+    _refuse_weights(said, name)
     plain = rope_in_one_place(said)
     _refuse_adapter(name, revision)
     try:
@@ -90,6 +91,20 @@ def _refuse_code(plain: dict[str, Any], name: str) -> None:
         f"The model {name} has the type {kind!r}, and {why}. Code that comes with a checkpoint is never run. Convert "
         f"the checkpoint to a supported type: {', '.join(FAMILIES)}."
     )
+
+
+def _refuse_weights(plain: dict[str, Any], name: str) -> None:
+    """Raise a ValueError if the weights are quantized, or have files of their own choice."""
+    if plain.get("quantization_config") is not None:
+        raise ValueError(
+            f"The weights of {name} are quantized (quantization_config in its config.json), which is not supported. "
+            "Take the unquantized checkpoint; if the weights are not quantized, remove the key."
+        )
+    if plain.get("transformers_weights") is not None:
+        raise ValueError(
+            f"The config.json of {name} names a weight file (transformers_weights), which is not supported. Call the "
+            "file model.safetensors, and remove the key."
+        )
 
 
 def _refuse_adapter(name: str, revision: str) -> None:
