@@ -5,28 +5,22 @@ model of transformers supports. Their weight files have `model.clex_layer.proj_f
 in addition to the model's weights. The rest of such a checkpoint is a plain Llama, Phi or Mixtral.
 """
 
-import json
 from collections.abc import Collection
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from omegaconf import DictConfig, OmegaConf
-from safetensors import safe_open
 from torch import Tensor
 from transformers import PretrainedConfig
-from transformers.utils.hub import cached_file
 
 from lcx_lightning.methods.checks import flag
 from lcx_lightning.methods.method import Method
 from lcx_lightning.methods.overrides import open_values
 from lcx_lightning.models.config_file import number
+from lcx_lightning.models.weight_files import CLEX_ODE, check_dtype, entries, read_tensor, weight_files
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-WEIGHTS = ("ode_up_proj", "ode_down_proj")
-FILES = ("model.safetensors.index.json", "model.safetensors", "pytorch_model.bin.index.json", "pytorch_model.bin")
 CLEX_TARGET = "lcx_lightning.scaling.CLEX"
 UNSET = "lcx_lightning.temperature.Constant"
 LOG_SCALE = {"_target_": "lcx_lightning.temperature.LogN", "clamp": False, "per_pass": True}
@@ -154,15 +148,16 @@ def read_field(name: str, revision: str) -> tuple[Tensor, Tensor]:
         revision: Branch, tag or commit.
 
     Raises:
-        ValueError: If the weight files lack them.
+        ValueError: If the weight files lack them, or their data type is none of weights.
     """
-    found: dict[str, Tensor] = {}
-    for path in _weight_files(name, revision):
-        found |= _read(path)
-    missing = [weight for weight in WEIGHTS if weight not in found]
+    stored = [entry for file in weight_files(name, revision) for entry in entries(file) if entry.name in CLEX_ODE]
+    found = {entry.name: entry for entry in stored}
+    missing = [weight for weight in CLEX_ODE if weight not in found]
     if missing:
         raise ValueError(f"The config of {name} has a CLEX, but its weight files lack {' and '.join(missing)}.")
-    return found[WEIGHTS[0]], found[WEIGHTS[1]]
+    for entry in stored:
+        check_dtype(entry, name)
+    return read_tensor(found[CLEX_ODE[0]]), read_tensor(found[CLEX_ODE[1]])
 
 
 def _own(config: PretrainedConfig) -> dict[str, Any] | None:
@@ -188,28 +183,3 @@ def _log_scale(value: Any) -> bool:
     if not isinstance(value, bool):
         raise ValueError(f"log_scale in the model's config must be true or false, got {value!r}.")
     return value
-
-
-def _weight_files(name: str, revision: str) -> list[str]:
-    """Return the weight files that may contain the ODE; safetensors are preferred to pickles."""
-    for file in FILES:
-        path = cached_file(name, file, revision=revision, _raise_exceptions_for_missing_entries=False)
-        if path is None:
-            continue
-        if not path.endswith(".json"):
-            return [path]
-        shards = json.loads(Path(path).read_text())["weight_map"]
-        holding = sorted({shard for key, shard in shards.items() if key.endswith(WEIGHTS)})
-        return [str(cached_file(name, shard, revision=revision)) for shard in holding]
-    return []
-
-
-def _read(path: str) -> dict[str, Tensor]:
-    """Return the ODE weights in one file, by the last part of their names."""
-    if path.endswith(".safetensors"):
-        with safe_open(path, framework="pt") as file:
-            found = {key: file.get_tensor(key) for key in file.keys() if key.endswith(WEIGHTS)}  # noqa: SIM118
-    else:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        found = {key: value for key, value in state.items() if key.endswith(WEIGHTS)}
-    return {key.rsplit(".", 1)[-1]: value for key, value in found.items()}

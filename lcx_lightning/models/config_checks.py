@@ -40,11 +40,20 @@ def check_config(plain: Mapping[str, Any]) -> None:
         if not math.isfinite(value):
             raise ValueError(f"{path} in the model's config must be finite, got {value}.")
     _check_values(plain)
+    check_blocks(plain)
+    for name in SCALINGS:
+        _check_scaling(plain.get(name) or {})
+
+
+def check_blocks(plain: Mapping[str, Any]) -> None:
+    """Raise a ValueError if what a config says of a scaling is no mapping, or its type is no name."""
     for name in SCALINGS:
         scaling = plain.get(name)
         if scaling is not None and not isinstance(scaling, Mapping):
             raise ValueError(f"{name} in the model's config must be a mapping, got {scaling!r}.")
-        _check_scaling(name, scaling or {})
+        for kind in ((scaling or {}).get(key) for key in ("rope_type", "type")):
+            if kind is not None and not isinstance(kind, str):
+                raise ValueError(f"The type of {name} in the model's config must be a name such as yarn, got {kind!r}.")
 
 
 def check_stated(plain: Mapping[str, Any]) -> None:
@@ -60,17 +69,15 @@ def check_stated(plain: Mapping[str, Any]) -> None:
         )
 
 
-def _check_scaling(name: str, scaling: Mapping[str, Any]) -> None:
+def _check_scaling(scaling: Mapping[str, Any]) -> None:
     kind = scaling.get("rope_type", scaling.get("type", "default"))
-    if kind is not None and not isinstance(kind, str):
-        raise ValueError(f"The type of {name} in the model's config must be a name such as yarn, got {kind!r}.")
     lacks = [key for key in NEEDED.get(kind or "", ()) if scaling.get(key) is None]
     if kind == "yarn" and "factor" in scaling:  # null: the ratio of its lengths
         lacks = []
     if "rope_theta" in scaling and scaling["rope_theta"] is None:
         lacks.append("rope_theta")
     if lacks:
-        raise ValueError(f"{name} in the model's config is of type {kind} and lacks {' and '.join(lacks)}.")
+        raise ValueError(f"The scaling in the model's config is of type {kind} and lacks {' and '.join(lacks)}.")
     _check_values(scaling)
     low, high = scaling.get("low_freq_factor"), scaling.get("high_freq_factor")
     if low is not None and high is not None and low >= high:

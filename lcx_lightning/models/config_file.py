@@ -5,15 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
-from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
+from transformers import CONFIG_MAPPING, PretrainedConfig
 from transformers.activations import ACT2FN
 from transformers.utils.hub import cached_file
 
-from lcx_lightning.models.config_checks import check_stated
+from lcx_lightning.models.config_rope import rope_in_one_place
 from lcx_lightning.models.families import FAMILIES
 
 WEIGHTS = (".safetensors", ".bin")
-OLD_NAMES = ("su", "yarn")  # of longrope, in the first releases of Phi-3; YaRN proper has no lists
 ADAPTER = "adapter_config.json"
 UNBUILDABLE = (StrictDataclassError, LookupError, TypeError, AttributeError, ArithmeticError)  # of transformers
 
@@ -33,14 +32,11 @@ def read_config(name: str, revision: str) -> PretrainedConfig:
     """
     said = _plain(name, revision)
     _refuse_code(said, name)
-    plain = said | _renamed(said)
-    check_stated(plain)
+    _refuse_weights(said, name)
+    plain = rope_in_one_place(said)
     _refuse_adapter(name, revision)
     try:
-        if plain != said:
-            config = CONFIG_MAPPING[plain["model_type"]].from_dict(plain, name_or_path=name)
-        else:
-            config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
+        config = CONFIG_MAPPING[plain["model_type"]].from_dict(plain, name_or_path=name)
     except UNBUILDABLE as error:
         raise ValueError(f"The config.json of {name} makes no sense to transformers: {_last_line(error)}") from error
     config._attn_implementation = config._experts_implementation = None  # chosen when the model is built
@@ -82,19 +78,6 @@ def _plain(name: str, revision: str) -> dict[str, Any]:
     return plain
 
 
-def _renamed(plain: dict[str, Any]) -> dict[str, Any]:
-    """Return the parts of a config in which longrope has an old name, with its own."""
-    renamed = {}
-    for key in ("rope_scaling", "rope_parameters"):
-        rope = plain.get(key)
-        if not isinstance(rope, dict):
-            continue
-        kind = rope.get("rope_type") or rope.get("type")
-        if kind in OLD_NAMES and "short_factor" in rope:
-            renamed[key] = {k: v for k, v in rope.items() if k != "type"} | {"rope_type": "longrope"}
-    return renamed
-
-
 def _refuse_code(plain: dict[str, Any], name: str) -> None:
     """Raise a ValueError if transformers has no code for the model, or for its activation."""
     kind, code = plain.get("model_type"), plain.get("auto_map")
@@ -108,6 +91,20 @@ def _refuse_code(plain: dict[str, Any], name: str) -> None:
         f"The model {name} has the type {kind!r}, and {why}. Code that comes with a checkpoint is never run. Convert "
         f"the checkpoint to a supported type: {', '.join(FAMILIES)}."
     )
+
+
+def _refuse_weights(plain: dict[str, Any], name: str) -> None:
+    """Raise a ValueError if the weights are quantized, or have files of their own choice."""
+    if plain.get("quantization_config") is not None:
+        raise ValueError(
+            f"The weights of {name} are quantized (quantization_config in its config.json), which is not supported. "
+            "Take the unquantized checkpoint; if the weights are not quantized, remove the key."
+        )
+    if plain.get("transformers_weights") is not None:
+        raise ValueError(
+            f"The config.json of {name} names a weight file (transformers_weights), which is not supported. Call the "
+            "file model.safetensors, and remove the key."
+        )
 
 
 def _refuse_adapter(name: str, revision: str) -> None:

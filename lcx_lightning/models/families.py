@@ -15,24 +15,25 @@ class Family:
     """
 
     interleaved: bool = False  # features 2i and 2i + 1 form a pair, not i and i + pairs
+    partly_rotated: bool = False  # partial_rotary_factor is read; stock code of the others ignores it
     drops_keywords: bool = False  # layers do not pass unknown keyword arguments on to attention
 
 
 FAMILIES = {
     "cohere": Family(interleaved=True),
     "gemma": Family(),
-    "glm": Family(interleaved=True),
-    "gpt_neox": Family(),
+    "glm": Family(interleaved=True, partly_rotated=True),
+    "gpt_neox": Family(partly_rotated=True),
     "llama": Family(),
     "mistral": Family(),
     "mixtral": Family(),
     "olmo2": Family(),
-    "phi": Family(),
-    "phi3": Family(),
+    "phi": Family(partly_rotated=True),
+    "phi3": Family(partly_rotated=True),
     "qwen2": Family(),
     "qwen3": Family(),
     "smollm3": Family(),
-    "stablelm": Family(drops_keywords=True),
+    "stablelm": Family(partly_rotated=True, drops_keywords=True),
 }
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import GenerationConfig, PreTrainedModel
 
 from lcx_lightning.models.attached import attached, has_method
 from lcx_lightning.models.cache.choose import smallest_cache
@@ -18,15 +18,6 @@ ASSISTED = (
     "prompt_lookup_num_tokens",
     "is_assistant",
 )  # removes tokens again
-PLAIN = {  # overrides what a model's generation config may set
-    "do_sample": False,
-    "num_beams": 1,
-    "temperature": 1.0,
-    "top_p": 1.0,
-    "top_k": 50,
-    "repetition_penalty": 1.0,
-    "no_repeat_ngram_size": 0,
-}
 
 
 def generate(
@@ -84,7 +75,7 @@ def continuations(
 ) -> list[list[int]]:
     """Return the tokens that a model generates after each prompt, up to but without the first end token.
 
-    Settings for sampling and penalties in the model's generation config are ignored.
+    Of the model's generation config only the end tokens count: it may suppress tokens, penalise, bias and sample.
 
     Args:
         model: Model with its method attached.
@@ -101,20 +92,40 @@ def continuations(
     for row, prompt in zip(ids, prompts, strict=True):
         row[longest - len(prompt) :] = torch.tensor(prompt)
     mask = (torch.arange(longest) >= longest - torch.tensor([[len(prompt)] for prompt in prompts])).long()
-    own: Any = model.generation_config.eos_token_id
-    all_ends: list[int] = sorted({*([own] if isinstance(own, int) else own or []), *ends})
-    out: Any = model.generate(  # pyright: ignore[reportCallIssue]
-        ids.to(model.device),
-        attention_mask=mask.to(model.device),
-        max_new_tokens=new_tokens,
-        min_new_tokens=1 if ends else None,
-        prefill_chunk_size=chunk if longest > chunk else None,
-        eos_token_id=all_ends or None,
-        pad_token_id=all_ends[0] if all_ends else 0,
-        logits_processor=[sampling] if sampling else None,
-        **PLAIN,
-    )
+    all_ends = sorted({*_end_tokens(model), *ends})
+    with _own_settings(model, GenerationConfig()):  # or what the call leaves open would be the model's
+        out: Any = model.generate(  # pyright: ignore[reportCallIssue]
+            ids.to(model.device),
+            attention_mask=mask.to(model.device),
+            max_new_tokens=new_tokens,
+            min_new_tokens=1 if ends else None,
+            prefill_chunk_size=chunk if longest > chunk else None,
+            eos_token_id=all_ends or None,
+            pad_token_id=all_ends[0] if all_ends else 0,
+            logits_processor=[sampling] if sampling else None,
+            do_sample=False,
+        )
     return [_until(row, all_ends) for row in out[:, longest:].tolist()]
+
+
+@contextmanager
+def _own_settings(model: PreTrainedModel, settings: GenerationConfig) -> Iterator[None]:
+    """Give a model another generation config inside this context."""
+    before = model.generation_config
+    model.generation_config = settings
+    try:
+        yield
+    finally:
+        model.generation_config = before
+
+
+def _end_tokens(model: PreTrainedModel) -> list[int]:
+    """Return the end tokens that a model states itself."""
+    own: Any = model.generation_config.eos_token_id
+    ends = own if isinstance(own, list) else [own] * (own is not None)
+    if not all(type(end) is int for end in ends):
+        raise ValueError(f"eos_token_id in the generation config must be one id or a list of ids, got {own!r}.")
+    return ends
 
 
 def _until(ids: list[int], ends: Collection[int]) -> list[int]:

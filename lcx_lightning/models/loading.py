@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors import SafetensorError
 from torch.distributed.tensor import DTensor
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from lcx_lightning.distributed.process_group import all_gather
+from lcx_lightning.models.weight_files import CLEX_KEYS, RECOMPUTED, check_weight_files
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 UNREADABLE = (SafetensorError, UnpicklingError, EOFError, OSError, RuntimeError)  # raised on damaged or missing files
 SHOWN = 3  # names of weights in a message
-RECOMPUTED = "rotary_emb."  # buffers of old checkpoints, which a model computes from its config
-CLEX_ODE = "clex_layer."  # read by `clex_checkpoint.read_field`
 
 
 def load_weights(name: str | Path, **given: Any) -> "PreTrainedModel":
@@ -29,11 +28,13 @@ def load_weights(name: str | Path, **given: Any) -> "PreTrainedModel":
         given: Further arguments of `from_pretrained`.
 
     Raises:
-        ValueError: If the weight files cannot be read, lack a weight of the model, have one that it has not or of
-            another shape, or hold a number that is not finite.
+        ValueError: If the weight files cannot be read, lack a weight of the model, have one that it has not, twice, or
+            of another shape, are quantized, or hold a number that is not finite.
     """
     asked = {"trust_remote_code": False, "output_loading_info": True, "ignore_mismatched_sizes": True}
     try:
+        config = given.get("config") or AutoConfig.from_pretrained(name, trust_remote_code=False)
+        check_weight_files(name, given.get("revision", "main"), config)
         loaded: Any = AutoModelForCausalLM.from_pretrained(name, **asked, **given)
     except UNREADABLE as error:
         what = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
@@ -55,9 +56,8 @@ def shortened(names: Collection[str]) -> str:
 
 def _check_names(found: dict[str, Any], name: str | Path, has_clex: bool) -> None:
     """Raise a ValueError if the weights that were found are not exactly those of the model."""
-    unexpected = {key for key in found["unexpected_keys"] if RECOMPUTED not in key}
-    if has_clex:
-        unexpected = {key for key in unexpected if CLEX_ODE not in key}
+    read_elsewhere = CLEX_KEYS if has_clex else ()
+    unexpected = {key for key in found["unexpected_keys"] if not key.endswith(RECOMPUTED) and key not in read_elsewhere}
     shapes = {f"{key} {list(there)} for {list(expected)}" for key, there, expected in found["mismatched_keys"]}
     wrong: Sequence[tuple[str, Collection[str]]] = (
         ("lack", found["missing_keys"]),

@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from typing import Any
 
 import torch
 from transformers import PretrainedConfig
@@ -12,6 +13,7 @@ from lcx_lightning.methods.scaling.base import RopeSpec
 from lcx_lightning.models.config_checks import check_config
 from lcx_lightning.models.families import family_of
 
+DUAL_CHUNK = "dual_chunk_attention_config"
 STATIC_SCALINGS = ("linear", "llama3", "yarn")  # scalings of checkpoints whose frequencies do not depend on the length
 
 
@@ -59,7 +61,8 @@ def without_scaling(config: PretrainedConfig) -> PretrainedConfig:
     if original is None:
         raise ValueError(
             f"This checkpoint carries the scaling {_scaling(config)!r}, and its config does not state its original "
-            "length. Add original_max_position_embeddings to the config, or set own_scaling=true."
+            "length, or not another than the one it reaches. Add original_max_position_embeddings to the config, or "
+            "set own_scaling=true."
         )
     plain = copy.deepcopy(config)
     kept = ("rope_theta", "partial_rotary_factor")
@@ -78,6 +81,11 @@ def _rotated_features(config: PretrainedConfig) -> int:
     rope, head_dim = config.rope_parameters, getattr(config, "head_dim", None)
     head_dim = head_dim or config.hidden_size // config.num_attention_heads
     part = rope.get("partial_rotary_factor", 1.0)
+    if part != 1 and not family_of(config).partly_rotated:
+        raise ValueError(
+            f"partial_rotary_factor={part:g} in the model's config has no meaning for models of type "
+            f"{config.model_type}, which rotate the whole head: take it away."
+        )
     dim = int(head_dim * part)
     if dim < 2 or dim % 2:
         raise ValueError(
@@ -99,11 +107,15 @@ def _scaling(config: PretrainedConfig) -> str:
 
 def _original_length(config: PretrainedConfig) -> int | None:
     """Return the context length in tokens before scaling, None if the config does not state it."""
-    if _scaling(config) == "dynamic":  # there max_position_embeddings is the length before scaling
-        return config.max_position_embeddings
+    kind, length = _scaling(config), config.max_position_embeddings
     stated = config.rope_parameters.get("original_max_position_embeddings")
-    if stated is None and _scaling(config) == "linear" and (reached := getattr(config, "max_sequence_length", None)):
-        return round(reached / config.rope_parameters["factor"])  # vicuna-7b-v1.5-16k
+    if kind == "dynamic":  # there max_position_embeddings is the length before scaling
+        return stated or length
+    if kind == "llama3" and stated == length:  # transformers fills in one that is not stated
+        return None
+    reached = getattr(config, "max_sequence_length", None) or 0
+    if stated is None and kind == "linear" and reached >= length:  # vicuna-7b-v1.5-16k; below, it is an old one
+        return round(reached / config.rope_parameters["factor"])
     return stated
 
 
@@ -113,8 +125,10 @@ def _length_and_source(config: PretrainedConfig) -> tuple[int, str]:
     The lengths in a config may disagree: Qwen2.5 and Qwen3 with YaRN, or Yarn-Mistral, support factor times the
     original length, which is above max_position_embeddings.
     """
-    stated, rope, said = config.max_position_embeddings, config.rope_parameters, "max_position_embeddings of the config"
+    stated, rope, said = config.max_position_embeddings, config.rope_parameters, _said(config)
     factor, original = rope.get("factor"), rope.get("original_max_position_embeddings")
+    if dual := getattr(config, DUAL_CHUNK, None):
+        return _dual_chunk_length(dual, stated, _scaling(config))
     if _scaling(config) == "default":
         dropped = getattr(config, "dropped_scaling", None)
         return stated, f"original length of the checkpoint, whose scaling {dropped!r} is left out" if dropped else said
@@ -122,12 +136,35 @@ def _length_and_source(config: PretrainedConfig) -> tuple[int, str]:
         return _linear_length(config)
     if original is None or factor is None:
         return stated, said
-    if _scaling(config) == "llama3" and stated > original:  # its factor is no ratio of lengths: Llama-3.2 states 32
-        return stated, f"{said}, {stated / original:g} x original {original:,}"
+    if _scaling(config) == "llama3":  # its factor is no ratio of lengths: Llama-3.2 states 32
+        ratio = f"{stated / original:g} x original {original:,}" if stated > original else "whatever the factor says"
+        return stated, f"{said}, {ratio}"
     if factor * original > stated:
         scaled = round(factor * original)
         return scaled, f"factor {factor:g} x original {original:,} (max_position_embeddings says {stated:,})"
     return stated, f"{said} (factor {factor:g} x original {original:,} is {round(factor * original):,})"
+
+
+def _said(config: PretrainedConfig) -> str:
+    """Return where the stated length comes from."""
+    if assumed := getattr(config, "assumed_length", None):
+        return f"default of {assumed}, as the config.json states no max_position_embeddings"
+    return "max_position_embeddings of the config"
+
+
+def _dual_chunk_length(dual: Any, stated: int, kind: str) -> tuple[int, str]:
+    """Return the context length of a model whose authors use an attention of chunks beyond it, as Qwen2.5-1M."""
+    original = dual.get("original_max_position_embeddings") if isinstance(dual, dict) else None
+    if kind != "default" or type(original) is not int or original < 1:
+        raise ValueError(
+            f"The model's config has {DUAL_CHUNK}, an attention that transformers has not. Its length without that is "
+            f"known from original_max_position_embeddings there, without a scaling; got {dual!r} and scaling {kind!r}. "
+            f"Take {DUAL_CHUNK} away, and state the true length in max_position_embeddings."
+        )
+    return original, (
+        f"original_max_position_embeddings of {DUAL_CHUNK}; max_position_embeddings says {stated:,}, with an attention "
+        "that transformers has not"
+    )
 
 
 def _linear_length(config: PretrainedConfig) -> tuple[int, str]:
@@ -136,7 +173,7 @@ def _linear_length(config: PretrainedConfig) -> tuple[int, str]:
     if reached > stated:
         return reached, f"max_sequence_length of the config (max_position_embeddings says {stated:,})"
     return stated, (
-        "max_position_embeddings of the config, assumed to be the length that its linear scaling reaches. If it is the "
+        f"{_said(config)}, assumed to be the length that its linear scaling reaches. If it is the "
         "original length, add original_max_position_embeddings to the scaling"
     )
 

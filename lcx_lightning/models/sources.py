@@ -11,8 +11,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
 from lcx_lightning.data.tokenizers import ByteTokens, HubTokens, Tokens
 from lcx_lightning.models.clex_checkpoint import separate_clex
-from lcx_lightning.models.config_checks import check_stated
 from lcx_lightning.models.config_file import read_config
+from lcx_lightning.models.config_rope import rope_in_one_place
 from lcx_lightning.models.contents import commit_of, folder_identity
 from lcx_lightning.models.loading import load_weights
 from lcx_lightning.models.rope_spec import without_scaling
@@ -83,8 +83,7 @@ class EmbeddedModel(ModelSource):
         self.architecture = dict(architecture)
 
     def config(self) -> PretrainedConfig:
-        check_stated(self.architecture)
-        return AutoConfig.for_model(**self.architecture)
+        return AutoConfig.for_model(**rope_in_one_place(self.architecture))
 
     def tokens(self) -> Tokens:
         return ByteTokens()

@@ -80,7 +80,7 @@ def test_a_senseless_value_in_a_scaling_is_refused_with_its_key(folder, scaling,
 @pytest.mark.parametrize("lost", ["factor", "low_freq_factor", "high_freq_factor"])
 def test_a_scaling_that_lacks_a_number_is_refused(folder, lost):
     scaling = {key: value for key, value in LLAMA3.items() if key != lost}
-    with pytest.raises(ValueError, match=f"rope_scaling in the model's config is of type llama3 and lacks {lost}"):
+    with pytest.raises(ValueError, match=f"The scaling in the model's config is of type llama3 and lacks {lost}"):
         read(folder, rope_scaling=scaling)
 
 

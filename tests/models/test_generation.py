@@ -96,12 +96,47 @@ def test_whether_it_grows_is_true_or_false(tiny, grow):
         attach(tiny(), "dynamic_ntk", grow=grow)
 
 
-def test_what_a_generation_config_says_of_sampling_and_penalties_changes_nothing(extended):
+SETTINGS = [
+    {"do_sample": True, "temperature": 0.3, "top_k": 2, "repetition_penalty": 3.0, "num_beams": 2},
+    {"suppress_tokens": list(range(40))},
+    {"begin_suppress_tokens": list(range(40))},
+    {"bad_words_ids": [[token] for token in range(3, 50)]},
+    {"sequence_bias": [[[7], 50.0]]},
+    {"encoder_repetition_penalty": 5.0},
+    {"guidance_scale": 3.0},
+    {"watermarking_config": {"bias": 20.0}},
+    {"exponential_decay_length_penalty": [1, 5.0]},
+    {"forced_eos_token_id": 5},
+    {"min_new_tokens": 30, "min_length": 200},
+    {"max_time": 1e-4},
+    {"stop_strings": ["1"]},
+    {"num_return_sequences": 2},
+    {"penalty_alpha": 0.6, "top_k": 4},
+    {"dola_layers": "high"},
+    {"token_healing": True},
+    {"return_dict_in_generate": True},
+    {"prompt_lookup_num_tokens": 3},
+    {"cache_implementation": "static"},
+]
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=lambda settings: next(iter(settings)))
+def test_what_a_generation_config_says_of_sampling_and_penalties_changes_nothing(extended, settings):
     model = extended("yarn")
     wanted = continuations(model, PROMPTS, NEW, chunk=100)
-    changes = {"do_sample": True, "temperature": 0.3, "top_k": 2, "repetition_penalty": 3.0, "num_beams": 2}
-    model.generation_config.update(**changes)
+    model.generation_config.eos_token_id = 255
+    vars(model.generation_config).update(settings)  # as from a file, unchecked
+    before = model.generation_config
     assert continuations(model, PROMPTS, NEW, chunk=100) == wanted
+    assert model.generation_config is before
+
+
+@pytest.mark.parametrize("eos", [{"_target_": "os.system"}, "2", [1, "2"], [None]])
+def test_an_end_token_that_is_no_number_is_refused(extended, eos):
+    model = extended("yarn")
+    model.generation_config.eos_token_id = eos
+    with pytest.raises(ValueError, match="eos_token_id in the generation config must be one id or a list of ids"):
+        continuations(model, PROMPTS, NEW, chunk=100)
 
 
 def test_a_text_ends_before_the_token_that_ends_it_but_not_before_it_began(extended):

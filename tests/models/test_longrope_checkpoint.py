@@ -115,3 +115,11 @@ def test_the_command_line_gives_the_file_to_both_parts(tmp_path):
     assert arm.config["method"]["temperature"]["lists"] == f"{folder}/config.json"
     with pytest.raises(ValueError, match="Set factor=4"):
         arms_of(*line, *EVALUATION, "evaluation.growing_context.last=4", *folders(tmp_path))
+
+
+def test_the_lists_of_a_file_are_not_applied_to_scaled_frequencies(tmp_path):
+    """A checkpoint with one list starts from it, and was divided by it a second time."""
+    folder = saved(tmp_path, long_factor=LISTS["short_factor"])
+    source = HubModel(name=str(folder), revision="main", dtype="float32", own_scaling=True)
+    with pytest.raises(ValueError, match=r"already starts from scaled frequencies.*own_scaling=false"):
+        attach(source.load(None), "longrope", factor=1, file=f"{folder}/config.json")

@@ -36,7 +36,8 @@ class LongRoPE(FrequencyScaling):
 
     Raises:
         ValueError: If a list does not have one positive number for each pair, the file cannot be read or is for another
-            factor or pretraining length, or both lists and a file are given.
+            factor or pretraining length, both lists and a file are given, or the checkpoint already starts from a
+            scaling and would be divided by the lists of a file again.
     """
 
     pretrained_at_one = False
@@ -55,6 +56,11 @@ class LongRoPE(FrequencyScaling):
         if file is not None:
             if short is not None or long is not None:
                 raise ValueError(f"LongRoPE takes its lists from {file} or from short and long: give only one of them.")
+            if spec.checkpoint_inv_freq is not None:
+                raise ValueError(
+                    f"This checkpoint already starts from scaled frequencies, and the lists of {file} would be applied "
+                    "on top of them. Set model.source.own_scaling=false to start from its unscaled ones."
+                )
             read = read_longrope_file(file)
             read.check(factor, spec.pretrain_length, file)
             short, long = read.short, read.long
