@@ -9,9 +9,9 @@ from jinja2 import TemplateError
 TODAY = date(2024, 7, 26)  # what the template of Llama 3.2 takes where there is no clock
 DIRECTIVES = "aAbBcdHIjmMpSUwWxXyYZ"  # of strftime
 NOT_OF_TEMPLATE = {
-    "conversation", "messages", "tokenize", "add_generation_prompt", "continue_final_message", "sanitize_control_tokens",
-    "padding", "truncation", "max_length", "return_tensors", "return_dict", "return_assistant_tokens_mask",
-    "tokenizer_kwargs",
+    "conversation", "messages", "tokenize", "add_generation_prompt", "continue_final_message", "return_dict",
+    "sanitize_control_tokens", "padding", "truncation", "max_length", "return_tensors", "tokenizer_kwargs",
+    "return_assistant_tokens_mask",
 }  # fmt: skip
 
 
