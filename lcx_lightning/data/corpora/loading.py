@@ -12,6 +12,7 @@ from datasets import load_dataset
 from lcx_lightning.data.corpora.paths import file_names, is_local
 
 OF_THE_CACHE = ("num_proc", "keep_in_memory", "streaming")  # arguments of `load_dataset` that say how to fill its cache
+UTF8 = (None, "utf-8", "utf-8-sig")
 ABOUT_SPLITS = ("Unknown split", "Bad split")  # what its errors about a split begin with
 
 
@@ -79,7 +80,7 @@ def json_object(line: str, place: str) -> dict[str, Any]:
 def _why_unreadable(load: Mapping[str, Any], error: Exception) -> str:
     """Return what is wrong with the first local file that cannot be read, or else what its reader said."""
     files = [Path(name) for name in file_names(load["data_files"])]
-    for file in files if load["path"] != "parquet" and not load.get("encoding") else ():
+    for file in files if load["path"] != "parquet" and load.get("encoding") in UTF8 else ():
         try:
             for number, line in lines_of(file):
                 if ".jsonl" in file.suffixes:
