@@ -78,7 +78,7 @@ def _is_sound(entry: Path, key: str) -> bool:
     """Return whether an entry is there, its files are those that were written, and they were written for this key."""
     try:
         whole = (entry / CHECKSUMS).read_bytes() == _checksums(entry).encode()
-        return whole and json.loads((entry / "documents.json").read_text())["key"] == key
+        return whole and json.loads((entry / "documents.json").read_text()).get("key") == key
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return False
 

@@ -151,8 +151,8 @@ def _of_config(folder: Path, name: str | None) -> tuple[Files, dict[str, Any]]:
         config: Any = load_dataset_builder(str(folder), name).config
     except (ValueError, FileNotFoundError) as error:
         raise ValueError(f"{folder / 'README.md'} has no such files: {error} Set load.name, or correct it.") from error
-    said = (metadata_load(folder / "README.md") or {})["configs"]
-    (chosen,) = [one for one in said if one.get("config_name", "default") == config.name]
+    said = (metadata_load(folder / "README.md") or {})["configs"] or []
+    chosen = next((one for one in said if one.get("config_name", "default") == config.name), {})
     options = {key: value for key, value in chosen.items() if key not in CHOOSE_FILES}
     return {str(split): list(files) for split, files in config.data_files.items()}, options
 

@@ -69,3 +69,8 @@ def test_settings_of_a_reader_in_the_readme_are_obeyed(tmp_path, name, content, 
     about = f"---\nconfigs:\n- config_name: default\n  data_files: {name}\n  {said}\n---\n"
     (tmp_path / "README.md").write_text(about)
     assert texts_of(corpus_of(tmp_path, tmp_path)) == texts
+
+
+def test_a_readme_may_name_no_files(tmp_path):
+    (save(tmp_path, "a.txt") / "README.md").write_text("---\nconfigs:\n---\n")
+    assert texts_of(corpus_of(tmp_path, tmp_path)) == ["a.txt"]
