@@ -1,7 +1,8 @@
 """Markup of tokenizers, and text that only looks like it: `<s>` in a web page is three characters, and not BOS.
 
-Markup are the added tokens of a tokenizer that are special, that its chat template writes (`<think>` of Qwen3), or that
-have the form `<|...|>`. All other added tokens are ordinary vocabulary: runs of blanks, or the HTML tags of Gemma.
+Markup are the added tokens of a tokenizer that are special, that have the form `<|...|>`, or the form `<...>` or
+`[...]` and that its chat template writes (`<think>` of Qwen3). All other added tokens are ordinary vocabulary: runs of
+blanks, words, or the HTML tags of Gemma.
 
 In what follows, markup that means itself has MARK before it, and all other text is plain.
 """
@@ -12,21 +13,33 @@ from abc import ABC, abstractmethod
 from functools import cached_property
 from typing import Any
 
+from jinja2 import Environment, TemplateSyntaxError
+
 MARK, BREAK = "\ufdd0", "\ufdd1"  # codes that are no characters, in any text
 UNKNOWN = "\ufffd"  # takes their place in a text
 FORM = re.compile(r"<[|\uff5c].*[|\uff5c]>", re.DOTALL)  # the second kind of bar is that of DeepSeek
-
+IN_TEMPLATE = re.compile(r"<.*>|\[.*\]", re.DOTALL)
 BYTE = re.compile("<0x[0-9A-F]{2}>")  # spells what has no other piece: vocabulary, however it is declared
 
 
 def markup_of(tokenizer: Any) -> frozenset[str]:
     """Return the markup of a tokenizer of transformers."""
     template = tokenizer.chat_template or ""
-    written = template if isinstance(template, str) else "".join(template.values())
-    added = [(token.content, token.special) for token in tokenizer.added_tokens_decoder.values()]
-    found = {text for text, special in added if special or text in written or FORM.fullmatch(text)}
-    found |= set(tokenizer.all_special_tokens)
+    written = "\0".join(map(_texts_of, [template] if isinstance(template, str) else template.values()))
+    found = set(tokenizer.all_special_tokens)
+    for token in tokenizer.added_tokens_decoder.values():
+        text = token.content
+        if token.special or FORM.fullmatch(text) or (IN_TEMPLATE.fullmatch(text) and text in written):
+            found.add(text)
     return frozenset(text for text in found if text and not text.isspace() and not BYTE.fullmatch(text))
+
+
+def _texts_of(template: str) -> str:
+    """Return what a chat template can write: its text outside Jinja code, and the literals inside it."""
+    try:
+        return "\0".join(text for _, kind, text in Environment().lex(template) if kind in ("data", "string"))
+    except TemplateSyntaxError:  # it cannot be rendered either
+        return ""
 
 
 class TextEncoder(ABC):
@@ -68,7 +81,8 @@ class TextEncoder(ABC):
 
 
 def cleaned(text: str) -> str:
-    """Return text without MARK and BREAK."""
+    """Return text without MARK and BREAK, and with a question mark for a lone surrogate, which UTF-8 cannot encode."""
+    text = text.encode("utf-8", errors="replace").decode("utf-8")
     return text.replace(MARK, UNKNOWN).replace(BREAK, UNKNOWN)
 
 

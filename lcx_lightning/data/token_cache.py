@@ -16,7 +16,7 @@ from jaxtyping import Int, Integer
 from lcx_lightning.data.corpora.base import Document
 from lcx_lightning.data.tokenizers import Tokens
 
-FORMAT = 3  # increase it when the meaning of the files changes
+FORMAT = 4  # increase it when the meaning of the files changes
 
 CHECKSUMS = "sha256"  # name of the file with the checksums of the others
 
@@ -40,8 +40,9 @@ def encode(documents: Iterable[Document], tokens: Tokens) -> Encoded:
 def encode_cached(folder: Path, identity: str, documents: Callable[[], Iterable[Document]], tokens: Tokens) -> Encoded:
     """Return the tokens of documents from the cache, after writing them there if they are missing.
 
-    An entry is written atomically, with checksums that are verified when it is read: a damaged one is made again, with
-    a warning. Of several processes one tokenises, and the others wait for it.
+    An entry is written atomically, with its key and checksums, which are verified when it is read: a damaged one, or
+    that of other documents in its place, is made again, with a warning. Of several processes one tokenises, and the
+    others wait for it.
 
     Args:
         folder: Folder of the cache.
@@ -55,29 +56,30 @@ def encode_cached(folder: Path, identity: str, documents: Callable[[], Iterable[
     text = json.dumps([FORMAT, identity, tokens.identity()])
     entry = folder / hashlib.sha256(text.encode()).hexdigest()[:16]
     try:
-        if _is_sound(entry):
+        if _is_sound(entry, text):
             return _mapped(entry)
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(entry.with_suffix(".lock")):
-            if not _is_sound(entry):
+            if not _is_sound(entry, text):
                 _discard_damaged(entry)
                 work = entry.with_suffix(".work")
-                shutil.rmtree(work, ignore_errors=True)  # left by a process that was killed
+                _remove(work)  # left by a process that was killed
                 work.mkdir()
-                _write(work, documents(), tokens)
+                _write(work, text, documents(), tokens)
                 os.replace(work, entry)
-    except (PermissionError, NotADirectoryError, FileExistsError) as error:
+    except (PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError) as error:
         raise ValueError(
-            f"cache_dir must be a folder that can be written, but {folder} cannot: choose another."
+            f"cache_dir must be a folder that can be written, but {folder} cannot ({error}): choose another."
         ) from error
     return _mapped(entry)
 
 
-def _is_sound(entry: Path) -> bool:
-    """Return whether an entry is there, and its files are those that were written."""
+def _is_sound(entry: Path, key: str) -> bool:
+    """Return whether an entry is there, its files are those that were written, and they were written for this key."""
     try:
-        return (entry / CHECKSUMS).read_bytes() == _checksums(entry).encode()
-    except FileNotFoundError:
+        whole = (entry / CHECKSUMS).read_bytes() == _checksums(entry).encode()
+        return whole and json.loads((entry / "documents.json").read_text()).get("key") == key
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return False
 
 
@@ -92,17 +94,25 @@ def _checksums(entry: Path) -> str:
 
 def _discard_damaged(entry: Path) -> None:
     """Remove an entry that is not sound; a process that has mapped its files keeps them."""
-    if entry.exists():
+    if os.path.lexists(entry):
         warnings.warn(
-            f"The cached tokens in {entry} are damaged: their checksums differ. They are made again. "
+            f"The cached tokens in {entry} are damaged: their checksums or key differ. They are made again. "
             "If that happens again, check the disk.",
             stacklevel=3,
         )
-        shutil.rmtree(entry)
+        _remove(entry)
 
 
-def _write(folder: Path, documents: Iterable[Document], tokens: Tokens) -> None:
-    """Write tokens, lengths and names, with one document in memory at a time."""
+def _remove(path: Path) -> None:
+    """Remove a folder, a file or a link, if it is there; what a link names stays."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _write(folder: Path, key: str, documents: Iterable[Document], tokens: Tokens) -> None:
+    """Write tokens, lengths, names and the key, with one document in memory at a time."""
     names, lengths, dtype = [], [], _dtype(tokens)
     with (folder / "ids").open("wb") as file:
         for document in documents:
@@ -110,7 +120,8 @@ def _write(folder: Path, documents: Iterable[Document], tokens: Tokens) -> None:
             file.write(ids.tobytes())
             names.append(document.name)
             lengths.append(len(ids))
-    (folder / "documents.json").write_text(json.dumps({"dtype": dtype.name, "names": names, "lengths": lengths}))
+    about = {"key": key, "dtype": dtype.name, "names": names, "lengths": lengths}
+    (folder / "documents.json").write_text(json.dumps(about))
     (folder / CHECKSUMS).write_text(_checksums(folder))
 
 

@@ -1,10 +1,12 @@
 """Tokenizers: UTF-8 bytes for the embedded model, a Hugging Face tokenizer for checkpoints."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from string import ascii_letters, digits
 from typing import Any, Protocol, runtime_checkable
 
-from lcx_lightning.data.markup import encoder_of
+from lcx_lightning.data.chat import rendered
+from lcx_lightning.data.markup import cleaned, encoder_of
 
 BYTES = 256
 
@@ -14,7 +16,7 @@ class Tokens(Protocol):
     """The interface of a tokenizer.
 
     Attributes:
-        vocab_size: Number of ids, BOS included.
+        vocab_size: The largest id plus 1.
         prefix: Ids at the front of every row and window, one at least: what is called BOS elsewhere.
         special: Ids of special tokens, such as BOS and EOS.
     """
@@ -35,7 +37,11 @@ class Tokens(Protocol):
         """Return the ids of a chat with the user's message `text`, up to the answer; None without a chat template.
 
         The template gets the arguments, such as enable_thinking, which some read and others ignore. The markup of the
-        template is tokens, and the message is plain text, as in `encode`.
+        template is tokens, and the message is plain text, as in `encode`. A template that asks for the time gets
+        `chat.TODAY`.
+
+        Raises:
+            ValueError: If the template fails, or leaves out or changes the message.
         """
         ...
 
@@ -109,7 +115,7 @@ class HubTokens:
             )
         self.own_bos: int | None = bos
         self.prefix = self._own_prefix or (instead[0],)
-        self.vocab_size = len(self._tokenizer)
+        self.vocab_size = max(self._tokenizer.get_vocab().values()) + 1  # some leave out ids
         self.special = frozenset(self._tokenizer.all_special_ids) | frozenset(self.prefix)
 
     def encode(self, text: str) -> list[int]:
@@ -124,10 +130,12 @@ class HubTokens:
         """Return the ids of a chat with the user's message `text`, up to the answer; None without a chat template."""
         if not self._tokenizer.chat_template:
             return None
+        text = cleaned(text)
         if not self._encoder.looks_like_markup(text):
-            return self._rendered(text, arguments, tokenize=True)
-        rendered = self._rendered(self._encoder.broken(text), arguments, tokenize=False)
-        return self._encoder.encode_marked(self._encoder.marked(rendered))
+            chat = rendered(self._tokenizer, text, arguments)
+            return self._tokenizer(chat, add_special_tokens=False, verbose=False)["input_ids"]
+        chat = rendered(self._tokenizer, self._encoder.broken(text), arguments)
+        return self._encoder.encode_marked(self._encoder.marked(chat))
 
     def identity(self) -> str:
         """Return a hash of the tokenizer's vocabulary and rules."""
@@ -143,19 +151,37 @@ class HubTokens:
             f"{self._tokenizer.convert_ids_to_tokens(token)!r} (id {token})."
         )
 
-    def _rendered(self, text: str, arguments: Mapping[str, Any], tokenize: bool) -> Any:
-        """Return the chat in the template, as text or as ids."""
-        messages = [{"role": "user", "content": text}]
-        return self._tokenizer.apply_chat_template(
-            messages, add_generation_prompt=True, tokenize=tokenize, return_dict=False, **arguments
-        )
-
 
 def _prefix_of(tokenizer: Any) -> tuple[int, ...]:
-    """Return the ids that a tokenizer of transformers puts ahead of a text."""
-    plain, whole = tokenizer.encode("a", add_special_tokens=False), tokenizer.encode("a")
+    """Return the ids that a tokenizer of transformers puts ahead of a text.
+
+    They are what two texts have in common at their front, with these ids but not without them.
+    """
+    first = None
+    for text in _probes(tokenizer):
+        plain = tokenizer.encode(text, add_special_tokens=False)
+        pair = plain, tokenizer.encode(text)
+        first = first or (pair if plain else None)
+        if first and (differing := _common(first[0], plain)) < min(len(first[0]), len(plain)):
+            return tuple(pair[1][: _common(first[1], pair[1]) - differing])
+    if first is None:
+        return ()
+    plain, whole = first  # the only text that it knows
     starts = [start for start in range(len(whole)) if whole[start : start + len(plain)] == plain]
-    return tuple(whole[: starts[0]]) if starts else ()
+    return tuple(whole[: starts[-1]]) if starts else ()
+
+
+def _probes(tokenizer: Any) -> Iterator[str]:
+    """Yield letters and digits, and then the tokens of the vocabulary as text."""
+    yield from ascii_letters + digits
+    for number in sorted(tokenizer.get_vocab().values()):
+        if number not in tokenizer.all_special_ids:
+            yield tokenizer.decode([number])
+
+
+def _common(one: Sequence[int], other: Sequence[int]) -> int:
+    """Return the number of ids at the front of both."""
+    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 def has_line_feed(tokens: Tokens) -> bool:

@@ -1,12 +1,12 @@
 """Documents and messages are plain text: what looks like markup in them is text, and the template's own is markup."""
 
 import pytest
-from support.chat_tokenizers import KINDS, MARKUP, chat_tokenizer
+from support.chat_tokenizers import KINDS, MARKUP, SPECIAL, chat_tokenizer
 from support.text_corpora import CORPUS_ONLY, Books
 from transformers import ByT5Tokenizer
 
 from lcx_lightning.data.dataset import LongContextData
-from lcx_lightning.data.markup import BREAK, MARK
+from lcx_lightning.data.markup import BREAK, MARK, markup_of
 from lcx_lightning.data.tokenizers import HubTokens
 from lcx_lightning.evaluation.tasks.datasets.base import Example
 from lcx_lightning.evaluation.tasks.task import TextTask
@@ -107,3 +107,27 @@ def test_the_identity_changes_with_what_is_markup(tmp_path):
     tokenizer.chat_template = None  # <think> is vocabulary now
     tokenizer.save_pretrained(tmp_path / "other")
     assert HubTokens(str(tmp_path / "other"), None).identity() != identity
+
+
+LITERALS = "{% if messages %}if {{ '<think>' }}[u]{# </think> #}{{ messages[0].content }}<{{ 'x' }}{% endif %}"
+
+
+def test_words_and_code_of_a_template_are_no_markup(tmp_path):
+    """Only tokens with brackets, in what a template can write: outside its code, or a literal inside."""
+    tokenizer = chat_tokenizer("bpe", tmp_path)
+    tokenizer.chat_template = LITERALS
+    tokenizer.add_tokens(["if", "messages", "u", "[u]", "[0]", "</think>"])
+    tokenizer.save_pretrained(tmp_path)
+    assert markup_of(tokenizer) - {*SPECIAL, "<|file_sep|>"} == {"<think>", "[u]"}
+    text = "if messages u [0]</think> end"
+    assert HubTokens(str(tmp_path), None).encode(text) == tokenizer.encode(text, add_special_tokens=False)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_half_an_emoji_is_a_question_mark_as_in_bytes(kind, tmp_path):
+    chat_tokenizer(kind, tmp_path)
+    tokens = HubTokens(str(tmp_path), None)
+    for text in ("end \ud83d of", "end \ud83d <s> of", "\ude00"):
+        whole = text.replace("\ud83d", "?").replace("\ude00", "?")
+        assert tokens.encode(text) == tokens.encode(whole)
+        assert tokens.chat(text, {}) == tokens.chat(whole, {})

@@ -1,6 +1,7 @@
 """Tokens are made once and kept: by content, whole or not at all, for all processes."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -138,19 +139,75 @@ def cut(file):
     file.write_bytes(file.read_bytes()[:-1])
 
 
-@pytest.mark.parametrize("damage", [flip, cut, Path.unlink])
+def to_folder(file):
+    file.unlink()
+    file.mkdir()
+
+
+def to_broken_link(file):
+    file.unlink()
+    file.symlink_to("nowhere")
+
+
+@pytest.mark.parametrize("damage", [flip, cut, Path.unlink, to_folder, to_broken_link])
 @pytest.mark.parametrize("name", ["ids", "documents.json", "sha256"])
 def test_damaged_tokens_are_found_and_made_again(tmp_path, damage, name):
     encode_cached(tmp_path, "x", lambda: DOCUMENTS, Counted())
     (file,) = tmp_path.glob(f"*/{name}")
     damage(file)
     tokens = Counted()
-    with pytest.warns(UserWarning, match="are damaged: their checksums differ"):
+    with pytest.warns(UserWarning, match="are damaged: their checksums or key differ"):
         kept = encode_cached(tmp_path, "x", lambda: DOCUMENTS, tokens)
     assert len(tokens.texts) == len(DOCUMENTS)
     assert kept.names == [document.name for document in DOCUMENTS]
     assert (kept.ids == encode(DOCUMENTS, ByteTokens()).ids).all()
     encode_cached(tmp_path, "x", list, Counted())  # found sound: the documents are not asked for
+
+
+def other_entry(folder, entry):
+    encode_cached(folder, "y", lambda: [Document("0", "another")], Counted())
+    (other,) = [one for one in folder.iterdir() if one.is_dir() and one != entry]
+    shutil.rmtree(entry)
+    shutil.copytree(other, entry)
+
+
+def entry_as_file(folder, entry):
+    shutil.rmtree(entry)
+    entry.write_text("x")
+
+
+def entry_as_broken_link(folder, entry):
+    shutil.rmtree(entry)
+    entry.symlink_to("nowhere")
+
+
+def damaged_entry_behind_a_link(folder, entry):
+    entry.rename(folder / "kept")
+    cut(folder / "kept" / "ids")
+    entry.symlink_to("kept")
+
+
+@pytest.mark.parametrize("damage", [other_entry, entry_as_file, entry_as_broken_link, damaged_entry_behind_a_link])
+def test_what_stands_in_the_place_of_an_entry_is_found_and_made_again(tmp_path, damage):
+    encode_cached(tmp_path, "x", lambda: DOCUMENTS, Counted())
+    (entry,) = [one for one in tmp_path.iterdir() if one.is_dir()]
+    damage(tmp_path, entry)
+    with pytest.warns(UserWarning, match="are damaged: their checksums or key differ"):
+        kept = encode_cached(tmp_path, "x", lambda: DOCUMENTS, Counted())
+    assert (kept.ids == encode(DOCUMENTS, ByteTokens()).ids).all()
+    encode_cached(tmp_path, "x", list, Counted())  # found sound: the documents are not asked for
+
+
+def test_a_folder_in_the_place_of_a_lock_is_a_sentence_and_a_file_in_that_of_work_is_removed(tmp_path):
+    encode_cached(tmp_path, "x", lambda: DOCUMENTS, Counted())
+    (entry,) = [one for one in tmp_path.iterdir() if one.is_dir()]
+    shutil.rmtree(entry)
+    entry.with_suffix(".work").write_text("x")
+    encode_cached(tmp_path, "x", lambda: DOCUMENTS, Counted())
+    shutil.rmtree(entry)
+    to_folder(entry.with_suffix(".lock"))
+    with pytest.raises(ValueError, match=r"cache_dir must be .*\.lock"):
+        encode_cached(tmp_path, "x", lambda: DOCUMENTS, Counted())
 
 
 ENCODE = """

@@ -3,10 +3,13 @@
 import pytest
 from support.text_corpora import BOS, Books
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from tokenizers.processors import TemplateProcessing
 from transformers import LlamaConfig, PreTrainedTokenizerFast
 
+from lcx_lightning.data.corpora.base import Document
 from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.data.synthetic_rows import ROWS
+from lcx_lightning.data.token_cache import encode
 from lcx_lightning.data.tokenizers import ByteTokens, HubTokens
 from lcx_lightning.evaluation.tasks.task import TextTask
 from lcx_lightning.models.sources import check_tokens
@@ -141,3 +144,28 @@ def test_an_answer_does_not_end_with_a_line_that_a_tokenizer_cannot_write():
     asked = TextTask(prompt="{input}", answer_tokens=4, metrics={"f1": "qa_f1"}, one_line=True, **shared)
     assert asked.ends(Nothing(feeds=False)) == []
     assert asked.ends(ByteTokens()) == [10]
+
+
+def saved(folder, vocabulary, template=None):
+    """Save a tokenizer of single characters, with special tokens in <>, and return it as ours."""
+    backend = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    if template:
+        named = [(text, number) for text, number in vocabulary.items() if text in template]
+        backend.post_processor = TemplateProcessing(single=template, special_tokens=named)
+    PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="</s>").save_pretrained(folder)
+    return HubTokens(str(folder), None)
+
+
+def test_ids_with_gaps_are_kept_whole(tmp_path):
+    tokens = saved(tmp_path, {"<s>": 0, "</s>": 1, "a": 2, "b": 70000})
+    assert tokens.vocab_size == 70001
+    assert encode([Document("one", "abab")], tokens).ids.tolist() == [2, 70000] * 2
+
+
+@pytest.mark.parametrize("letters", ["ACGT", "a", "ab", "Q", "日本", "7", "я"])
+@pytest.mark.parametrize(
+    ("template", "prefix"), [("<h> $A", (2,)), ("<h> <s> $A </s>", (2, 0)), ("{0} <h> $A </s>", (3, 2))]
+)
+def test_the_prefix_is_found_whatever_letters_a_tokenizer_knows(tmp_path, letters, template, prefix):
+    vocabulary = {"<s>": 0, "</s>": 1, "<h>": 2} | {letter: 3 + i for i, letter in enumerate(letters)}
+    assert saved(tmp_path, vocabulary, template.replace("{0}", letters[0])).prefix == prefix

@@ -32,7 +32,8 @@ class HubCorpus(Corpus):
         held_out: Shares and seed of the splits taken from train. The share of a split that the dataset has is ignored.
 
     Raises:
-        ValueError: If the splits are not train, validation and test, or two of them are the same split of the dataset.
+        ValueError: If the splits are not train, validation and test, or two of them are the same split of the dataset,
+            or max_documents is below 1.
     """
 
     def __init__(
@@ -51,6 +52,8 @@ class HubCorpus(Corpus):
                 f"`splits` needs the keys {', '.join(SPLITS)}, and at least one split of the dataset, got "
                 f"{dict(splits)}. Name the dataset's own splits, and set those that it lacks to null."
             )
+        if max_documents is not None and max_documents < 1:
+            raise ValueError(f"max_documents must be 1 or more, or null for all, got {max_documents}.")
         named = [split for split in splits.values() if split]
         if len(named) != len(set(named)):
             raise ValueError(

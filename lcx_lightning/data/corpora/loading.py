@@ -1,6 +1,7 @@
 """Rows of a dataset, read with the library `datasets`: local files as they are now, those of the hub from its cache."""
 
 import json
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterable, Iterator, Mapping
 from glob import escape
 from pathlib import Path
@@ -12,6 +13,7 @@ from datasets import load_dataset
 from lcx_lightning.data.corpora.paths import file_names, is_local
 
 OF_THE_CACHE = ("num_proc", "keep_in_memory", "streaming")  # arguments of `load_dataset` that say how to fill its cache
+UTF8 = (None, "utf-8", "utf-8-sig")
 ABOUT_SPLITS = ("Unknown split", "Bad split")  # what its errors about a split begin with
 
 
@@ -30,6 +32,8 @@ def load_rows(load: Mapping[str, Any], split: str) -> Any:
     direct["data_files"] = {split: [escape(file) for file in files] for split, files in load["data_files"].items()}
     try:
         return load_dataset(**direct, split=split, streaming=True)
+    except TypeError as error:
+        raise ValueError(f"data.corpus.load has a setting that the {load['path']} reader does not: {error}.") from error
     except (ValueError, OSError, EOFError) as error:
         if str(error).startswith(ABOUT_SPLITS):
             raise
@@ -40,6 +44,8 @@ def readable(rows: Iterable[Any], load: Mapping[str, Any]) -> Iterator[Any]:
     """Yield rows that `load_rows` returned; ValueError with the file, and the line if known, if one cannot be read."""
     try:
         yield from rows
+    except LookupError as error:
+        raise ValueError(f"data.corpus.load.encoding={load.get('encoding')} cannot be used: {error}.") from error
     except (ValueError, OSError, EOFError) as error:
         if not is_local(load):
             raise
@@ -57,9 +63,10 @@ def lines_of(path: Path) -> Iterator[tuple[int, str]]:
             try:
                 text = line.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
+                encoding = "UTF-16" if number == 1 and line.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "LATIN1"
                 raise ValueError(
                     f"{path}, line {number}: the byte 0x{line[error.start]:02x} is not UTF-8. Convert the file, such "
-                    f"as by `iconv -f LATIN1 -t UTF-8`, or remove the line."
+                    f"as by `iconv -f {encoding} -t UTF-8`, or remove the line."
                 ) from error
             if text.strip():
                 yield number, text.rstrip("\n")
@@ -69,7 +76,7 @@ def json_object(line: str, place: str) -> dict[str, Any]:
     """Return the JSON object in a line; ValueError if it is none."""
     try:
         row = json.loads(line)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # no JSON, a number of too many digits, or too deeply nested
         raise ValueError(f"{place}: needed a JSON object, found {line[:60]!r} ({error}).") from error
     if not isinstance(row, dict):
         raise ValueError(f"{place}: needed a JSON object, found {line[:60]!r}.")
@@ -79,7 +86,7 @@ def json_object(line: str, place: str) -> dict[str, Any]:
 def _why_unreadable(load: Mapping[str, Any], error: Exception) -> str:
     """Return what is wrong with the first local file that cannot be read, or else what its reader said."""
     files = [Path(name) for name in file_names(load["data_files"])]
-    for file in files if load["path"] != "parquet" and not load.get("encoding") else ():
+    for file in files if load["path"] != "parquet" and load.get("encoding") in UTF8 else ():
         try:
             for number, line in lines_of(file):
                 if ".jsonl" in file.suffixes:

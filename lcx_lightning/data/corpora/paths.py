@@ -1,7 +1,8 @@
 """Paths of documents: an exact list of local files, or a dataset of the Hugging Face hub."""
 
+import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from glob import glob, has_magic
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,16 @@ SPLIT_WORDS = {
     "test": ("test", "testing", "eval", "evaluation"),
 }
 
+DOCUMENT = {"sample_by": "document", "encoding": "utf-8-sig"}  # a text file is one document, without its BOM
+CHOOSE_FILES = (
+    "config_name",
+    "data_files",
+    "data_dir",
+    "default",
+    "version",
+    "description",
+)  # of `configs` in README.md
+
 Files = dict[str, list[str]]  # split -> files
 
 
@@ -26,21 +37,22 @@ def resolve(load: Mapping[str, Any], splits: Iterable[str] = ()) -> dict[str, An
     """Return the arguments of `load_dataset` for `load`; local files are given by reader and full list.
 
     The path is a local folder, file or pattern for files (`books/*.jsonl`), or else a dataset of the hub. With the path
-    `json`, `parquet`, `csv` or `text`, the files are those in data_files, of any suffix. A .txt file is one document,
+    `json`, `parquet`, `csv` or `text`, the files are those in data_files, of any suffix. A text file is one document,
     unless `sample_by` says otherwise.
 
     Of a folder, all files with a suffix of READERS are read, also in folders inside it, except hidden ones and those
     that describe a dataset of the hub (ABOUT_DATA); or those of `data_files`; or those that its README.md names in
-    `configs`, as on the hub. If every file names a split, these are the splits: by its own name, with maybe numbers
-    behind it (`train.jsonl`, `test-00000-of-00002.parquet`), or by that of a folder (`train/0.parquet`). A name of a
-    split is one of `splits` or SPLIT_WORDS. Otherwise all files together are the split `train`, as those of a pattern.
+    `configs`, as on the hub, with the settings of their reader there. If every file names a split, these are the
+    splits: by its own name, with maybe numbers behind it (`train.jsonl`, `test-00000-of-00002.parquet`), or by that of
+    a folder (`train/0.parquet`). A name of a split is one of `splits` or SPLIT_WORDS. Otherwise all files together are
+    the split `train`, as those of a pattern.
 
     Args:
         load: Arguments of `load_dataset`.
         splits: Names of the splits that will be read.
 
     Raises:
-        ValueError: If a file or folder does not exist, a file is empty or in two splits, or there are several kinds.
+        ValueError: If a file or folder does not exist, a file is empty or given twice, or there are several kinds.
     """
     path, files = str(load["path"]), load.get("data_files")
     if path in READERS.values():
@@ -48,10 +60,10 @@ def resolve(load: Mapping[str, Any], splits: Iterable[str] = ()) -> dict[str, An
             raise ValueError(
                 f"path={path} reads the files in data_files, which is null: name them, or give their path."
             )
-        return dict(load) | {"data_files": _checked(_given(files, Path()))}
-    place = Path(path).expanduser()
+        return (DOCUMENT if path == "text" else {}) | dict(load) | {"data_files": _checked(_given(files, Path()))}
+    place, options = Path(path).expanduser(), {}
     if place.is_dir():
-        by_split = _in_folder(place, load, splits)
+        by_split, options = _in_folder(place, load, splits)
     elif place.is_file() or has_magic(path) or reader_of(path):
         _refuse_set(load, "data_files", "name")
         by_split = {"train": _matching_files(path)}
@@ -62,8 +74,7 @@ def resolve(load: Mapping[str, Any], splits: Iterable[str] = ()) -> dict[str, An
     _refuse_set(load, "revision")
     reader = _one_reader([file for found in by_split.values() for file in found], path)
     kept = {name: value for name, value in load.items() if name not in ("path", "name", "revision", "data_files")}
-    by_document = {"sample_by": "document"} if reader == "text" else {}
-    return by_document | kept | {"path": reader, "data_files": _checked(by_split)}
+    return (DOCUMENT if reader == "text" else {}) | options | kept | {"path": reader, "data_files": _checked(by_split)}
 
 
 def reader_of(name: str) -> str | None:
@@ -93,27 +104,36 @@ def file_names(files: Any) -> list[str]:
     return [str(files)] if isinstance(files, str | Path) else [str(name) for name in files]
 
 
-def _in_folder(folder: Path, load: Mapping[str, Any], splits: Iterable[str]) -> Files:
-    """Return the files of a folder by split."""
+def _in_folder(folder: Path, load: Mapping[str, Any], splits: Iterable[str]) -> tuple[Files, dict[str, Any]]:
+    """Return the files of a folder by split, and settings of their reader that its README.md names."""
     if load.get("data_files") is not None:
         _refuse_set(load, "name")
-        return _given(load["data_files"], folder)
+        return _given(load["data_files"], folder), {}
     if _names_configs(folder):
         return _of_config(folder, load.get("name"))
     if load.get("name") and (folder / load["name"]).is_dir():
         folder = folder / load["name"]
     else:
         _refuse_set(load, "name")
-    inside = [file for file in sorted(folder.rglob("*")) if file.is_file() and reader_of(file.name)]
-    hidden = {file for file in inside if any(part.startswith(".") for part in file.relative_to(folder).parts)}
-    files = [file for file in inside if file not in hidden and file.name not in ABOUT_DATA]
+    inside = sorted(_files_below(folder, tuple(folder.resolve().parents)))
+    files = [file for file in inside if reader_of(file.name) and file.name not in ABOUT_DATA]
     if not files:
         raise ValueError(f"The folder {folder} must hold {_kinds()} files, and has none. Choose another folder.")
     named = [_split_of(file.relative_to(folder), splits) for file in files]
     by_split: Files = {}
     for file, split in zip(files, named, strict=True):
         by_split.setdefault(split if all(named) and split else "train", []).append(str(file))
-    return by_split
+    return by_split, {}
+
+
+def _files_below(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
+    """Yield the files in a folder and those inside it, except hidden ones; a link to one of those above is left out."""
+    real = folder.resolve()
+    for entry in folder.iterdir() if real not in above else ():
+        if entry.is_dir() and not entry.name.startswith("."):
+            yield from _files_below(entry, (*above, real))
+        elif entry.is_file() and not entry.name.startswith("."):
+            yield entry
 
 
 def _names_configs(folder: Path) -> bool:
@@ -125,13 +145,16 @@ def _names_configs(folder: Path) -> bool:
         return False
 
 
-def _of_config(folder: Path, name: str | None) -> Files:
-    """Return the files by split of a configuration that the README.md of a folder names."""
+def _of_config(folder: Path, name: str | None) -> tuple[Files, dict[str, Any]]:
+    """Return the files by split, and the settings of their reader, of a configuration in the README.md of a folder."""
     try:
         config: Any = load_dataset_builder(str(folder), name).config
     except (ValueError, FileNotFoundError) as error:
         raise ValueError(f"{folder / 'README.md'} has no such files: {error} Set load.name, or correct it.") from error
-    return {str(split): list(files) for split, files in config.data_files.items()}
+    said = (metadata_load(folder / "README.md") or {})["configs"] or []
+    chosen = next((one for one in said if one.get("config_name", "default") == config.name), {})
+    options = {key: value for key, value in chosen.items() if key not in CHOOSE_FILES}
+    return {str(split): list(files) for split, files in config.data_files.items()}, options
 
 
 def _split_of(file: Path, splits: Iterable[str]) -> str | None:
@@ -169,7 +192,7 @@ def _matching_files(pattern: str) -> list[str]:
 
 
 def _checked(by_split: Files) -> Files:
-    """Return files by split, each once; ValueError if one is empty, in two splits, or of a name that cannot be read."""
+    """Return files by split, each once; ValueError if one is empty, given twice, or of a name that cannot be read."""
     whole = [file for files in by_split.values() for file in dict.fromkeys(files)]
     local = [file for file in whole if "://" not in file]
     twice = [file for file in whole if whole.count(file) > 1] if len(whole) > len(set(whole)) else []
@@ -178,6 +201,7 @@ def _checked(by_split: Files) -> Files:
     chained = [file for file in local if "::" in file]
     if chained:
         raise ValueError(f"The library datasets reads '::' in a name as an archive: rename {chained[0]}.")
+    _refuse_copies(local)
     empty = [file for file in local if not Path(file).stat().st_size]
     if empty:
         raise ValueError(
@@ -185,6 +209,20 @@ def _checked(by_split: Files) -> Files:
             "or write them again, or remove them."
         )
     return {split: list(dict.fromkeys(files)) for split, files in by_split.items()}
+
+
+def _refuse_copies(files: Sequence[str]) -> None:
+    """Raise a ValueError if two names are those of one file, or of a file and its compressed copy."""
+    known: dict[Any, str] = {}
+    for file in files:
+        stat, path = os.stat(file), Path(file)
+        uncompressed = path.parent.resolve() / (path.stem if _is_compressed(file) else path.name)
+        for key in ((stat.st_dev, stat.st_ino), uncompressed):
+            if (other := known.setdefault(key, file)) != file:
+                raise ValueError(
+                    f"A document must not be read twice, but {other} and {file} are the same file, or one is "
+                    "compressed and the other not: remove one, or choose files by a pattern."
+                )
 
 
 def _one_reader(files: Sequence[str], path: str) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from lcx_lightning.data.chat import check_arguments
 from lcx_lightning.data.tokenizers import Tokens, has_line_feed, line_feed
 from lcx_lightning.evaluation.tasks.datasets.base import Example
 from lcx_lightning.evaluation.tasks.scoring import SCORES, score
@@ -32,7 +33,7 @@ class TextTask:
         chat_arguments: Arguments of the chat template, or None if it is not used.
 
     Raises:
-        ValueError: If a cut or a score is unknown, or the answer has no tokens.
+        ValueError: If a cut or a score is unknown, the answer has no tokens, or an argument is not for the template.
     """
 
     def __init__(  # noqa: PLR0913, each is a value of the protocol
@@ -57,11 +58,16 @@ class TextTask:
             )
         self.metrics, self.group, self._prompt, self._answer_tokens = dict(metrics), group, prompt, answer_tokens
         self._cut, self._one_line, self._first_line, self._tag = cut, one_line, first_line, tag
+        check_arguments(chat_arguments)
         self.chat_arguments = dict(chat_arguments) if chat else None
 
     def answer_tokens(self, length: int) -> int:
         """Return the largest number of tokens of an answer in a context of `length` tokens."""
         return min(self._answer_tokens, length // SHARE)
+
+    def check_chat(self, tokens: Tokens) -> None:
+        """Raise a ValueError if the tokenizer has a chat template that fails, or leaves out or changes a message."""
+        self._asked("message", tokens)
 
     def ends(self, tokens: Tokens) -> list[int]:
         """Return tokens that end an answer, in addition to those that end any text of the model."""
@@ -99,7 +105,7 @@ class TextTask:
 
     def _asked(self, text: str, tokens: Tokens) -> list[int]:
         chat = None if self.chat_arguments is None else tokens.chat(text, self.chat_arguments)
-        ids = chat or [*tokens.prefix, *tokens.encode(text)]  # a template begins as it is to begin
+        ids = [*tokens.prefix, *tokens.encode(text)] if chat is None else chat  # which begins as it is to begin
         return ids if self._tag is None else [*ids, *tokens.encode(f"<{self._tag}>")]
 
     def _middle_cut(self, example: Example, tokens: Tokens) -> tuple[int, Callable[[int], str]]:

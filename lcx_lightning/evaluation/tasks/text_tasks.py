@@ -6,6 +6,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from lcx_lightning.data.chat import TODAY
 from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.data.tokenizers import Tokens
 from lcx_lightning.evaluation.base import AtMultiples, Reading, Record, WorkUnit, hash_of
@@ -28,7 +29,7 @@ class TextTasks(AtMultiples):
 
     A context length counts prompt and answer. If two lengths give the same prompt, it is answered once. The protocol of
     a task in records is the evaluation's name, followed by arguments of the chat template that are not those of
-    USUAL_CHAT: `longbench_enable_thinking_true`. The details have all of them.
+    USUAL_CHAT: `longbench_enable_thinking_true`. The details have all of them, and the date that a template is told.
 
     Args:
         name: Name of evaluation and protocol in records.
@@ -79,7 +80,8 @@ class TextTasks(AtMultiples):
 
     def work_units(self, data: LongContextData, pretrain_length: int, max_context: int | None) -> list[WorkUnit]:
         served, work_units = self.served(pretrain_length, max_context), []
-        for task in self._tasks:
+        for task, asked in self._tasks.items():
+            asked.check_chat(data.tokens)
             for batch in self._batches(task, served):
                 rows = [row for n in served for one in batch for row in self._rows(task, one, n)]
                 compute = partial(self._compute, tokens=data.tokens, task=task, batch=batch, lengths=served)
@@ -124,7 +126,7 @@ class TextTasks(AtMultiples):
         }
         details: Record = {"answer_tokens": asked.answer_tokens(length)}
         if asked.chat_arguments is not None:
-            details["chat_arguments"] = asked.chat_arguments
+            details |= {"chat_arguments": asked.chat_arguments, "chat_date": TODAY.isoformat()}
         return [
             row | {"metric": metric, "details": details | {"score": score}} for metric, score in asked.metrics.items()
         ]

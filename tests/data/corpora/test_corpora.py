@@ -112,7 +112,8 @@ def local(tmp_path, monkeypatch):
             "skip_null": False,
             "held_out": HELD_OUT,
         }
-        return HubCorpus({**given, "cache_dir": str(tmp_path / "cache")}, **{**settings, **changes})
+        by_line = {"sample_by": "line"} if path == "text" else {}
+        return HubCorpus({**by_line, **given, "cache_dir": str(tmp_path / "cache")}, **{**settings, **changes})
 
     return build
 

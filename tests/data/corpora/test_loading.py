@@ -10,6 +10,7 @@ from support.corpus_files import TEXTS, corpus_of, save, texts_of, write
 from support.text_corpora import CORPUS_ONLY
 
 from lcx_lightning.data.corpora.base import SPLITS
+from lcx_lightning.data.corpora.loading import json_object
 from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.data.tokenizers import ByteTokens
 
@@ -82,3 +83,31 @@ def test_a_row_without_a_text_is_named_or_left_out_and_counted(tmp_path, column,
     assert {d.name: d.text for d in documents} == {f"train/{i}": v for i, v in enumerate(values) if i not in (3, 7)}
     data = LongContextData(corpus, ByteTokens(), CORPUS_ONLY)
     assert sum(part["without_text"] for part in data.report().values()) == 2
+
+
+@pytest.mark.parametrize("line", ["[" * 100_000, '{"n": ' + "7" * 5000 + "}"], ids=["nested", "digits"])
+def test_a_line_that_python_cannot_read_is_named(line):
+    with pytest.raises(ValueError, match="file, line 2: needed a JSON object"):
+        json_object(line, "file, line 2")
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.jsonl"])
+def test_a_file_in_utf16_is_told_how_to_convert_it(tmp_path, name):
+    (tmp_path / name).write_bytes('{"text": "a"}\n'.encode("utf-16"))
+    with pytest.raises(ValueError, match="iconv -f UTF-16 -t UTF-8"):
+        texts_of(corpus_of(tmp_path, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("+data.corpus.load.nonsense=1", "setting that the text reader does not: .*nonsense"),
+        ("+data.corpus.load.encoding=nope", "encoding=nope cannot be used"),
+        ("data.corpus.max_documents=-1", "max_documents must be 1 or more"),
+    ],
+)
+def test_a_setting_that_no_reader_has_is_a_sentence(tmp_path, override, said):
+    save(tmp_path, "a.txt")
+    with pytest.raises(Exception, match=said) as found:
+        texts_of(corpus_of(tmp_path, tmp_path, override))
+    assert isinstance(found.value, ValueError) or isinstance(found.value.__cause__, ValueError)

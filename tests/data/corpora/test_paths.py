@@ -166,6 +166,7 @@ def test_files_of_a_folder_may_be_named_by_split_and_a_folder_inside_it_by_its_n
     files = {"train": "a/*.txt", "test": ["b/three.txt"]}
     assert resolve({"path": str(tmp_path), "data_files": files, "name": None}) == {
         "sample_by": "document",
+        "encoding": "utf-8-sig",
         "path": "text",
         "data_files": {
             "train": [str(tmp_path / "a" / "one.txt"), str(tmp_path / "a" / "two.txt")],

@@ -1,5 +1,6 @@
 """Examples in the format of LongBench (arXiv:2308.14508): JSON lines with input, context, answers, all_classes, _id."""
 
+import zlib
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from zipfile import BadZipFile, ZipFile
@@ -53,8 +54,8 @@ def _zipped(archive: Path, task: str) -> list[Row]:
     try:
         with ZipFile(archive) as opened, TemporaryDirectory() as folder:
             return json_lines(Path(opened.extract(f"data/{task}.jsonl", folder)))
-    except (BadZipFile, KeyError) as error:
-        raise ValueError(f"{archive} needs to be an archive with data/{task}.jsonl: {error}.") from error
+    except (BadZipFile, KeyError, RuntimeError, NotImplementedError, EOFError, zlib.error) as error:  # or encrypted
+        raise ValueError(f"{archive} needs to be a sound archive with data/{task}.jsonl: {error}.") from error
 
 
 def _example(row: Row) -> Example:

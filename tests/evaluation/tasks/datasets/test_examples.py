@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import pytest
 from support.task_files import LONG, LONGBENCH, longbench_rows, qasper_row, save_archive, save_lines, save_longbench
@@ -170,3 +171,19 @@ def test_a_hub_that_cannot_be_reached_tells_what_to_put_where(source, fetched, r
         source.read("lcc")
     assert fetched in str(refused.value)
     assert read in str(refused.value)
+
+
+@pytest.mark.parametrize("damage", ["encrypted", "bytes"])
+def test_an_archive_that_cannot_be_opened_is_named(tmp_path, damage):
+    path = tmp_path / "data.zip"
+    with ZipFile(path, "w", ZIP_DEFLATED) as archive:
+        archive.writestr("data/one.jsonl", '{"_id": 1}\n' * 99)
+    content = bytearray(path.read_bytes())
+    if damage == "encrypted":  # bit 0 of the flags, in both headers
+        content[6] |= 1
+        content[content.index(b"PK\1\2") + 8] |= 1
+    else:
+        content[45:55] = b"\xff" * 10
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"data\.zip needs to be a sound archive with data/one\.jsonl"):
+        LongBenchExamples(path=str(path)).read("one")
