@@ -1,6 +1,7 @@
 """Read, compose and build method files: one YAML file per method, in `configs/method`."""
 
 import importlib
+import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,17 +60,30 @@ def complete(method: DictConfig) -> DictConfig:
     return OmegaConf.create({part: method[part] if part in method else pretrained[part] for part in PARTS})
 
 
-def build_method(method: DictConfig, spec: "RopeSpec") -> "Method":
+def own_modules(names: str | Sequence[str]) -> list[str]:
+    """Return the modules that may hold classes of the user's own: the folders in the paths of method files."""
+    names = [names] if isinstance(names, str) else list(names)
+    return [part for name in names if name.endswith(".yaml") for part in Path(name).absolute().parts]
+
+
+def build_method(method: DictConfig, spec: "RopeSpec", own_modules: Sequence[str] | None = ()) -> "Method":
     """Return the method, built for a checkpoint.
 
     Args:
         method: The four parts, without open values.
         spec: Rotary embedding of the checkpoint; the scaling is built with it.
+        own_modules: Modules of the user's own, whose classes may be named beside the public ones of this package. None
+            if the names were checked when the configuration was composed.
+
+    Raises:
+        ValueError: If another class is named, a class does not take its arguments, or a part is of the wrong kind.
     """
     from lcx_lightning.methods.method import Method  # slow to import, and Hydra imports this module even for --help
 
     parts = OmegaConf.to_container(method, resolve=True)
     assert isinstance(parts, dict)
+    if own_modules is not None:
+        check_targets({str(part): node for part, node in parts.items()}, own_modules)
     parts["scaling"] |= {"spec": spec}
     return Method(**{str(part): _build(node) for part, node in parts.items()})
 

@@ -9,7 +9,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from lcx_lightning.attention.dispatch import backend_of, check_backend
 from lcx_lightning.attention.forward_pass import AUTO, ForwardPass
-from lcx_lightning.methods.library import build_method, read_method
+from lcx_lightning.methods.library import build_method, own_modules, read_method
 from lcx_lightning.methods.method import Method
 from lcx_lightning.methods.overrides import with_values
 from lcx_lightning.methods.rope_views import clip_bands, clip_to_window
@@ -75,7 +75,7 @@ def attach(
     if not isinstance(method, Method):
         spec = rope_spec(model.config)
         composed = with_own_clex(read_method(method), model.config, values)
-        method = build_method(with_values(composed, spec.pretrain_length, values), spec)
+        method = build_method(with_values(composed, spec.pretrain_length, values), spec, own_modules(method))
     elif values:
         raise ValueError(
             f"A method that is already built has all its values: {', '.join(values)} would be ignored. Give the name "
