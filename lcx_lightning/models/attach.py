@@ -1,6 +1,5 @@
 """Attach a method to a Hugging Face RoPE model, through documented extension points of transformers only."""
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -9,7 +8,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from lcx_lightning.attention.dispatch import backend_of, check_backend
 from lcx_lightning.attention.forward_pass import AUTO, ForwardPass
-from lcx_lightning.methods.library import build_method, own_modules, read_method
+from lcx_lightning.methods.library import Names, build_method, own_modules, read_method
 from lcx_lightning.methods.method import Method
 from lcx_lightning.methods.overrides import with_values
 from lcx_lightning.methods.rope_views import clip_bands, clip_to_window
@@ -21,6 +20,7 @@ from lcx_lightning.models.hooks import (
     ATTENTION,
     InsertForwardPass,
     Unrotated,
+    check_own_config,
     leave_forward_pass,
     take_forward_pass,
 )
@@ -31,7 +31,7 @@ from lcx_lightning.models.self_check import check_pretrained_logits, sample_logi
 
 def attach(
     model: PreTrainedModel,
-    method: Method | str | Sequence[str],
+    method: Method | Names,
     *,
     grow: bool | None = None,
     attention: str = AUTO,
@@ -72,6 +72,7 @@ def attach(
             "list of them."
         )
     family_of(model.config)  # raises before the model is called
+    check_own_config(model.config)
     if not isinstance(method, Method):
         spec = rope_spec(model.config)
         composed = with_own_clex(read_method(method), model.config, values)
