@@ -49,8 +49,8 @@ def attach(
     method CLEX gets the checkpoint's ODE weights. Native windows are respected: a layer that has one sees no farther,
     whatever the pattern says. Layers without rotary embedding still have none, and see what the pattern shows them.
     Copies of the model, by `copy.deepcopy`, `pickle` or `torch.save(model)`, have methods of their own.
-    `save_pretrained` saves the model without its method, and warns; weights that the method learned are in a file beside
-    it, `lcx_method.pt`. Adapters must be merged first.
+    `save_pretrained` saves the model without its method, and warns; weights that the method learned are beside it, in
+    `lcx_method.pt`. Adapters must be merged first.
 
     Args:
         model: Model of a supported family. `detach` restores the original model.
