@@ -17,7 +17,7 @@ def number(
     below: float | None = None,
     most: float | None = None,
 ) -> float:
-    """Return a finite number; a whole one stays an int.
+    """Return a finite number of Python; a whole one stays an int.
 
     Args:
         name: Name of the argument, for the message.
@@ -34,22 +34,24 @@ def number(
     if not _is_number(value) or not all(LIMITS[words](value, limit) for words, limit in limits.items()):
         said = " and ".join(f"{words} {limit:g}" for words, limit in limits.items()) or "that is finite"
         raise ValueError(f"{name} must be a number {said}, got {name}={value!r}.")
-    return value
+    return int(value) if isinstance(value, numbers.Integral) else float(value)
 
 
-def whole(name: str, value: Any, *, least: int = 1) -> int:
+def whole(name: str, value: Any, *, least: int = 1, most: int = LARGEST) -> int:
     """Return a whole number as an int; 4.0 counts as one.
 
     Args:
         name: Name of the argument, for the message.
         value: What was given.
         least: Smallest number that is accepted.
+        most: Largest number that is accepted.
 
     Raises:
-        ValueError: If the value is no whole number, below `least` or above 10^12.
+        ValueError: If the value is no whole number or out of range.
     """
-    if not _is_number(value) or value != int(value) or value < least:
-        raise ValueError(f"{name} must be a whole number of at least {least}, got {name}={value!r}.")
+    if not _is_number(value) or value != int(value) or not least <= value <= most:
+        said = f" and up to {most}" if most < LARGEST else ""
+        raise ValueError(f"{name} must be a whole number of at least {least}{said}, got {name}={value!r}.")
     return int(value)
 
 

@@ -1,11 +1,14 @@
 """Read, compose and build method files: one YAML file per method, in `configs/method`."""
 
 import importlib
+import inspect
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from yaml import YAMLError
 
 from lcx_lightning.methods.targets import check_targets
 
@@ -22,15 +25,18 @@ def methods() -> list[str]:
     return sorted(path.stem for path in METHODS.glob("*.yaml"))
 
 
-def read_method(names: str | Sequence[str]) -> DictConfig:
+Names = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
+
+def read_method(names: Names) -> DictConfig:
     """Return the four parts of a method, or of several composed, with interpolations such as `${factor}` still open.
 
     A name that ends in .yaml is the path of a method file outside this package.
 
     Raises:
-        ValueError: If no name is given, a name is unknown, or two methods set one part differently.
+        ValueError: If no name is given, a name is unknown, a file is no method, or two set one part differently.
     """
-    names = [names] if isinstance(names, str) else list(names)
+    names = _listed(names)
     if not names:
         raise ValueError(f"An extension needs at least one method. There are: {', '.join(methods())}.")
     parts = [_read(name) for name in names]
@@ -59,29 +65,80 @@ def complete(method: DictConfig) -> DictConfig:
     return OmegaConf.create({part: method[part] if part in method else pretrained[part] for part in PARTS})
 
 
-def build_method(method: DictConfig, spec: "RopeSpec") -> "Method":
+def own_modules(names: Names) -> list[str]:
+    """Return the modules that may hold classes of the user's own: the folders in the paths of method files."""
+    return [part for name in _listed(names) if name.endswith(".yaml") for part in Path(name).absolute().parts]
+
+
+def build_method(method: DictConfig, spec: "RopeSpec", own_modules: Sequence[str] | None = ()) -> "Method":
     """Return the method, built for a checkpoint.
 
     Args:
         method: The four parts, without open values.
         spec: Rotary embedding of the checkpoint; the scaling is built with it.
+        own_modules: Modules of the user's own, whose classes may be named beside the public ones of this package. None
+            if the names were checked when the configuration was composed.
+
+    Raises:
+        ValueError: If another class is named, a class does not take its arguments, or a part is of the wrong kind.
     """
     from lcx_lightning.methods.method import Method  # slow to import, and Hydra imports this module even for --help
+    from lcx_lightning.methods.patterns.base import Pattern
+    from lcx_lightning.methods.positions.base import PositionScheme
+    from lcx_lightning.methods.scaling.base import FrequencyScaling
+    from lcx_lightning.methods.temperature.base import Temperature
 
     parts = OmegaConf.to_container(method, resolve=True)
     assert isinstance(parts, dict)
+    if own_modules is not None:
+        check_targets({str(part): node for part, node in parts.items()}, own_modules)
     parts["scaling"] |= {"spec": spec}
-    return Method(**{str(part): _build(node) for part, node in parts.items()})
+    built = {str(part): _build(node, str(part)) for part, node in parts.items()}
+    kinds = dict(zip(PARTS, (FrequencyScaling, PositionScheme, Temperature, Pattern), strict=True))
+    for part, kind in kinds.items():
+        if not isinstance(built[part], kind):
+            raise ValueError(f"{part} must be a {kind.__name__}, got _target_: {method[part]['_target_']}.")
+    return Method(**built)
 
 
-def _read(name: str, beside: Path | None = None) -> DictConfig:
-    path = _path(name, beside)
-    config = OmegaConf.load(path)
-    assert isinstance(config, DictConfig)
+def _listed(names: Names) -> list[str]:
+    single = isinstance(names, str | os.PathLike)
+    if not single and not isinstance(names, Sequence | ListConfig):
+        raise ValueError(f"A method is a name, the path of a file, or a list of these, got {names!r}.")
+    listed = [os.fspath(name) if isinstance(name, os.PathLike) else name for name in ([names] if single else names)]
+    for name in listed:
+        if not isinstance(name, str):
+            raise ValueError(f"A method is a name or the path of a file, got {name!r}.")
+    return listed
+
+
+def _read(name: str, named_by: tuple[Path, ...] = ()) -> DictConfig:
+    """Return the parts that a method file sets, with those of the files it stands on.
+
+    Args:
+        name: Name or path of the method.
+        named_by: Files that led to this one, each the base of the one before, the file that names it last.
+    """
+    path = _path(name, named_by[-1].parent if named_by else None)
+    if path.resolve() in {other.resolve() for other in named_by}:
+        raise ValueError(f"defaults of the method file {named_by[-1]} lead back to {path}. Name another method there.")
+    try:
+        config = OmegaConf.load(path)
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"The method file {path} is no YAML: {error}") from error
+    if not isinstance(config, DictConfig):
+        raise ValueError(f"The method file {path} is a list; it must be a mapping of {', '.join(PARTS)}.")
     if path.parent != METHODS:
         check_targets(config, path.absolute().parts)
-    bases = [base for base in config.pop("defaults", []) if base != "_self_"]
-    merged = OmegaConf.merge(*[_read(base, path.parent) for base in bases], config)
+    bases = config.pop("defaults", [])
+    if not isinstance(bases, ListConfig | list) or not all(isinstance(base, str) for base in bases):
+        raise ValueError(f"defaults of the method file {path} must be a list of methods, got {bases!r}.")
+    if unknown := set(config) - set(PARTS):
+        raise ValueError(f"The method file {path} may set {', '.join(PARTS)}, got {', '.join(map(str, unknown))}.")
+    for part in PARTS:
+        if part in config and not isinstance(config[part], DictConfig):
+            raise ValueError(f"{part} of the method file {path} must be a mapping with _target_, got {config[part]!r}.")
+    merged = OmegaConf.merge(*[_read(base, (*named_by, path)) for base in bases if base != "_self_"], config)
     assert isinstance(merged, DictConfig)
     return merged
 
@@ -99,16 +156,21 @@ def _path(name: str, beside: Path | None) -> Path:
     return METHODS / f"{name}.yaml"
 
 
-def _build(node: Any) -> Any:
+def _build(node: Any, name: str) -> Any:
     """Return the object that a `_target_` node describes, after building its arguments."""
     if not isinstance(node, dict):
         return node
-    arguments = {key: _build(value) for key, value in node.items() if key != "_target_"}
-    module, name = node["_target_"].rsplit(".", 1)
+    arguments = {key: _build(value, key) for key, value in node.items() if key != "_target_"}
+    target = str(node.get("_target_"))
+    if "." not in target:
+        raise ValueError(f"{name} is a mapping without the name of a class in _target_: {node!r}.")
+    module, leaf = target.rsplit(".", 1)
     try:
-        target = getattr(importlib.import_module(module), name)
+        built = getattr(importlib.import_module(module), leaf)
     except (ImportError, AttributeError, SyntaxError) as error:
-        raise ValueError(
-            f"_target_: {node['_target_']} cannot be imported: {error}. Correct its name or file."
-        ) from error
-    return target(**arguments)
+        raise ValueError(f"_target_: {target} cannot be imported: {error}. Correct its name or file.") from error
+    try:
+        inspect.signature(built).bind(**arguments)
+    except TypeError as error:
+        raise ValueError(f"_target_: {target} does not take the settings {', '.join(arguments)}: {error}.") from error
+    return built(**arguments)

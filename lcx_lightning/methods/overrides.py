@@ -1,10 +1,12 @@
 """Set the values of a method by keyword, under the names of its file: for use from Python, without Hydra."""
 
+import numbers
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+import numpy as np
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from lcx_lightning.methods.library import PARTS
 
@@ -22,14 +24,23 @@ def with_values(method: DictConfig, pretrain_length: int, values: Mapping[str, A
             `_target_` replaces the whole part.
 
     Raises:
-        ValueError: If a name is unknown or ambiguous, or the value of an open name is missing.
+        ValueError: If a name is unknown or ambiguous, the value of an open name is missing, a setting has two values,
+            or a value is no number, flag, text, list or mapping.
     """
+    values = {name: _plain(name, value) for name, value in values.items()}
     fillings = {name: value for name, value in values.items() if name in open_values(method)}
-    replaced, changes = method.copy(), {}
+    replaced, changes, by = method.copy(), {}, {}
     for name, value in values.items():
         if name in fillings:
             continue
         part, setting = _part_and_setting(method, name, value)
+        whole = "_target_" in setting or "_target_" in by.get(part, ())
+        if part in by and (whole or setting.keys() & by[part].keys()):
+            raise ValueError(
+                f"{name} and {' and '.join(by[part])} set the same of {part}: leave one of them out, or give all in "
+                f"{part}={{...}}."
+            )
+        by[part] = by.get(part, {}) | setting
         if "_target_" in setting:
             replaced[part] = setting
         else:
@@ -46,6 +57,24 @@ def with_values(method: DictConfig, pretrain_length: int, values: Mapping[str, A
             "them out."
         )
     return OmegaConf.create(fillings | {"pretrain_length": pretrain_length, "method": merged}).method
+
+
+def _plain(name: str, value: Any) -> Any:
+    """Return a value as configurations hold it: numbers of other libraries become those of Python."""
+    if isinstance(value, Mapping):
+        return {key: _plain(name, inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple | ListConfig):
+        return [_plain(name, inner) for inner in value]
+    if value is None or isinstance(value, str | bool):
+        return value
+    if isinstance(value, np.bool_):
+        return bool(value)
+    if isinstance(value, numbers.Real):
+        return int(value) if isinstance(value, numbers.Integral) else float(value)
+    raise ValueError(
+        f"{name} must be a number, true or false, a text, or a list or mapping of these, got {name}={value!r} of type "
+        f"{type(value).__name__}."
+    )
 
 
 def open_values(method: DictConfig) -> set[str]:

@@ -1,6 +1,7 @@
 """Which classes a configuration may name: public names of this package, and the user's own module."""
 
 import importlib
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -9,20 +10,21 @@ from omegaconf import DictConfig, OmegaConf
 PACKAGE = "lcx_lightning"
 
 
-def check_targets(config: DictConfig, own_modules: Sequence[str] = ()) -> None:
+def check_targets(config: DictConfig | dict[str, Any], own_modules: Sequence[str] = ()) -> None:
     """Raise a ValueError if a `_target_` in a configuration is neither public nor in a module of the user's own.
 
     Args:
-        config: Configuration; interpolations stay open.
+        config: Configuration; interpolations of a DictConfig stay open.
         own_modules: Names of modules that the user has given, by --config-dir or with the path of a method file.
     """
-    plain: Any = OmegaConf.to_container(config)
-    plain.pop("hydra", None)  # of its own
-    for target in _targets_in(plain):
-        if not is_public(target) and target.split(".")[0] not in own_modules:
+    plain: Any = OmegaConf.to_container(config) if isinstance(config, DictConfig) else config
+    own = set(own_modules) - sys.stdlib_module_names  # a folder may be called as a module of Python
+    for target in _targets_in({part: node for part, node in plain.items() if part != "hydra"}):
+        if not is_public(target) and target.split(".")[0] not in own:
             raise ValueError(
                 f"_target_: {target} is not a public name of {PACKAGE}. Name one, such as {PACKAGE}.scaling.YaRN, or "
-                "put your class into the folder of --config-dir and name it FOLDER.MODULE.CLASS."
+                "put your class into the folder of --config-dir or of a method file that you give by its path, and "
+                "name it FOLDER.MODULE.CLASS."
             )
 
 

@@ -1,6 +1,5 @@
 """Attach a method to a Hugging Face RoPE model, through documented extension points of transformers only."""
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -9,7 +8,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from lcx_lightning.attention.dispatch import backend_of, check_backend
 from lcx_lightning.attention.forward_pass import AUTO, ForwardPass
-from lcx_lightning.methods.library import build_method, read_method
+from lcx_lightning.methods.library import Names, build_method, own_modules, read_method
 from lcx_lightning.methods.method import Method
 from lcx_lightning.methods.overrides import with_values
 from lcx_lightning.methods.rope_views import clip_bands, clip_to_window
@@ -21,6 +20,7 @@ from lcx_lightning.models.hooks import (
     ATTENTION,
     InsertForwardPass,
     Unrotated,
+    check_own_config,
     leave_forward_pass,
     take_forward_pass,
 )
@@ -31,7 +31,7 @@ from lcx_lightning.models.self_check import check_pretrained_logits, sample_logi
 
 def attach(
     model: PreTrainedModel,
-    method: Method | str | Sequence[str],
+    method: Method | Names,
     *,
     grow: bool | None = None,
     attention: str = AUTO,
@@ -49,7 +49,8 @@ def attach(
     method CLEX gets the checkpoint's ODE weights. Native windows are respected: a layer that has one sees no farther,
     whatever the pattern says. Layers without rotary embedding still have none, and see what the pattern shows them.
     Copies of the model, by `copy.deepcopy`, `pickle` or `torch.save(model)`, have methods of their own.
-    `save_pretrained` saves the model without its method, and warns.
+    `save_pretrained` saves the model without its method, and warns; weights that the method learned are beside it, in
+    `lcx_method.pt`. Adapters must be merged first.
 
     Args:
         model: Model of a supported family. `detach` restores the original model.
@@ -72,10 +73,11 @@ def attach(
             "list of them."
         )
     family_of(model.config)  # raises before the model is called
+    check_own_config(model.config)
     if not isinstance(method, Method):
         spec = rope_spec(model.config)
         composed = with_own_clex(read_method(method), model.config, values)
-        method = build_method(with_values(composed, spec.pretrain_length, values), spec)
+        method = build_method(with_values(composed, spec.pretrain_length, values), spec, own_modules(method))
     elif values:
         raise ValueError(
             f"A method that is already built has all its values: {', '.join(values)} would be ignored. Give the name "

@@ -1,5 +1,7 @@
 """The object that `attach` puts on a model, as the submodule `attached` of its base model."""
 
+import sys
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -54,6 +56,17 @@ class Attached(KeepsPrecision):
         self.mesh: DeviceMesh | None = None
         self.listener: Listener | None = None
 
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the weights of the method, and warn if peft asks for them, because it saves those of adapters only."""
+        if any(True for _ in self.parameters()) and _peft_asks():
+            warnings.warn(
+                "peft saves the adapters, but neither the method attached to this model nor its learned weights. Save "
+                f"model.get_base_model().base_model.{NAME}.state_dict() beside them, and load it after attaching the "
+                "method again with the same values.",
+                stacklevel=2,
+            )
+        return super().state_dict(*args, **kwargs)
+
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy has.
 
@@ -66,6 +79,15 @@ class Attached(KeepsPrecision):
                 "it into a model with the method attached."
             )
         return super().__getstate__()
+
+
+def _peft_asks() -> bool:
+    """Return whether peft reads the weights of a model, to save its adapters: it has no hook for that."""
+    frame = sys._getframe()
+    while frame := frame.f_back:
+        if frame.f_code.co_name == "get_peft_model_state_dict":
+            return True
+    return False
 
 
 def has_method(model: Any) -> bool:

@@ -1,14 +1,14 @@
 """The hooks of a model with a method: build one `ForwardPass`, pass it to every layer, and attend by it."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
-from transformers import AttentionInterface
+from transformers import AttentionInterface, PretrainedConfig
 
 from lcx_lightning.attention.capture import AttentionInputs, Listener
 from lcx_lightning.attention.dispatch import attend
@@ -24,6 +24,11 @@ from lcx_lightning.models.context_parallel import shard_for
 from lcx_lightning.models.families import FAMILIES
 
 ATTENTION = "lcx"  # name of our attention function for transformers
+_SHARED = (
+    "This model has no method, but its config has the attention of methods, because it is shared with or copied from "
+    "that of a model with one. Give it a config of its own before it is built, copy.deepcopy(config), whose attention "
+    'is another: config._attn_implementation = "sdpa".'
+)
 
 
 class Unrotated(nn.Module):
@@ -83,13 +88,14 @@ def insert_forward_pass(base: nn.Module, args: tuple, kwargs: dict) -> tuple[tup
     """Return the arguments of the base model with the `ForwardPass` added, which reaches every attention layer."""
     # 1. the arguments of the pass
     attachment = attached(base)
+    _check_attention(base)
     placement_seed, rows = kwargs.pop("placement_seed", None), kwargs.pop("placement_rows", None)
     segments = {name: kwargs.pop(name) for name in ("segments", "segments_continuing") if name in kwargs}
     given = inspect.signature(base.forward).bind(*args, **kwargs).arguments
     given |= given.pop("kwargs", {})
     tokens = given["input_ids"] if given.get("inputs_embeds") is None else given["inputs_embeds"]
     cache, mask, queries = given.get("past_key_values"), given.get("attention_mask"), tokens.shape[1]
-    placement_rows = range(len(tokens)) if rows is None else rows.tolist()
+    placement_rows = range(len(tokens)) if rows is None else _numbers_of(rows, len(tokens))
     if mask is not None and mask.ndim != 2:
         raise ValueError(
             f"A mask says which keys are padding, [batch, keys]: this one has the shape {list(mask.shape)}."
@@ -131,6 +137,32 @@ def insert_forward_pass(base: nn.Module, args: tuple, kwargs: dict) -> tuple[tup
         args, kwargs = (), given | _local_tokens(given, shard.local_tokens)
     forward_pass = ForwardPass(rope, backend=attachment.backend, shard=shard, listener=attachment.listener)
     return args, kwargs | {"forward_pass": forward_pass}
+
+
+def _check_attention(base: Any) -> None:
+    """Raise a ValueError if the layers of a model would not attend by its method, which would rotate nothing."""
+    name = base.config._attn_implementation
+    if name != ATTENTION:
+        raise ValueError(
+            f"The attention implementation of this model was set to {name!r} after its method was attached, so the "
+            f"method would have no effect. Set it back, model.set_attn_implementation({ATTENTION!r}), or detach the "
+            "method first: detach(model). If another model shares its config object, give each a config of its own."
+        )
+
+
+def check_own_config(config: PretrainedConfig) -> None:
+    """Raise a ValueError if the config of a model without a method has the attention of methods."""
+    if config._attn_implementation == ATTENTION:
+        raise ValueError(_SHARED)
+
+
+def _numbers_of(rows: Tensor | Sequence[int], batch: int) -> list[int]:
+    numbers = rows.tolist() if isinstance(rows, Tensor) else list(rows)
+    if len(numbers) != batch:
+        raise ValueError(
+            f"placement_rows needs the number of each of the {batch} rows of the pass, got {len(numbers)} numbers."
+        )
+    return numbers
 
 
 def _check_packed(attachment: Attached, cache: object, mask: Tensor | None) -> None:
@@ -204,7 +236,9 @@ def attention(
     **_: object,
 ) -> tuple[Tensor, None]:
     """Return attention under the method of this pass, with the signature of transformers' attention functions."""
-    whole = forward_pass or module.__dict__.pop("forward_pass")
+    whole = forward_pass or module.__dict__.pop("forward_pass", None)
+    if whole is None:
+        raise ValueError(_SHARED)
     rope = whole.rope
 
     def attended(q: Tensor, k: Tensor, v: Tensor, rope: Rope) -> Tensor:

@@ -99,7 +99,7 @@ class BuiltArm:
 
     def method(self) -> Method:
         """Return a new method of the arm, as it is before training."""
-        return build_method(DictConfig(self.arm.config["method"]), self.model.spec)
+        return build_method(DictConfig(self.arm.config["method"]), self.model.spec, own_modules=None)
 
     def pretrained(self) -> Method:
         """Return the method that leaves the model as it is."""

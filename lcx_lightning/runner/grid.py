@@ -154,13 +154,15 @@ def build(config: DictConfig, command_line: list[str]) -> list[BuiltArm]:
     arms: list[BuiltArm] = []
     loaded: dict[str, LongContextData] = {}
     for order, (name, methods, composed) in enumerate(expand(config, command_line)):
-        check_targets(composed, [Path(folder).name for folder in _own_folders(composed)])
-        own = OmegaConf.masked_copy(composed, [str(name) for name in composed if name != "hydra"])
+        own_modules = [Path(folder).name for folder in _own_folders(composed)]
+        check_targets(composed, own_modules)
+        own = OmegaConf.masked_copy(composed, [str(part) for part in composed if part != "hydra"])
         settle(own)
         check_settings(own)
         given = {line.partition("=")[0] for line in command_line}
         for seed in range(config.seed, config.seed + config.seeds):
             plain, described = resolve(composed, seed)
+            check_targets(plain, own_modules)  # a resolver may have made one
             ignored = _ignored(composed, described, given)
             built = BuiltArm(Arm(name, methods, order, plain), described, loaded, ignored)
             method = _fill_in(built)

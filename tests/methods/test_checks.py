@@ -128,3 +128,21 @@ def test_a_refusal_says_what_was_given_and_what_is_taken():
         number("slope", math.nan, above=0)
     with pytest.raises(ValueError, match=r"^clamp must be true or false, got clamp='no'\.$"):
         flag("clamp", "no")
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "setting", "values"),
+    [
+        ("random_positions", "positions", "factor", [1e12, 1025]),
+        ("clex", "scaling", "width", [1e9, 1025]),
+        ("clex", "scaling", "steps", [1e9, 769]),
+        ("clex", "scaling", "alpha_slope", [1e-300, 1e-4, 1e4]),
+        ("yarn", "scaling", "slow", [1e-320, 1e-7]),
+    ],
+)
+def test_sizes_that_no_machine_or_float_holds_are_refused_with_the_bound(name, part, setting, values):
+    method = OmegaConf.to_container(OmegaConf.create(OPEN | {"method": read_method(name)}).method, resolve=True)
+    kind, arguments = next(described(method[part]))
+    for value in values:
+        with pytest.raises(ValueError, match=rf"^{setting} must be a .* of at least|^{setting} must be .* up to"):
+            call(kind, arguments | {setting: value})

@@ -6,7 +6,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from lcx_lightning.methods.library import METHODS, PARTS, complete, methods, read_method
+from lcx_lightning.methods.library import METHODS, PARTS, build_method, complete, methods, read_method
 from lcx_lightning.methods.method import Method
 from lcx_lightning.methods.patterns.base import Pattern
 from lcx_lightning.methods.patterns.lambda_mask import Lambda
@@ -175,3 +175,51 @@ def test_methods_that_change_training_only_are_position_interpolation_in_evaluat
     ropes = [build(method, spec).eval().rope(torch.ones(1, 100, dtype=torch.bool), 100) for method in (name, "pi")]
     assert torch.equal(ropes[0].inv_freq, ropes[1].inv_freq)
     assert torch.equal(ropes[0].key_pos, ropes[1].key_pos)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("- a\n", "is a list; it must be a mapping of scaling"),
+        ("only words\n", "may set scaling, positions, temperature, pattern, got only words"),
+        ("patern: {}\n", "may set scaling, .*, got patern"),
+        ("pattern: [\n", "is no YAML"),
+        ("defaults: [mine]\n", "lead back to .*mine.yaml"),
+        ("defaults: [other]\n", "lead back to .*mine.yaml"),
+        ("defaults: yarn\n", "defaults of the method file .* must be a list of methods, got 'yarn'"),
+        ("defaults: [{pattern: x}]\n", "must be a list of methods"),
+        ("pattern: 5\n", "pattern of the method file .* must be a mapping with _target_, got 5"),
+        ("pattern:\n", "pattern of the method file .* must be a mapping with _target_, got None"),
+    ],
+)
+def test_a_file_that_is_no_method_is_refused_with_its_path(tmp_path, text, complaint):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    (tmp_path / "other.yaml").write_text("defaults: [mine]\n")
+    with pytest.raises(ValueError, match=complaint) as raised:
+        read_method(path)
+    assert str(path) in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "complaint"),
+    [
+        ({"_target_": "lcx_lightning.temperature.Constant"}, "pattern must be a Pattern, got _target_: lcx_lightning"),
+        ({"window": 4}, "pattern is a mapping without the name of a class in _target_"),
+        ({"_target_": "lcx_lightning.patterns.Capped", "wnd": 3}, "Capped does not take the settings wnd"),
+    ],
+)
+def test_a_part_of_the_wrong_kind_is_refused_when_it_is_built(spec, pattern, complaint):
+    method = read_method("pretrained")
+    method.pattern = pattern
+    with pytest.raises(ValueError, match=complaint):
+        build_method(method, spec)
+
+
+def test_a_path_need_not_be_a_text_and_what_is_no_name_is_refused(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("defaults: [yarn]\n")
+    assert read_method(path) == read_method([path]) == read_method("yarn")
+    for names in (None, 4, ["yarn", None], {"yarn": 1}):
+        with pytest.raises(ValueError, match=r"A method is a name.*got"):
+            read_method(names)

@@ -6,8 +6,9 @@ import pytest
 from omegaconf import OmegaConf
 from support.lab import ROOT
 
-from lcx_lightning.methods.library import METHODS, read_method
+from lcx_lightning.methods.library import METHODS, build_method, read_method
 from lcx_lightning.methods.targets import check_targets, is_public
+from lcx_lightning.models.attach import attach
 
 FILES = [*sorted(METHODS.glob("*.yaml")), *sorted((ROOT / "experiments" / "configs").rglob("*.yaml"))]
 OTHERS = [
@@ -49,3 +50,37 @@ def test_a_method_file_that_names_a_function_of_the_system_is_refused_before_it_
     with pytest.raises(ValueError, match=r"_target_: os\.system is not a public name"):
         read_method(str(path))
     assert not witness.exists()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        lambda call: {"factor": 4, "pattern": call},
+        lambda call: {"factor": call},
+        lambda call: {"factor": 4, "slope": {"a": [{"b": call}]}},
+        lambda call: {"factor": "${oc.create:{_target_:" + call["_target_"] + ",command:'" + call["command"] + "'}}"},
+    ],
+    ids=["part", "open value", "deep inside", "resolved"],
+)
+def test_a_value_from_python_that_names_a_function_of_the_system_is_refused_before_it_is_called(tiny, tmp_path, values):
+    witness = tmp_path / "witness"
+    with pytest.raises(ValueError, match=r"_target_: os\.system is not a public name"):
+        attach(tiny(), "yarn", **values({"_target_": "os.system", "command": f"touch {witness}"}))
+    assert not witness.exists()
+
+
+def test_a_method_is_built_from_public_classes_and_those_of_the_modules_that_are_given(spec):
+    method = read_method("pretrained")
+    method.pattern = {"_target_": "support.method_parts.Nothing"}
+    with pytest.raises(ValueError, match=r"support\.method_parts\.Nothing is not a public name"):
+        build_method(method, spec)
+    with pytest.raises(ValueError, match=r"support\.method_parts\.Nothing cannot be imported"):
+        build_method(method, spec, ["support"])
+
+
+def test_a_folder_with_the_name_of_a_module_of_python_opens_no_road_to_it(tmp_path):
+    folder = tmp_path / "os"
+    folder.mkdir()
+    (folder / "mine.yaml").write_text("scaling: {_target_: os.system, command: 'true'}\n")
+    with pytest.raises(ValueError, match=r"_target_: os\.system is not a public name"):
+        read_method(str(folder / "mine.yaml"))

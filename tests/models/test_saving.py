@@ -3,16 +3,18 @@
 import warnings
 from typing import Any
 
+import peft
 import pytest
 import torch
 from support.cache_inputs import IDS
 from support.pairs import pairs
-from transformers import AutoModel, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModel, AutoModelForCausalLM, PreTrainedModel, Trainer, TrainingArguments
 from transformers.utils import hub
 
 from lcx_lightning.methods.library import methods
 from lcx_lightning.models.attach import attach, detach
 from lcx_lightning.models.attached import method_of
+from lcx_lightning.models.lora import add_adapters, merge_adapters
 
 LOST = "The method attached to this model is not saved.*attach the method again with the same values"
 
@@ -38,16 +40,73 @@ def test_a_model_saved_under_a_method_is_the_stock_model_and_says_so_once(tiny, 
     assert torch.equal(loaded(tmp_path)(IDS).logits, tiny(family)(IDS).logits)
 
 
-def test_learned_weights_are_named_and_kept_as_the_warning_says(extended, tmp_path):
-    model = extended("clex")
+def learned(extended, **changes) -> Any:
+    model: Any = extended("clex", **changes)
     with torch.no_grad():
         model.model.attached.method.scaling.down.weight.normal_()
-    with pytest.warns(UserWarning, match=r"The 256 weights of the method are not saved either"):
+    return model
+
+
+def test_learned_weights_are_kept_in_a_file_of_their_own_as_the_warning_says(extended, tmp_path):
+    model = learned(extended)
+    with pytest.warns(UserWarning, match=r"The 256 weights of the method are in lcx_method\.pt beside the files"):
         model.save_pretrained(tmp_path, max_shard_size="20KB")
-    torch.save(model.base_model.attached.state_dict(), tmp_path / "method.pt")
     again: Any = attach(loaded(tmp_path), "clex", factor=4)
-    again.base_model.attached.load_state_dict(torch.load(tmp_path / "method.pt"))
+    again.base_model.attached.load_state_dict(torch.load(tmp_path / "lcx_method.pt"))
     assert torch.equal(again(IDS).logits, model(IDS).logits)
+
+
+def test_the_trainer_of_transformers_resumes_with_the_weights_that_the_method_learned(tiny, tmp_path):
+    class Seeded(Trainer):
+        def compute_loss(self, model: Any, inputs: Any, *_: Any, **__: Any) -> Any:
+            return model(**inputs, placement_seed=self.state.global_step, use_cache=False).loss
+
+    rows: Any = [{"input_ids": IDS[0, :24], "labels": IDS[0, :24]}] * 4
+    given: dict[str, Any] = {"report_to": [], "use_cpu": True, "disable_tqdm": True, "save_steps": 1}
+    states = []
+    for folder, resume in (("whole", None), ("parts", None), ("parts", True)):
+        torch.manual_seed(0)
+        model: Any = attach(tiny().train(), "clex", factor=4)
+        steps = 1 if (folder, resume) == ("parts", None) else 2
+        args = TrainingArguments(
+            str(tmp_path / folder),
+            max_steps=steps,
+            per_device_train_batch_size=1,
+            lr_scheduler_type="constant",
+            **given,
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            Seeded(model, args, train_dataset=rows).train(resume_from_checkpoint=resume)
+        states.append(method_of(model).state_dict())
+    assert states[0]["scaling.down.weight"].any()
+    assert not torch.equal(states[0]["scaling.down.weight"], states[1]["scaling.down.weight"])
+    for name, weight in states[0].items():
+        assert torch.equal(weight, states[2][name])
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+def test_peft_says_that_it_saves_no_learned_weights(extended, tmp_path):
+    model = peft.get_peft_model(learned(extended), peft.LoraConfig(r=2, target_modules=["q_proj"]))
+    with pytest.warns(UserWarning, match="peft saves the adapters, but neither the method .* nor its learned weights"):
+        model.save_pretrained(tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+def test_adapters_that_are_not_merged_are_refused_before_a_file_is_written(extended, tiny, tmp_path):
+    unmerged: list[Any] = [
+        add_adapters(extended("yarn"), rank=2, alpha=4, targets="attention", in_full=[], seed=0),
+        peft.get_peft_model(extended("yarn"), peft.LoraConfig(r=2, target_modules=["q_proj"])).get_base_model(),
+    ]
+    for model in unmerged:
+        for part in (model, model.base_model):
+            with pytest.raises(ValueError, match=r"has adapters.*Merge them first"):
+                part.save_pretrained(tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+    merged = merge_adapters(add_adapters(extended("yarn"), rank=2, alpha=4, targets="attention", in_full=[], seed=0))
+    with pytest.warns(UserWarning, match=LOST):
+        merged.save_pretrained(tmp_path)
+    assert torch.equal(loaded(tmp_path)(IDS).logits, tiny()(IDS).logits)
 
 
 def test_a_state_that_is_given_is_saved_without_the_method(extended, tiny, tmp_path):

@@ -7,6 +7,8 @@ from torch import Tensor
 from lcx_lightning.methods.checks import number
 from lcx_lightning.methods.positions.base import Placement, PositionScheme, consecutive, sampled_span
 
+LARGEST_FACTOR = 1024  # a draw permutes all s L positions: 1 GiB at L = 131,072
+
 
 class RandomPositions(PositionScheme):
     """Place the n tokens of a training row at n distinct positions from 0 .. s L - 1, sampled uniformly, increasing.
@@ -18,13 +20,13 @@ class RandomPositions(PositionScheme):
         factor: Scale factor s. Positions are below s L, which the paper calls L.
 
     Raises:
-        ValueError: If factor is below 1. Later, if a training row leaves nothing to sample.
+        ValueError: If factor is below 1 or above 1,024. Later, if a training row leaves nothing to sample.
     """
 
     samples = samples_rows = True
 
     def __init__(self, *, factor: float) -> None:
-        self.factor = number("factor", factor, least=1)
+        self.factor = number("factor", factor, least=1, most=LARGEST_FACTOR)
 
     def evaluation_factor(self, lengths: Int[Tensor, " rows"], pretrain_length: int) -> Float[Tensor, " factors"]:
         return lengths.new_full((1,), self.factor, dtype=torch.float64)

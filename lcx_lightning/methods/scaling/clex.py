@@ -15,6 +15,7 @@ TOLERANCE = (
     3e-5  # largest relative change of a frequency at twice the steps; that of the released code on strong fields
 )
 MOST_STEPS = 768
+MOST_WIDTH = 1024  # 64 MB of weights at 128 rotated features
 SOLVERS = ("euler", "midpoint", "heun3", "rk4")  # fixed-step solvers of torchdiffeq: their cost does not change
 
 
@@ -49,7 +50,7 @@ class CLEX(FrequencyScaling):
         trainable: Whether the MLP is trained. False freezes it at its initial value, where only the drift remains.
 
     Raises:
-        ValueError: If a number is not positive, the solver is unknown, or the model rotates only one pair.
+        ValueError: If a number is out of range, the solver is unknown, or the model rotates only one pair.
     """
 
     def __init__(
@@ -66,14 +67,18 @@ class CLEX(FrequencyScaling):
     ) -> None:
         super().__init__(spec)
         spec.ntk_exponent()  # raises for a single pair
-        pairs, hidden = spec.dim // 2, max(round(number("width", width, above=0) * spec.dim), 1)
+        pairs, hidden = spec.dim // 2, max(round(number("width", width, above=0, most=MOST_WIDTH) * spec.dim), 1)
         if solver not in SOLVERS:
             raise ValueError(f"CLEX needs a solver with fixed steps: {', '.join(SOLVERS)}; got {solver!r}.")
         if activation not in ACTIVATIONS:
             raise ValueError(f"CLEX needs an activation of {' or '.join(ACTIVATIONS)}, got {activation!r}.")
-        self.alpha_slope = number("alpha_slope", alpha_slope, above=0)
+        self.alpha_slope = number("alpha_slope", alpha_slope, least=1e-3, most=1e3)
         self.input_base = None if input_base is None else number("input_base", input_base, above=0)
-        self.activation, self.solver, self.steps = ACTIVATIONS[activation](), solver, whole("steps", steps)
+        self.activation, self.solver, self.steps = (
+            ACTIVATIONS[activation](),
+            solver,
+            whole("steps", steps, most=MOST_STEPS),
+        )
         self.up = nn.Linear(pairs, hidden, bias=False, dtype=torch.float32)
         self.down = nn.Linear(hidden, pairs, bias=False, dtype=torch.float32)
         nn.init.uniform_(self.up.weight, -(hidden**-0.5), hidden**-0.5)  # as in the released code

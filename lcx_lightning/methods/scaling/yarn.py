@@ -22,12 +22,12 @@ class YaRN(FrequencyScaling):
         slow: Turns over the pretraining length below which a pair is interpolated; alpha in the paper, 1 there.
 
     Raises:
-        ValueError: If not fast > slow > 0.
+        ValueError: If not fast > slow >= 10^-6.
     """
 
     def __init__(self, spec: RopeSpec, *, fast: float, slow: float) -> None:
         super().__init__(spec)
-        if number("fast", fast) <= number("slow", slow, above=0):
+        if number("fast", fast) <= number("slow", slow, least=1e-6):
             raise ValueError(f"YaRN needs fast > slow > 0 turns, got fast={fast} and slow={slow}.")
         self.fast, self.slow = fast, slow
 
