@@ -1,6 +1,7 @@
 """Sources of models: their config and tokenizer before loading, and the loaded model."""
 
 import abc
+import copy
 import warnings
 from functools import partial
 from pathlib import Path
@@ -161,7 +162,8 @@ def _dtype(name: str) -> torch.dtype:
 def skeleton(config: PretrainedConfig) -> "PreTrainedModel":
     """Return the model without weights, on the meta device: to see what can be built on it."""
     with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+        own = copy.deepcopy(config)  # a method that is attached sets its attention
+        return AutoModelForCausalLM.from_config(own, trust_remote_code=False)
 
 
 def check_tokens(tokens: Tokens, config: PretrainedConfig) -> None:

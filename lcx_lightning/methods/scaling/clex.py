@@ -77,7 +77,7 @@ class CLEX(FrequencyScaling):
         self.activation, self.solver, self.steps = (
             ACTIVATIONS[activation](),
             solver,
-            whole("steps", steps, most=MOST_STEPS),
+            whole("steps", steps, most=10_000),
         )
         self.up = nn.Linear(pairs, hidden, bias=False, dtype=torch.float32)
         self.down = nn.Linear(hidden, pairs, bias=False, dtype=torch.float32)
