@@ -156,6 +156,8 @@ def build(config: DictConfig, command_line: list[str]) -> list[BuiltArm]:
     for order, (name, methods, composed) in enumerate(expand(config, command_line)):
         own_modules = [Path(folder).name for folder in _own_folders(composed)]
         check_targets(composed, own_modules)
+        source: Any = OmegaConf.to_container(composed.model.source, resolve=True)
+        check_targets({"source": source}, own_modules)  # built ahead of the rest
         own = OmegaConf.masked_copy(composed, [str(part) for part in composed if part != "hydra"])
         settle(own)
         check_settings(own)

@@ -213,11 +213,8 @@ def test_batches_processes_and_interruptions_change_no_row(model, data, sampling
 
 
 def test_a_prompt_that_two_lengths_share_is_answered_once(model, data, monkeypatch):
-    asked = []
-    monkeypatch.setattr(
-        "lcx_lightning.evaluation.tasks.text_tasks.continuations",
-        lambda m, prompts, new, **k: asked.extend(prompts) or [[65]] * len(prompts),
-    )
+    asked, where = [], "lcx_lightning.evaluation.tasks.text_tasks.continuations"
+    monkeypatch.setattr(where, lambda m, prompts, new, **k: asked.extend(prompts) or [[65]] * len(prompts))
     all_rows(answering(chosen=["short"]).work_units(data, LENGTH, None), model)
     assert len(asked) == len({(tuple(prompt)) for prompt in asked}) == 4
 
