@@ -74,15 +74,7 @@ def attach(
         )
     family_of(model.config)  # raises before the model is called
     check_own_config(model.config)
-    if not isinstance(method, Method):
-        spec = rope_spec(model.config)
-        composed = with_own_clex(read_method(method), model.config, values)
-        method = build_method(with_values(composed, spec.pretrain_length, values), spec, own_modules(method))
-    elif values:
-        raise ValueError(
-            f"A method that is already built has all its values: {', '.join(values)} would be ignored. Give the name "
-            "of the method instead."
-        )
+    method = _built(model.config, method, values)
     check_attention(attention, method, model.config)
     grow = grows(grow, method, model.config)
     load_own_clex(method, model)
@@ -93,12 +85,31 @@ def attach(
     except ValueError:
         detach(model)
         raise
+    _replace_functions(model)
+    return model
+
+
+def _built(config: PretrainedConfig, method: Method | Names, values: dict[str, Any]) -> Method:
+    """Return the method, built for a model; ValueError if it is built already and there are values."""
+    if not isinstance(method, Method):
+        spec = rope_spec(config)
+        composed = with_own_clex(read_method(method), config, values)
+        return build_method(with_values(composed, spec.pretrain_length, values), spec, own_modules(method))
+    if values:
+        raise ValueError(
+            f"A method that is already built has all its values: {', '.join(values)} would be ignored. Give the name "
+            "of the method instead."
+        )
+    return method
+
+
+def _replace_functions(model: PreTrainedModel) -> None:
+    """Let the model generate at one factor, and save no more than other programs can read."""
     if model.can_generate():
         vars(model)["generate"] = partial(generate, model)  # a bound method would be unpickled as that of the class
     parts: list[Any] = [model, model.base_model]
     for saved in parts:
         vars(saved)["save_pretrained"] = partial(save_pretrained, saved)
-    return model
 
 
 def _put_on(model: PreTrainedModel, method: Method, backend: str, grow: bool) -> None:

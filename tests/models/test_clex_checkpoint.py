@@ -266,9 +266,8 @@ def test_the_command_line_takes_a_release_with_its_own_settings_and_weights(tmp_
     model = ["model=hub", f"model.source.name={folder}", *save_documents(tmp_path / "documents")]
     (built,) = built_arms_of(*model, "method=clex", "factor=4", *EVALUATION, *folders(tmp_path))
     assert built.ignored == ["factor"]  # the checkpoint decides what it reaches
-    arm = built.arm
-    assert arm.config["method"]["scaling"]["width"] == WIDTH
-    assert arm.config["method"]["positions"]["max_factor"] == 16
+    arm, method = built.arm, built.arm.config["method"]
+    assert (method["scaling"]["width"], method["positions"]["max_factor"]) == (WIDTH, 16)
     assert arm.lengths == [L, 2 * L]
     built = BuiltArm(arm)
     loaded = stages.load_model(built, None, built.method)
