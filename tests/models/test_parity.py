@@ -3,6 +3,7 @@
 import pytest
 import torch
 from omegaconf import OmegaConf
+from support.tiny_models import TINY
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from lcx_lightning.methods.library import build_method, read_method
@@ -11,13 +12,7 @@ from lcx_lightning.models.families import FAMILIES
 from lcx_lightning.models.rope_spec import rope_spec
 
 L, FACTOR, TOKENS = 32, 4, 100
-SIZES = {
-    "vocab_size": 64,
-    "hidden_size": 64,
-    "intermediate_size": 96,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
+SIZES = TINY | {
     "head_dim": 16,
     "logit_scale": 1.0,  # Cohere
     "num_local_experts": 4,  # Mixtral
@@ -25,10 +20,6 @@ SIZES = {
     "sliding_window": 40,  # families that have one
     "use_sliding_window": True,
     "max_window_layers": 1,
-    "initializer_range": 0.1,  # at the usual 0.02 attention is nearly flat, and no logit would show a wrong rotation
-    "bos_token_id": None,
-    "eos_token_id": None,
-    "pad_token_id": 0,
 }
 ORIGINAL = {"factor": float(FACTOR), "original_max_position_embeddings": L}
 LLAMA3 = {"rope_type": "llama3", "low_freq_factor": 1.0, "high_freq_factor": 4.0, **ORIGINAL}
@@ -59,7 +50,7 @@ def of_family(family, scaling, length):
     torch.manual_seed(0)
     plain = AutoConfig.for_model(family).rope_parameters | {"rope_theta": 10_000.0}
     sizes = {"max_position_embeddings": length, "original_max_position_embeddings": L}
-    config = AutoConfig.for_model(family, **SIZES, **sizes, rope_parameters=plain | scaling)
+    config = AutoConfig.for_model(family, **(SIZES | sizes), rope_parameters=plain | scaling)
     return AutoModelForCausalLM.from_config(config).eval()
 
 
