@@ -1,4 +1,4 @@
-"""Tables of a measure, arms by context lengths: one representation, rendered for terminal, Markdown and page."""
+"""Tables of a measure, arms by context lengths, and their form in Markdown."""
 
 import math
 import statistics
@@ -18,6 +18,7 @@ from lcx_lightning.results.report.labels import (
     pretrain_length,
     seconds_text,
     status,
+    titled,
     train_lengths,
 )
 from lcx_lightning.results.report.notes import notes
@@ -36,12 +37,16 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """Header and rows of cells (the arm's name first), the title, and the notes that explain them."""
+    """Header and rows of cells (the arm's name first), the title, and the notes that explain them.
+
+    The last `about` columns tell of the arms, and not of what the table is about.
+    """
 
     title: str
     header: list[str]
     rows: list[list[Cell]]
     notes: list[str]
+    about: int = 0
 
 
 def length_table(experiment: Experiment, measure: Measure) -> Table:
@@ -60,37 +65,22 @@ def length_table(experiment: Experiment, measure: Measure) -> Table:
         rows.append([Cell(arm_label(runs)), *cells, *holds, *times, Cell(fingerprint_text(runs))])
     holds = ["holds to"] if effective else []
     header = ["arm", *(place_header(experiment, measure, n) for n in columns), *holds, "train", "eval", "hash"]
-    title = f"{experiment.name}: {described(experiment, measure)}"
-    return Table(title, header, rows, notes(experiment, measure, found))
-
-
-def terminal_table(table: Table):
-    """The table as a rich.table.Table."""
-    from rich import box
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
-    rich = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left", caption_justify="left")
-    rich.title = Text(table.title, style="bold")
-    rich.caption = Text("\n".join(table.notes))
-    for index, name in enumerate(table.header):
-        name = Text(name.replace(" (", "\n("))
-        rich.add_column(name, justify="right" if index else "left", no_wrap=not index, overflow="fold")
-    starred = {index for row in table.rows for index, cell in enumerate(row) if cell.marked}
-    for row in table.rows:
-        row = [Cell(row[0].text.replace(" (", "\n(")), *row[1:]]
-        texts = [_starred(cell) + " " * (i in starred and not cell.marked) for i, cell in enumerate(row)]
-        rich.add_row(*(Text(text, "bold" if cell.marked else "") for text, cell in zip(texts, row, strict=True)))
-    return rich
+    title = titled(experiment, described(experiment, measure))
+    return Table(title, header, rows, notes(experiment, measure, found), about=3)
 
 
 def markdown_table(table: Table) -> str:
     """The table in GitHub's Markdown, the notes below it as a list."""
     lines = [[_markdown(name) for name in table.header], ["---"] + ["---:"] * (len(table.header) - 1)]
     for row in table.rows:
-        lines.append([f"**{_markdown(_starred(cell))}**" if cell.marked else _markdown(cell.text) for cell in row])
+        lines.append([f"**{_markdown(starred(cell))}**" if cell.marked else _markdown(cell.text) for cell in row])
     body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    return body + "\n\n" + "\n".join(f"- {_markdown(note)}" for note in table.notes) + "\n"
+    return body + "\n\n" + markdown_list(table.notes)
+
+
+def markdown_list(sentences: list[str]) -> str:
+    """Sentences as a list in Markdown, each on a line."""
+    return "\n".join(f"- {_markdown(one)}" for one in sentences) + "\n" * bool(sentences)
 
 
 def thinned(places: list[float]) -> list[float]:
@@ -116,7 +106,8 @@ def estimate_text(found: Estimate, metric: Metric) -> str:
     return metric.text(found.value, (found.high - found.low) / 2)
 
 
-def _starred(cell: Cell) -> str:
+def starred(cell: Cell) -> str:
+    """The text of a cell, with an asterisk if it is marked."""
     return cell.text + "*" if cell.marked else cell.text
 
 
