@@ -30,10 +30,11 @@ Facts = TypeVar("Facts")
 
 
 class Split(NamedTuple):
-    """Experiments that can each be compared within, and why they are apart; no sentence if there is but one."""
+    """Experiments that can each be compared within, by what they differ, and why they are apart; no words for one."""
 
     parts: list[Experiment]
-    sentence: str = ""
+    words: str = ""
+    why: str = ""
 
 
 class Protocol(NamedTuple):
@@ -58,8 +59,9 @@ def parts_of(experiment: Experiment) -> Split:
     differing = [key for key in keys if len({repr(one.get(key)) for one in every}) > 1]
     found = {what: why for what, (parts, why) in WHY.items() if any(_begins(key, parts) for key in differing)}
     found = {"model": found["model"]} if "model" in found else found  # what else differs follows from it
-    sentence = f"Split by {', '.join(found)} ({' | '.join(words)}): {'; '.join(found.values())}."
-    return Split(_parts(experiment, groups, words), sentence)
+    return Split(
+        _parts(experiment, groups, words), f"by {', '.join(found)} ({' | '.join(words)})", "; ".join(found.values())
+    )
 
 
 def groups_of(experiment: Experiment, measure: Measure) -> Split:
@@ -72,7 +74,7 @@ def groups_of(experiment: Experiment, measure: Measure) -> Split:
     every = [dict(leaves(_protocol(group[0], measure, every=True).settings)) for group in groups]
     words = [", ".join(said) or f"documents {number}" for number, said in enumerate(apart(every), start=1)]
     why = "numbers under other settings or on other documents are not of the same thing"
-    return Split(_parts(experiment, groups, words), f"Split of {measure.protocol} ({' | '.join(words)}): {why}.")
+    return Split(_parts(experiment, groups, words), f"({' | '.join(words)})", why)
 
 
 def _parts(experiment: Experiment, groups: list[list[Run]], words: list[str]) -> list[Experiment]:

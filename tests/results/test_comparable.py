@@ -66,7 +66,7 @@ HUB = {"model.source": {"_target_": "lcx.HubModel", "name": "hub/SmolLM2"}, "mod
 def test_what_cannot_be_compared_is_in_parts_with_a_sentence(tmp_path, change, sentence):
     found = parts_of(experiment(tmp_path, {}, change, {}))
     assert [part.arms() for part in found.parts] == [["arm0", "arm2"], ["arm1"]]
-    assert re.match(sentence, found.sentence), found.sentence
+    assert re.match(sentence, said := f"Split {found.words}: {found.why}"), said
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_what_cannot_be_compared_is_in_parts_with_a_sentence(tmp_path, change, s
 )
 def test_other_methods_training_seeds_and_readers_are_one_part(tmp_path, change):
     found = parts_of(experiment(tmp_path, {}, change))
-    assert (len(found.parts), found.sentence) == (1, "")
+    assert (len(found.parts), found.words, found.why) == (1, "", "")
 
 
 def test_a_mixture_of_training_rows_is_no_part_of_a_checkpoint_that_comes_trained(tmp_path):
@@ -101,7 +101,8 @@ def test_a_mixture_of_training_rows_is_no_part_of_a_checkpoint_that_comes_traine
 def test_one_protocol_under_other_settings_is_in_tables_of_its_own(tmp_path, change, words):
     found = groups_of(experiment(tmp_path, {}, change), LAST_K)
     assert [part.part for part in found.parts] == words
-    assert found.sentence.startswith(f"Split of last_k ({' | '.join(words)}): ")
+    assert found.words == f"({' | '.join(words)})"
+    assert "other settings or on other documents" in found.why
 
 
 def test_evaluations_that_differ_in_their_lengths_share_a_table_only_on_the_same_windows(tmp_path):

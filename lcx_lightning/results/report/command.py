@@ -59,9 +59,9 @@ def _print(section: "Section", console: "Console") -> None:
     from lcx_lightning.results.report.terminal import TerminalTable, fitting
 
     for sentence in section.sentences:
-        console.print(sentence, highlight=False)
+        console.print(f"{sentence}\n", highlight=False)
     tables = [table for view in section.views for table in view.tables]
-    for table in fitting(tables, console.width):
+    for table in fitting(tables, console.width, section.about):
         console.print(TerminalTable(table))
     for note in section.notes:
         console.print(note, highlight=False)
@@ -83,13 +83,15 @@ def _drawn(view: "View", folder: Path, console: "Console") -> list[Path]:
 
 def markdown(folder: Path, against: str | None = None) -> str:
     """The tables of all measures in Markdown, and the notes that they share at the end of each section."""
-    from lcx_lightning.results.report.tables import markdown_list, markdown_table
+    from lcx_lightning.results.report.tables import escaped, markdown_list, markdown_table
     from lcx_lightning.results.report.views import sections_of
 
     texts = []
     for section in sections_of(_read(folder, against)):
-        texts += [f"{sentence}\n" for sentence in section.sentences]
-        texts += [f"{table.title}\n\n{markdown_table(table)}" for view in section.views for table in view.tables]
+        texts += [f"{escaped(sentence)}\n" for sentence in section.sentences]
+        texts += [
+            f"{escaped(table.title)}\n\n{markdown_table(table)}" for view in section.views for table in view.tables
+        ]
         texts += [markdown_list(section.notes)] if section.notes else []
     return "\n".join(texts)
 

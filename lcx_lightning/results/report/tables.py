@@ -71,16 +71,16 @@ def length_table(experiment: Experiment, measure: Measure) -> Table:
 
 def markdown_table(table: Table) -> str:
     """The table in GitHub's Markdown, the notes below it as a list."""
-    lines = [[_markdown(name) for name in table.header], ["---"] + ["---:"] * (len(table.header) - 1)]
+    lines = [[escaped(name) for name in table.header], ["---"] + ["---:"] * (len(table.header) - 1)]
     for row in table.rows:
-        lines.append([f"**{_markdown(starred(cell))}**" if cell.marked else _markdown(cell.text) for cell in row])
+        lines.append([f"**{escaped(starred(cell))}**" if cell.marked else escaped(cell.text) for cell in row])
     body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     return body + "\n\n" + markdown_list(table.notes)
 
 
 def markdown_list(sentences: list[str]) -> str:
     """Sentences as a list in Markdown, each on a line."""
-    return "\n".join(f"- {_markdown(one)}" for one in sentences) + "\n" * bool(sentences)
+    return "\n".join(f"- {escaped(one)}" for one in sentences) + "\n" * bool(sentences)
 
 
 def thinned(places: list[float]) -> list[float]:
@@ -111,7 +111,8 @@ def starred(cell: Cell) -> str:
     return cell.text + "*" if cell.marked else cell.text
 
 
-def _markdown(text: str) -> str:
+def escaped(text: str) -> str:
+    """A text as it is, for Markdown."""
     for character in "\\|*_`<>[]":
         text = text.replace(character, "\\" + character)
     return " ".join(text.split())

@@ -1,5 +1,6 @@
 """Tables in the terminal, in as many blocks of columns as its width asks for: no number is ever cut."""
 
+import math
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -30,34 +31,38 @@ class TerminalTable:
         yield Text("")
 
 
-def fitting(tables: Sequence[Table], width: int) -> list[Table]:
-    """The tables; where one is wider than the terminal, what is about the arms is in a table of its own, the last."""
+def fitting(tables: Sequence[Table], width: int, title: str) -> list[Table]:
+    """The tables; where one is wider than the terminal, what is about the arms is in a last table of that title."""
     if all(len(blocks(table, width)) == 1 for table in tables if table.about):
         return [*tables]
     rows: dict[str, list[Cell]] = {}
-    narrow, header, title = [], [], ""
+    narrow, header = [], []
     for table in tables:
         last = len(table.header) - table.about
         narrow.append(replace(table, header=table.header[:last], rows=[row[:last] for row in table.rows], about=0))
         if table.about:
-            title, header = table.title.partition(": ")[0], [table.header[0], *table.header[last:]]
+            header = [table.header[0], *table.header[last:]]
             for row in table.rows:
                 rows.setdefault(row[0].text, [row[0], *row[last:]])
-    return [*narrow, Table(f"{title}: times and fingerprints of the arms", header, [*rows.values()], [])]
+    return [*narrow, Table(title, header, [*rows.values()], [])]
 
 
 def blocks(table: Table, width: int) -> list[list[int]]:
-    """Indices of columns, but for that of the names, in lists that each fit beside the names."""
-    widths = [max(map(len, text.splitlines()), default=0) for text in _widest(table, width)]
-    found: list[list[int]] = []
-    room = 0
+    """Indices of columns, but for that of the names, in lists of about equal length that each fit beside the names."""
+    widths = [max(map(len, text.splitlines()), default=0) + GAP for text in _widest(table, width)]
+    room = width - widths[0] - GAP
+    fewest = len(_filled(widths, room, len(widths)))
+    return _filled(widths, room, math.ceil((len(widths) - 1) / max(fewest, 1)))
+
+
+def _filled(widths: list[int], room: int, most: int) -> list[list[int]]:
+    """Indices of columns in lists that have room, and at least one and at most so many members."""
+    found: list[list[int]] = [[]]
     for index in range(1, len(widths)):
-        room -= widths[index] + GAP
-        if room < 0 or not found:
+        if found[-1] and (sum(widths[i] for i in [*found[-1], index]) > room or len(found[-1]) == most):
             found.append([])
-            room = width - (widths[0] + 2 * GAP) - (widths[index] + GAP)
         found[-1].append(index)
-    return found or [[]]
+    return found
 
 
 def _widest(table: Table, width: int) -> list[str]:

@@ -10,6 +10,7 @@ from lcx_lightning.results.metrics import Measure
 from lcx_lightning.results.records import Experiment
 from lcx_lightning.results.report.figures import length_figure
 from lcx_lightning.results.report.heatmaps import depth_figure, k_max_table, task_table
+from lcx_lightning.results.report.labels import titled
 from lcx_lightning.results.report.relative import reference_of, relative_table
 from lcx_lightning.results.report.tables import Table, length_table
 
@@ -30,6 +31,7 @@ class Section(NamedTuple):
     """Runs of one base and one corpus: what they share, why others are not among them, their views, and the notes."""
 
     heading: str
+    about: str  # title of a table of what is about the arms
     sentences: list[str]
     views: list[View]
     notes: list[str]
@@ -37,29 +39,38 @@ class Section(NamedTuple):
 
 def sections_of(experiment: Experiment) -> list[Section]:
     """The sections of a report, one if all runs can be compared."""
-    parts, why = parts_of(experiment)
-    names, taken = figure_names(experiment.measures()), Counter[str]()
+    split, names, taken = parts_of(experiment), figure_names(experiment.measures()), Counter[str]()
     sections = []
-    for number, part in enumerate(parts):
-        sentences, views = [why] if why and not number else [], []
+    for part in split.parts:
+        views: list[View] = []
+        apart: dict[tuple[str, str], list[str]] = {}  # protocols by what splits them, and why
         for measure in part.measures():
-            groups, why_groups = groups_of(part, measure)
-            sentences += [why_groups] if why_groups else []
-            for group in groups:
+            groups = groups_of(part, measure)
+            if groups.words:
+                apart.setdefault((groups.words, groups.why), []).append(measure.protocol)
+            for group in groups.parts:
                 name = names.get(measure, measure.name)
                 taken[name] += 1
                 name += f"_{taken[name]}" if taken[name] > 1 else ""
                 views.append(View(name, measure, group, tables_of(group, measure, reference_of(experiment, group))))
-        sections.append(_with_notes_once(Section(part.part, sentences, views, [])))
+        sentences = [f"Split {split.words}: {split.why}."] if split.words and not sections else []
+        for (words, why), protocols in apart.items():
+            sentences.append(f"Split of {', '.join(dict.fromkeys(protocols))} {words}: {why}.")
+        title = titled(part, "times and fingerprints of the arms")
+        sections.append(_with_notes_once(Section(part.part, title, sentences, views, [])))
     return sections
 
 
 def tables_of(experiment: Experiment, measure: Measure, reference: str | None = None) -> list[Table]:
     """The table of arms by length, that relative to the reference, and those by task and of k_max if rows have such."""
     first = next(one for one in experiment.measures() if one.protocol == measure.protocol)
-    found = [relative_table(experiment, measure, reference) if reference else None]
+    found = [relative_table(experiment, measure, reference)] if reference else []
     found += [task_table(experiment, measure.protocol) if measure == first else None, k_max_table(experiment, measure)]
-    return [length_table(experiment, measure), *(table for table in found if table)]
+    table, against = length_table(experiment, measure), experiment.meta.get("against")
+    if against and not reference:
+        said = f"Nothing is compared with {against}, which is not among these arms."
+        table = replace(table, notes=[*table.notes, said])
+    return [table, *(one for one in found if one)]
 
 
 def figures_of(experiment: Experiment, measure: Measure) -> dict[str, "altair.TopLevelMixin"]:

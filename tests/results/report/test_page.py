@@ -107,7 +107,7 @@ def test_markdown_is_printed_and_nothing_is_written(folder, capsys):
     assert main([str(folder), "--markdown"]) == 0
     printed = capsys.readouterr().out
     assert tables.markdown_table(tables.length_table(records.read_experiment(folder), LAST_K)) in printed
-    assert "relative to pretrained [95%]\n\n| arm |" in printed
+    assert "relative to pretrained \\[95%\\]\n\n| arm |" in printed
     assert set(folder.iterdir()) == before
 
 
