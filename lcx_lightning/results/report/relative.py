@@ -35,7 +35,7 @@ def relative_table(experiment: Experiment, measure: Measure, reference: str) -> 
         rows.append([Cell(arm_label(runs)), *(Cell(f"({text})" if status(runs) else text) for text in texts)])
     header = ["arm", *(place_header(experiment, measure, place) for place in columns)]
     title = titled(experiment, f"{described(experiment, measure)}, relative to {reference} [95%]")
-    return Table(title, header, rows, [_note(found, metric, reference)])
+    return Table(title, header, rows, [_note(found, metric, reference)], own=("",))
 
 
 def reference_of(whole: Experiment, part: Experiment) -> str | None:

@@ -21,7 +21,7 @@ from lcx_lightning.results.report.labels import (
     titled,
     train_lengths,
 )
-from lcx_lightning.results.report.notes import notes
+from lcx_lightning.results.report.notes import OF_NUMBERS, notes
 
 COLUMNS = 12  # largest number of places
 LOPSIDED = 0.2  # half-width in log perplexity from which "±" would mislead: exp(0.2) is +22%, exp(-0.2) is -18%
@@ -39,7 +39,8 @@ class Cell:
 class Table:
     """Header and rows of cells (the arm's name first), the title, and the notes that explain them.
 
-    The last `about` columns tell of the arms, and not of what the table is about.
+    The last `about` columns tell of the arms, and not of what the table is about. Notes that begin like one of `own`
+    are of the numbers of this table; the others explain names and marks wherever they stand.
     """
 
     title: str
@@ -47,6 +48,7 @@ class Table:
     rows: list[list[Cell]]
     notes: list[str]
     about: int = 0
+    own: tuple[str, ...] = ()
 
 
 def length_table(experiment: Experiment, measure: Measure) -> Table:
@@ -66,7 +68,7 @@ def length_table(experiment: Experiment, measure: Measure) -> Table:
     holds = ["holds to"] if effective else []
     header = ["arm", *(place_header(experiment, measure, n) for n in columns), *holds, "train", "eval", "hash"]
     title = titled(experiment, described(experiment, measure))
-    return Table(title, header, rows, notes(experiment, measure, found), about=3)
+    return Table(title, header, rows, notes(experiment, measure, found), about=3, own=OF_NUMBERS)
 
 
 def markdown_table(table: Table) -> str:

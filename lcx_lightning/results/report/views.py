@@ -68,7 +68,8 @@ def tables_of(experiment: Experiment, measure: Measure, reference: str | None = 
     found += [task_table(experiment, measure.protocol) if measure == first else None, k_max_table(experiment, measure)]
     table, against = length_table(experiment, measure), experiment.meta.get("against")
     if against and not reference:
-        said = f"Nothing is compared with {against}, which is not among these arms."
+        said = f"Nothing is compared with {against}, which is not among these arms"
+        said += f", {experiment.part}." if experiment.part else "."
         table = replace(table, notes=[*table.notes, said])
     return [table, *(one for one in found if one)]
 
@@ -90,13 +91,16 @@ def figure_names(measures: list[Measure]) -> dict[Measure, str]:
 
 
 def _with_notes_once(section: Section) -> Section:
-    """The section with the notes of several tables at its end, and those of one table with it."""
-    counts = Counter(note for view in section.views for table in view.tables for note in dict.fromkeys(table.notes))
-    shared = [note for note, count in counts.items() if count > 1]
-    views = [
-        view._replace(
-            tables=[replace(table, notes=[note for note in table.notes if note not in shared]) for table in view.tables]
-        )
-        for view in section.views
-    ]
+    """The section with the notes of several tables at its end; what is of some tables' numbers stays with them."""
+    tables = [table for view in section.views for table in view.tables]
+    counts = Counter(note for table in tables for note in table.notes)
+    alike = Counter(table.own for table in tables)
+    shared = list(dict.fromkeys(
+        note for table in tables for note in table.notes
+        if counts[note] > 1 and (not note.startswith(table.own) or counts[note] == alike[table.own])
+    ))  # fmt: skip
+    views = []
+    for view in section.views:
+        own = [replace(table, notes=[note for note in table.notes if note not in shared]) for table in view.tables]
+        views.append(view._replace(tables=own))
     return section._replace(views=views, notes=shared)

@@ -66,6 +66,20 @@ def test_notes_that_tables_share_are_said_once_on_the_terminal_on_the_page_and_i
         assert words.index("48 tokens scored") < words.index("training the base model")
 
 
+def test_what_is_of_the_numbers_of_some_tables_stays_with_them(folder):
+    """Of four tables two are of perplexities: at the end their spread would be said of the others as well."""
+    two_protocols(folder)
+    for path in folder.glob("*/records.jsonl"):
+        rows = records.read(path)
+        records.append(path, [row | {"metric": "f1"} for row in rows if row["protocol"] == "last_k"])
+        records.append(path, [row | {"protocol": "again"} for row in rows if row["protocol"] == "last_k"])
+    words = " ".join(markdown(folder).split())
+    assert words.count("Each number, per seed: 3 documents, 24 tokens scored.") == 1
+    assert words.count("Each number, per seed: 3 documents, 48 tokens scored.") == 1
+    assert words.count("Each number, per seed: 3 examples.") == 1
+    assert words.count("geometric") + words.count("Geometric") == 2
+
+
 def test_parts_that_cannot_be_compared_have_tables_figures_and_a_sentence_of_their_own(tmp_path):
     for place, length in (("short", 128), ("long", 256)):
         for order, arm in enumerate(("pretrained", "pi")):
