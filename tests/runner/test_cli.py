@@ -88,4 +88,4 @@ def test_a_reader_that_has_left_sees_no_traceback(line, form, tmp_path):
             text=True,
         )
         assert done.returncode == (2 if "nope" in line else 0), done.stderr
-            assert not re.search("Traceback|BrokenPipe|Exception ignored", done.stderr), done.stderr
+        assert not re.search("Traceback|BrokenPipe|Exception ignored", done.stderr), done.stderr
