@@ -11,6 +11,7 @@ from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 from lcx_lightning.data.corpora.base import SPLITS, Corpus, Document, HashSplit
 from lcx_lightning.data.corpora.loading import ABOUT_SPLITS, load_rows, readable
 from lcx_lightning.data.corpora.paths import file_names, is_local, resolve, without_network
+from lcx_lightning.data.hub_access import why_missing
 
 
 class HubCorpus(Corpus):
@@ -118,7 +119,7 @@ class HubCorpus(Corpus):
         except (ConnectionError, DatasetNotFoundError) as error:
             if is_local(load):
                 raise
-            raise ValueError(f"{error}. {_offline(self._load)}") from error
+            raise ValueError(f"{why_missing(self.name, error)}. {_offline(self._load)}") from error
         except DatasetGenerationError as error:
             raise ValueError(f"{self.name} cannot be read: {error.__cause__ or error} Correct its file.") from error
         except ValueError as error:
@@ -195,8 +196,7 @@ def _offline(load: Mapping[str, Any]) -> str:
     if repositories:
         name = repositories[0]
         settings = "data.corpus.load.data_files={train:DIR/...,test:DIR/...} with the names of its files"
-    advice = without_network(name, settings, load.get("revision"))
-    return f"{advice} A dataset that was read before is found with HF_HUB_OFFLINE=1."
+    return without_network(name, settings, load.get("revision"))
 
 
 def _label(load: Mapping[str, Any]) -> str:

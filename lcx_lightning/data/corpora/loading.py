@@ -10,7 +10,8 @@ from typing import Any
 import fsspec
 from datasets import load_dataset
 
-from lcx_lightning.data.corpora.paths import file_names, is_local
+from lcx_lightning.data.corpora.paths import READERS, file_names, is_local
+from lcx_lightning.data.hub_access import look_for_hub
 
 OF_THE_CACHE = ("num_proc", "keep_in_memory", "streaming")  # arguments of `load_dataset` that say how to fill its cache
 UTF8 = (None, "utf-8", "utf-8-sig")
@@ -27,6 +28,8 @@ def load_rows(load: Mapping[str, Any], split: str) -> Any:
         ValueError: If a local file cannot be read, or there is no such split.
     """
     if not is_local(load):
+        if load["path"] not in READERS.values() or any(n.startswith("hf://") for n in file_names(load["data_files"])):
+            look_for_hub()
         return load_dataset(**load, split=split)
     direct: dict[str, Any] = {name: value for name, value in load.items() if name not in OF_THE_CACHE}
     direct["data_files"] = {split: [escape(file) for file in files] for split, files in load["data_files"].items()}
