@@ -145,6 +145,11 @@ def test_the_paths_printed_last_exist_and_the_command_to_go_on_follows(place, fi
     assert all(path.stat().st_size > 1000 for path in paths)
 
 
+def test_the_first_line_tells_what_begins(place, first):
+    begin = f"9 arms, 2 at a time, results in {place / 'results' / 'quickstart'}"
+    assert begin in first.stdout.splitlines()[:2]
+
+
 def test_the_table_and_what_to_look_for_are_printed(first):
     for word in ("pretrained", "lm_infinite", "64", "128", "(1L)", "(2L)", "LM-Infinite: without any training"):
         assert word in first.stdout

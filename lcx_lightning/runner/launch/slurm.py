@@ -37,7 +37,7 @@ class SlurmLauncher:
         ValueError: If submitit or Slurm is not installed, or does not know a parameter.
     """
 
-    remote = True
+    remote, at_once = True, None
 
     def __init__(self, folder: str, cluster: str, timeouts: int, parameters: DictConfig) -> None:
         if cluster not in CLUSTERS:
