@@ -94,7 +94,7 @@ def _built(run: FoundRun, checkpoint: dict[str, Any], cache: Path) -> BuiltArm:
     named = {part: config[part] for part in ("method", "model")}
     check_targets(named, sorted(own_packages(named)))
     kept = {name: info[name] for name in OF_ARM if name != "config"}
-    arm = Arm(run.arm, info["method"].split("+"), info.get("order", 0), config, **kept)
+    arm = Arm(run.arm, info["method"].split("+"), info.get("order", 0), config, info.get("factor"), **kept)
     built = BuiltArm(arm)
     built.check_model()
     method = built.method()

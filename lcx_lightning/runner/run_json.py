@@ -31,7 +31,7 @@ def write_run(arm: Arm, state: str, **more: Any) -> None:
         "experiment": arm.config["experiment"],
         "arm": arm.name,
         "method": "+".join(arm.methods),
-        "factor": arm.config["factor"],
+        "factor": arm.factor,
         "seed": arm.seed,
         "order": arm.order,
         "state": state,
