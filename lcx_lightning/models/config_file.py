@@ -9,6 +9,7 @@ from transformers import CONFIG_MAPPING, PretrainedConfig
 from transformers.activations import ACT2FN
 from transformers.utils.hub import cached_file
 
+from lcx_lightning.data.hub_access import look_for_hub, why_missing
 from lcx_lightning.models.config_rope import rope_in_one_place
 from lcx_lightning.models.families import FAMILIES
 
@@ -68,14 +69,28 @@ def _plain(name: str, revision: str) -> dict[str, Any]:
         raise ValueError(f"The folder {name} has no config.json: give the folder of a checkpoint.")
     if folder.is_dir() and not any(path.suffix in WEIGHTS for path in folder.iterdir()):
         raise ValueError(f"The folder {name} has no weights: no file that ends in {' or '.join(WEIGHTS)}.")
-    path = cached_file(name, "config.json", revision=revision)
+    path = folder / "config.json" if folder.is_dir() else _of_hub(name, revision)
     try:
-        plain = json.loads(Path(str(path)).read_text(encoding="utf-8"))
+        plain = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"The config.json of {name} is not JSON: {error}.") from error
     if not isinstance(plain, dict):
         raise ValueError(f"The config.json of {name} must hold a mapping, got a {type(plain).__name__}.")
     return plain
+
+
+def _of_hub(name: str, revision: str) -> Path:
+    """Return the config.json of a checkpoint of the hub, from the network or as it was downloaded before."""
+    answers = look_for_hub()
+    try:
+        return Path(str(cached_file(name, "config.json", revision=revision)))
+    except OSError as error:
+        if answers:
+            raise
+        raise ValueError(
+            f"{why_missing(name, error)}. Without a network: run `hf download {name} --local-dir DIR` where there is "
+            "one, copy the folder to this machine, and add model.source.name=DIR."
+        ) from error
 
 
 def _refuse_code(plain: dict[str, Any], name: str) -> None:

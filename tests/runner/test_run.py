@@ -17,6 +17,7 @@ from support.lab import (
     folders,
     launch,
     numbers,
+    results,
     runs,
     save_checkpoint,
     save_documents,
@@ -143,6 +144,11 @@ def test_the_paths_printed_last_exist_and_the_command_to_go_on_follows(place, fi
     paths = [place / "results" / "quickstart" / name for name in FIGURES]
     assert set(lines[-1 - len(FIGURES) : -1]) == set(map(str, paths))
     assert all(path.stat().st_size > 1000 for path in paths)
+
+
+def test_the_first_line_tells_what_begins(place, first):
+    begin = f"9 arms, 2 at a time, results in {place / 'results' / 'quickstart'}"
+    assert begin in first.stdout.splitlines()[:2]
 
 
 def test_the_table_and_what_to_look_for_are_printed(first):

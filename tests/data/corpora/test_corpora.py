@@ -162,7 +162,7 @@ def test_splits_that_a_dataset_has_are_kept_and_only_the_missing_one_is_taken_fr
 def test_rows_beyond_max_documents_are_not_read(local, streaming):
     corpus = local(streaming=streaming, max_documents=7)
     names = [document.name for split in SPLITS for document in corpus.documents(split)]
-    assert sorted(names) == [f"train/{i}" for i in range(7)]
+    assert sorted(names) == [f"rows.json/{i}" for i in range(7)]
 
 
 @pytest.mark.parametrize("streaming", [False, True])
@@ -195,7 +195,11 @@ def test_the_report_counts_documents_and_tokens():
     books = Books(train=["ab", "é", "abcd", "a"], test=["abc", ""])
     books.minimum_characters = 1
     data = LongContextData(books, ByteTokens(), CORPUS_ONLY, minimum_tokens=2)
-    assert data.report(lengths=[3, 4]) == {
+    found = data.report(lengths=[3, 4])
+    longest = {split: one.pop("longest_name") for split, one in found.items()}
+    named = {split: [document.name for document in books.documents(split)] for split in ("train", "test")}
+    assert longest == {"train": named["train"][2], "validation": None, "test": named["test"][0]}
+    assert found == {
         "train": {"documents": 3, "tokens": 8, "median": 2, "longest": 4, "short": 0, "few_tokens": 1}
         | {"reach": {3: 3, 4: 1}, "without_text": 0},
         "validation": {"documents": 0, "tokens": 0, "median": 0, "longest": 0, "short": 0, "few_tokens": 0}
