@@ -40,7 +40,7 @@ def test_the_commands_are_found():
 @pytest.mark.parametrize("line", commands())
 def test_every_command_of_the_documentation_composes(line):
     words = [word for word in shlex.split(line) if word != "..."]
-    assert composed(*words).experiment
+    assert composed(*words).method
 
 
 def test_benchmarks_that_are_named_exist():
