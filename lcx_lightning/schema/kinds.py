@@ -3,6 +3,7 @@
 import collections.abc
 import math
 import numbers
+import re
 import types
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -97,7 +98,7 @@ def allowed_values(annotation: Any, marks: tuple[Any, ...] = ()) -> str:
         return _joined([_word(one) for one in inner])
     if origin in (Union, types.UnionType):
         one_of = [allowed_values(one, marks) for one in inner if one is not types.NoneType]
-        one_of = [word for words in one_of for word in (("true", "false") if words == "true or false" else (words,))]
+        one_of = [word for words in one_of for word in (re.split(", | or ", words) if "a " not in words else (words,))]
         return _joined([*one_of, *(["null"] if types.NoneType in inner else [])])
     if origin in SEQUENCES or annotation in SEQUENCES:
         return _list_of(inner, marks)
