@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
@@ -24,7 +25,6 @@ THERE = re.compile(r"An item is already at '([^']+)'")
 NOT_THERE = re.compile(r"Could not delete from config\. '([^']+)'")
 SWEEP = re.compile(r"Sweep parameters '([^']*=[^']*)' requires")
 GROUPS = ("exp", "model", "data", "method", "training", "evaluation", "trainer", "launch", "logger", "hardware")
-NO_CHOICE = re.compile(r"[-+]?[\d.]+(e[-+]?\d+)?|[-+]?(nan|inf)|true|false|\{.*|", re.IGNORECASE)
 NAME = re.compile(r"\+{0,2}[\w./@:-]+")  # of a value or a group
 WITH_VALUE = re.compile(
     r"^(--config-\w+|--package|--info|--experimental-rerun|-cd|-cn|-cp|-p|-c|--cfg|-i|-sc|--shell-completion)$"
@@ -72,8 +72,8 @@ def explained(error: HydraException | OmegaConfBaseException, line: Sequence[str
 def wrong_word(words: Sequence[str]) -> str:
     """Return a sentence about the first word of a command line that can be no override; nothing if all can be."""
     for word in words:
-        name, equals, value = word.partition("=")
-        if equals and name.lstrip("+") in GROUPS and NO_CHOICE.fullmatch(value):
+        name, equals, _ = word.partition("=")
+        if equals and name.lstrip("+") in GROUPS and not _is_choice(word):
             return f"{word}: {name} is a group, which takes the name of a file, such as {name}=NAME."
         if word.startswith(("-", "~", "hydra")) or (equals and NAME.fullmatch(name)):
             continue
@@ -84,6 +84,16 @@ def wrong_word(words: Sequence[str]) -> str:
             "'question=\"Does it hold?\"'."
         )
     return ""
+
+
+def _is_choice(word: str) -> bool:
+    """Return whether an override of a group has the name of a file, or a list of names, as its value."""
+    try:
+        parsed = OverridesParser.create().parse_override(word)
+    except HydraException:  # Hydra says what cannot be read
+        return True
+    value = "several" if parsed.is_sweep_override() else parsed.value()
+    return value is None or all(isinstance(one, str) and one for one in (value if isinstance(value, list) else [value]))
 
 
 def _unknown_choice(error: MissingConfigException) -> str:
