@@ -26,9 +26,7 @@ NOT_THERE = re.compile(r"Could not delete from config\. '([^']+)'")
 SWEEP = re.compile(r"Sweep parameters '([^']*=[^']*)' requires")
 GROUPS = ("exp", "model", "data", "method", "training", "evaluation", "trainer", "launch", "logger", "hardware")
 NAME = re.compile(r"\+{0,2}[\w./@:-]+")  # of a value or a group
-WITH_VALUE = re.compile(
-    r"^(--config-\w+|--package|--info|--experimental-rerun|-cd|-cn|-cp|-p|-c|--cfg|-i|-sc|--shell-completion)$"
-)
+WITH_VALUE = re.compile(r"^(--config-\w+|--package|--experimental-rerun|-cd|-cn|-cp|-p|-c|--cfg)$")
 AMBIGUOUS = re.compile(r"Ambiguous value for argument '([^']*=[^']*)'")
 
 
@@ -77,7 +75,7 @@ def wrong_word(words: Sequence[str]) -> str:
             return f"{word}: {name} is a group, which takes the name of a file, such as {name}=NAME."
         if word.startswith(("-", "~", "hydra")) or (equals and NAME.fullmatch(name)):
             continue
-        if WITH_VALUE.search(words[words.index(word) - 1]):  # of an option such as --config-dir FOLDER
+        if takes_value(words[words.index(word) - 1], word):
             continue
         return (
             f"{masked_text(word)!r} is no value: write NAME=VALUE without blanks, such as method=lm_infinite or "
@@ -96,6 +94,11 @@ def _is_choice(word: str) -> bool:
     return value is None or all(isinstance(one, str) and one for one in (value if isinstance(value, list) else [value]))
 
 
+def takes_value(option: str, after: str) -> bool:
+    """Return whether a word is the value of the option ahead of it, such as --config-dir."""
+    return bool(WITH_VALUE.search(option)) or (option in ("--info", "-i") and "=" not in after)
+
+
 def _unknown_choice(error: MissingConfigException) -> str:
     group, _, name = str(error.missing_cfg_file).rpartition("/")
     options = list(error.options or ())
@@ -111,8 +114,6 @@ def _unreadable(error: OverrideParseException) -> str:
     word = masked_text(str(error.override))
     what = str(error.message if hasattr(error, "message") else error).split("\n")[0]
     what = "it has characters that need quotes" if "Exception" in what or "Error parsing" in what else what
-    if word in ("-m", "--multirun") or word.startswith("-"):
-        return f"{word} stands in the middle of the values: write it first, as in lcx run {word} method=pi,ntk."
     if "=" not in word:
         return f"{word!r} is no value: write NAME=VALUE, such as method=lm_infinite or factor=4."
     if word.startswith("arms="):
@@ -127,6 +128,8 @@ def _unknown_key(key: str, line: Sequence[str]) -> str:
     """Return the sentence about a key that there is not, with those that are like it."""
     if f"~{key}" in line:
         return f"~{key} leaves out {key}, which another word sets: leave out one of the two."
+    if key == "exp":
+        return "An experiment is added to the values: write +exp=NAME, with a plus."
     known = keys_without(key, line)
     inside = [name for name in known if name.startswith(f"{key.rpartition('.')[0]}.")]
     there_are = ""

@@ -27,7 +27,7 @@ IN_WORDS = {  # another value of those that are no numbers, by the last part of 
     "cut": "end_of_context",
     "targets": "linear",
     "model_type": "mistral",
-    "rope_type": "linear",
+    "hidden_size": 64,
     "column": "x",
     "where": "x",
     "shots": 1,
