@@ -75,9 +75,7 @@ def _checked_and_run(config: DictConfig, typed: list[str]) -> int:
     except BAD_INPUT as error:
         return refuse(error, screen(), typed)
     with without_garbage_collection():
-        from lcx_lightning.runner.experiment import (
-            run_experiment,  # heavy: not for --help, nor where a value is refused
-        )
+        from lcx_lightning.runner.experiment import run_experiment  # heavy: not where a value is refused
         from lcx_lightning.runner.quiet import silence_library_logging
 
     silence_library_logging()
