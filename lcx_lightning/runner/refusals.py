@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 UNKNOWN = re.compile(r"Could not override '([^']+)'")
 THERE = re.compile(r"An item is already at '([^']+)'")
 NOT_THERE = re.compile(r"Could not delete from config\. '([^']+)'")
+SWEEP = re.compile(r"Sweep parameters '([^']*=[^']*)' requires")
 GROUPS = ("exp", "model", "data", "method", "training", "evaluation", "trainer", "launch", "logger", "hardware")
-NO_CHOICE = re.compile(r"[-+]?[\d.]+(e[-+]?\d+)?|[-+]?(nan|inf)|true|false|\{.*|", re.IGNORECASE)
 NAME = re.compile(r"\+{0,2}[\w./@:-]+")  # of a value or a group
 WITH_VALUE = re.compile(r"^(--config-\w+|--package|--experimental-rerun|-cd|-cn|-cp|-p|-c|--cfg)$")
 AMBIGUOUS = re.compile(r"Ambiguous value for argument '([^']*=[^']*)'")
@@ -57,7 +58,7 @@ def explained(error: HydraException | OmegaConfBaseException, line: Sequence[str
         return f"{found[1]} is a value that is there already: write {found[1]}=VALUE, without +."
     if found := NOT_THERE.search(text):
         return f"There is no {found[1]} that could be left out.{did_you_mean(found[1], keys_without(found[1], line))}"
-    if found := AMBIGUOUS.search(text):
+    if found := AMBIGUOUS.search(text) or SWEEP.search(text):
         return _several(found[1])
     if isinstance(error, OmegaConfBaseException):
         return _unresolved(error)
@@ -69,8 +70,8 @@ def explained(error: HydraException | OmegaConfBaseException, line: Sequence[str
 def wrong_word(words: Sequence[str]) -> str:
     """Return a sentence about the first word of a command line that can be no override; nothing if all can be."""
     for word in words:
-        name, equals, value = word.partition("=")
-        if equals and name.lstrip("+") in GROUPS and NO_CHOICE.fullmatch(value):
+        name, equals, _ = word.partition("=")
+        if equals and name.lstrip("+") in GROUPS and not _is_choice(word):
             return f"{word}: {name} is a group, which takes the name of a file, such as {name}=NAME."
         if word.startswith(("-", "~", "hydra")) or (equals and NAME.fullmatch(name)):
             continue
@@ -81,6 +82,16 @@ def wrong_word(words: Sequence[str]) -> str:
             "'question=\"Does it hold?\"'."
         )
     return ""
+
+
+def _is_choice(word: str) -> bool:
+    """Return whether an override of a group has the name of a file, or a list of names, as its value."""
+    try:
+        parsed = OverridesParser.create().parse_override(word)
+    except HydraException:  # Hydra says what cannot be read
+        return True
+    value = "several" if parsed.is_sweep_override() else parsed.value()
+    return value is None or all(isinstance(one, str) and one for one in (value if isinstance(value, list) else [value]))
 
 
 def takes_value(option: str, after: str) -> bool:
@@ -102,8 +113,11 @@ def _unknown_choice(error: MissingConfigException) -> str:
 def _unreadable(error: OverrideParseException) -> str:
     word = masked_text(str(error.override))
     what = str(error.message if hasattr(error, "message") else error).split("\n")[0]
+    what = "it has characters that need quotes" if "Exception" in what or "Error parsing" in what else what
     if "=" not in word:
         return f"{word!r} is no value: write NAME=VALUE, such as method=lm_infinite or factor=4."
+    if word.startswith("arms="):
+        return f"{word} cannot be read: put every line of arms into quotes, as in arms=['method=yarn factor=2,4']."
     return (
         f"{word} cannot be read: {what}. Put a text with blanks, brackets, quotes or = into quotes of its own, as in "
         "'question=\"Why = 5?\"'."
@@ -112,6 +126,8 @@ def _unreadable(error: OverrideParseException) -> str:
 
 def _unknown_key(key: str, line: Sequence[str]) -> str:
     """Return the sentence about a key that there is not, with those that are like it."""
+    if f"~{key}" in line:
+        return f"~{key} leaves out {key}, which another word sets: leave out one of the two."
     if key == "exp":
         return "An experiment is added to the values: write +exp=NAME, with a plus."
     known = keys_without(key, line)
