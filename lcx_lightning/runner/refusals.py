@@ -104,7 +104,7 @@ def _unknown_choice(error: MissingConfigException) -> str:
     group, _, name = str(error.missing_cfg_file).rpartition("/")
     options = list(error.options or ())
     if group == "method":
-        options = methods()
+        options = sorted({*options, *methods()})
     if not group:
         return f"There is no group or file {name!r}.{did_you_mean(name, options)}"
     there_are = f" There are: {', '.join(options)}." if options else ""
