@@ -23,11 +23,11 @@ install_import_hook([f"lcx_lightning.{name}" for name in CHECKED], BEARTYPE)  # 
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
-from hydra.utils import instantiate  # noqa: E402
 from hypothesis import settings  # noqa: E402
 from omegaconf import OmegaConf  # noqa: E402
 from support.cache_inputs import ROOM  # noqa: E402
 from support.experiment_files import write_run  # noqa: E402
+from support.made import made  # noqa: E402
 from support.method_parts import offered  # noqa: E402
 from support.property_tests import PROFILE  # noqa: E402
 from support.text_corpora import CONFIGS  # noqa: E402
@@ -137,7 +137,7 @@ def stdlib_config():
 @pytest.fixture(scope="session")
 def stdlib(stdlib_config):
     """The source of the standard library, read once."""
-    return instantiate(stdlib_config.corpus)
+    return made(stdlib_config.corpus)
 
 
 @pytest.fixture(scope="session")
@@ -152,7 +152,7 @@ def folder(tmp_path):
     folder = tmp_path / "quickstart"
     meta = {"name": "quickstart", "question": "How far does <it> reach?", "look_for": ["PI: flat & low."]}
     records.write_json(
-        folder / "experiment.json", meta | {"command": "run.py +exp=quickstart", "protocols": ["last_k"]}
+        folder / "experiment.json", meta | {"commands": ["run.py +exp=quickstart"], "protocols": ["last_k"]}
     )
     for seed in (0, 1):
         write_run(folder, "pretrained", seed, nll=1.0 + 0.01 * seed)

@@ -3,6 +3,7 @@
 import abc
 import copy
 import warnings
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +16,10 @@ from lcx_lightning.models.clex_checkpoint import separate_clex
 from lcx_lightning.models.config_file import read_config
 from lcx_lightning.models.config_rope import rope_in_one_place
 from lcx_lightning.models.contents import commit_of, folder_identity
+from lcx_lightning.models.families import FAMILIES
 from lcx_lightning.models.loading import load_weights
 from lcx_lightning.models.rope_spec import without_scaling
+from lcx_lightning.schema.checked import checked
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -80,11 +83,20 @@ class EmbeddedModel(ModelSource):
 
     has_weights = False
 
-    def __init__(self, *, architecture: dict[str, Any]) -> None:
+    @checked
+    def __init__(self, *, architecture: Mapping[str, Any]) -> None:
         self.architecture = dict(architecture)
 
     def config(self) -> PretrainedConfig:
-        return AutoConfig.for_model(**rope_in_one_place(self.architecture))
+        kind = self.architecture.get("model_type")
+        if kind not in FAMILIES:
+            raise ValueError(
+                f"model.source.architecture.model_type must be one of {', '.join(sorted(FAMILIES))}, got {kind!r}."
+            )
+        try:
+            return AutoConfig.for_model(**rope_in_one_place(self.architecture))
+        except Exception as error:  # transformers refuses values in many ways
+            raise ValueError(f"model.source.architecture makes no model: {' '.join(str(error).split())}") from error
 
     def tokens(self) -> Tokens:
         return ByteTokens()
@@ -109,6 +121,7 @@ class HubModel(ModelSource):
         ValueError: If the data type is none of these. Later, if there is no such folder or its files make no sense.
     """
 
+    @checked
     def __init__(self, *, name: str, revision: str, dtype: str, own_scaling: bool) -> None:
         self.name, self.revision, self.own_scaling = name, revision, own_scaling
         self.dtype = _dtype(dtype)

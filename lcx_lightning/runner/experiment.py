@@ -1,6 +1,5 @@
 """An experiment from configuration to report: build every arm, run what is missing, show what came out."""
 
-import os
 import shlex
 from collections.abc import Callable
 from contextlib import suppress
@@ -9,34 +8,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, InstantiationException
-from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig
 from rich.console import Console
 
 from lcx_lightning.distributed import process_group
-from lcx_lightning.results import records
 from lcx_lightning.results.report.command import report
 from lcx_lightning.results.report.screen import say, screen
 from lcx_lightning.runner.arms import Arm
 from lcx_lightning.runner.built_arm import BuiltArm
+from lcx_lightning.runner.claim import claim
+from lcx_lightning.runner.expand import Grid
 from lcx_lightning.runner.grid import build
 from lcx_lightning.runner.launch import torchrun
 from lcx_lightning.runner.launch.base import Launcher
 from lcx_lightning.runner.launch.scheduler import Job, run_jobs
 from lcx_lightning.runner.notices import tell_ignored, tell_lengths, tell_prefixes, tell_skipped, tell_start
 from lcx_lightning.runner.preflight import check_arm, prepare
+from lcx_lightning.runner.refusals import BAD_INPUT, refuse
 from lcx_lightning.runner.run_json import is_finished, read_run, set_aside, write_run
 from lcx_lightning.runner.secrets import masked_words
-from lcx_lightning.runner.settings import settle
 from lcx_lightning.runner.startup import without_garbage_collection
+from lcx_lightning.schema.build import build as build_object
 from lcx_lightning.training import preemption
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-BAD_INPUT = (ValueError, OSError, HydraException, OmegaConfBaseException)
 
 
 class Plan(NamedTuple):
@@ -48,7 +44,7 @@ class Plan(NamedTuple):
     command: str  # to be typed again
 
 
-def run_experiment(config: DictConfig, command_line: list[str]) -> int:
+def run_experiment(config: DictConfig, command_line: list[str], grid: Grid) -> int:
     """Run the experiment and return the exit code: 0, 1 if an arm failed, 2 on bad input, 130 when interrupted.
 
     75 when SIGTERM or SIGUSR1 asked the run to stop, and everything is saved: the same command goes on.
@@ -57,19 +53,19 @@ def run_experiment(config: DictConfig, command_line: list[str]) -> int:
     need, or read, is printed.
 
     Under torchrun all processes call this. Rank 0 plans, writes and reports.
+
+    Args:
+        config: Composed configuration of the command line.
+        command_line: Overrides as they were typed.
+        grid: What they expand to.
     """
     console = screen()
     try:
-        settle(config)
-        line = list(command_line)
-        for name, value in torchrun.settings(config).items():
-            line.append(f"++trainer.{name}={value}")
-            OmegaConf.update(config, f"trainer.{name}", value, force_add=True)
-        launch = instantiate(config.launch)
+        launch = build_object(config.launch, "launch")
     except BAD_INPUT as error:
-        return _refused(error, console)
+        return refuse(error, console)
     words = [*torchrun.command(), "-m", "experiments.run", *_config_dir(), *masked_words(command_line)]
-    planned = partial(_planned, config, line, shlex.join(words), launch, console)
+    planned = partial(_planned, config, grid, shlex.join(words), launch, console)
     if torchrun.started():
         from lcx_lightning.runner.launch.worker import with_error_file  # heavy
 
@@ -112,11 +108,13 @@ def _run_in_turn(planned: Callable[[], Plan | int], accelerator: str, console: C
     return ending(process_group.broadcast_from_rank_zero(_concluded(plan, console) if first else 0))
 
 
-def _planned(config: DictConfig, line: list[str], command: str, launch: Launcher, console: Console) -> Plan | int:
-    """Return what is to be run, or an exit code if there is nothing to run or it is refused. `line`: overrides."""
+def _planned(config: DictConfig, grid: Grid, command: str, launch: Launcher, console: Console) -> Plan | int:
+    """Return what is to be run, or an exit code if there is nothing to run or it is refused."""
     try:
         with preemption.nothing_to_save(), without_garbage_collection():
-            built = build(config, line)
+            for said in grid.replaced:
+                say(console, said, "note:", "yellow")
+            built = build(config, grid)
             torchrun.check_launch([one.trainer for one in built], launch.remote)
             tell_lengths(built, console)
             tell_ignored(built, console)
@@ -134,7 +132,7 @@ def _planned(config: DictConfig, line: list[str], command: str, launch: Launcher
         tell_start(len(arms), missing, 1 if torchrun.started() else launch.at_once, folder, console)
         return Plan(arms, folder, jobs, command)
     except BAD_INPUT as error:
-        return _refused(error, console)
+        return refuse(error, console)
 
 
 def _concluded(done: Plan, console: Console) -> int:
@@ -165,12 +163,6 @@ def _write_down(failed: list[Job], done: Plan, console: Console) -> None:
         say(console, f"no report was made: {error}. To make it: lcx report {done.folder}", "error:", "red")
 
 
-def _refused(error: BaseException, console: "Console") -> int:
-    error = error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
-    say(console, str(error), "error:", "red")
-    return 2
-
-
 def _interrupted(cut: Plan, console: Console, code: int) -> int:
     """Write down which arms were cut short, say how to go on, and return the exit code."""
     for job in cut.jobs:
@@ -199,44 +191,6 @@ def _config_dir() -> list[str]:
     """Return the words of the command line that name a folder of the user's own configurations."""
     sources = HydraConfig.get().runtime.config_sources if HydraConfig.initialized() else []
     return [f"--config-dir={source.path}" for source in sources if source.provider == "command-line"]
-
-
-def claim(config: DictConfig, command: str, arms: list[Arm]) -> Path:
-    """Return the folder of the experiment, with experiment.json in it.
-
-    Raises:
-        ValueError: If the folder is another experiment's, or it or the cache cannot be written.
-    """
-    folder = Path(config.results_dir) / config.experiment
-    _make_folder(folder, "results_dir")
-    _make_folder(Path(config.cache_dir).expanduser(), "cache_dir")
-    path = folder / "experiment.json"
-    owner = records.read_json(path).get("name") if path.exists() else config.experiment
-    if owner != config.experiment:
-        raise ValueError(
-            f"{folder} holds the records of experiment {owner!r}, not of {config.experiment!r}: move it away."
-        )
-    records.write_json(
-        path,
-        {
-            "name": config.experiment,
-            "question": config.question,
-            "look_for": list(config.look_for),
-            "command": command,
-            "runs": [arm.folder.name for arm in arms],
-        },
-    )
-    return folder
-
-
-def _make_folder(folder: Path, setting: str) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        writable = os.access(folder, os.W_OK)
-    except OSError:
-        writable = False
-    if not writable:
-        raise ValueError(f"{setting} must be a folder that can be written, but {folder} cannot: choose another.")
 
 
 def plan(arms: list[Arm]) -> list[Job]:

@@ -10,7 +10,6 @@ from transformers import PreTrainedModel
 
 from lcx_lightning.distributed.state_dicts import load_trained_state_dict
 from lcx_lightning.methods.fingerprint import digest, fingerprint
-from lcx_lightning.methods.targets import check_targets
 from lcx_lightning.models.clex_checkpoint import grows
 from lcx_lightning.results.listing import FoundExperiment, FoundRun, find_runs
 from lcx_lightning.runner.arms import Arm
@@ -18,6 +17,7 @@ from lcx_lightning.runner.built_arm import BuiltArm
 from lcx_lightning.runner.contents import contents_in, own_packages
 from lcx_lightning.runner.stage_cache import verify_manifest
 from lcx_lightning.runner.stages import load_model, trained_fingerprint
+from lcx_lightning.schema.targets import check_targets
 
 OF_ARM = ("config", "corpus", "model", "examples", "contents", "pretrain_length", "train_length", "lengths")
 

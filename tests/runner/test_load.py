@@ -138,7 +138,9 @@ def test_a_run_that_has_not_finished_is_refused(state, reason, finished):
 
 
 def test_a_checkpoint_that_was_cleaned_away_is_named_with_the_command_that_makes_it_again(finished, tmp_path):
-    records.write_json(finished.folder.parent / "experiment.json", {"name": "refused", "command": "lcx run MINE"})
+    records.write_json(
+        finished.folder.parent / "experiment.json", {"name": "refused", "commands": ["lcx run OTHER", "lcx run MINE"]}
+    )
     with pytest.raises(ValueError, match=r"no longer in the cache: .*/base/.* lcx clean .* && lcx run MINE"):
         lcx.load(finished.folder, cache_dir=tmp_path)
 

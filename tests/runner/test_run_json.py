@@ -13,6 +13,7 @@ from lcx_lightning.runner import experiment, provenance, run_json
 from lcx_lightning.runner.built_arm import BuiltArm
 from lcx_lightning.runner.launch import worker
 from lcx_lightning.runner.run_json import begin_run, is_finished, read_run, set_aside, write_run
+from lcx_lightning.runner.stages import row_head
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers.*", "ignore:Found .* in eval mode.*")
 LINE = ["method=pi", "training=finetune", *TINY, *TRAINING]

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from support.lab import ROOT, TINY, TRAINING, built_arms_of, composed, folders
 
 from lcx_lightning.runner.command import readable
-from lcx_lightning.runner.grid import expand, words_of
+from lcx_lightning.runner.expand import expand, words_of
 from lcx_lightning.runner.settings import changes_nothing, settle
 
 TRAINED = ["method=pi", "training=finetune", *TINY, *TRAINING]
@@ -43,6 +43,7 @@ OBEYED = {
     "nonfinite": ("skip", lambda *line: with_a_checkpoint(*line).config["nonfinite"]),
     "jobs": ("1", lambda *line: composed(*line).launch.at_once),
     "checkpoint_seconds": ("3", lambda *line: with_a_checkpoint(*line).config["checkpoint_seconds"]),
+    "report": ("{against: pi}", lambda *line: composed(*line).report.against),
     "results_dir": ("elsewhere", lambda *line: str(arm_of(*TINY, *line).folder.parent)),
     "cache_dir": ("elsewhere", lambda *line: str(arm_of(*TINY, *line).cache("base", "x"))),
 }
@@ -135,6 +136,9 @@ def test_arms_may_have_values_with_blanks_and_quotes(tmp_path):
         ("results_dir=/tmp/a[b]/c", "results_dir='/tmp/a[b]/c'"),
         ("+x.path=/tmp/(1)/it's {x}", "+x.path='/tmp/(1)/it\\'s {x}'"),
         ("results_dir='/tmp/a[b]'", "results_dir='/tmp/a[b]'"),
+        ("report.against=lm_infinite window=16", "report.against='lm_infinite window=16'"),
+        ("report.against=pi", "report.against=pi"),
+        ("report.against=", "report.against="),
         ("results_dir=/tmp/a b", "results_dir=/tmp/a b"),
         ("method=[pi,yarn", "method=[pi,yarn"),
         ("method=[pi,yarn]", "method=[pi,yarn]"),
@@ -150,7 +154,7 @@ def test_a_path_with_brackets_is_read_as_it_is_typed(word, read):
 def test_every_arm_of_a_grid_is_expanded_with_the_values_of_its_line():
     config = composed("arms=['method=pi,ntk factor=2,4','method=lm_infinite']", *TINY)
     with initialize_config_module("experiments.configs", version_base="1.3"):
-        assert len(expand(config, TINY)) == 5
+        assert len(expand(config, TINY).cells) == 5
 
 
 def test_a_factor_of_a_checkpoint_is_finite():
@@ -163,6 +167,7 @@ def test_a_factor_of_a_checkpoint_is_finite():
         ("method=pi experiment=../../outside", "belongs to the whole experiment"),
         ("method=pi jobs=7", "belongs to the whole experiment"),
         ("method=pi seeds=3", "belongs to the whole experiment"),
+        ("method=pi report.against=pi", "belongs to the whole experiment"),
         ("method=pi results_dir=/elsewhere", "belongs to the whole experiment"),
         ("method=pi nonfinite=banana", "nonfinite must be stop or skip"),
         ("method=pi recompute=banana", "recompute must be true or false"),
