@@ -278,7 +278,7 @@ def test_arms_whose_base_failed_are_reported_as_failed_with_the_reason(tmp_path)
     done = launch("method=lm_infinite", *TINY, *folders(tmp_path))
     assert done.returncode == 1, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
-    (run,) = runs(tmp_path / "results" / "run").values()
+    (run,) = runs(results(tmp_path)).values()
     assert run.info["state"] == "failed"
     assert "its base failed: FileExistsError" in run.info["reason"]
     assert "index.html" in done.stdout

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 from support.damaged_files import cut, flipped
-from support.lab import TINY, TRAINING, arms_of, folders, numbers, run_here, runs
+from support.lab import TINY, TRAINING, arms_of, folders, numbers, results, run_here, runs
 
 from lcx_lightning.runner import experiment, provenance, run_json
 from lcx_lightning.runner.built_arm import BuiltArm
@@ -130,7 +130,7 @@ def test_a_base_whose_weights_are_nan_is_no_result(tmp_path, monkeypatch):
     monkeypatch.setattr(worker.stages, "model_to_evaluate", spoiled)
     with pytest.raises(ValueError, match=r"nll of .* at 64 tokens \(last_k\) is nan: weights or activations"):
         run_here(*TINY, *folders(tmp_path))
-    (run,) = runs(tmp_path / "results" / "run").values()
+    (run,) = runs(results(tmp_path)).values()
     assert run.rows == []
 
 

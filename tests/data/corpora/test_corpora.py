@@ -8,6 +8,7 @@ import datasets
 import pytest
 from omegaconf import OmegaConf
 from support.made import made
+from support.refusals import refusal
 from support.text_corpora import CONFIGS, CORPUS_ONLY, Books
 
 from lcx_lightning.data.corpora.base import SPLITS, Document, HashSplit
@@ -58,10 +59,17 @@ def test_the_split_of_a_document_depends_on_its_name_and_the_seed_alone():
     assert any(HashSplit(0.1, 0.2, seed=4).split(name) != placed[name] for name in names)
 
 
-@pytest.mark.parametrize("shares", [(0.6, 0.5), (-0.1, 0.2), (0.5, 0.5)])
+@pytest.mark.parametrize("shares", [(0.6, 0.5), (0.5, 0.5), (1, 0)])
 def test_shares_that_leave_nothing_to_train_on_are_refused(shares):
     with pytest.raises(ValueError, match="sum is below 1"):
         HashSplit(*shares, seed=0)
+
+
+@pytest.mark.parametrize("wrong", [-0.1, 1.1, "0.1", float("nan")])
+@pytest.mark.parametrize("name", ["validation_share", "test_share"])
+def test_a_share_is_from_0_to_1(name, wrong):
+    with pytest.raises(ValueError, match=refusal({name: wrong}, "a number of at least 0 and up to 1")):
+        HashSplit(**{"validation_share": 0.1, "test_share": 0.1, "seed": 0} | {name: wrong})
 
 
 def test_an_unknown_split_is_refused_with_the_splits_there_are(stdlib):

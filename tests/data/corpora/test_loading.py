@@ -105,7 +105,7 @@ def test_a_file_in_utf16_is_told_how_to_convert_it(tmp_path, name):
     [
         ("+data.corpus.load.nonsense=1", "setting that the text reader does not: .*nonsense"),
         ("+data.corpus.load.encoding=nope", "encoding=nope cannot be used"),
-        ("data.corpus.max_documents=-1", "max_documents must be 1 or more"),
+        ("data.corpus.max_documents=-1", r"max_documents must be a whole number of at least 1 or null, got -1\."),
     ],
 )
 def test_a_setting_that_no_reader_has_is_a_sentence(tmp_path, override, said):
