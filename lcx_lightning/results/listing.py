@@ -111,10 +111,13 @@ def find_runs(name: str | Path, results: Path) -> FoundExperiment:
             return read_experiment(place)
         if is_run(place):
             return replace(read_experiment(place.parent), runs=[read_run(place)], whole=False)
+    arms: list[tuple[str, Path]] = []  # with the experiment ahead of each
     for place in (place for place in places if not place.is_dir()):
         above = next((folder for folder in place.parents if folder.is_dir()), place)
-        if is_experiment(above):
-            return _of_arm(read_experiment(above), place.relative_to(above).as_posix())
+        arms += [(place.relative_to(above).as_posix(), above)] if is_experiment(above) else []
+    if arms:
+        arm, folder = min(arms, key=lambda one: len(one[0]))
+        return _of_arm(read_experiment(folder), arm)
     if Path(name).is_dir():
         raise ValueError(f"The folder {name} holds neither run.json nor experiment.json: it is none of lcx.")
     known = [folder.name for folder in _folders_in(results) if is_experiment(folder)]

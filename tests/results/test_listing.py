@@ -89,7 +89,9 @@ def test_a_damaged_run_is_listed_as_such(text, results, capsys):
     assert "1 damaged" in "\n".join(lines_of(capsys, "--results-dir", results, "--cache-dir", results))
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"runs": 3}', '{"runs": [1, null]}', '{"command": 5}'])
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"runs": 3}', '{"runs": [1, null]}', '{"commands": 5}', '{"commands": [5]}']
+)
 def test_a_damaged_experiment_file_hides_no_run(text, results, capsys):
     (results / "second" / "experiment.json").write_text(text)
     assert sum("-0" in line for line in lines_of(capsys, "second", "--results-dir", results)) == 2

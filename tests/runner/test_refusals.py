@@ -156,7 +156,7 @@ def test_a_learned_method_within_the_pretraining_length_is_refused_without_train
     [
         (
             "dry_run=fingerprints",
-            "dry_run must be fingerprint, forecast, data or null, got 'fingerprints'. Did you mean fingerprint?",
+            "forecast, data or null, got 'fingerprints'. Did you mean fingerprint?",
         ),
         ("method.scaling._target_=os.system", "_target_: os.system is not a public name of lcx_lightning"),
         ("model.recipe.optimizer._target_=torch.optim.SGD", "_target_: torch.optim.SGD is not a public name"),
@@ -181,7 +181,7 @@ def test_a_learned_method_within_the_pretraining_length_is_refused_without_train
         ("model.recipe.optimizer.lr=nan", "model.recipe.optimizer.lr must be a number of at least 0, got nan"),
         (
             "+evaluation.growing_context.multiples=[1,inf]",
-            "multiples must be a list, not empty, of numbers above 0, got [1, inf]",
+            "multiples must be a list, not empty, of numbers above 0",
         ),
         ("experiment=../../x", "experiment is the name of a folder in results_dir"),
         ("experiment=/abs", "experiment is the name of a folder in results_dir"),

@@ -17,6 +17,7 @@ from support.lab import (
     folders,
     launch,
     numbers,
+    results,
     runs,
     save_checkpoint,
     save_documents,
