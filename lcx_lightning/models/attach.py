@@ -13,6 +13,7 @@ from lcx_lightning.methods.library import Names, build_method, own_modules, read
 from lcx_lightning.methods.method import Method
 from lcx_lightning.methods.overrides import with_values
 from lcx_lightning.methods.rope_views import clip_bands, clip_to_window
+from lcx_lightning.methods.trial import files_named, try_out
 from lcx_lightning.models.attached import NAME, Attached, attached, has_method
 from lcx_lightning.models.clex_checkpoint import grows, load_own_clex, with_own_clex
 from lcx_lightning.models.families import family_of
@@ -94,13 +95,18 @@ def _built(config: PretrainedConfig, method: Method | Names, values: dict[str, A
     """Return the method, built for a model; ValueError if it is built already and there are values."""
     if not isinstance(method, Method):
         spec = rope_spec(config)
-        composed = with_own_clex(read_method(method), config, values)
-        return build_method(with_values(composed, spec.pretrain_length, values), spec, own_modules(method))
+        with files_named(method):
+            composed = with_own_clex(read_method(method), config, values)
+            composed = with_values(composed, spec.pretrain_length, values)
+            built = build_method(composed, spec, own_modules(method))
+            try_out(built)
+        return built
     if values:
         raise ValueError(
             f"A method that is already built has all its values: {', '.join(values)} would be ignored. Give the name "
             "of the method instead."
         )
+    try_out(method)
     return method
 
 
