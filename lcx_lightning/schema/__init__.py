@@ -1,0 +1,1 @@
+"""Values that come from outside, and what they must be."""
