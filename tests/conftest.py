@@ -19,11 +19,11 @@ install_import_hook([f"lcx_lightning.{name}" for name in CHECKED], BEARTYPE)  # 
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
-from hydra.utils import instantiate  # noqa: E402
 from hypothesis import settings  # noqa: E402
 from omegaconf import OmegaConf  # noqa: E402
 from support.cache_inputs import ROOM  # noqa: E402
 from support.experiment_files import write_run  # noqa: E402
+from support.made import made  # noqa: E402
 from support.method_parts import offered  # noqa: E402
 from support.property_tests import PROFILE  # noqa: E402
 from support.text_corpora import CONFIGS  # noqa: E402
@@ -133,7 +133,7 @@ def stdlib_config():
 @pytest.fixture(scope="session")
 def stdlib(stdlib_config):
     """The source of the standard library, read once."""
-    return instantiate(stdlib_config.corpus)
+    return made(stdlib_config.corpus)
 
 
 @pytest.fixture(scope="session")

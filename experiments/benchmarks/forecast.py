@@ -9,6 +9,7 @@ from hydra import compose, initialize_config_module
 from experiments.benchmarks.measure import Comparison, Options, peak_bytes
 from lcx_lightning.runner import stages
 from lcx_lightning.runner.built_arm import BuiltArm
+from lcx_lightning.runner.expand import expand
 from lcx_lightning.runner.grid import build
 from lcx_lightning.runner.hardware import hardware_of
 from lcx_lightning.runner.preflight import prepare
@@ -80,6 +81,7 @@ def run_stage(stage: str, built: BuiltArm) -> None:
 def built_arm(line: list[str]) -> BuiltArm:
     """Return the arm of a command line, which is found sound."""
     with initialize_config_module("experiments.configs", version_base="1.3"):
-        (built,) = build(compose("run", line), line)
+        config = compose("run", line)
+        (built,) = build(config, expand(config, line))
     prepare(built, here=True)
     return built

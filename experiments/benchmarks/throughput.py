@@ -9,7 +9,6 @@ from typing import Any
 
 import lightning as L
 from hydra import compose, initialize_config_module
-from hydra.utils import instantiate
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_
 from torch.optim.lr_scheduler import LambdaLR
@@ -21,6 +20,7 @@ from lcx_lightning.data.datamodule import LongContextDataModule
 from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.data.tokenizers import ByteTokens
 from lcx_lightning.models.attach import attach
+from lcx_lightning.schema.build import build
 from lcx_lightning.training.callbacks.checkpoint import CheckpointOwner
 from lcx_lightning.training.callbacks.throughput import Throughput
 from lcx_lightning.training.fit import fit
@@ -42,7 +42,7 @@ def run(options: Options) -> list[Comparison]:
     with initialize_config_module("experiments.configs", version_base="1.3"):
         config = compose("run")
     layers, steps = (1, 2) if options.quick else (LAYERS, STEPS)
-    data = LongContextData(instantiate(config.data.corpus), ByteTokens(), {"corpus": 1.0})
+    data = LongContextData(build(config.data.corpus, "data.corpus"), ByteTokens(), {"corpus": 1.0})
     calls = {PLAIN: plain(llama(layers, HEADS, options.device), data, steps)}
     models = {name: attach(llama(layers, HEADS, options.device), m, factor=4) for name, m in METHODS.items()}
     for name, model in models.items():

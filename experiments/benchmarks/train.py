@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 import torch
 from hydra import compose, initialize_config_module
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import nn
 
 from experiments.benchmarks.measure import Comparison, Options, costs, interleaved
 from lcx_lightning.methods.scaling.clex import CLEX
 from lcx_lightning.models.attach import attach
+from lcx_lightning.schema.build import build
 from lcx_lightning.training.loss import next_token_loss
 
 CLEX_STEP, PI_STEP = "CLEX training step", "PI training step"
@@ -34,13 +34,13 @@ def run(options: Options) -> list[Comparison]:
 def step_of(method: str, config: DictConfig, device: str) -> Callable[[], None]:
     """Return one optimizer step; every call draws its positions anew."""
     torch.manual_seed(0)
-    model = attach(instantiate(config.model.source).load(None), method, factor=FACTOR)
+    model = attach(build(config.model.source, "model.source").load(None), method, factor=FACTOR)
     model.to(torch.device(device)).train()  # pyright: ignore[reportArgumentType]
     for scaling in model.modules():
         if isinstance(scaling, CLEX):
             nn.init.normal_(scaling.down.weight, std=FIELD)
     recipe, length = config.training, int(config.training.length_factor * model.config.max_position_embeddings)
-    optimizer = instantiate(recipe.optimizer)(model)
+    optimizer = build(recipe.optimizer, "model.recipe.optimizer")(model)
     ids = torch.randint(256, (recipe.rows, length), device=device)
     draws = iter(range(10**9))
 

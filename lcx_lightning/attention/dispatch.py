@@ -11,7 +11,8 @@ from lcx_lightning.attention.backends.blocks import attend_blocks
 from lcx_lightning.attention.backends.dense import attend_dense, is_dense
 from lcx_lightning.attention.backends.flash_bands import attend_flash_bands
 from lcx_lightning.attention.backends.flex_bands import attend_flex_bands
-from lcx_lightning.attention.forward_pass import AUTO, ForwardPass
+from lcx_lightning.attention.forward_pass import ForwardPass
+from lcx_lightning.attention.names import AUTO
 from lcx_lightning.attention.out_of_memory import explain_out_of_memory
 from lcx_lightning.attention.top_k import attend_selected
 from lcx_lightning.methods.patterns.base import Band

@@ -4,11 +4,10 @@ from copy import copy
 from typing import Generic, TypeVar
 
 from lcx_lightning.attention.capture import Listener
+from lcx_lightning.attention.names import AUTO
 from lcx_lightning.distributed.key_exchange import ContextShard
 from lcx_lightning.methods.packing import Packed
 from lcx_lightning.methods.rope import Rope
-
-AUTO = "auto"  # the fastest backend for every pass
 
 Geometry = TypeVar("Geometry", Rope, Packed, Rope | Packed)
 

@@ -3,11 +3,12 @@
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from jaxtyping import Int
+from pydantic import NonNegativeFloat, NonNegativeInt
 from torch import Tensor
 
 from lcx_lightning.data.corpora.base import SPLITS, Corpus, Document
@@ -17,8 +18,10 @@ from lcx_lightning.data.token_cache import Encoded, encode, encode_cached
 from lcx_lightning.data.token_stream import Slice, TokenStream, segments
 from lcx_lightning.data.tokenizers import Tokens, line_feed
 from lcx_lightning.data.windows import Window, draw_joined, draw_windows
+from lcx_lightning.schema.checked import checked
 
-PACKED, MASKED, MASKED_CONTINUING, WHOLE = LAYOUTS = ("packed", "masked", "masked_continuing", "whole")
+Layout = Literal["packed", "masked", "masked_continuing", "whole"]
+PACKED, MASKED, MASKED_CONTINUING, WHOLE = LAYOUTS = get_args(Layout)
 SEGMENTS = {MASKED: "segments", MASKED_CONTINUING: "segments_continuing"}  # entry of a batch with segment numbers
 
 Rows = dict[str, Int[Tensor, "rows length"]]
@@ -45,25 +48,24 @@ class LongContextData:
         ValueError: If a kind or a layout is unknown, or the shares are negative or do not sum to 1.
     """
 
+    @checked
     def __init__(
         self,
         corpus: Corpus,
         tokens: Tokens,
-        mixture: Mapping[str, float],
+        mixture: Mapping[str, NonNegativeFloat],
         *,
-        documents: str = PACKED,
-        minimum_tokens: int = 0,
+        documents: Layout = PACKED,
+        minimum_tokens: NonNegativeInt = 0,
         cache: Path | None = None,
         identity: str | None = None,
     ) -> None:
         total = sum(mixture.values())
-        if set(mixture) - set(ROWS) or min(mixture.values(), default=0) < 0 or not math.isclose(total, 1):
+        if set(mixture) - set(ROWS) or not math.isclose(total, 1):
             raise ValueError(
                 f"A mixture gives the kinds {', '.join(ROWS)} shares that are at least 0 and sum to 1, got "
                 f"{dict(mixture)} with the sum {total:g}. Remove unknown kinds and scale the shares."
             )
-        if documents not in LAYOUTS:
-            raise ValueError(f"The layout of documents in rows must be one of {', '.join(LAYOUTS)}; got {documents!r}.")
         self.corpus, self.tokens, self.layout = corpus, tokens, documents
         self.mixture = {kind: share for kind, share in mixture.items() if share}
         self.minimum_tokens = minimum_tokens

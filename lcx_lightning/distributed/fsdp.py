@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.strategies import ModelParallelStrategy
+from pydantic import PositiveInt
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard
 from torch.optim import Optimizer
@@ -12,6 +13,7 @@ from torch.optim import Optimizer
 from lcx_lightning.distributed.process_group import row_groups
 from lcx_lightning.distributed.sharded_loading import load_shards
 from lcx_lightning.distributed.state_dicts import gather_state_dict, local_shard_like
+from lcx_lightning.schema.checked import checked
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -33,7 +35,8 @@ class Sharded(ModelParallelStrategy):
         ValueError: In `setup_environment`, if `context` does not divide the number of ranks.
     """
 
-    def __init__(self, context: int = 1, shard_evaluation: bool = False) -> None:
+    @checked
+    def __init__(self, context: PositiveInt = 1, shard_evaluation: bool = False) -> None:
         super().__init__(tensor_parallel_size=context, save_distributed_checkpoint=False)
         self.context, self.shard_evaluation = context, shard_evaluation
 

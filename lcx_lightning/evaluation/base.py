@@ -7,7 +7,10 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+from annotated_types import MinLen
+from pydantic import PositiveFloat
 
 from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.results.metrics import Metric
@@ -112,6 +115,10 @@ def hash_of(*parts: Any) -> str:
     """Return 16 hexadecimal digits that change with any of the parts: plain data, and functions by their names."""
     text = json.dumps(parts, sort_keys=True, default=lambda one: getattr(one, "__qualname__", type(one).__qualname__))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+Multiples = Annotated[Sequence[PositiveFloat], MinLen(1)]
+"""Context lengths in units of the pretraining length L."""
 
 
 class AtMultiples(Evaluation):

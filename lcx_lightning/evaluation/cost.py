@@ -1,21 +1,23 @@
 """Cost by length: seconds and memory of reading a prompt and of decoding after it, with the cache that serves."""
 
 import time
-from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Int
+from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
 
+from lcx_lightning.data.corpora.base import Split
 from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.evaluation import peak_memory
-from lcx_lightning.evaluation.base import AtMultiples, Reading, Record, WorkUnit
+from lcx_lightning.evaluation.base import AtMultiples, Multiples, Reading, Record, WorkUnit
 from lcx_lightning.models import lm_head
 from lcx_lightning.models.cache.choose import smallest_cache
 from lcx_lightning.models.generation import one_factor
 from lcx_lightning.results.metrics import Metric
+from lcx_lightning.schema.checked import checked
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -52,14 +54,17 @@ class Cost(AtMultiples):
         ValueError: If there are no multiples or no repeats, or nothing is decoded.
     """
 
+    @checked
     def __init__(
-        self, *, multiples: Sequence[float], new_tokens: int, warmup: int, repeats: int, split: str, seed: int
+        self,
+        *,
+        multiples: Multiples,
+        new_tokens: PositiveInt,
+        warmup: NonNegativeInt,
+        repeats: PositiveInt,
+        split: Split,
+        seed: NonNegativeInt,
     ) -> None:
-        if not multiples or min(multiples) <= 0 or new_tokens < 1 or repeats < 1 or warmup < 0:
-            raise ValueError(
-                "Cost needs multiples of the pretraining length, new_tokens >= 1, warmup >= 0 and repeats >= 1, "
-                f"got multiples={list(multiples)}, {new_tokens=}, {warmup=}, {repeats=}."
-            )
         self._multiples, self._new, self._warmup, self._repeats = sorted(multiples), new_tokens, warmup, repeats
         self._split, self._seed = split, seed
 

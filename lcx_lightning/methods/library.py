@@ -1,7 +1,5 @@
 """Read, compose and build method files: one YAML file per method, in `configs/method`."""
 
-import importlib
-import inspect
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from yaml import YAMLError
 
-from lcx_lightning.methods.targets import check_targets
+from lcx_lightning.schema.build import TARGET, build
+from lcx_lightning.schema.targets import check_targets
 
 if TYPE_CHECKING:
     from lcx_lightning.methods.method import Method
@@ -92,12 +91,12 @@ def build_method(method: DictConfig, spec: "RopeSpec", own_modules: Sequence[str
     assert isinstance(parts, dict)
     if own_modules is not None:
         check_targets({str(part): node for part, node in parts.items()}, own_modules)
-    parts["scaling"] |= {"spec": spec}
-    built = {str(part): _build(node, str(part)) for part, node in parts.items()}
+    more = {"scaling": {"spec": spec}}
+    built = {str(part): _build(node, str(part), **more.get(str(part), {})) for part, node in parts.items()}
     kinds = dict(zip(PARTS, (FrequencyScaling, PositionScheme, Temperature, Pattern), strict=True))
     for part, kind in kinds.items():
         if not isinstance(built[part], kind):
-            raise ValueError(f"{part} must be a {kind.__name__}, got _target_: {method[part]['_target_']}.")
+            raise ValueError(f"method.{part} must be a {kind.__name__}, got _target_: {method[part]['_target_']}.")
     return Method(**built)
 
 
@@ -156,21 +155,8 @@ def _path(name: str, beside: Path | None) -> Path:
     return METHODS / f"{name}.yaml"
 
 
-def _build(node: Any, name: str) -> Any:
-    """Return the object that a `_target_` node describes, after building its arguments."""
-    if not isinstance(node, dict):
-        return node
-    arguments = {key: _build(value, key) for key, value in node.items() if key != "_target_"}
-    target = str(node.get("_target_"))
-    if "." not in target:
-        raise ValueError(f"{name} is a mapping without the name of a class in _target_: {node!r}.")
-    module, leaf = target.rsplit(".", 1)
-    try:
-        built = getattr(importlib.import_module(module), leaf)
-    except (ImportError, AttributeError, SyntaxError) as error:
-        raise ValueError(f"_target_: {target} cannot be imported: {error}. Correct its name or file.") from error
-    try:
-        inspect.signature(built).bind(**arguments)
-    except TypeError as error:
-        raise ValueError(f"_target_: {target} does not take the settings {', '.join(arguments)}: {error}.") from error
-    return built(**arguments)
+def _build(node: Any, part: str, **more: Any) -> Any:
+    """Return the object that a part of a method describes. `more`: arguments beside those of the method's file."""
+    if not isinstance(node, dict) or not isinstance(node.get(TARGET), str):
+        raise ValueError(f"method.{part} must be a mapping with the name of a class in {TARGET}, got {node!r}.")
+    return build(node, f"method.{part}", **more)

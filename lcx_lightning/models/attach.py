@@ -7,7 +7,8 @@ import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
 from lcx_lightning.attention.dispatch import backend_of, check_backend
-from lcx_lightning.attention.forward_pass import AUTO, ForwardPass
+from lcx_lightning.attention.forward_pass import ForwardPass
+from lcx_lightning.attention.names import AUTO
 from lcx_lightning.methods.library import Names, build_method, own_modules, read_method
 from lcx_lightning.methods.method import Method
 from lcx_lightning.methods.overrides import with_values

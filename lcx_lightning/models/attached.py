@@ -8,7 +8,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from lcx_lightning.attention.capture import Listener
-from lcx_lightning.attention.forward_pass import AUTO
+from lcx_lightning.attention.names import AUTO
 from lcx_lightning.methods.method import Method
 from lcx_lightning.methods.precision import KeepsPrecision
 

@@ -2,15 +2,14 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypedDict
 
 from huggingface_hub.errors import StrictDataclassError
 from pydantic import Field
 from transformers.utils.hub import cached_file
-from typing_extensions import TypedDict  # that of typing serves pydantic from Python 3.12
 
 from lcx_lightning.models.config_checks import ADVICE, Flag, Size, Token, Tokens
-from lcx_lightning.schema.files import checked, read_json
+from lcx_lightning.schema.files import check_values, read_json
 
 UNBUILDABLE = (StrictDataclassError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError)
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
@@ -78,7 +77,7 @@ def last_line(error: BaseException | None) -> str:
 def _check(name: str, revision: str, file: str, kind: Any) -> None:
     held = _held(name, revision, file)
     if held is not None:
-        checked(kind, held, f"{name}/{file}", ADVICE)
+        check_values(kind, held, f"{name}/{file}", ADVICE)
 
 
 def _held(name: str, revision: str, file: str) -> dict[str, Any] | None:

@@ -12,11 +12,11 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 from transformers import PretrainedConfig
 
-from lcx_lightning.methods.checks import flag
 from lcx_lightning.methods.method import Method
 from lcx_lightning.methods.overrides import open_values
 from lcx_lightning.models.config_file import number
 from lcx_lightning.models.weight_files import CLEX_ODE, check_dtype, entries, read_tensor, weight_files
+from lcx_lightning.schema.checked import checked
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -118,11 +118,12 @@ def load_own_clex(method: Method, model: "PreTrainedModel") -> None:
         scaling.choose_steps(int(getattr(method.positions, "max_factor", own["max_factor"])))
 
 
-def grows(chosen: bool | None, method: Method, config: PretrainedConfig) -> bool:
+@checked
+def grows(grow: bool | None, method: Method, config: PretrainedConfig) -> bool:
     """Return whether the scale factor grows with every token of a generation.
 
     Args:
-        chosen: Choice of the user. None: it grows in the CLEX of a released checkpoint, whose code takes the factor of
+        grow: Choice of the user. None: it grows in the CLEX of a released checkpoint, whose code takes the factor of
             the current length in every pass, and in no other method.
         method: Method of the model. If its factor does not depend on the length, nothing grows.
         config: Config of the model, as returned by `separate_clex`.
@@ -130,11 +131,10 @@ def grows(chosen: bool | None, method: Method, config: PretrainedConfig) -> bool
     Raises:
         ValueError: If the choice is neither true, false nor none.
     """
-    given = None if chosen is None else flag("grow", chosen)
     if not method.positions.length_dependent:
         return False
-    if given is not None or _own(config) is None:
-        return bool(given)
+    if grow is not None or _own(config) is None:
+        return bool(grow)
     from lcx_lightning.methods.scaling.clex import CLEX  # with SciPy: a second, where most models have no CLEX
 
     return isinstance(method.scaling, CLEX)

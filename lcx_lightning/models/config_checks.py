@@ -2,12 +2,11 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, TypedDict
 
-from pydantic import BeforeValidator, Field
-from typing_extensions import TypedDict  # that of typing serves pydantic from Python 3.12
+from pydantic import Field
 
-from lcx_lightning.schema.files import checked
+from lcx_lightning.schema.files import check_values
 
 SCALINGS = ("rope_scaling", "rope_parameters")
 LISTS = ("long_factor", "short_factor")
@@ -17,7 +16,7 @@ ADVICE = "Correct it, or copy the checkpoint again."
 
 Size = Annotated[int, Field(strict=True, ge=1)] | None
 Token = Annotated[int, Field(strict=True)]
-Tokens = Annotated[list[Token], BeforeValidator(lambda given: given if isinstance(given, list) else [given])] | None
+Tokens = Token | list[Token] | None
 Flag = Annotated[bool, Field(strict=True)] | None
 FromOne = Annotated[float, Field(strict=True, ge=1)] | None
 AboveOne = Annotated[float, Field(strict=True, gt=1)] | None  # or no pair would be slower than another
@@ -130,7 +129,7 @@ def _check_scaling(scaling: Mapping[str, Any]) -> None:
 
 
 def _check_values(values: Mapping[str, Any]) -> None:
-    checked(Values, dict(values), "the model's config", ADVICE)
+    check_values(Values, values, "the model's config", ADVICE)
 
 
 def _numbers_in(node: Any, path: str = "") -> Iterator[tuple[str, float]]:

@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+from pydantic import PositiveFloat, PositiveInt
 from torch import nn
 
 from lcx_lightning.distributed.sharded_loading import SHARDS
+from lcx_lightning.schema.checked import checked
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -16,13 +18,14 @@ NAME = "default"  # name of the adapters in peft
 IN_FULL = ("embeddings", "norms")
 
 
+@checked
 def add_adapters(
     model: "PreTrainedModel",
     *,
-    rank: int,
-    alpha: float,
+    rank: PositiveInt,
+    alpha: PositiveFloat,
     targets: str | Sequence[str],
-    in_full: Sequence[str],
+    in_full: Sequence[Literal["embeddings", "norms"]],
     seed: int,
 ) -> "PreTrainedModel":
     """Return `model` with adapters added to its linear layers, and everything else but the method frozen.
@@ -44,8 +47,6 @@ def add_adapters(
         ValueError: If peft is missing, a value is unknown or out of range, or parts to be trained in full are not
             float32.
     """
-    if rank < 1:
-        raise ValueError(f"Adapters need a rank of at least 1, got rank={rank}.")
     peft, names, method = _peft(), _target_names(model, targets), _method_parameters(model)
     full = _in_full(model, in_full)
     config = peft.LoraConfig(r=rank, lora_alpha=alpha, target_modules=names, lora_dropout=0.0, bias="none")

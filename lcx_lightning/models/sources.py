@@ -3,6 +3,7 @@
 import abc
 import copy
 import warnings
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from lcx_lightning.models.config_rope import rope_in_one_place
 from lcx_lightning.models.contents import commit_of, folder_identity
 from lcx_lightning.models.loading import load_weights
 from lcx_lightning.models.rope_spec import without_scaling
+from lcx_lightning.schema.checked import checked
 from lcx_lightning.schema.files import naming
 
 if TYPE_CHECKING:
@@ -82,7 +84,8 @@ class EmbeddedModel(ModelSource):
 
     has_weights = False
 
-    def __init__(self, *, architecture: dict[str, Any]) -> None:
+    @checked
+    def __init__(self, *, architecture: Mapping[str, Any]) -> None:
         self.architecture = dict(architecture)
 
     def config(self) -> PretrainedConfig:
@@ -111,6 +114,7 @@ class HubModel(ModelSource):
         ValueError: If the data type is none of these. Later, if there is no such folder or its files make no sense.
     """
 
+    @checked
     def __init__(self, *, name: str, revision: str, dtype: str, own_scaling: bool) -> None:
         self.name, self.revision, self.own_scaling = name, revision, own_scaling
         self.dtype = _dtype(dtype)

@@ -6,12 +6,13 @@ import os
 import socket
 import warnings
 from collections import defaultdict
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlparse
 
 from lcx_lightning.results.analysis.estimates import score
 from lcx_lightning.results.metrics import Measure
 from lcx_lightning.results.records import Run, columns_of
+from lcx_lightning.schema.checked import checked
 
 HOSTS = ("api.wandb.ai", "api.forge.coreweave.com")
 PATIENCE = 5.0  # seconds to reach the server, and for it to answer
@@ -34,8 +35,16 @@ class WandbRun:
         ValueError: If the mode is unknown.
     """
 
+    @checked
     def __init__(
-        self, *, project: str, entity: str | None, mode: str, folder: str, run: str, cfg: dict[str, Any]
+        self,
+        *,
+        project: str,
+        entity: str | None,
+        mode: Literal["auto", "online", "offline"],
+        folder: str,
+        run: str,
+        cfg: dict[str, Any],
     ) -> None:
         import wandb
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lcx_lightning.attention.forward_pass import AUTO
+from lcx_lightning.attention.names import AUTO
 from lcx_lightning.runner.secrets import without_readers
 from lcx_lightning.runner.trainer_config import TrainerSettings
 

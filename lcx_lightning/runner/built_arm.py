@@ -1,6 +1,5 @@
 """An arm with what its configuration describes: each part is built once, when it is first asked for."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -8,7 +7,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from transformers import PretrainedConfig
 
@@ -23,8 +21,8 @@ from lcx_lightning.models.sources import ModelSource
 from lcx_lightning.runner.arms import Arm, key
 from lcx_lightning.runner.recipe import Recipe
 from lcx_lightning.runner.secrets import as_typed
-from lcx_lightning.runner.settings import settle
 from lcx_lightning.runner.trainer_config import TrainerSettings
+from lcx_lightning.schema.build import build
 
 
 class Described(NamedTuple):
@@ -80,17 +78,17 @@ class BuiltArm:
     @cached_property
     def base_recipe(self) -> Recipe | None:
         """Training of the base, None if the model comes pretrained."""
-        return self._recipe(self.arm.config["model"]["recipe"], "base")
+        return self._recipe(self.arm.config["model"]["recipe"], "model.recipe")
 
     @cached_property
     def recipe(self) -> Recipe | None:
         """Training of the extension, None if the method is used zero-shot."""
-        return self._recipe(self.arm.config["training"], "extension")
+        return self._recipe(self.arm.config["training"], "training")
 
     @cached_property
     def evaluation(self) -> EvaluationSuite:
         """The evaluations, as one."""
-        return EvaluationSuite(instantiate(self.arm.config["evaluation"]))
+        return EvaluationSuite(build(self.arm.config["evaluation"], "evaluation"))
 
     @cached_property
     def data(self) -> LongContextData:
@@ -110,9 +108,8 @@ class BuiltArm:
         torch.manual_seed(self.arm.seed)
         return self.method()
 
-    def _recipe(self, config: dict[str, Any] | None, stage: str) -> Recipe | None:
-        length = self.model.spec.pretrain_length
-        return Recipe.read(config, length, f"{stage} of {self.arm.name}") if config else None
+    def _recipe(self, config: dict[str, Any] | None, key: str) -> Recipe | None:
+        return Recipe.read(config, self.model.spec.pretrain_length, key) if config else None
 
 
 def describe(source: Any, pretrain_length: int | None = None) -> Described:
@@ -125,7 +122,7 @@ def describe(source: Any, pretrain_length: int | None = None) -> Described:
     Raises:
         ValueError: If the model is not supported.
     """
-    built = instantiate(source)
+    built = build(source, "model.source")
     config = built.config()
     spec, source = rope_spec(config), length_source(config)
     if pretrain_length and pretrain_length != spec.pretrain_length:
@@ -143,7 +140,6 @@ def resolve(composed: DictConfig, seed: int) -> tuple[dict[str, Any], Described]
     OmegaConf.set_readonly(config, False)
     OmegaConf.set_struct(config, False)
     config.pop("hydra", None)
-    settle(config)
     if config.training.get("zero_shot"):
         config.training = None
     given = None if OmegaConf.is_missing(config, "pretrain_length") else config.pretrain_length
@@ -153,17 +149,7 @@ def resolve(composed: DictConfig, seed: int) -> tuple[dict[str, Any], Described]
     config.pretrain_length, config.seed = described.spec.pretrain_length, seed
     config.method = with_own_clex(complete(config.method), described.config)
     plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # pyright: ignore[reportAssignmentType]
-    check_finite(plain)
     return as_typed(plain, OmegaConf.to_container(config)), described
-
-
-def check_finite(node: Any, name: str = "") -> None:
-    """Raise a ValueError if a number of a configuration is not finite: nan passes every check of a range."""
-    if isinstance(node, dict | list):
-        for inner, value in node.items() if isinstance(node, dict) else enumerate(node):
-            check_finite(value, f"{name}.{inner}" if name else str(inner))
-    elif isinstance(node, float) and not math.isfinite(node):
-        raise ValueError(f"{name} must be a finite number, got {node}.")
 
 
 def load_data(
@@ -180,11 +166,9 @@ def load_data(
     name = key(data, config["model"]["source"])
     if name not in loaded:
         loaded[name] = LongContextData(
-            instantiate(data["corpus"]),
-            instantiate(config["model"]["source"]).tokens(),
-            data["mixture"],
-            documents=data["documents"],
-            minimum_tokens=data["minimum_tokens"],
+            build(data["corpus"], "data.corpus"),
+            build(config["model"]["source"], "model.source").tokens(),
+            **{part: values for part, values in data.items() if part != "corpus"},
             cache=Path(config["cache_dir"]).expanduser() / "tokens",
             identity=identity,
         )

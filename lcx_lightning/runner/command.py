@@ -1,18 +1,23 @@
 """The command `lcx run`, or `python -m experiments.run`: compose a configuration, run what is missing, report."""
 
+import os
 import sys
 import traceback
-from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra import initialize_config_module
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from lcx_lightning.methods.library import methods
+from lcx_lightning.results.report.screen import screen
+from lcx_lightning.runner.expand import expand
 from lcx_lightning.runner.launch import torchrun
+from lcx_lightning.runner.refusals import BAD_INPUT, refuse
 from lcx_lightning.runner.secrets import masked_text, masked_words
 from lcx_lightning.runner.startup import without_garbage_collection
 
@@ -27,12 +32,14 @@ def run() -> int:
         torchrun.follow_rank_zero()
     sys.argv[1:] = map(readable, sys.argv[1:])
     OmegaConf.register_new_resolver("methods", lambda: ", ".join(methods()), replace=True)  # --help sees no searchpath
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # it raises what is then explained here
     try:
         _composed()
-    except SystemExit as stop:  # Hydra ends with 1 where its own checks fail
-        if isinstance(stop.__context__, HydraException):
-            return _refused(stop.__context__)
+    except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 1
+    except (HydraException, OmegaConfBaseException) as error:
+        with initialize_config_module("experiments.configs", version_base="1.3"):
+            return refuse(error, screen(), [word for word in sys.argv[1:] if not word.startswith("-")])
     return 0
 
 
@@ -42,24 +49,30 @@ def _composed(config: DictConfig) -> None:
     from lcx_lightning.training import preemption
 
     preemption.listen()
-    if _is_new(config):
-        from lcx_lightning.runner.launch.forkserver import start_fork_server
-
-        start_fork_server()  # imports what the arms need while this process imports what it needs
-    with without_garbage_collection():
-        from lcx_lightning.runner.experiment import run_experiment  # heavy: not for --help
-        from lcx_lightning.runner.quiet import silence_library_logging
-
-    silence_library_logging()
     typed: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
     sys.argv[1:] = masked_words(sys.argv[1:])  # which W&B writes down
     try:
-        code = run_experiment(config, typed)
+        code = _checked_and_run(config, typed)
     except Exception:  # Hydra would print every override, with the tokens among them
         sys.stderr.write(masked_text(traceback.format_exc()))
         code = 1
     if code:
         sys.exit(code)
+
+
+def _checked_and_run(config: DictConfig, typed: list[str]) -> int:
+    try:
+        grid = expand(config, torchrun.decided(config, typed))
+    except BAD_INPUT as error:
+        return refuse(error, screen(), typed)
+    with without_garbage_collection():
+        from lcx_lightning.runner.experiment import (
+            run_experiment,  # heavy: not for --help, nor where a value is refused
+        )
+        from lcx_lightning.runner.quiet import silence_library_logging
+
+    silence_library_logging()
+    return run_experiment(config, typed, grid)
 
 
 def readable(word: str) -> str:
@@ -73,17 +86,3 @@ def readable(word: str) -> str:
         escaped = value.replace("'", "\\'")
         return f"{name}='{escaped}'"
     return word
-
-
-def _is_new(config: DictConfig) -> bool:
-    """Return whether processes of this machine will certainly be needed: nothing of the experiment is there yet."""
-    local = config.launch._target_.endswith("LocalLauncher") and not torchrun.started()
-    return local and config.dry_run is None and not Path(str(config.results_dir), str(config.experiment)).exists()
-
-
-def _refused(error: HydraException) -> int:
-    """Add to what Hydra has said about bad input what it leaves out, and return the exit code."""
-    file = str(error.missing_cfg_file) if isinstance(error, MissingConfigException) and error.options is None else ""
-    if file.startswith("method/"):
-        sys.stderr.write(f"Available options in 'method': {', '.join(methods())}\n")
-    return 2

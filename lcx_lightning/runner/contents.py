@@ -10,7 +10,7 @@ from importlib.util import find_spec, resolve_name
 from pathlib import Path
 from typing import Any
 
-from lcx_lightning.methods.targets import PACKAGE
+from lcx_lightning.schema.targets import PACKAGE
 
 INSTALLED = ("site-packages", "dist-packages")
 SOURCES = ("path", "data_files", "folder")  # settings that may name a folder

@@ -9,10 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, InstantiationException
-from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig
 from rich.console import Console
 
 from lcx_lightning.distributed import process_group
@@ -21,22 +18,22 @@ from lcx_lightning.results.report.command import report
 from lcx_lightning.results.report.screen import say, screen
 from lcx_lightning.runner.arms import Arm
 from lcx_lightning.runner.built_arm import BuiltArm
+from lcx_lightning.runner.expand import Grid
 from lcx_lightning.runner.grid import build
 from lcx_lightning.runner.launch import torchrun
 from lcx_lightning.runner.launch.base import Launcher
 from lcx_lightning.runner.launch.scheduler import Job, run_jobs
 from lcx_lightning.runner.notices import tell_ignored, tell_lengths, tell_prefixes, tell_skipped
 from lcx_lightning.runner.preflight import check_arm, prepare
+from lcx_lightning.runner.refusals import BAD_INPUT, refuse
 from lcx_lightning.runner.run_json import is_finished, read_run, set_aside, write_run
 from lcx_lightning.runner.secrets import masked_words
-from lcx_lightning.runner.settings import settle
 from lcx_lightning.runner.startup import without_garbage_collection
+from lcx_lightning.schema.build import build as build_object
 from lcx_lightning.training import preemption
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-BAD_INPUT = (ValueError, OSError, HydraException, OmegaConfBaseException)
 
 
 class Plan(NamedTuple):
@@ -48,7 +45,7 @@ class Plan(NamedTuple):
     command: str  # to be typed again
 
 
-def run_experiment(config: DictConfig, command_line: list[str]) -> int:
+def run_experiment(config: DictConfig, command_line: list[str], grid: Grid) -> int:
     """Run the experiment and return the exit code: 0, 1 if an arm failed, 2 on bad input, 130 when interrupted.
 
     75 when SIGTERM or SIGUSR1 asked the run to stop, and everything is saved: the same command goes on.
@@ -57,19 +54,19 @@ def run_experiment(config: DictConfig, command_line: list[str]) -> int:
     need, or read, is printed.
 
     Under torchrun all processes call this. Rank 0 plans, writes and reports.
+
+    Args:
+        config: Composed configuration of the command line.
+        command_line: Overrides as they were typed.
+        grid: What they expand to.
     """
     console = screen()
     try:
-        settle(config)
-        line = list(command_line)
-        for name, value in torchrun.settings(config).items():
-            line.append(f"++trainer.{name}={value}")
-            OmegaConf.update(config, f"trainer.{name}", value, force_add=True)
-        launch = instantiate(config.launch)
+        launch = build_object(config.launch, "launch")
     except BAD_INPUT as error:
-        return _refused(error, console)
+        return refuse(error, console)
     words = [*torchrun.command(), "-m", "experiments.run", *_config_dir(), *masked_words(command_line)]
-    planned = partial(_planned, config, line, shlex.join(words), launch, console)
+    planned = partial(_planned, config, grid, shlex.join(words), launch, console)
     if torchrun.started():
         from lcx_lightning.runner.launch.worker import with_error_file  # heavy
 
@@ -112,11 +109,13 @@ def _run_in_turn(planned: Callable[[], Plan | int], accelerator: str, console: C
     return ending(process_group.broadcast_from_rank_zero(_concluded(plan, console) if first else 0))
 
 
-def _planned(config: DictConfig, line: list[str], command: str, launch: Launcher, console: Console) -> Plan | int:
-    """Return what is to be run, or an exit code if there is nothing to run or it is refused. `line`: overrides."""
+def _planned(config: DictConfig, grid: Grid, command: str, launch: Launcher, console: Console) -> Plan | int:
+    """Return what is to be run, or an exit code if there is nothing to run or it is refused."""
     try:
         with preemption.nothing_to_save(), without_garbage_collection():
-            built = build(config, line)
+            for said in grid.replaced:
+                say(console, said, "note:", "yellow")
+            built = build(config, grid)
             torchrun.check_launch([one.trainer for one in built], launch.remote)
             tell_lengths(built, console)
             tell_ignored(built, console)
@@ -131,7 +130,7 @@ def _planned(config: DictConfig, line: list[str], command: str, launch: Launcher
             say(console, said, "computed again:", "yellow")
         return Plan(arms, folder, plan(arms), command)
     except BAD_INPUT as error:
-        return _refused(error, console)
+        return refuse(error, console)
 
 
 def _concluded(done: Plan, console: Console) -> int:
@@ -160,12 +159,6 @@ def _write_down(failed: list[Job], done: Plan, console: Console) -> None:
         tell_skipped(done.arms, console)
     except Exception as error:  # whatever it is, what was computed is on disk
         say(console, f"no report was made: {error}. To make it: lcx report {done.folder}", "error:", "red")
-
-
-def _refused(error: BaseException, console: "Console") -> int:
-    error = error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
-    say(console, str(error), "error:", "red")
-    return 2
 
 
 def _interrupted(cut: Plan, console: Console, code: int) -> int:

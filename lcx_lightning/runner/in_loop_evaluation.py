@@ -4,13 +4,13 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from lcx_lightning.distributed import process_group
 from lcx_lightning.evaluation.base import WorkUnit
 from lcx_lightning.evaluation.suite import EvaluationSuite
 from lcx_lightning.results import records
+from lcx_lightning.schema.build import build
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -41,7 +41,7 @@ class InLoopEvaluation:
                 f"in_loop.evaluation names {', '.join(unknown)}, but the arm is evaluated by {', '.join(after)}: name "
                 "one of these, or give _target_ as well."
             )
-        evaluation = EvaluationSuite(instantiate(merged)) if changes else built.evaluation
+        evaluation = EvaluationSuite(build(merged, "in_loop.evaluation")) if changes else built.evaluation
         work_units = evaluation.work_units(built.data, arm.pretrain_length, arm.max_context)
         if not work_units:
             raise ValueError(

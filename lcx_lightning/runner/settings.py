@@ -7,77 +7,92 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from lcx_lightning.methods.checks import flag, number, whole
+from lcx_lightning.schema.build import TARGET
 
-DRY_RUNS = ("fingerprint", "forecast", "data")
 TEXTS = ("experiment", "question", "results_dir", "cache_dir")  # `question=5` is a text too
 LISTS = ("look_for", "arms")
 FOLDERS = ("results_dir", "cache_dir")
-COUNTS = {"jobs": 1, "seeds": 1, "seed": 0, "pretrain_length": 1, "in_loop.every": 0, "in_loop.batches": 1}  # the least
-ABOVE_ZERO = ("checkpoint_seconds", "factor", "train_factor")
 KNOBS = ("factor", "train_factor")  # which a grid may turn also for arms that do not depend on them
 OF_EXPERIMENT = ("experiment", "question", "look_for", "arms", "seeds", "seed", "dry_run", "jobs", *FOLDERS, "launch")
-GROUPS = ("exp", "model", "data", "method", "training", "evaluation", "trainer", "launch", "logger", "hardware")
-CLOSED = ("", "model", "data", "training", "in_loop", "hardware", "model.recipe")  # parts without further values
 NAME = re.compile(r"[^\W_][^/\\\x00-\x1f]*")  # of a folder
 OF_TRAINING = ("training.", "training/", "in_loop.")
 OF_ANY_TRAINING = ("recompute", "nonfinite", "checkpoint_seconds", "data.mixture", "data.documents")  # of a base too
 
 
 def settle(config: DictConfig) -> None:
-    """Make texts of values that are texts, whatever was typed, and whole paths of folders, in place.
+    """Make texts of values that are texts, whatever was typed, whole paths of folders, and a name, in place.
 
     Raises:
         ValueError: If a list is none, or there is no home folder for a path with `~`.
     """
+    for name in LISTS:
+        OmegaConf.update(config, name, [_text(one, name) for one in _list(config[name], name)])
     for name in TEXTS:
         if not OmegaConf.is_missing(config, name) and config[name] is not None:
-            OmegaConf.update(config, name, str(config[name]))
-    for name in LISTS:
-        if not isinstance(config[name], ListConfig):
-            raise ValueError(f"{name} must be a list, such as {name}=[first,second], got {config[name]!r}.")
-        OmegaConf.update(config, name, [str(one) for one in config[name]])
+            OmegaConf.update(config, name, _text(config[name], name))
     for name in FOLDERS:
-        if config[name] is None:
-            raise ValueError(f"{name} must be a folder, got null.")
+        if not config[name]:
+            raise ValueError(f"{name} must be a folder, got {name}={config[name] if config[name] == '' else 'null'}.")
         try:
             OmegaConf.update(config, name, str(Path(config[name]).expanduser()))
         except RuntimeError as error:
             raise ValueError(f"There is no home folder for {name}={config[name]}: set {name}, or HOME.") from error
+    if config.experiment is None:
+        config.experiment = usual_name(config)
 
 
-def check_settings(config: DictConfig) -> None:
-    """Raise a ValueError if a value of the experiment is missing, or is none of its choices."""
+def _list(value: Any, name: str) -> ListConfig:
+    if not isinstance(value, ListConfig):
+        raise ValueError(f"{name} must be a list, such as {name}=[first,second], got {value!r}.")
+    return value
+
+
+def _text(value: Any, name: str) -> str:
+    if not isinstance(value, str | int | float):
+        raise ValueError(f"{name} must be a text, or hold texts, got {value!r}.")
+    return str(value)
+
+
+def usual_name(config: DictConfig) -> str:
+    """Return the name of an experiment that was given none: those of its model and its corpus."""
+    parts = [_name_of(config.get("model"), "source"), _name_of(config.get("data"), "corpus")]
+    name = re.sub(r"[^\w.+-]+", "_", "-".join(parts)).strip("_.-")
+    return name or "experiment"
+
+
+def _name_of(part: Any, inner: str) -> str:
+    """Return the name, or the last part of the path, of a model or a corpus; that of its class if it has neither."""
+    node: Any = OmegaConf.to_container(part) if isinstance(part, DictConfig) else {}
+    node = node.get(inner)
+    if not isinstance(node, dict):
+        return inner
+    load = node.get("load")
+    named = node.get("name") or (load.get("path") if isinstance(load, dict) else None)
+    if named and named != "???":
+        return Path(str(named)).stem if "/" in str(named) else str(named)
+    kind = str(node.get(TARGET)).rpartition(".")[2]
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.removesuffix("Model").removesuffix("Corpus")).lower() or inner
+
+
+def check_experiment(config: DictConfig) -> None:
+    """Raise a ValueError if a value is missing that only the user knows, or the experiment's name is no folder's."""
     missing = OmegaConf.missing_keys(OmegaConf.merge(config, {"pretrain_length": 1}))  # what the model tells
+    missing = sorted(name for name in missing if not name.startswith("hydra."))
     if missing:
-        raise ValueError(f"A value is needed: add {' '.join(f'{name}=VALUE' for name in sorted(missing))}.")
+        raise ValueError(f"A value is needed: add {' '.join(f'{name}=VALUE' for name in missing)}.")
     if not NAME.fullmatch(config.experiment or "") or config.experiment == "aside":
         raise ValueError(
             "experiment is the name of a folder in results_dir: it begins with a letter or a digit and has no slash, "
             f"got {config.experiment!r}."
         )
-    for name, least in COUNTS.items():
-        if not OmegaConf.is_missing(config, name):
-            whole(name, OmegaConf.select(config, name), least=least)
-    for name in ABOVE_ZERO:
-        number(name, config[name], above=0)
-    flag("recompute", config.recompute)
-    if config.grow is not None:
-        flag("grow", config.grow)
-    if config.dry_run not in (None, *DRY_RUNS):
-        raise ValueError(f"dry_run must be null, {', '.join(DRY_RUNS[:-1])} or {DRY_RUNS[-1]}, got {config.dry_run!r}.")
-    if config.nonfinite not in ("stop", "skip"):
-        raise ValueError(f"nonfinite must be stop or skip, got {config.nonfinite!r}.")
 
 
 def check_of_arm(line: Iterable[str]) -> None:
-    """Raise a ValueError if a line of `arms` sets what all arms share, or adds a value that nothing reads."""
-    line = list(line)
+    """Raise a ValueError if a line of `arms` sets what all arms share."""
     for word in line:
         name = word.lstrip("+").partition("=")[0]
         if name.split(".")[0] in OF_EXPERIMENT:
             raise ValueError(f"{word} in a line of arms belongs to the whole experiment: set it outside of arms.")
-    check_added(line)
 
 
 def check_trained(line: Iterable[str], arm: DictConfig, name: str) -> None:
@@ -85,16 +100,6 @@ def check_trained(line: Iterable[str], arm: DictConfig, name: str) -> None:
     for word in line:
         if arm.training.get("zero_shot") and word.lstrip("+").startswith(OF_TRAINING):
             raise ValueError(f"{word} would change nothing: {name} is not trained. Add training=finetune to its line.")
-
-
-def check_added(line: Iterable[str]) -> None:
-    """Raise a ValueError if an override adds a value, with `+`, to a part of the configuration that reads no others."""
-    for word in line:
-        if not word.startswith("+") or word.startswith("++"):  # ++ sets a value, whether it is there or not
-            continue
-        part, _, name = word.lstrip("+").partition("=")[0].rpartition(".")
-        if part in CLOSED and not (part == "" and (name in GROUPS or "/" in name or "@" in name)):
-            raise ValueError(f"{word} adds a value that nothing reads: {part or 'the configuration'} has no {name!r}.")
 
 
 def check_ignored(arms: Sequence[Any], command_line: Iterable[str], launched_here: bool = True) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch.distributed.device_mesh import init_device_mesh
 from transformers import PreTrainedModel
 
-from lcx_lightning.attention.forward_pass import AUTO
+from lcx_lightning.attention.names import AUTO
 from lcx_lightning.data.datamodule import LongContextDataModule
 from lcx_lightning.distributed import process_group
 from lcx_lightning.distributed.fsdp import shard_layers

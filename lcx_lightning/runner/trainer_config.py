@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hydra.utils import instantiate
+from pydantic import PositiveInt
 
 from lcx_lightning.distributed import process_group
 from lcx_lightning.runner.quiet import silence_library_logging
+from lcx_lightning.schema.build import build
+from lcx_lightning.schema.checked import checked_arguments
 
 if TYPE_CHECKING:
     import lightning as L
@@ -30,6 +32,19 @@ OURS = (  # arguments of Lightning's Trainer that the program sets
     "enable_model_summary",
 )
 TORCH_DEVICES = {"cpu": "cpu", "gpu": "cuda", "cuda": "cuda", "mps": "mps"}  # accelerator -> torch's name
+
+
+def _values(
+    *,
+    accelerator: str,
+    devices: PositiveInt,
+    num_nodes: PositiveInt = 1,
+    accumulate_grad_batches: PositiveInt = 1,
+    precision: str | int = "32-true",
+    strategy: Mapping[str, Any] | None = None,
+    **_more: Any,
+) -> None:
+    """What the program itself reads of a trainer's configuration; the rest are arguments of Lightning's Trainer."""
 
 
 @dataclass(frozen=True)
@@ -61,20 +76,21 @@ class TrainerSettings:
         """Return the settings of a configuration.
 
         Raises:
-            ValueError: If it gives no number of devices, or an argument that the program sets itself.
+            ValueError: If a value is not allowed, or the program sets it itself.
         """
         if taken := sorted(set(config) & set(OURS)):
             raise ValueError(
                 f"trainer.{taken[0]} would change nothing, because the program sets it: see training.steps, "
                 "training.clip, checkpoint_seconds and logger."
             )
-        strategy = config.get("strategy") or {}
+        values = checked_arguments(_values, config, "trainer")
+        strategy = values.get("strategy") or {}
         return cls(
-            accelerator=config["accelerator"],
-            devices=process_count(config),
-            num_nodes=config.get("num_nodes", 1),
-            micro_batches=config.get("accumulate_grad_batches", 1),
-            precision=str(config.get("precision", "32-true")),
+            accelerator=values["accelerator"],
+            devices=values["devices"],
+            num_nodes=values.get("num_nodes", 1),
+            micro_batches=values.get("accumulate_grad_batches", 1),
+            precision=str(values.get("precision", "32-true")),
             context=strategy.get("context", 1),
             shard_evaluation=strategy.get("shard_evaluation", False),
             arguments=config,
@@ -115,7 +131,7 @@ class TrainerSettings:
         silence_library_logging()  # importing Lightning sets its level anew
 
         strategy = self.arguments.get("strategy")
-        built = {} if strategy is None else {"strategy": instantiate(strategy)}
+        built = {} if strategy is None else {"strategy": build(dict(strategy), "trainer.strategy")}
         return lightning.Trainer(**{**self.arguments, **built, **given})
 
     def idle_trainer(self) -> "L.Trainer":
@@ -128,15 +144,3 @@ class TrainerSettings:
     def device(self) -> "torch.device":
         """Return the device of this process, on which an arm is trained and evaluated."""
         return self.idle_trainer().strategy.root_device
-
-
-def process_count(trainer: Mapping[str, Any]) -> int:
-    """Return the number of processes that a trainer's configuration asks for on this machine.
-
-    Raises:
-        ValueError: If it gives no number of devices.
-    """
-    devices = trainer["devices"]
-    if not isinstance(devices, int) or devices < 1:
-        raise ValueError(f"trainer.devices must be a number of devices, 1 or more, got {devices!r}.")
-    return devices

@@ -1,1 +1,1 @@
-"""Values that come from outside, and what they must be."""
+"""What values a configuration may hold: kinds and ranges, taken from annotations where the values are used."""

@@ -1,15 +1,15 @@
-"""What files of JSON hold, as data of known types; one sentence, with file and key, for whatever is wrong with one."""
+"""What files of JSON hold, as data of known kinds; one sentence, with file and key, for whatever is wrong with one."""
 
+import functools
 import json
-import reprlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-Known = TypeVar("Known")
+from lcx_lightning.schema.kinds import allowed_values, shown
 
 
 def read_json(path: Path | str, advice: str) -> dict[str, Any]:
@@ -28,26 +28,35 @@ def read_json(path: Path | str, advice: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not JSON: {why_no_json(error)}. {advice}") from error
     if not isinstance(found, dict):
-        raise ValueError(f"{path} must hold a mapping, got {reprlib.repr(found)}. {advice}")
+        raise ValueError(f"{path} must hold a mapping, got {shown(found)}. {advice}")
     return found
 
 
-def checked(kind: type[Known], content: Any, place: str, advice: str) -> Known:
-    """Return content as the type that it must have.
+def check_values(kind: type, content: Mapping[str, Any], place: str, advice: str) -> None:
+    """Raise a ValueError if a value in a file is not what its key must have; the message names the key.
 
     Args:
-        kind: Type that pydantic knows, such as one of its models, or a dictionary with known keys.
+        kind: A TypedDict: the keys that are used, and what each must have, with `Field(strict=True)`, or else a text
+            serves as a number. Other keys are not looked at.
         content: Plain data, as in a file.
         place: The file, with the line if that is known, for the message.
-        advice: What to do if the content is something else; a sentence.
-
-    Raises:
-        ValueError: If it is something else; the message names the key.
+        advice: What to do; a sentence.
     """
-    try:
-        return TypeAdapter(kind).validate_python(content)
-    except ValidationError as error:
-        raise ValueError(f"{sentence(error, place)} {advice}") from error
+    lacks = sorted(kind.__required_keys__ - content.keys())  # pyright: ignore[reportAttributeAccessIssue]
+    if lacks:
+        raise ValueError(f"{place} lacks {' and '.join(lacks)}. {advice}")
+    for key, (annotation, adapter) in _kinds(kind).items():
+        try:
+            adapter.validate_python(content.get(key)) if key in content else None
+        except (ValidationError, RecursionError) as error:
+            allowed, given = allowed_values(annotation), shown(content[key])
+            raise ValueError(f"{key} in {place} must be {allowed}, got {given}. {advice}") from error
+
+
+@functools.cache
+def _kinds(kind: type) -> dict[str, tuple[Any, TypeAdapter[Any]]]:
+    hints = get_type_hints(kind, include_extras=True)
+    return {key: (annotation, TypeAdapter(annotation)) for key, annotation in hints.items()}
 
 
 @contextmanager
@@ -59,19 +68,6 @@ def naming(file: Path | str) -> Iterator[None]:
         if str(file) in str(error):
             raise
         raise ValueError(f"{file}: {error}") from error
-
-
-def sentence(error: ValidationError, place: str) -> str:
-    """Return what is wrong with the first key that is wrong: its name, what it must be, and what was given."""
-    first = error.errors(include_url=False)[0]
-    key = ".".join(map(str, first["loc"]))
-    if first["type"] == "missing":
-        return f"{place} lacks {key}."
-    if first["type"] == "value_error":
-        return f"{place}: {key}: {first['msg'].removeprefix('Value error, ')}."
-    must = first["msg"].replace("Input should", "must", 1)
-    given = f"got {reprlib.repr(first['input'])}"
-    return f"{key} in {place} {must}, {given}." if key else f"{place} {must}, {given}."
 
 
 def why_no_json(error: ValueError | RecursionError) -> str:

@@ -3,8 +3,16 @@
 import math
 from collections.abc import Callable
 
+from pydantic import NonNegativeInt, PositiveInt
 
-def warmup_stable_decay(*, steps: int, warmup: int, decay: float, start: float | None = None) -> Callable[[int], float]:
+from lcx_lightning.schema.checked import checked
+from lcx_lightning.schema.kinds import Share
+
+
+@checked
+def warmup_stable_decay(
+    *, steps: PositiveInt, warmup: NonNegativeInt, decay: Share, start: Share | None = None
+) -> Callable[[int], float]:
     """Return a function from optimizer step to the factor of the learning rate, 0 to 1.
 
     Args:
@@ -17,13 +25,11 @@ def warmup_stable_decay(*, steps: int, warmup: int, decay: float, start: float |
         ValueError: If not 0 <= decay <= 1 and 0 <= start <= 1, or warm-up and decay do not fit into the run.
     """
     falling = round(decay * steps)
-    if not 0 <= decay <= 1 or warmup < 0 or warmup + falling > steps:
+    if warmup + falling > steps:
         raise ValueError(
             f"A schedule of {steps} steps needs room for {warmup=} steps and for {falling} steps of {decay=}. "
             "Take more steps, or lower schedule.warmup or schedule.decay."
         )
-    if start is not None and not 0 <= start <= 1:
-        raise ValueError(f"A schedule starts at a share of the learning rate from 0 to 1, got {start=}.")
 
     def factor(step: int) -> float:
         rise = (step + 1) / (warmup + 1)
@@ -35,7 +41,8 @@ def warmup_stable_decay(*, steps: int, warmup: int, decay: float, start: float |
     return factor
 
 
-def warmup_cosine(*, steps: int, warmup_share: float) -> Callable[[int], float]:
+@checked
+def warmup_cosine(*, steps: PositiveInt, warmup_share: Share) -> Callable[[int], float]:
     """Return a function from optimizer step to the factor of the learning rate: linear from 0 to 1, then a half cosine.
 
     This is the cosine schedule of transformers, with which CLEX is trained. The factor of the first step is 0, and so
@@ -48,8 +55,6 @@ def warmup_cosine(*, steps: int, warmup_share: float) -> Callable[[int], float]:
     Raises:
         ValueError: If not 0 <= warmup_share <= 1.
     """
-    if not 0 <= warmup_share <= 1:
-        raise ValueError(f"A schedule rises over a share of the run from 0 to 1, got {warmup_share=}.")
     warmup = math.ceil(warmup_share * steps)
 
     def factor(step: int) -> float:

@@ -1,18 +1,25 @@
 """Optimizers over three groups of parameters: hidden matrices, the rest of the model, and those of the method."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
+from annotated_types import Ge, Lt
 from jaxtyping import Float
+from pydantic import NonNegativeFloat
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.optim import AdamW, Muon, Optimizer
 
 from lcx_lightning.distributed.state_dicts import local_shard_like, shard_optimizer_state
+from lcx_lightning.schema.checked import checked
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+
+Momentum = Annotated[float, Ge(0), Lt(1)]
+"""Decay rate of a moment of the gradient."""
 
 
 def parameter_groups(model: "PreTrainedModel") -> dict[str, list[nn.Parameter]]:
@@ -32,8 +39,14 @@ def parameter_groups(model: "PreTrainedModel") -> dict[str, list[nn.Parameter]]:
     return groups
 
 
+@checked
 def adamw(
-    model: "PreTrainedModel", *, lr: float, method_lr: float, betas: tuple[float, float], weight_decay: float
+    model: "PreTrainedModel",
+    *,
+    lr: NonNegativeFloat,
+    method_lr: NonNegativeFloat,
+    betas: tuple[Momentum, Momentum],
+    weight_decay: NonNegativeFloat,
 ) -> Optimizer:
     """Return AdamW over the whole model (arXiv:1711.05101).
 
@@ -91,8 +104,15 @@ class MuonAdamW(Optimizer):
         betas: Decay rates of the two moments of AdamW.
     """
 
+    @checked
     def __init__(
-        self, model: "PreTrainedModel", *, matrix_lr: float, lr: float, method_lr: float, betas: tuple[float, float]
+        self,
+        model: "PreTrainedModel",
+        *,
+        matrix_lr: NonNegativeFloat,
+        lr: NonNegativeFloat,
+        method_lr: NonNegativeFloat,
+        betas: tuple[Momentum, Momentum],
     ) -> None:
         groups = parameter_groups(model)
         method = [{"params": groups["method"], "lr": method_lr}] if groups["method"] else []

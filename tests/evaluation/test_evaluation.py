@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
-from hydra.utils import instantiate
 from support.lab import composed
 from support.losses_by_hand import Letters, all_rows, by_hand
+from support.made import made
 from support.text_corpora import CORPUS_ONLY, Books
 
 from lcx_lightning.data.corpora.base import SPLITS
@@ -171,7 +171,7 @@ def test_a_context_longer_than_any_document_is_refused_with_how_long_they_are(da
 def test_the_protocol_of_the_config_file_scores_half_of_the_shortest_context_at_most():
     settings = composed().evaluation.growing_context
     assert settings.last <= 128 * settings.multiples[0] / 2
-    assert instantiate(settings).lengths(128) == [128 * m for m in settings.multiples]
+    assert made(settings).lengths(128) == [128 * m for m in settings.multiples]
     assert math.log2(settings.multiples[-1]) == 5  # to 32 times the pretraining length
 
 

@@ -205,8 +205,11 @@ def test_a_file_that_is_no_method_is_refused_with_its_path(tmp_path, text, compl
     ("pattern", "complaint"),
     [
         ({"_target_": "lcx_lightning.temperature.Constant"}, "pattern must be a Pattern, got _target_: lcx_lightning"),
-        ({"window": 4}, "pattern is a mapping without the name of a class in _target_"),
-        ({"_target_": "lcx_lightning.patterns.Capped", "wnd": 3}, "Capped does not take the settings wnd"),
+        ({"window": 4}, "pattern must be a mapping with the name of a class in _target_"),
+        (
+            {"_target_": "lcx_lightning.patterns.Capped", "wnd": 3},
+            "pattern has no 'wnd'. There are distance_limit",
+        ),
     ],
 )
 def test_a_part_of_the_wrong_kind_is_refused_when_it_is_built(spec, pattern, complaint):

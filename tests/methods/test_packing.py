@@ -141,7 +141,7 @@ def test_whole_rows_are_of_one_document_that_is_long_enough():
 
 
 def test_an_unknown_way_of_laying_documents_is_refused():
-    with pytest.raises(ValueError, match="packed, masked, masked_continuing, whole; got 'glued'"):
+    with pytest.raises(ValueError, match="packed, masked, masked_continuing or whole, got 'glued'"):
         data_of("glued")
 
 

@@ -45,9 +45,7 @@ def ran(folder):
 
 def test_a_model_of_a_type_of_its_own_is_refused_and_its_code_is_not_run(folder):
     change(folder, model_type="own", auto_map={"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"})
-    with pytest.raises(
-        ValueError, match=r"model_type='own', and its config\.json names Python code .* never run"
-    ):
+    with pytest.raises(ValueError, match=r"model_type='own', and its config\.json names Python code .* never run"):
         source(folder).config()
     assert not ran(folder)
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from support.lab import EVALUATION, TINY, TRAINING, arms_of, composed, folders, save_checkpoint, save_documents
+from support.made import made
 from support.pairs import pairs
 
 from lcx_lightning.data.dataset import LongContextData
@@ -58,7 +58,7 @@ def test_every_group_is_known_to_these_tests():
 @pytest.mark.parametrize("name", choices("model"))
 def test_every_model_file_builds_a_source_of_a_supported_model(name, local):
     config = composed(*(local["model"] if name == "hub" else [f"model={name}"]))
-    source = instantiate(config.model.source)
+    source = made(config.model.source)
     assert isinstance(source, ModelSource)
     assert source.tokens().vocab_size <= source.config().vocab_size
     assert rope_spec(source.config()).pretrain_length == source.config().max_position_embeddings
@@ -67,8 +67,8 @@ def test_every_model_file_builds_a_source_of_a_supported_model(name, local):
 @pytest.mark.parametrize("name", ["hub", "stdlib"])  # those of one repository each: test_presets
 def test_every_data_file_builds_data_with_text_in_every_split(name, local):
     config = composed(*(local["data"] if name == "hub" else [f"data={name}"]), *local["model"])
-    tokens = instantiate(config.model.source).tokens()
-    data = LongContextData(instantiate(config.data.corpus), tokens, config.data.mixture)
+    tokens = made(config.model.source).tokens()
+    data = LongContextData(made(config.data.corpus), tokens, config.data.mixture)
     assert all(data.corpus.documents(split) for split in ("train", "validation", "test"))
 
 
@@ -78,25 +78,23 @@ def test_every_training_file_builds_an_optimizer_for_every_parameter_that_learns
     if config.training.get("zero_shot"):
         assert name == "none"
         return
-    architecture = instantiate(config.model.source).config()
+    architecture = made(config.model.source).config()
     model = attach(skeleton(architecture), build_method(config.method, rope_spec(architecture)))
-    optimizer = instantiate(config.training.optimizer)(model)
+    optimizer = made(config.training.optimizer)(model)
     held = [id(p) for group in optimizer.param_groups for p in group["params"]]
     assert sorted(held) == sorted(id(p) for p in model.parameters() if p.requires_grad)
 
 
 @pytest.mark.parametrize("name", choices("evaluation"))
 def test_every_evaluation_file_builds_an_evaluation(name):
-    chosen = instantiate(composed(f"evaluation={name}").evaluation)
+    chosen = made(composed(f"evaluation={name}").evaluation)
     assert list(chosen) == [name]
     assert isinstance(chosen[name], Evaluation)
     assert chosen[name].lengths(64) == sorted(chosen[name].lengths(64))
 
 
 def test_a_list_of_evaluations_is_one_after_the_other(data):
-    chosen = instantiate(
-        composed("evaluation=[streaming,growing_context]", "evaluation.streaming.multiples=[1,3]").evaluation
-    )
+    chosen = made(composed("evaluation=[streaming,growing_context]", "evaluation.streaming.multiples=[1,3]").evaluation)
     both, short = EvaluationSuite(chosen), chosen["streaming"].lengths(64)
     assert both.lengths(64) == sorted({*short, *chosen["growing_context"].lengths(64)})
     small = EvaluationSuite(
@@ -254,7 +252,7 @@ def test_a_size_that_is_a_share_of_pretraining_may_be_given_in_tokens(tmp_path):
     assert arm.config["method"]["pattern"]["window"] == 32
     sizes = {"factor": 4, "train_factor": 4, "pretrain_length": 64}
     method = OmegaConf.create(sizes | {"method": arm.config["method"]}).method
-    pattern = build_method(method, rope_spec(instantiate(arm.config["model"]["source"]).config())).pattern
+    pattern = build_method(method, rope_spec(made(arm.config["model"]["source"]).config())).pattern
     assert (pattern.window, pattern.group) == (32, 21)  # (4 * 64 - 32) / (0.667 * 64 - 32) = 20.95
 
 

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from support.lab import ROOT, TINY, TRAINING, built_arms_of, composed, folders
 
 from lcx_lightning.runner.command import readable
-from lcx_lightning.runner.grid import expand, words_of
+from lcx_lightning.runner.expand import expand, words_of
 from lcx_lightning.runner.settings import changes_nothing, settle
 
 TRAINED = ["method=pi", "training=finetune", *TINY, *TRAINING]
@@ -150,7 +150,7 @@ def test_a_path_with_brackets_is_read_as_it_is_typed(word, read):
 def test_every_arm_of_a_grid_is_expanded_with_the_values_of_its_line():
     config = composed("arms=['method=pi,ntk factor=2,4','method=lm_infinite']", *TINY)
     with initialize_config_module("experiments.configs", version_base="1.3"):
-        assert len(expand(config, TINY)) == 5
+        assert len(expand(config, TINY).cells) == 5
 
 
 def test_a_factor_of_a_checkpoint_is_finite():

@@ -4,8 +4,8 @@ import gzip
 import json
 
 import datasets
-from hydra.utils import instantiate
 from support.lab import composed
+from support.made import made
 
 TEXTS = [f"document {i}\nof two lines" for i in range(5)]
 
@@ -15,7 +15,7 @@ def corpus_of(path, tmp_path, *overrides):
     shares = [f"data.corpus.held_out.{split}_share=0" for split in ("validation", "test")]
     config = composed("data=hub", f"data.corpus.load.path='{path}'", *shares, *overrides).data.corpus
     config.load = {**config.load, "cache_dir": str(tmp_path / "cache")}
-    return instantiate(config)
+    return made(config)
 
 
 def texts_of(corpus):

@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFa
 
 from lcx_lightning.results import records
 from lcx_lightning.runner.built_arm import BuiltArm
+from lcx_lightning.runner.expand import expand
 from lcx_lightning.runner.grid import build
 from lcx_lightning.runner.launch import worker
 from lcx_lightning.runner.preflight import prepare
@@ -74,7 +75,8 @@ def built_arms_of(*overrides):
     """Return the arms of a command line with their parts, built and found sound in this process."""
     line = list(map(str, overrides))
     with initialize_config_module("experiments.configs", version_base="1.3"):
-        built = build(compose("run", line), line)
+        config = compose("run", line)
+        built = build(config, expand(config, line))
         for one in built:
             prepare(one, here=True)
     return built

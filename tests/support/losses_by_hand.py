@@ -3,10 +3,11 @@
 import torch
 from torch.nn.functional import log_softmax
 
+from lcx_lightning.data.tokenizers import Tokens
 from lcx_lightning.evaluation.base import run
 
 
-class Letters:
+class Letters(Tokens):
     """A tokenizer of 60 letters."""
 
     vocab_size, prefix = 64, (63,)

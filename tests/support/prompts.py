@@ -7,8 +7,8 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from support.made import made
 from support.text_corpora import CORPUS_ONLY, Books
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -54,14 +54,14 @@ def data_of(tokens=None):
 
 def evaluation_of(name, **settings):
     """Return the evaluation of a configuration file, with some of its values replaced."""
-    return instantiate(OmegaConf.merge(OmegaConf.load(FOLDER / f"{name}.yaml"), settings))
+    return made(OmegaConf.merge(OmegaConf.load(FOLDER / f"{name}.yaml"), settings))
 
 
 @cache
 def tasks_of(name):
     """Return the tasks of a configuration file, by name, as objects and as they are configured."""
     config = OmegaConf.load(FOLDER / f"{name}.yaml").tasks
-    return {task: (instantiate(config[task]), config[task]) for task in config}
+    return {task: (made(config[task]), config[task]) for task in config}
 
 
 def digest(data, names):

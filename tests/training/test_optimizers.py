@@ -4,8 +4,8 @@ import math
 
 import pytest
 import torch
-from hydra.utils import instantiate
 from support.lab import composed
+from support.made import made
 from support.trainable_model import RATES, SOURCE, load, same
 from torch.optim import SGD, AdamW, Muon
 from torch.optim.lr_scheduler import LinearLR
@@ -171,4 +171,4 @@ def test_the_schedules_of_the_config_files_fit_their_steps(name):
     factor = schedule_of(recipe)
     assert max(map(factor, range(recipe.steps))) == 1
     assert all(factor(step) > 0 for step in range(recipe.steps))
-    assert instantiate(recipe.optimizer)
+    assert made(recipe.optimizer)

@@ -4,8 +4,13 @@ import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal, get_args
 
-SPLITS = ("train", "validation", "test")
+from lcx_lightning.schema.checked import check_fields
+from lcx_lightning.schema.kinds import Share
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
 
 
 @dataclass(frozen=True)
@@ -29,13 +34,14 @@ class HashSplit:
         ValueError: If a share is negative, or nothing is left to train on.
     """
 
-    validation_share: float
-    test_share: float
+    validation_share: Share
+    test_share: Share
     seed: int
 
     def __post_init__(self) -> None:
+        check_fields(self)
         held_out = self.validation_share + self.test_share
-        if min(self.validation_share, self.test_share) < 0 or held_out >= 1:
+        if held_out >= 1:
             raise ValueError(
                 "validation_share and test_share must be at least 0 and leave something to train on, got "
                 f"{self.validation_share} and {self.test_share}. Lower them until their sum is below 1."

@@ -7,10 +7,12 @@ from itertools import islice
 from typing import Any
 
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
+from pydantic import NonNegativeInt, PositiveInt
 
 from lcx_lightning.data.corpora.base import SPLITS, Corpus, Document, HashSplit
 from lcx_lightning.data.corpora.loading import ABOUT_SPLITS, load_rows, readable
 from lcx_lightning.data.corpora.paths import file_names, is_local, resolve, without_network
+from lcx_lightning.schema.checked import checked
 
 
 class HubCorpus(Corpus):
@@ -36,14 +38,16 @@ class HubCorpus(Corpus):
             or max_documents is below 1.
     """
 
+    @checked
     def __init__(
         self,
+        *,
         load: Mapping[str, Any],
         splits: Mapping[str, str | None],
         where: Mapping[str, Any],
         text_column: str,
-        minimum_characters: int,
-        max_documents: int | None,
+        minimum_characters: NonNegativeInt,
+        max_documents: PositiveInt | None,
         skip_null: bool,
         held_out: HashSplit,
     ) -> None:
@@ -52,8 +56,6 @@ class HubCorpus(Corpus):
                 f"`splits` needs the keys {', '.join(SPLITS)}, and at least one split of the dataset, got "
                 f"{dict(splits)}. Name the dataset's own splits, and set those that it lacks to null."
             )
-        if max_documents is not None and max_documents < 1:
-            raise ValueError(f"max_documents must be 1 or more, or null for all, got {max_documents}.")
         named = [split for split in splits.values() if split]
         if len(named) != len(set(named)):
             raise ValueError(

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lcx_lightning.data.corpora.base import Corpus, Document, HashSplit
+from lcx_lightning.schema.checked import checked
+from lcx_lightning.schema.kinds import Share
 
 # site-packages and dist-packages differ between machines; tests are repetitive, and half of all code.
 # encodings and pydoc_data are generated tables and help texts of 2.2 MB, and code pages are so similar that a file in
@@ -30,7 +32,8 @@ class StandardLibrary(Corpus):
 
     name = "stdlib"
 
-    def __init__(self, validation_share: float, test_share: float, seed: int) -> None:
+    @checked
+    def __init__(self, *, validation_share: Share, test_share: Share, seed: int) -> None:
         self._held_out = HashSplit(validation_share, test_share, seed)
 
     def read(self) -> dict[str, list[Document]]:

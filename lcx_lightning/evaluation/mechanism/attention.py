@@ -2,20 +2,24 @@
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import torch
+from annotated_types import MinLen
 from jaxtyping import Float, Int
+from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
 
 from lcx_lightning.attention.capture import AttentionInputs
+from lcx_lightning.data.corpora.base import Split
 from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.data.windows import Window
-from lcx_lightning.evaluation.base import AtMultiples, Record, WorkUnit
+from lcx_lightning.evaluation.base import AtMultiples, Multiples, Record, WorkUnit
 from lcx_lightning.evaluation.batching import batches, one_batch
 from lcx_lightning.evaluation.mechanism.sampling import evenly_spaced, last_queries, with_last
 from lcx_lightning.models.hooks import listening
 from lcx_lightning.results.metrics import Axis, Metric
+from lcx_lightning.schema.checked import checked
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -57,29 +61,21 @@ class Attention(AtMultiples):
         ValueError: If there is nothing to measure.
     """
 
+    @checked
     def __init__(  # noqa: PLR0913 a protocol in full
         self,
         *,
-        multiples: Sequence[float],
-        last: int,
-        queries: int,
-        layers: int,
-        heads: int,
-        first_tokens: Sequence[int],
-        windows: int,
-        split: str,
-        seed: int,
-        batch_tokens: int,
+        multiples: Multiples,
+        last: PositiveInt,
+        queries: PositiveInt,
+        layers: PositiveInt,
+        heads: PositiveInt,
+        first_tokens: Annotated[Sequence[PositiveInt], MinLen(1)],
+        windows: PositiveInt,
+        split: Split,
+        seed: NonNegativeInt,
+        batch_tokens: PositiveInt,
     ) -> None:
-        if not multiples or min(multiples) <= 0 or not first_tokens:
-            raise ValueError(
-                "Attention needs multiples of the pretraining length and numbers of first_tokens, "
-                f"got multiples={list(multiples)}, first_tokens={list(first_tokens)}."
-            )
-        counts = {"last": last, "queries": queries, "layers": layers, "heads": heads, "windows": windows}
-        counts |= {"first_tokens": min(first_tokens)}
-        if min(counts.values()) < 1:
-            raise ValueError(f"Attention needs numbers of at least 1, got {counts}.")
         self._multiples, self._last, self._queries = sorted(multiples), last, queries
         self._layers, self._heads, self._first_tokens = layers, heads, sorted(first_tokens)
         self._windows, self._split, self._seed, self._batch_tokens = windows, split, seed, batch_tokens

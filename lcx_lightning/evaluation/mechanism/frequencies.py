@@ -1,16 +1,16 @@
 """Frequencies of a method by length, and how far learned ones are from their start (CLEX, arXiv:2310.16450)."""
 
-from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 
 from lcx_lightning.data.dataset import LongContextData
-from lcx_lightning.evaluation.base import AtMultiples, Record, WorkUnit
+from lcx_lightning.evaluation.base import AtMultiples, Multiples, Record, WorkUnit
 from lcx_lightning.evaluation.mechanism.sampling import with_last
 from lcx_lightning.models.attached import method_of
 from lcx_lightning.results.metrics import Axis, Metric
+from lcx_lightning.schema.checked import checked
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -36,9 +36,8 @@ class Frequencies(AtMultiples):
         ValueError: If there are no multiples.
     """
 
-    def __init__(self, *, multiples: Sequence[float]) -> None:
-        if not multiples or min(multiples) <= 0:
-            raise ValueError(f"Frequencies need multiples of the pretraining length, got {list(multiples)}.")
+    @checked
+    def __init__(self, *, multiples: Multiples) -> None:
         self._multiples = sorted(multiples)
 
     def work_units(self, data: LongContextData, pretrain_length: int, max_context: int | None) -> list[WorkUnit]:

@@ -1,22 +1,26 @@
 """Position in hidden states: how first tokens differ from later ones (LM-Infinite, arXiv:2308.16137, section 3.4)."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
+from annotated_types import Ge
 from jaxtyping import Bool, Float, Int
+from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
 
+from lcx_lightning.data.corpora.base import Split
 from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.data.windows import Window
-from lcx_lightning.evaluation.base import AtMultiples, Reading, Record, WorkUnit
+from lcx_lightning.evaluation.base import AtMultiples, Multiples, Reading, Record, WorkUnit
 from lcx_lightning.evaluation.batching import batches, rows_at_once
 from lcx_lightning.evaluation.mechanism.sampling import evenly_spaced, with_last
 from lcx_lightning.results.metrics import Metric
+from lcx_lightning.schema.checked import checked
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -53,24 +57,19 @@ class HiddenStates(AtMultiples):
         ValueError: If there is nothing to compare.
     """
 
+    @checked
     def __init__(
         self,
         *,
-        multiples: Sequence[float],
-        first_tokens: int,
-        later_tokens: int,
-        layers: int,
-        windows: int,
-        split: str,
-        seed: int,
-        batch_tokens: int,
+        multiples: Multiples,
+        first_tokens: PositiveInt,
+        later_tokens: PositiveInt,
+        layers: PositiveInt,
+        windows: Annotated[int, Ge(2)],
+        split: Split,
+        seed: NonNegativeInt,
+        batch_tokens: PositiveInt,
     ) -> None:
-        if not multiples or min(multiples) <= 0 or min(first_tokens, later_tokens, layers) < 1 or windows < 2:
-            raise ValueError(
-                "Hidden states need multiples of the pretraining length, first_tokens, later_tokens and layers >= 1 "
-                f"and windows >= 2, got multiples={list(multiples)}, {first_tokens=}, {later_tokens=}, {layers=}, "
-                f"{windows=}."
-            )
         self._multiples, self._first, self._later = sorted(multiples), first_tokens, later_tokens
         self._layers, self._windows, self._split = layers, windows, split
         self._seed, self._batch_tokens = seed, batch_tokens

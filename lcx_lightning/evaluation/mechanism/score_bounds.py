@@ -13,14 +13,17 @@ ratio is 571 or more between 2048 and 4096 tokens; at some distances up to 32 76
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import torch
+from annotated_types import MinLen
 from jaxtyping import Complex, Float, Int
+from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
 
 from lcx_lightning.attention.capture import AttentionInputs
+from lcx_lightning.data.corpora.base import Split
 from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.data.windows import Window
 from lcx_lightning.evaluation.base import AtMultiples, Record, WorkUnit
@@ -29,6 +32,8 @@ from lcx_lightning.evaluation.mechanism.sampling import evenly_spaced, with_last
 from lcx_lightning.models.attached import method_of
 from lcx_lightning.models.hooks import listening
 from lcx_lightning.results.metrics import Metric
+from lcx_lightning.schema.checked import checked
+from lcx_lightning.schema.kinds import Factor
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -71,23 +76,19 @@ class ScoreBounds(AtMultiples):
         ValueError: If there is nothing to measure.
     """
 
+    @checked
     def __init__(
         self,
         *,
-        multiples: Sequence[float],
-        pairs: int,
-        layers: int,
-        heads: int,
-        windows: int,
-        split: str,
-        seed: int,
-        batch_tokens: int,
+        multiples: Annotated[Sequence[Factor], MinLen(1)],
+        pairs: PositiveInt,
+        layers: PositiveInt,
+        heads: PositiveInt,
+        windows: PositiveInt,
+        split: Split,
+        seed: NonNegativeInt,
+        batch_tokens: PositiveInt,
     ) -> None:
-        if not multiples or min(multiples) < 1 or min(pairs, layers, heads, windows) < 1:
-            raise ValueError(
-                "Bounds of scores need multiples of the pretraining length >= 1, and pairs, layers, heads and windows "
-                f">= 1, got multiples={list(multiples)}, {pairs=}, {layers=}, {heads=}, {windows=}."
-            )
         self._multiples, self._pairs, self._layers, self._heads = sorted(multiples), pairs, layers, heads
         self._windows, self._split, self._seed, self._batch_tokens = windows, split, seed, batch_tokens
 

@@ -1,16 +1,19 @@
 """Loss by position in a text that is read in one pass, as LM-Infinite plots it (arXiv:2308.16137, figure 3)."""
 
-from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+
+from lcx_lightning.data.corpora.base import Split
 from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.data.windows import Window
-from lcx_lightning.evaluation.base import AtMultiples, Record, WorkUnit
+from lcx_lightning.evaluation.base import AtMultiples, Multiples, Record, WorkUnit
 from lcx_lightning.evaluation.batching import batches, one_batch
 from lcx_lightning.evaluation.perplexity.nll import nll_row, token_nll
 from lcx_lightning.results.metrics import Axis, Metric, perplexity
+from lcx_lightning.schema.checked import checked
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -38,14 +41,17 @@ class ByPosition(AtMultiples):
         ValueError: If there are no multiples or no texts, or a bucket has no width.
     """
 
+    @checked
     def __init__(
-        self, *, multiples: Sequence[float], bucket: float, texts: int, split: str, seed: int, batch_tokens: int
+        self,
+        *,
+        multiples: Multiples,
+        bucket: PositiveFloat,
+        texts: PositiveInt,
+        split: Split,
+        seed: NonNegativeInt,
+        batch_tokens: PositiveInt,
     ) -> None:
-        if not multiples or min(multiples) <= 0 or texts < 1 or bucket <= 0:
-            raise ValueError(
-                "Positions need multiples of the pretraining length, texts >= 1 and bucket > 0, "
-                f"got multiples={list(multiples)}, {texts=}, {bucket=}."
-            )
         self._multiples, self._bucket, self._texts = sorted(multiples), bucket, texts
         self._split, self._seed, self._batch_tokens = split, seed, batch_tokens
 

@@ -1,20 +1,22 @@
 """Documents of exactly the context length, read in chunks as CLEX's code does (arXiv:2310.16450), or at once."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from jaxtyping import Float
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
+from lcx_lightning.data.corpora.base import Split
 from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.data.windows import Window
-from lcx_lightning.evaluation.base import AtMultiples, Record, WorkUnit
+from lcx_lightning.evaluation.base import AtMultiples, Multiples, Record, WorkUnit
 from lcx_lightning.evaluation.batching import batches, one_batch
 from lcx_lightning.evaluation.perplexity.nll import nll_row, token_nll, without_first
 from lcx_lightning.evaluation.perplexity.streaming import stream_nll
 from lcx_lightning.results.metrics import Metric, perplexity
+from lcx_lightning.schema.checked import checked
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -41,21 +43,17 @@ class Documents(AtMultiples):
         ValueError: If there are no multiples or no texts, or a chunk has no length.
     """
 
+    @checked
     def __init__(
         self,
         *,
-        multiples: Sequence[float],
-        chunk: float | None,
-        texts: int,
-        split: str,
-        seed: int,
-        batch_tokens: int,
+        multiples: Multiples,
+        chunk: PositiveFloat | None,
+        texts: PositiveInt,
+        split: Split,
+        seed: NonNegativeInt,
+        batch_tokens: PositiveInt,
     ) -> None:
-        if not multiples or min(multiples) <= 0 or texts < 1 or (chunk is not None and chunk <= 0):
-            raise ValueError(
-                "Documents need multiples of the pretraining length, texts >= 1 and chunk > 0 or none, "
-                f"got multiples={list(multiples)}, {texts=}, {chunk=}."
-            )
         self._multiples, self._chunk, self._texts = sorted(multiples), chunk, texts
         self._split, self._seed, self._batch_tokens = split, seed, batch_tokens
         self._protocol = "documents_one_pass" if chunk is None else "documents"

@@ -1,15 +1,18 @@
 """Growing context: perplexity of the same last tokens under longer and longer context, and of whole windows."""
 
-from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from pydantic import NonNegativeInt, PositiveInt
+
+from lcx_lightning.data.corpora.base import Split
 from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.data.windows import Window
-from lcx_lightning.evaluation.base import AtMultiples, Record, WorkUnit
+from lcx_lightning.evaluation.base import AtMultiples, Multiples, Record, WorkUnit
 from lcx_lightning.evaluation.batching import batches, one_batch
 from lcx_lightning.evaluation.perplexity.nll import nll_row, token_nll
 from lcx_lightning.results.metrics import Metric, perplexity
+from lcx_lightning.schema.checked import checked
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -34,14 +37,17 @@ class GrowingContext(AtMultiples):
         ValueError: If there are no multiples or no windows, or `last` is below 1.
     """
 
+    @checked
     def __init__(
-        self, *, multiples: Sequence[float], last: int, windows: int, split: str, seed: int, batch_tokens: int
+        self,
+        *,
+        multiples: Multiples,
+        last: PositiveInt,
+        windows: PositiveInt,
+        split: Split,
+        seed: NonNegativeInt,
+        batch_tokens: PositiveInt,
     ) -> None:
-        if not multiples or min(multiples) <= 0 or last < 1 or windows < 1:
-            raise ValueError(
-                "Growing context needs multiples of the pretraining length, last >= 1 and windows >= 1, "
-                f"got multiples={list(multiples)}, {last=}, {windows=}."
-            )
         self._multiples, self._last, self._windows = sorted(multiples), last, windows
         self._split, self._seed, self._batch_tokens = split, seed, batch_tokens
 

@@ -1,14 +1,19 @@
 """Streaming perplexity over whole documents one after the other, to millions of tokens (arXiv:2308.16137, figure 4)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+from annotated_types import Ge
+from pydantic import NonNegativeInt
+
+from lcx_lightning.data.corpora.base import Split
 from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.data.windows import Window
-from lcx_lightning.evaluation.base import AtMultiples, Reading, Record, WorkUnit
+from lcx_lightning.evaluation.base import AtMultiples, Multiples, Reading, Record, WorkUnit
 from lcx_lightning.evaluation.perplexity.streaming import stream_rows, with_losses
 from lcx_lightning.results.metrics import Metric, perplexity
+from lcx_lightning.schema.checked import checked
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -31,12 +36,10 @@ class JoinedStream(AtMultiples):
         ValueError: If there are no multiples, or `chunk` is below 2.
     """
 
-    def __init__(self, *, multiples: Sequence[float], split: str, seed: int, chunk: int) -> None:
-        if not multiples or min(multiples) <= 0 or chunk < 2:
-            raise ValueError(
-                "A joined stream needs multiples of the pretraining length and chunk >= 2, "
-                f"got multiples={list(multiples)}, {chunk=}."
-            )
+    @checked
+    def __init__(
+        self, *, multiples: Multiples, split: Split, seed: NonNegativeInt, chunk: Annotated[int, Ge(2)]
+    ) -> None:
         self._multiples, self._split, self._seed, self._chunk = sorted(multiples), split, seed, chunk
 
     def metrics(self) -> dict[str, Metric]:

@@ -3,12 +3,16 @@
 from functools import partial
 from typing import TYPE_CHECKING
 
+from pydantic import NonNegativeInt, PositiveInt
+
+from lcx_lightning.data.corpora.base import Split
 from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.data.windows import Window
 from lcx_lightning.evaluation.base import Evaluation, Record, WorkUnit
 from lcx_lightning.evaluation.batching import batches, one_batch
 from lcx_lightning.evaluation.perplexity.nll import nll_row, token_nll
 from lcx_lightning.results.metrics import Metric, perplexity
+from lcx_lightning.schema.checked import checked
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -27,9 +31,8 @@ class ShortContext(Evaluation):
         ValueError: If there are no windows.
     """
 
-    def __init__(self, *, windows: int, split: str, seed: int, batch_tokens: int) -> None:
-        if windows < 1:
-            raise ValueError(f"Short context needs windows >= 1, got {windows}.")
+    @checked
+    def __init__(self, *, windows: PositiveInt, split: Split, seed: NonNegativeInt, batch_tokens: PositiveInt) -> None:
         self._windows, self._split, self._seed, self._batch_tokens = windows, split, seed, batch_tokens
 
     def lengths(self, pretrain_length: int) -> list[int]:

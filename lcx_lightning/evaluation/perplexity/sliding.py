@@ -1,20 +1,23 @@
 """Sliding-window perplexity: every token once, with much context before it (arXiv:2012.15832, arXiv:2306.15595)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
+from lcx_lightning.data.corpora.base import Split
 from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.data.windows import Window
-from lcx_lightning.evaluation.base import AtMultiples, Reading, Record, WorkUnit
+from lcx_lightning.evaluation.base import AtMultiples, Multiples, Reading, Record, WorkUnit
 from lcx_lightning.evaluation.batching import rows_at_once
 from lcx_lightning.evaluation.perplexity.nll import nll_row, token_nll
 from lcx_lightning.results.metrics import Metric, perplexity
+from lcx_lightning.schema.checked import checked
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -64,22 +67,20 @@ class Sliding(AtMultiples):
         ValueError: If there are no multiples or no texts, or a text does not hold the longest window.
     """
 
+    @checked
     def __init__(
         self,
         *,
-        multiples: Sequence[float],
-        stride: float,
-        text: float,
-        texts: int,
-        split: str,
-        seed: int,
-        batch_tokens: int,
+        multiples: Multiples,
+        stride: PositiveFloat,
+        text: PositiveFloat,
+        texts: PositiveInt,
+        split: Split,
+        seed: NonNegativeInt,
+        batch_tokens: PositiveInt,
     ) -> None:
-        if not multiples or min(multiples) <= 0 or texts < 1 or text < max(multiples):
-            raise ValueError(
-                "Sliding windows need multiples of the pretraining length, a text at least as long as the largest, and "
-                f"texts >= 1, got multiples={list(multiples)}, {text=}, {texts=}."
-            )
+        if text < max(multiples):
+            raise ValueError(f"Sliding windows need a text at least as long as the largest of multiples, got {text=}.")
         self._multiples, self._stride, self._text, self._texts = sorted(multiples), stride, text, texts
         self._split, self._seed, self._batch_tokens = split, seed, batch_tokens
 

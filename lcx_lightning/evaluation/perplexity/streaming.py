@@ -3,18 +3,22 @@
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import torch
+from annotated_types import Ge
 from jaxtyping import Float, Int
+from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
 
+from lcx_lightning.data.corpora.base import Split
 from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.data.windows import Window
-from lcx_lightning.evaluation.base import AtMultiples, Reading, Record, WorkUnit
+from lcx_lightning.evaluation.base import AtMultiples, Multiples, Reading, Record, WorkUnit
 from lcx_lightning.evaluation.perplexity.nll import nll_row, token_losses, without_first
 from lcx_lightning.models.cache.choose import smallest_cache
 from lcx_lightning.results.metrics import Metric, perplexity
+from lcx_lightning.schema.checked import checked
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -57,12 +61,16 @@ class Streaming(AtMultiples):
         ValueError: If there are no multiples or no windows, or `chunk` is below 2.
     """
 
-    def __init__(self, *, multiples: Sequence[float], windows: int, split: str, seed: int, chunk: int) -> None:
-        if not multiples or min(multiples) <= 0 or windows < 1 or chunk < 2:
-            raise ValueError(
-                "Streaming needs multiples of the pretraining length, windows >= 1 and chunk >= 2, "
-                f"got multiples={list(multiples)}, {windows=}, {chunk=}."
-            )
+    @checked
+    def __init__(
+        self,
+        *,
+        multiples: Multiples,
+        windows: PositiveInt,
+        split: Split,
+        seed: NonNegativeInt,
+        chunk: Annotated[int, Ge(2)],
+    ) -> None:
         self._multiples, self._windows, self._chunk = sorted(multiples), windows, chunk
         self._split, self._seed = split, seed
 

@@ -4,18 +4,22 @@ import zlib
 from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import groupby, product
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import numpy as np
 import torch
+from annotated_types import MinLen
+from pydantic import NonNegativeInt, PositiveInt
 
 from lcx_lightning.data.dataset import LongContextData
-from lcx_lightning.evaluation.base import AtMultiples, Record, WorkUnit
+from lcx_lightning.evaluation.base import AtMultiples, Multiples, Record, WorkUnit
 from lcx_lightning.evaluation.batching import batches, one_batch
 from lcx_lightning.evaluation.retrieval.answer_likelihood import given_answers
 from lcx_lightning.evaluation.retrieval.prompts.base import Place, Prompt, RetrievalTask
 from lcx_lightning.models.generation import continuations
 from lcx_lightning.results.metrics import Metric, percentage, perplexity
+from lcx_lightning.schema.checked import checked
+from lcx_lightning.schema.kinds import Share
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -66,25 +70,21 @@ class Retrieval(AtMultiples):
         ValueError: If there is nothing to ask, or both depths and distances are given.
     """
 
+    @checked
     def __init__(
         self,
         *,
         protocol: str,
-        tasks: Mapping[str, RetrievalTask],
-        multiples: Sequence[float],
-        depths: Sequence[float] | None,
-        distances: int | None,
-        trials: int,
-        seed: int,
-        batch_tokens: int,
+        tasks: Annotated[Mapping[str, RetrievalTask], MinLen(1)],
+        multiples: Multiples,
+        depths: Annotated[Sequence[Share], MinLen(1)] | None,
+        distances: PositiveInt | None,
+        trials: PositiveInt,
+        seed: NonNegativeInt,
+        batch_tokens: PositiveInt,
     ) -> None:
-        if not tasks or not multiples or min(multiples) <= 0 or trials < 1 or (depths is not None and not depths):
-            raise ValueError(
-                "Retrieval needs tasks, multiples of the pretraining length, trials >= 1, and depths or null, got "
-                f"tasks={list(tasks)}, multiples={list(multiples)}, {trials=}, {depths=}."
-            )
-        if (depths and distances) or (depths and not 0 <= min(depths) <= max(depths) <= 1):
-            raise ValueError(f"Needles stand at depths from 0 to 1, or at distances, got {depths=}, {distances=}.")
+        if depths and distances:
+            raise ValueError(f"Needles stand at depths or at distances, not at both, got {depths=}, {distances=}.")
         self._protocol, self._tasks, self._multiples = protocol, dict(tasks), sorted(multiples)
         self._depths, self._distances = depths, distances
         self._trials, self._seed, self._batch_tokens = trials, seed, batch_tokens

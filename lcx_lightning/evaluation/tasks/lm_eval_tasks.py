@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from functools import partial
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+from annotated_types import MinLen
 from lm_eval.api.metrics import mean
 from lm_eval.evaluator import evaluate
 from lm_eval.tasks import TaskManager
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.data.tokenizers import Tokens
@@ -16,6 +18,7 @@ from lcx_lightning.evaluation.batching import rows_at_once
 from lcx_lightning.evaluation.tasks.lm_eval_model import LMEvalModel
 from lcx_lightning.evaluation.tasks.scoring import METRICS
 from lcx_lightning.results.metrics import Metric
+from lcx_lightning.schema.checked import checked
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -40,23 +43,19 @@ class LMEvalTasks(Evaluation):
         ValueError: If there are no tasks or examples, or a task is unknown or has no metric that is a mean.
     """
 
+    @checked
     def __init__(
         self,
         *,
-        tasks: Sequence[str],
+        tasks: Annotated[Sequence[str], MinLen(1)],
         folder: str | None,
-        examples: int | None,
-        shots: int | None,
-        multiple: float,
-        seed: int,
-        batch_tokens: int,
-        chunk: int,
+        examples: PositiveInt | None,
+        shots: NonNegativeInt | None,
+        multiple: PositiveFloat,
+        seed: NonNegativeInt,
+        batch_tokens: PositiveInt,
+        chunk: PositiveInt,
     ) -> None:
-        if not tasks or multiple <= 0 or chunk < 1 or (examples is not None and examples < 1):
-            raise ValueError(
-                "The harness needs tasks, examples >= 1 or null, a multiple above 0 and chunk >= 1, got "
-                f"tasks={list(tasks)}, {examples=}, {multiple=}, {chunk=}."
-            )
         self._names, self._folder, self._examples, self._shots = list(tasks), folder, examples, shots
         self._multiple, self._seed, self._batch_tokens, self._chunk = multiple, seed, batch_tokens, chunk
         self._loaded: dict[str, Any] = {}

@@ -1,16 +1,19 @@
 """Quality of generation by position: what a model writes after a milestone, compared with how the text goes on."""
 
-from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from pydantic import NonNegativeInt, PositiveInt
+
+from lcx_lightning.data.corpora.base import Split
 from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.data.windows import Window
-from lcx_lightning.evaluation.base import AtMultiples, Record, WorkUnit
+from lcx_lightning.evaluation.base import AtMultiples, Multiples, Record, WorkUnit
 from lcx_lightning.evaluation.batching import batches, one_batch
 from lcx_lightning.evaluation.tasks.scoring import METRICS, bleu, score
 from lcx_lightning.models.generation import continuations
 from lcx_lightning.results.metrics import Metric
+from lcx_lightning.schema.checked import checked
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -37,22 +40,18 @@ class Milestones(AtMultiples):
         ValueError: If there are no multiples or no windows, or `new_tokens` or `chunk` is below 1.
     """
 
+    @checked
     def __init__(
         self,
         *,
-        multiples: Sequence[float],
-        new_tokens: int,
-        windows: int,
-        split: str,
-        seed: int,
-        batch_tokens: int,
-        chunk: int,
+        multiples: Multiples,
+        new_tokens: PositiveInt,
+        windows: PositiveInt,
+        split: Split,
+        seed: NonNegativeInt,
+        batch_tokens: PositiveInt,
+        chunk: PositiveInt,
     ) -> None:
-        if not multiples or min(multiples) <= 0 or min(new_tokens, windows, chunk) < 1:
-            raise ValueError(
-                "Milestones need multiples of the pretraining length, new_tokens, windows and chunk >= 1, got "
-                f"multiples={list(multiples)}, {new_tokens=}, {windows=}, {chunk=}."
-            )
         self._multiples, self._new_tokens, self._windows = sorted(multiples), new_tokens, windows
         self._split, self._seed, self._batch_tokens, self._chunk = split, seed, batch_tokens, chunk
 

@@ -2,11 +2,16 @@
 
 import hashlib
 from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
 import torch
+from annotated_types import Gt, Le
 from jaxtyping import Float, Int
+from pydantic import NonNegativeInt, PositiveFloat
 from torch import Tensor
+
+from lcx_lightning.schema.checked import checked
 
 
 class Nucleus:
@@ -25,9 +30,15 @@ class Nucleus:
         ValueError: If `temperature` or `top_p` is out of range.
     """
 
-    def __init__(self, *, temperature: float, top_p: float, seed: int, names: Sequence[str]) -> None:
-        if temperature <= 0 or not 0 < top_p <= 1:
-            raise ValueError(f"Sampling needs temperature > 0 and 0 < top_p <= 1, got {temperature=}, {top_p=}.")
+    @checked
+    def __init__(
+        self,
+        *,
+        temperature: PositiveFloat,
+        top_p: Annotated[float, Gt(0), Le(1)],
+        seed: NonNegativeInt,
+        names: Sequence[str],
+    ) -> None:
         self._temperature, self._top_p = temperature, top_p
         self._generators = [np.random.default_rng([seed, _number(name)]) for name in names]
 

@@ -1,14 +1,17 @@
 """A task of text: its prompt, cut to fit a context, and its answer, cut out of what a model wrote."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from annotated_types import MinLen
+from pydantic import PositiveInt
 
 from lcx_lightning.data.chat import check_arguments
 from lcx_lightning.data.tokenizers import Tokens, has_line_feed, line_feed
 from lcx_lightning.evaluation.tasks.datasets.base import Example
 from lcx_lightning.evaluation.tasks.scoring import SCORES, score
+from lcx_lightning.schema.checked import checked
 
-CUTS = ("middle", "end_of_context")
 SHARE = 4  # an answer takes a quarter of a context at most
 
 
@@ -36,13 +39,14 @@ class TextTask:
         ValueError: If a cut or a score is unknown, the answer has no tokens, or an argument is not for the template.
     """
 
+    @checked
     def __init__(  # noqa: PLR0913, each is a value of the protocol
         self,
         *,
         prompt: str,
-        answer_tokens: int,
-        metrics: Mapping[str, str],
-        cut: str,
+        answer_tokens: PositiveInt,
+        metrics: Annotated[Mapping[str, str], MinLen(1)],
+        cut: Literal["middle", "end_of_context"],
         chat: bool,
         chat_arguments: Mapping[str, Any],
         one_line: bool,
@@ -51,11 +55,8 @@ class TextTask:
         group: str | None,
     ) -> None:
         unknown = sorted(set(metrics.values()) - set(SCORES))
-        if cut not in CUTS or unknown or not metrics or answer_tokens < 1:
-            raise ValueError(
-                f"A task needs answer_tokens >= 1, a cut ({', '.join(CUTS)}) and metrics from {', '.join(SCORES)}; got "
-                f"{answer_tokens=}, {cut=}, metrics={dict(metrics)}."
-            )
+        if unknown:
+            raise ValueError(f"A task needs metrics from {', '.join(SCORES)}; got metrics={dict(metrics)}.")
         self.metrics, self.group, self._prompt, self._answer_tokens = dict(metrics), group, prompt, answer_tokens
         self._cut, self._one_line, self._first_line, self._tag = cut, one_line, first_line, tag
         check_arguments(chat_arguments)

@@ -6,10 +6,12 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from pydantic import PositiveInt
+
 from lcx_lightning.data.chat import TODAY
 from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.data.tokenizers import Tokens
-from lcx_lightning.evaluation.base import AtMultiples, Reading, Record, WorkUnit, hash_of
+from lcx_lightning.evaluation.base import AtMultiples, Multiples, Reading, Record, WorkUnit, hash_of
 from lcx_lightning.evaluation.batching import batches
 from lcx_lightning.evaluation.tasks.datasets.base import Example, ExampleSource
 from lcx_lightning.evaluation.tasks.nucleus import Nucleus
@@ -17,6 +19,7 @@ from lcx_lightning.evaluation.tasks.scoring import METRICS
 from lcx_lightning.evaluation.tasks.task import TextTask
 from lcx_lightning.models.generation import continuations
 from lcx_lightning.results.metrics import Metric, percentage
+from lcx_lightning.schema.checked import checked, checked_arguments, section
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -47,6 +50,7 @@ class TextTasks(AtMultiples):
         ValueError: If a chosen task is unknown, or there are no tasks, examples or multiples.
     """
 
+    @checked
     def __init__(  # noqa: PLR0913, each is a value of the protocol
         self,
         *,
@@ -55,25 +59,20 @@ class TextTasks(AtMultiples):
         tasks: Mapping[str, Mapping[str, Any]],
         every_task: Mapping[str, Any],
         chosen: Sequence[str] | None,
-        examples: int | None,
-        multiples: Sequence[float],
+        examples: PositiveInt | None,
+        multiples: Multiples,
         sampling: Mapping[str, Any] | None,
-        batch_tokens: int,
-        chunk: int,
+        batch_tokens: PositiveInt,
+        chunk: PositiveInt,
     ) -> None:
         names = list(tasks) if chosen is None else list(chosen)
         if not set(names) <= set(tasks) or not names:
             unknown = ", ".join(one for one in names if one not in tasks) or "none at all"
             raise ValueError(f"evaluation.{name}.chosen has {unknown}; choose from {', '.join(tasks)}.")
         if sampling:
-            Nucleus(**sampling, names=[])  # refuses values out of range
-        if not multiples or min(multiples) <= 0 or (examples is not None and examples < 1) or chunk < 1:
-            raise ValueError(
-                f"{name} needs multiples of the pretraining length, examples >= 1 or null, and chunk >= 1, got "
-                f"multiples={list(multiples)}, {examples=}, {chunk=}."
-            )
+            checked_arguments(Nucleus, sampling, "sampling", given_later=("names",))
         self._name, self._source, self._sampling = name, source, sampling
-        self._tasks = {task: TextTask(**{**every_task, **tasks[task]}) for task in names}
+        self._tasks = {task: section(TextTask, {**every_task, **tasks[task]}, f"tasks.{task}") for task in names}
         self._examples, self._multiples = examples, sorted(multiples)
         self._batch_tokens, self._chunk = batch_tokens, chunk
         self._read: dict[str, list[Example]] = {}

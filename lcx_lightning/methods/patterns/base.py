@@ -3,12 +3,15 @@
 import abc
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import torch
+from annotated_types import Ge, Lt
 from jaxtyping import Bool, Float, Int
+from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
 
-from lcx_lightning.methods.checks import number, whole
+from lcx_lightning.schema.checked import check_fields
 
 
 def unchanged(position: Tensor) -> Tensor:
@@ -25,20 +28,17 @@ class Band:
     goes by positions.
     """
 
-    min_distance: int = 0  # smallest distance, tokens
-    max_distance: int | None = None  # smallest distance beyond the band, tokens; None: no limit
-    first_keys: int | None = None  # number of tokens at the start of the text that alone are keys; None: all are keys
-    skipped_keys: int = 0  # number of tokens at the start of the text that are not keys
-    min_apart: int = 0  # smallest difference between the positions of query and key
-    max_apart: int | None = None  # smallest difference of positions beyond the band; None: no limit
+    min_distance: NonNegativeInt = 0  # smallest distance, tokens
+    max_distance: NonNegativeInt | None = None  # smallest distance beyond the band, tokens; None: no limit
+    first_keys: NonNegativeInt | None = None  # number of tokens at the start that alone are keys; None: all are keys
+    skipped_keys: NonNegativeInt = 0  # number of tokens at the start that are not keys
+    min_apart: NonNegativeInt = 0  # smallest difference between the positions of query and key
+    max_apart: NonNegativeInt | None = None  # smallest difference of positions beyond the band; None: no limit
     query_at: Callable[[Tensor], Tensor] = unchanged  # position of the query -> position to which it is rotated
     key_at: Callable[[Tensor], Tensor] = unchanged  # position of the key -> position to which it is rotated
 
     def __post_init__(self) -> None:
-        for name in ("min_distance", "max_distance", "first_keys", "skipped_keys", "min_apart", "max_apart"):
-            value = getattr(self, name)
-            if value is not None:
-                whole(name, value, least=0)
+        check_fields(self)
 
     def visible(
         self,
@@ -97,12 +97,11 @@ class Selection:
     """Keys that the last query of a pass sees in addition to its bands: those with the largest logits in each head."""
 
     candidates: Band  # pairs to select from, and the positions they are rotated to
-    tokens: int  # number of keys to select; all candidates if there are fewer
-    first_layer: float  # share of the layers, counted from the first one, that select nothing
+    tokens: PositiveInt  # number of keys to select; all candidates if there are fewer
+    first_layer: Annotated[float, Ge(0), Lt(1)]  # share of the layers, counted from the first one, that select nothing
 
     def __post_init__(self) -> None:
-        whole("tokens", self.tokens)
-        number("first_layer", self.first_layer, least=0, below=1)
+        check_fields(self)
 
 
 class Pattern(abc.ABC):

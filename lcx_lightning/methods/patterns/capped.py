@@ -14,8 +14,10 @@ Mask of Capped(distance_limit=3):
 Rows are queries, columns keys; `#` is seen at its true distance, `=` at the limit, `.` not at all.
 """
 
-from lcx_lightning.methods.checks import whole
+from pydantic import PositiveInt
+
 from lcx_lightning.methods.patterns.base import Band, Pattern, limited
+from lcx_lightning.schema.checked import checked
 
 
 class Capped(Pattern):
@@ -32,8 +34,9 @@ class Capped(Pattern):
         ValueError: If distance_limit is below 1.
     """
 
-    def __init__(self, *, distance_limit: int) -> None:
-        self.distance_limit = whole("distance_limit", distance_limit)
+    @checked
+    def __init__(self, *, distance_limit: PositiveInt) -> None:
+        self.distance_limit = distance_limit
 
     def bands(self) -> list[Band]:
         return limited(Band(), self.distance_limit)

@@ -14,8 +14,10 @@ Mask of Lambda(window=4, sink_tokens=2, distance_limit=4):
 Rows are queries, columns keys; `#` is seen at its true distance, `=` at the limit, `.` not at all.
 """
 
-from lcx_lightning.methods.checks import whole
+from pydantic import NonNegativeInt, PositiveInt
+
 from lcx_lightning.methods.patterns.base import Band, Pattern, limited
+from lcx_lightning.schema.checked import checked
 
 
 class Lambda(Pattern):
@@ -38,9 +40,10 @@ class Lambda(Pattern):
         ValueError: If window or distance_limit is below 1, or sink_tokens below 0.
     """
 
-    def __init__(self, *, window: int, sink_tokens: int, distance_limit: int | None) -> None:
-        self.window, self.sink_tokens = whole("window", window), whole("sink_tokens", sink_tokens, least=0)
-        self.distance_limit = None if distance_limit is None else whole("distance_limit", distance_limit)
+    @checked
+    def __init__(self, *, window: PositiveInt, sink_tokens: NonNegativeInt, distance_limit: PositiveInt | None) -> None:
+        self.window, self.sink_tokens = window, sink_tokens
+        self.distance_limit = distance_limit
 
     def bands(self) -> list[Band]:
         near = Band(max_distance=self.window)

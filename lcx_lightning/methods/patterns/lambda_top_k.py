@@ -15,12 +15,16 @@ Rows are queries, columns keys; `#` is seen at its true distance, `=` at the lim
 marked `?` every head selects those that the last query sees.
 """
 
+from typing import Annotated
+
 import torch
+from annotated_types import Ge, Lt
+from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
 
-from lcx_lightning.methods.checks import number, whole
 from lcx_lightning.methods.patterns.base import Band, Pattern, Selection
 from lcx_lightning.methods.patterns.lambda_mask import Lambda
+from lcx_lightning.schema.checked import checked
 
 
 class LambdaTopK(Pattern):
@@ -45,20 +49,21 @@ class LambdaTopK(Pattern):
         ValueError: If a size is below 1, sink_tokens below 0, or first_layer not in [0, 1).
     """
 
+    @checked
     def __init__(
         self,
         *,
-        window: int,
-        sink_tokens: int,
-        distance_limit: int | None,
-        middle_tokens: int,
-        middle_distance: int,
-        first_layer: float,
+        window: PositiveInt,
+        sink_tokens: NonNegativeInt,
+        distance_limit: PositiveInt | None,
+        middle_tokens: PositiveInt,
+        middle_distance: PositiveInt,
+        first_layer: Annotated[float, Ge(0), Lt(1)],
     ) -> None:
         self.base = Lambda(window=window, sink_tokens=sink_tokens, distance_limit=distance_limit)
-        self.middle_tokens = whole("middle_tokens", middle_tokens)
-        self.middle_distance = whole("middle_distance", middle_distance)
-        self.first_layer = number("first_layer", first_layer, least=0, below=1)
+        self.middle_tokens = middle_tokens
+        self.middle_distance = middle_distance
+        self.first_layer = first_layer
 
     def bands(self) -> list[Band]:
         return self.base.bands()

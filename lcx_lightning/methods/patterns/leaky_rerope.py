@@ -14,10 +14,14 @@ Mask of LeakyReRoPE(window=3, slowdown=2):
 Rows are queries, columns keys; `#` is seen at its true distance, `=` at a smaller one, `.` not at all.
 """
 
+from typing import Annotated
+
+from annotated_types import Ge
+from pydantic import PositiveInt
 from torch import Tensor
 
-from lcx_lightning.methods.checks import number, whole
 from lcx_lightning.methods.patterns.base import Band, Pattern
+from lcx_lightning.schema.checked import checked
 
 
 class LeakyReRoPE(Pattern):
@@ -36,8 +40,9 @@ class LeakyReRoPE(Pattern):
         ValueError: If window or slowdown is below 1.
     """
 
-    def __init__(self, *, window: int, slowdown: float) -> None:
-        self.window, self.slowdown = whole("window", window), number("slowdown", slowdown, least=1)
+    @checked
+    def __init__(self, *, window: PositiveInt, slowdown: Annotated[float, Ge(1)]) -> None:
+        self.window, self.slowdown = window, slowdown
 
     def bands(self) -> list[Band]:
         near = Band(max_distance=self.window)

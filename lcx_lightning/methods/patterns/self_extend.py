@@ -14,10 +14,11 @@ Mask of SelfExtend(window=4, group=2):
 Rows are queries, columns keys; `#` is seen at its true distance, `=` at that of its group, `.` not at all.
 """
 
+from pydantic import PositiveInt
 from torch import Tensor
 
-from lcx_lightning.methods.checks import whole
 from lcx_lightning.methods.patterns.base import Band, Pattern
+from lcx_lightning.schema.checked import checked
 
 
 class SelfExtend(Pattern):
@@ -38,8 +39,9 @@ class SelfExtend(Pattern):
         ValueError: If window or group is below 1.
     """
 
-    def __init__(self, *, window: int, group: int) -> None:
-        self.window, self.group = whole("window", window), whole("group", group)
+    @checked
+    def __init__(self, *, window: PositiveInt, group: PositiveInt) -> None:
+        self.window, self.group = window, group
 
     def bands(self) -> list[Band]:
         near = Band(max_distance=self.window)

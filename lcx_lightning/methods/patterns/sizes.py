@@ -1,11 +1,17 @@
 """Sizes computed from the pretraining length, for method files: YAML has no arithmetic (e.g. for arXiv:2401.01325)."""
 
 import math
+from typing import Annotated
 
-from lcx_lightning.methods.checks import number, whole
+from annotated_types import Gt, Le
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+
+from lcx_lightning.schema.checked import checked
+from lcx_lightning.schema.kinds import Factor
 
 
-def share(*, of: int, by: float) -> int:
+@checked
+def share(*, of: PositiveInt, by: PositiveFloat) -> int:
     """Return `by` times `of` tokens, rounded, and at least 1.
 
     Args:
@@ -15,10 +21,11 @@ def share(*, of: int, by: float) -> int:
     Raises:
         ValueError: If `by` is not above 0, or `of` is below 1.
     """
-    return max(round(number("by", by, above=0) * whole("of", of)), 1)
+    return max(round(by * of), 1)
 
 
-def rest(*, of: int, without: int) -> int:
+@checked
+def rest(*, of: PositiveInt, without: NonNegativeInt) -> int:
     """Return `of` minus `without`, in tokens.
 
     Args:
@@ -28,13 +35,15 @@ def rest(*, of: int, without: int) -> int:
     Raises:
         ValueError: If nothing is left.
     """
-    of, without = whole("of", of), whole("without", without, least=0)
     if without >= of:
         raise ValueError(f"Nothing is left of {of} tokens without {without}: subtract fewer, or set the size itself.")
     return of - without
 
 
-def least_group(*, window: int, pretrain_length: int, factor: float, trained_share: float) -> int:
+@checked
+def least_group(
+    *, window: PositiveInt, pretrain_length: PositiveInt, factor: Factor, trained_share: Annotated[float, Gt(0), Le(1)]
+) -> int:
     """Return the smallest group size with which the distances of s L tokens stay within a share p of L.
 
     It is ceil((s L - w) / (p L - w)). With p = 1 the context just fits. The rule of Self-Extend's authors (README of
@@ -50,9 +59,8 @@ def least_group(*, window: int, pretrain_length: int, factor: float, trained_sha
     Raises:
         ValueError: If the window is not shorter than p L, the factor is below 1, or p is not above 0 and at most 1.
     """
-    number("factor", factor, least=1)
-    usable = number("trained_share", trained_share, above=0, most=1) * whole("pretrain_length", pretrain_length)
-    if whole("window", window) >= usable:
+    usable = trained_share * pretrain_length
+    if window >= usable:
         raise ValueError(
             f"A group size needs a window shorter than {usable:g} tokens, {trained_share:g} of the {pretrain_length} "
             f"of pretraining, got {window=}. Take a shorter one, or set the group size itself."

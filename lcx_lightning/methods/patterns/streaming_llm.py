@@ -14,10 +14,11 @@ Mask of StreamingLLM(window=3, sink_tokens=2):
 Rows are queries, columns keys; `#` is seen at its true distance, `=` at its distance in the cache, `.` not at all.
 """
 
+from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
 
-from lcx_lightning.methods.checks import whole
 from lcx_lightning.methods.patterns.base import Band, Pattern
+from lcx_lightning.schema.checked import checked
 
 
 class StreamingLLM(Pattern):
@@ -35,8 +36,9 @@ class StreamingLLM(Pattern):
         ValueError: If window is below 1, or sink_tokens below 0.
     """
 
-    def __init__(self, *, window: int, sink_tokens: int) -> None:
-        self.window, self.sink_tokens = whole("window", window), whole("sink_tokens", sink_tokens, least=0)
+    @checked
+    def __init__(self, *, window: PositiveInt, sink_tokens: NonNegativeInt) -> None:
+        self.window, self.sink_tokens = window, sink_tokens
 
     def bands(self) -> list[Band]:
         near = Band(max_distance=self.window)

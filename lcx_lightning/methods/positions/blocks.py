@@ -4,11 +4,13 @@ import math
 
 import torch
 from jaxtyping import Float, Int
+from pydantic import PositiveInt
 from torch import Tensor
 
-from lcx_lightning.methods.checks import number, whole
 from lcx_lightning.methods.positions.base import Placement, PositionScheme, consecutive
 from lcx_lightning.methods.positions.sampled import whole_factor
+from lcx_lightning.schema.checked import checked
+from lcx_lightning.schema.kinds import Factor
 
 
 class SampledBlocks(PositionScheme):
@@ -30,9 +32,10 @@ class SampledBlocks(PositionScheme):
 
     samples = length_dependent = True
 
-    def __init__(self, *, max_factor: int, min_factor: float, blocks: int) -> None:
-        self.max_factor, self.blocks = whole("max_factor", max_factor), whole("blocks", blocks)
-        self.min_factor = math.ceil(number("min_factor", min_factor, least=1))
+    @checked
+    def __init__(self, *, max_factor: PositiveInt, min_factor: Factor, blocks: PositiveInt) -> None:
+        self.max_factor, self.blocks = max_factor, blocks
+        self.min_factor = math.ceil(min_factor)
         if self.max_factor < self.min_factor:
             raise ValueError(
                 f"Sampled blocks need max_factor >= min_factor, got {max_factor=} and {min_factor=}: max_factor must "

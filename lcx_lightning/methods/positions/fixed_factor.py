@@ -4,8 +4,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lcx_lightning.methods.checks import number
 from lcx_lightning.methods.positions.base import PositionScheme
+from lcx_lightning.schema.checked import checked
+from lcx_lightning.schema.kinds import Factor
 
 
 class FixedFactor(PositionScheme):
@@ -18,8 +19,9 @@ class FixedFactor(PositionScheme):
         ValueError: If factor is below 1.
     """
 
-    def __init__(self, *, factor: float) -> None:
-        self.factor = number("factor", factor, least=1)
+    @checked
+    def __init__(self, *, factor: Factor) -> None:
+        self.factor = factor
 
     def evaluation_factor(self, lengths: Int[Tensor, " rows"], pretrain_length: int) -> Float[Tensor, " factors"]:
         return lengths.new_full((1,), self.factor, dtype=torch.float64)

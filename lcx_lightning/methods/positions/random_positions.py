@@ -1,11 +1,14 @@
 """Random positions: train on an ordered random subset of long positions (Ruoss et al. 2023, arXiv:2305.16843)."""
 
+from typing import Annotated
+
 import torch
+from annotated_types import Ge, Le
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lcx_lightning.methods.checks import number
 from lcx_lightning.methods.positions.base import Placement, PositionScheme, consecutive, sampled_span
+from lcx_lightning.schema.checked import checked
 
 LARGEST_FACTOR = 1024  # a draw permutes all s L positions: 1 GiB at L = 131,072
 
@@ -25,8 +28,9 @@ class RandomPositions(PositionScheme):
 
     samples = samples_rows = True
 
-    def __init__(self, *, factor: float) -> None:
-        self.factor = number("factor", factor, least=1, most=LARGEST_FACTOR)
+    @checked
+    def __init__(self, *, factor: Annotated[float, Ge(1), Le(LARGEST_FACTOR)]) -> None:
+        self.factor = factor
 
     def evaluation_factor(self, lengths: Int[Tensor, " rows"], pretrain_length: int) -> Float[Tensor, " factors"]:
         return lengths.new_full((1,), self.factor, dtype=torch.float64)

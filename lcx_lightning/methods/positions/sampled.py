@@ -1,13 +1,14 @@
 """Sampled factors and positions: train on positions of a longer context (CLEX, arXiv:2310.16450, section 3.3)."""
 
+from typing import Literal
+
 import torch
 from jaxtyping import Float, Int
+from pydantic import PositiveInt
 from torch import Tensor
 
-from lcx_lightning.methods.checks import flag, whole
 from lcx_lightning.methods.positions.base import Placement, PositionScheme
-
-SPREADS = ("real", "whole", "consecutive")
+from lcx_lightning.schema.checked import checked
 
 
 class SampledPositions(PositionScheme):
@@ -38,14 +39,20 @@ class SampledPositions(PositionScheme):
 
     samples = length_dependent = True
 
-    def __init__(self, *, max_factor: float, min_factor: float, whole_factors: bool, spread: str, clamp: bool) -> None:
-        if spread not in SPREADS:
-            raise ValueError(f"The spread of sampled positions must be one of {', '.join(SPREADS)}; got {spread!r}.")
-        self.max_factor, self.spread = whole("max_factor", max_factor), spread
-        self.min_factor = whole("min_factor", min_factor)
+    @checked
+    def __init__(
+        self,
+        *,
+        max_factor: PositiveInt,
+        min_factor: PositiveInt,
+        whole_factors: bool,
+        spread: Literal["real", "whole", "consecutive"],
+        clamp: bool,
+    ) -> None:
+        self.max_factor, self.min_factor, self.spread = max_factor, min_factor, spread
         if self.min_factor > self.max_factor:
             raise ValueError(f"min_factor must be at most max_factor={max_factor}, got min_factor={min_factor}.")
-        self.whole_factors, self.clamp = flag("whole_factors", whole_factors), flag("clamp", clamp)
+        self.whole_factors, self.clamp = whole_factors, clamp
 
     def evaluation_factor(self, lengths: Int[Tensor, " rows"], pretrain_length: int) -> Float[Tensor, " factors"]:
         served = lengths.clamp(max=self.max_factor * pretrain_length) if self.clamp else lengths

@@ -1,11 +1,15 @@
 """Skip-wise positions: train on short rows in chunks with gaps in between (PoSE, Zhu et al. 2023, arXiv:2309.10400)."""
 
+from typing import Annotated
+
 import torch
+from annotated_types import Ge
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lcx_lightning.methods.checks import number, whole
 from lcx_lightning.methods.positions.base import Placement, PositionScheme, consecutive, sampled_span
+from lcx_lightning.schema.checked import checked
+from lcx_lightning.schema.kinds import Factor
 
 
 class SkipWisePositions(PositionScheme):
@@ -26,8 +30,9 @@ class SkipWisePositions(PositionScheme):
 
     samples = samples_rows = True
 
-    def __init__(self, *, factor: float, chunks: int) -> None:
-        self.factor, self.chunks = number("factor", factor, least=1), whole("chunks", chunks, least=2)
+    @checked
+    def __init__(self, *, factor: Factor, chunks: Annotated[int, Ge(2)]) -> None:
+        self.factor, self.chunks = factor, chunks
 
     def evaluation_factor(self, lengths: Int[Tensor, " rows"], pretrain_length: int) -> Float[Tensor, " factors"]:
         return lengths.new_full((1,), self.factor, dtype=torch.float64)

@@ -4,8 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lcx_lightning.methods.checks import number
 from lcx_lightning.methods.scaling.base import FrequencyScaling, RopeSpec
+from lcx_lightning.schema.checked import checked
 
 
 class ABF(FrequencyScaling):
@@ -24,9 +24,10 @@ class ABF(FrequencyScaling):
 
     pretrained_at_one = False
 
+    @checked
     def __init__(self, spec: RopeSpec, *, base: float) -> None:
         super().__init__(spec)
-        if number("base", base) <= spec.base:
+        if base <= spec.base:
             raise ValueError(
                 f"ABF needs a base above that of the checkpoint, {spec.base:g}, got {base:g}: set "
                 "method.scaling.base to a larger one."

@@ -2,13 +2,16 @@
 
 import abc
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from annotated_types import Ge, Gt
 from jaxtyping import Float
+from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
-from lcx_lightning.methods.checks import number, whole
 from lcx_lightning.methods.precision import KeepsPrecision
+from lcx_lightning.schema.checked import check_fields
 
 
 @dataclass(frozen=True)
@@ -19,23 +22,17 @@ class RopeSpec:
         ValueError: If a number makes no sense, such as a negative base.
     """
 
-    dim: int  # rotated features per head, even
-    base: float  # base of the frequencies, theta in configs; 10 000 for LLaMA-2
-    pretrain_length: int  # pretraining length L, tokens
-    checkpoint_inv_freq: tuple[float, ...] | None = None  # radians per token, if the checkpoint carries a scaling
-    feature_scale: float = 1.0  # factor by which such a checkpoint multiplies its rotated queries and keys
-    window: int | None = None  # widest native window of all layers, tokens; None: some layer has no window
+    dim: PositiveInt  # rotated features per head, even
+    base: Annotated[float, Gt(1)]  # base of the frequencies, theta in configs; 10 000 for LLaMA-2
+    pretrain_length: Annotated[int, Ge(2)]  # pretraining length L, tokens
+    checkpoint_inv_freq: tuple[PositiveFloat, ...] | None = None  # radians per token, of a checkpoint with a scaling
+    feature_scale: PositiveFloat = 1.0  # factor by which such a checkpoint multiplies its rotated queries and keys
+    window: PositiveInt | None = None  # widest native window of all layers, tokens; None: some layer has no window
 
     def __post_init__(self) -> None:
-        if whole("dim", self.dim) % 2:
+        check_fields(self)
+        if self.dim % 2:
             raise ValueError(f"Rotated features form pairs: dim must be even, got dim={self.dim}.")
-        number("base", self.base, above=1)
-        whole("pretrain_length", self.pretrain_length, least=2)
-        number("feature_scale", self.feature_scale, above=0)
-        if self.window is not None:
-            whole("window", self.window)
-        for theta in self.checkpoint_inv_freq or ():
-            number("checkpoint_inv_freq", theta, above=0)
 
     def inv_freq(self) -> Float[Tensor, " pairs"]:
         """Return the pretrained frequencies in radians per token, float32, fastest pair first."""

@@ -1,14 +1,17 @@
 """CLEX: frequencies as the solution of a neural ODE in the scale factor (Chen et al. 2023, arXiv:2310.16450)."""
 
 import math
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Ge, Gt, Le
 from jaxtyping import Float
+from pydantic import PositiveFloat
 from torch import Tensor, nn
 from torchdiffeq import odeint
 
-from lcx_lightning.methods.checks import flag, number, whole
 from lcx_lightning.methods.scaling.base import FrequencyScaling, RopeSpec
+from lcx_lightning.schema.checked import checked
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "silu": nn.SiLU}
 TOLERANCE = (
@@ -16,7 +19,6 @@ TOLERANCE = (
 )
 MOST_STEPS = 768
 MOST_WIDTH = 1024  # 64 MB of weights at 128 rotated features
-SOLVERS = ("euler", "midpoint", "heun3", "rk4")  # fixed-step solvers of torchdiffeq: their cost does not change
 
 
 class CLEX(FrequencyScaling):
@@ -53,37 +55,29 @@ class CLEX(FrequencyScaling):
         ValueError: If a number is out of range, the solver is unknown, or the model rotates only one pair.
     """
 
+    @checked
     def __init__(
         self,
         spec: RopeSpec,
         *,
-        width: float,
-        activation: str,
-        alpha_slope: float,
-        input_base: float | None,
-        solver: str,
-        steps: int,
+        width: Annotated[float, Gt(0), Le(MOST_WIDTH)],
+        activation: Literal["tanh", "silu"],
+        alpha_slope: Annotated[float, Ge(1e-3), Le(1e3)],
+        input_base: PositiveFloat | None,
+        solver: Literal["euler", "midpoint", "heun3", "rk4"],  # of fixed steps: their cost does not change
+        steps: Annotated[int, Ge(1), Le(10_000)],
         trainable: bool,
     ) -> None:
         super().__init__(spec)
         spec.ntk_exponent()  # raises for a single pair
-        pairs, hidden = spec.dim // 2, max(round(number("width", width, above=0, most=MOST_WIDTH) * spec.dim), 1)
-        if solver not in SOLVERS:
-            raise ValueError(f"CLEX needs a solver with fixed steps: {', '.join(SOLVERS)}; got {solver!r}.")
-        if activation not in ACTIVATIONS:
-            raise ValueError(f"CLEX needs an activation of {' or '.join(ACTIVATIONS)}, got {activation!r}.")
-        self.alpha_slope = number("alpha_slope", alpha_slope, least=1e-3, most=1e3)
-        self.input_base = None if input_base is None else number("input_base", input_base, above=0)
-        self.activation, self.solver, self.steps = (
-            ACTIVATIONS[activation](),
-            solver,
-            whole("steps", steps, most=10_000),
-        )
+        pairs, hidden = spec.dim // 2, max(round(width * spec.dim), 1)
+        self.alpha_slope, self.input_base = alpha_slope, input_base
+        self.activation, self.solver, self.steps = ACTIVATIONS[activation](), solver, steps
         self.up = nn.Linear(pairs, hidden, bias=False, dtype=torch.float32)
         self.down = nn.Linear(hidden, pairs, bias=False, dtype=torch.float32)
         nn.init.uniform_(self.up.weight, -(hidden**-0.5), hidden**-0.5)  # as in the released code
         nn.init.zeros_(self.down.weight)  # only the drift before training
-        self.requires_grad_(flag("trainable", trainable))
+        self.requires_grad_(trainable)
 
     def inv_freq(self, factor: Float[Tensor, " rows"]) -> Float[Tensor, "rows pairs"]:
         alpha = self._alpha(factor)

@@ -1,11 +1,12 @@
 """Scaling of Llama-3.1: NTK-by-parts with the names and bounds of its checkpoints (arXiv:2407.21783; transformers)."""
 
 from jaxtyping import Float
+from pydantic import PositiveFloat
 from torch import Tensor
 
-from lcx_lightning.methods.checks import number
 from lcx_lightning.methods.scaling.base import FrequencyScaling, RopeSpec
 from lcx_lightning.methods.scaling.ntk_by_parts import interpolated_by_turns
+from lcx_lightning.schema.checked import checked
 
 
 class Llama3(FrequencyScaling):
@@ -24,10 +25,10 @@ class Llama3(FrequencyScaling):
         ValueError: If not high_freq_factor > low_freq_factor > 0.
     """
 
-    def __init__(self, spec: RopeSpec, *, low_freq_factor: float, high_freq_factor: float) -> None:
+    @checked
+    def __init__(self, spec: RopeSpec, *, low_freq_factor: PositiveFloat, high_freq_factor: PositiveFloat) -> None:
         super().__init__(spec)
-        number("low_freq_factor", low_freq_factor, above=0)
-        if number("high_freq_factor", high_freq_factor) <= low_freq_factor:
+        if high_freq_factor <= low_freq_factor:
             raise ValueError(
                 f"The scaling of Llama-3 needs high_freq_factor > low_freq_factor > 0, got {high_freq_factor=} and "
                 f"{low_freq_factor=}."

@@ -5,12 +5,14 @@ from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
+from pydantic import PositiveFloat
 from torch import Tensor
 
-from lcx_lightning.methods.checks import number
 from lcx_lightning.methods.longrope_file import read_longrope_file
 from lcx_lightning.methods.scaling.base import FrequencyScaling, RopeSpec
 from lcx_lightning.methods.scaling.ntk import NTKAware
+from lcx_lightning.schema.checked import checked
+from lcx_lightning.schema.kinds import Factor
 
 
 class LongRoPE(FrequencyScaling):
@@ -42,17 +44,17 @@ class LongRoPE(FrequencyScaling):
 
     pretrained_at_one = False
 
+    @checked
     def __init__(
         self,
         spec: RopeSpec,
         *,
-        factor: float,
-        short: Sequence[float] | None,
-        long: Sequence[float] | None,
+        factor: Factor,
+        short: Sequence[PositiveFloat] | None,
+        long: Sequence[PositiveFloat] | None,
         file: str | None,
     ) -> None:
         super().__init__(spec)
-        number("factor", factor, least=1)
         if file is not None:
             if short is not None or long is not None:
                 raise ValueError(f"LongRoPE takes its lists from {file} or from short and long: give only one of them.")

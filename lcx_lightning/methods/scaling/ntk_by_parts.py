@@ -3,10 +3,11 @@
 import math
 
 from jaxtyping import Float
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
-from lcx_lightning.methods.checks import number
 from lcx_lightning.methods.scaling.base import FrequencyScaling, RopeSpec
+from lcx_lightning.schema.checked import checked
 
 
 class NTKByParts(FrequencyScaling):
@@ -24,9 +25,10 @@ class NTKByParts(FrequencyScaling):
         ValueError: If not fast > slow >= 0.
     """
 
-    def __init__(self, spec: RopeSpec, *, fast: float, slow: float) -> None:
+    @checked
+    def __init__(self, spec: RopeSpec, *, fast: PositiveFloat, slow: NonNegativeFloat) -> None:
         super().__init__(spec)
-        if number("fast", fast) <= number("slow", slow, least=0):
+        if fast <= slow:
             raise ValueError(f"NTK-by-parts needs fast > slow >= 0 turns, got fast={fast} and slow={slow}.")
         self.fast, self.slow = fast, slow
 

@@ -1,13 +1,16 @@
 """Frequencies of YaRN: interpolate by wavelength (Peng et al. 2023, arXiv:2309.00071, section 3.2)."""
 
 import math
+from typing import Annotated
 
 import torch
+from annotated_types import Ge
 from jaxtyping import Float
+from pydantic import PositiveFloat
 from torch import Tensor
 
-from lcx_lightning.methods.checks import number
 from lcx_lightning.methods.scaling.base import FrequencyScaling, RopeSpec
+from lcx_lightning.schema.checked import checked
 
 
 class YaRN(FrequencyScaling):
@@ -25,9 +28,10 @@ class YaRN(FrequencyScaling):
         ValueError: If not fast > slow >= 10^-6.
     """
 
-    def __init__(self, spec: RopeSpec, *, fast: float, slow: float) -> None:
+    @checked
+    def __init__(self, spec: RopeSpec, *, fast: PositiveFloat, slow: Annotated[float, Ge(1e-6)]) -> None:
         super().__init__(spec)
-        if number("fast", fast) <= number("slow", slow, least=1e-6):
+        if fast <= slow:
             raise ValueError(f"YaRN needs fast > slow > 0 turns, got fast={fast} and slow={slow}.")
         self.fast, self.slow = fast, slow
 

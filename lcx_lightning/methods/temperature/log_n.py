@@ -5,8 +5,8 @@ import math
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lcx_lightning.methods.checks import flag
 from lcx_lightning.methods.temperature.base import Temperature
+from lcx_lightning.schema.checked import checked
 
 
 class LogN(Temperature):
@@ -25,8 +25,9 @@ class LogN(Temperature):
         ValueError: If one of them is neither true nor false.
     """
 
+    @checked
     def __init__(self, *, clamp: bool, per_pass: bool) -> None:
-        self.clamp, self.per_pass = flag("clamp", clamp), flag("per_pass", per_pass)
+        self.clamp, self.per_pass = clamp, per_pass
 
     def logit_scale(self, visible: Int[Tensor, "rows queries"], pretrain_length: int) -> Float[Tensor, "rows queries"]:
         n = visible.amax(dim=-1, keepdim=True).expand_as(visible) if self.per_pass else visible

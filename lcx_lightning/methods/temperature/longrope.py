@@ -1,13 +1,16 @@
 """Temperature of LongRoPE: sharper attention for a longer target length (arXiv:2402.13753; transformers)."""
 
 import math
+from typing import Annotated
 
+from annotated_types import Ge
 from jaxtyping import Float
 from torch import Tensor
 
-from lcx_lightning.methods.checks import number, whole
 from lcx_lightning.methods.longrope_file import read_longrope_file
 from lcx_lightning.methods.temperature.base import Temperature
+from lcx_lightning.schema.checked import checked
+from lcx_lightning.schema.kinds import Factor
 
 
 class LongRoPETemperature(Temperature):
@@ -30,9 +33,8 @@ class LongRoPETemperature(Temperature):
 
     pretrained_at_one = False
 
-    def __init__(self, *, factor: float, pretrain_length: int, lists: str | None) -> None:
-        number("factor", factor, least=1)
-        whole("pretrain_length", pretrain_length, least=2)
+    @checked
+    def __init__(self, *, factor: Factor, pretrain_length: Annotated[int, Ge(2)], lists: str | None) -> None:
         stated = None
         if lists is not None:
             read = read_longrope_file(lists)

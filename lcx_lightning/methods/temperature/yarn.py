@@ -1,10 +1,11 @@
 """Temperature of YaRN: sharper attention for longer contexts (Peng et al. 2023, arXiv:2309.00071, section 3.4)."""
 
 from jaxtyping import Float
+from pydantic import NonNegativeFloat
 from torch import Tensor
 
-from lcx_lightning.methods.checks import number
 from lcx_lightning.methods.temperature.base import Temperature
+from lcx_lightning.schema.checked import checked
 
 
 class YaRNTemperature(Temperature):
@@ -20,8 +21,9 @@ class YaRNTemperature(Temperature):
         ValueError: If slope is no number of at least 0.
     """
 
-    def __init__(self, *, slope: float) -> None:
-        self.slope = number("slope", slope, least=0)
+    @checked
+    def __init__(self, *, slope: NonNegativeFloat) -> None:
+        self.slope = slope
 
     def feature_scale(self, factor: Float[Tensor, " rows"]) -> Float[Tensor, " rows"]:
         return self.slope * factor.log() + 1

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, Any
 
+from pydantic import PositiveInt
+
 from lcx_lightning.runner.launch.base import END, Event
 from lcx_lightning.runner.launch.forkserver import start_fork_server
 from lcx_lightning.runner.trainer_config import TrainerSettings
+from lcx_lightning.schema.checked import checked
 
 if TYPE_CHECKING:
     from lcx_lightning.runner.arms import Arm
@@ -54,7 +57,8 @@ class LocalLauncher:
 
     remote = False
 
-    def __init__(self, at_once: int) -> None:
+    @checked
+    def __init__(self, *, at_once: PositiveInt) -> None:
         self._at_once = at_once
         self._context = multiprocessing.get_context("forkserver")
         self._events: Any = self._context.Queue()

@@ -5,20 +5,21 @@ import os
 import signal
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
-from omegaconf import DictConfig, OmegaConf
+from pydantic import NonNegativeInt
 
 from lcx_lightning.distributed.process_group import Rendezvous
 from lcx_lightning.runner.arms import Arm
 from lcx_lightning.runner.launch.base import Event
 from lcx_lightning.runner.trainer_config import TrainerSettings
+from lcx_lightning.schema.checked import checked
 from lcx_lightning.training import preemption
 
-CLUSTERS = ("slurm", "local")
 SIGNAL = signal.SIGUSR2  # sent by submitit when the time of a job is over
 POLL = 0.5  # seconds
 FAILED, NO_RESULT = 1, 2  # exit codes of a job that raised an error, and of one that left no result
@@ -39,11 +40,16 @@ class SlurmLauncher:
 
     remote = True
 
-    def __init__(self, folder: str, cluster: str, timeouts: int, parameters: DictConfig) -> None:
-        if cluster not in CLUSTERS:
-            raise ValueError(f"launch.cluster must be {' or '.join(CLUSTERS)}, got {cluster!r}.")
-        given: Any = OmegaConf.to_container(parameters, resolve=True)
-        self._parameters = {name: value for name, value in given.items() if value is not None}
+    @checked
+    def __init__(
+        self,
+        *,
+        folder: str,
+        cluster: Literal["slurm", "local"],
+        timeouts: NonNegativeInt,
+        parameters: Mapping[str, Any],
+    ) -> None:
+        self._parameters = {name: value for name, value in parameters.items() if value is not None}
         self._folder, self._cluster, self._timeouts = Path(folder).absolute(), cluster, timeouts
         self._jobs: list[SlurmJob] = []
         self._executor({})

@@ -39,24 +39,25 @@ def command() -> list[str]:
     return ["torchrun", *nodes, "--nproc-per-node", os.environ["LOCAL_WORLD_SIZE"]]
 
 
-def settings(config: DictConfig) -> dict[str, int]:
-    """Return the settings of the trainer that torchrun has decided.
+def decided(config: DictConfig, line: list[str]) -> list[str]:
+    """Return overrides with those that torchrun has decided, which are also set in the configuration.
 
     Raises:
         ValueError: If the configuration says otherwise.
     """
     if not started():
-        return {}
-    decided = {"devices": int(os.environ["LOCAL_WORLD_SIZE"]), "num_nodes": int(os.environ["GROUP_WORLD_SIZE"])}
+        return line
+    settings = {"devices": int(os.environ["LOCAL_WORLD_SIZE"]), "num_nodes": int(os.environ["GROUP_WORLD_SIZE"])}
     options = {"devices": "--nproc-per-node", "num_nodes": "--nnodes"}
-    for name, value in decided.items():
+    for name, value in settings.items():
         given = None if OmegaConf.is_missing(config.trainer, name) else config.trainer.get(name)
         if given not in (None, value):
             raise ValueError(
                 f"torchrun was started with {options[name]} {value}, but trainer.{name}={given}: let both say the "
                 "same, or leave it out with trainer=fsdp."
             )
-    return decided
+        OmegaConf.update(config, f"trainer.{name}", value, force_add=True)
+    return [*line, *(f"++trainer.{name}={value}" for name, value in settings.items())]
 
 
 def check_launch(trainers: "list[TrainerSettings]", remote: bool) -> None:

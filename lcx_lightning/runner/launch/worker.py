@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from hydra.utils import instantiate
 from lightning.pytorch.loggers import WandbLogger
 from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
@@ -27,6 +26,7 @@ from lcx_lightning.runner.launch.base import FAILED
 from lcx_lightning.runner.quiet import silence_library_logging
 from lcx_lightning.runner.run_json import RECORDS, begin_run, checksum, read_run, write_run
 from lcx_lightning.runner.secrets import masked, without_secrets
+from lcx_lightning.schema.build import build
 from lcx_lightning.training import preemption
 
 Tell = Callable[[str, int, int, str], None]  # stage, parts done, parts in all, a few words
@@ -132,8 +132,8 @@ def run_arm(built: BuiltArm, report: stages.Report) -> None:
         begin_run(arm)
     base = stages.base(built, report)
     logger = None
-    if first and arm.config["logger"]:  # partial: instantiate would instantiate what it is handed, the method too
-        logger = instantiate(arm.config["logger"], _partial_=True)(run=arm.run, cfg=masked(arm.config))
+    if first and arm.config["logger"]:
+        logger = build(arm.config["logger"], "logger", run=arm.run, cfg=masked(arm.config))
     try:
         extended = stages.extend(built, base, report, WandbLogger(experiment=logger.run) if logger else False)
         if first:

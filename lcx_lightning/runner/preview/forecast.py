@@ -9,7 +9,7 @@ import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
 from lcx_lightning.attention.backends.dense import is_dense
-from lcx_lightning.attention.forward_pass import AUTO
+from lcx_lightning.attention.names import AUTO
 from lcx_lightning.evaluation.base import Reading
 from lcx_lightning.methods.method import Method
 from lcx_lightning.models.attach import attach

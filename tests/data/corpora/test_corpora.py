@@ -6,8 +6,8 @@ from pathlib import Path
 
 import datasets
 import pytest
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from support.made import made
 from support.text_corpora import CONFIGS, CORPUS_ONLY, Books
 
 from lcx_lightning.data.corpora.base import SPLITS, Document, HashSplit
@@ -177,7 +177,7 @@ def test_splits_need_all_three_names_and_one_that_the_dataset_has(local, splits)
 def test_the_hub_config_reads_a_local_file_once_its_path_is_given(tmp_path, local):
     config = OmegaConf.load(CONFIGS / "hub.yaml")
     config.corpus.load.update(path="json", data_files=write_rows(tmp_path, "json"), cache_dir=str(tmp_path / "cache"))
-    corpus = instantiate(config.corpus)
+    corpus = made(config.corpus)
     assert sum(part["documents"] for part in corpus.report().values()) == len(ROWS)
     assert corpus.name == str(tmp_path / "rows.json")
     LongContextData(corpus, ByteTokens(), config.mixture)

@@ -4,9 +4,9 @@ import json
 
 import datasets
 import pytest
-from hydra.utils import instantiate
 from support.corpus_files import TEXTS, corpus_of, save, texts_of, write
 from support.lab import composed
+from support.made import made
 from support.text_corpora import CORPUS_ONLY, Books
 
 from lcx_lightning.data.corpora.base import SPLITS
@@ -214,7 +214,7 @@ def test_a_hub_that_cannot_be_reached_is_answered_with_what_to_put_where(tmp_pat
     monkeypatch.setattr("huggingface_hub.constants.is_offline_mode", lambda: True)
     config = composed("data=hub", "data.corpus.load.path=owner/name").data.corpus
     config.load = {**load, "cache_dir": str(tmp_path)}
-    corpus = instantiate(config)
+    corpus = made(config)
     assert corpus.name == "owner/name"
     with pytest.raises(ValueError, match=advice):
         corpus.documents("train")

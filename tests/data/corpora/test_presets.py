@@ -1,9 +1,9 @@
 """The corpora of the papers, read from small folders in the form of the hub's repositories."""
 
 import pytest
-from hydra.utils import instantiate
 from support.hub_files import DOCUMENTS, FORMS, SETS, text_of, write_repository
 from support.lab import ROOT, composed
+from support.made import made
 
 from lcx_lightning.data.corpora.base import SPLITS
 
@@ -18,7 +18,7 @@ def corpus(tmp_path):
     def build(name, *overrides):
         config = composed(*write_repository(name, tmp_path / "repository"), *overrides).data.corpus
         config.load = {**config.load, "cache_dir": str(tmp_path / "cache")}
-        return instantiate(config)
+        return made(config)
 
     return build
 

@@ -6,9 +6,9 @@ import sys
 
 import numpy as np
 import pytest
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from support.lab import ROOT, environment
+from support.made import made
 from support.prompts import asked, data_of, digest, solved, tasks_of, tokenizer_folder
 
 from lcx_lightning.data.tokenizers import ByteTokens, HubTokens
@@ -104,14 +104,14 @@ def test_chains_of_a_solved_prompt_are_in_their_order_and_the_first_of_several_i
         _, text = asked(task, bytes_data, 1500, seed=seed)
         pairs = re.findall(r"VAR (\w+) = (?:VAR )?(\w+)", text[: text.rindex("Memorize")])
         assert [other for _, other in pairs[1:]] == [name for name, _ in pairs[:-1]]
-    prompt, text = asked(instantiate(OmegaConf.merge(config, {"chains": 3})), bytes_data, 2048)
+    prompt, text = asked(made(OmegaConf.merge(config, {"chains": 3})), bytes_data, 2048)
     assert solved(config, text) == set(prompt.wanted)
 
 
 def test_what_a_setting_of_frequent_words_says_changes_the_prompt(bytes_data):
     _, config = tasks_of("ruler")["fwe"]
     changes = ({}, {"alpha": 3.0}, {"tokens_per_word": 500})
-    texts = {asked(instantiate(OmegaConf.merge(config, change)), bytes_data, 8001)[1] for change in changes}
+    texts = {asked(made(OmegaConf.merge(config, change)), bytes_data, 8001)[1] for change in changes}
     assert len(texts) == 3
 
 

@@ -3,8 +3,8 @@
 import pytest
 import sacrebleu
 import torch
-from hydra.utils import instantiate
 from support.lab import composed
+from support.made import made
 from support.text_corpora import BOS, CORPUS_ONLY, Books
 from torch.nn.functional import log_softmax
 
@@ -127,4 +127,4 @@ def test_settings_that_score_nothing_are_refused(kind, changes):
 
 @pytest.mark.parametrize(("name", "lengths"), [("milestones", [64, 128, 256, 512, 1024]), ("short_context", [128])])
 def test_the_configurations_are_of_the_embedded_model_as_of_any_other(name, lengths):
-    assert instantiate(composed(f"evaluation={name}").evaluation[name]).lengths(128) == lengths
+    assert made(composed(f"evaluation={name}").evaluation[name]).lengths(128) == lengths

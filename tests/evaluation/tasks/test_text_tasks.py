@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 from support.chat_tokenizers import chat_tokenizer
 from support.lab import composed
+from support.made import made
 from support.task_files import LONG, save_tasks
 from support.text_corpora import CORPUS_ONLY, Books
 
@@ -255,7 +255,7 @@ def test_settings_that_answer_nothing_are_refused(changes, needed):
 @pytest.mark.parametrize("name", ["longbench", "qasper", "gov_report"])
 def test_every_task_of_a_configuration_makes_prompts_that_fit_the_embedded_model(tmp_path, data, name):
     config = composed(f"evaluation={name}", *(o for o in save_tasks(tmp_path) if o.startswith(f"evaluation.{name}.")))
-    evaluation = instantiate(config.evaluation[name])
+    evaluation = made(config.evaluation[name])
     work_units = evaluation.work_units(data, 128, None)
     assert {row["context_length"] for unit in work_units for row in unit.rows} == set(evaluation.lengths(128))
     fields = {"context": LONG * 30, "input": "Which?"}
@@ -278,7 +278,7 @@ def test_longbench_has_sixteen_tasks_in_six_groups():
         "code completion": 2,
     }
     with pytest.raises(InstantiationException, match=r"longbench\.chosen has nothing; choose from narrativeqa, qasper"):
-        instantiate(composed("evaluation=longbench", "evaluation.longbench.chosen=[nothing]").evaluation.longbench)
+        made(composed("evaluation=longbench", "evaluation.longbench.chosen=[nothing]").evaluation.longbench)
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def test_sizes_follow_from_the_pretraining_length():
         (rest, {"of": 4, "without": 4}, "Nothing is left of 4 tokens without 4"),
         (least_group, GROUP | {"window": 32}, "window=32"),
         (least_group, GROUP | {"window": 22, "trained_share": 0.667}, "shorter than 21.344 tokens, 0.667 of the 32"),
-        (least_group, GROUP | {"factor": 0.5}, "factor=0.5"),
+        (least_group, GROUP | {"factor": 0.5}, "got 0.5"),
         (least_group, GROUP | {"trained_share": 1.1}, "trained_share must be a number above 0 and up to 1"),
     ],
 )

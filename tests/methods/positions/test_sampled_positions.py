@@ -157,9 +157,9 @@ def test_sampled_blocks_say_what_they_need(arguments, complaint):
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ({"max_factor": 0}, "max_factor must be a whole number of at least 1, got max_factor=0"),
-        ({"max_factor": 2.5}, r"max_factor must be a whole number of at least 1, got max_factor=2\.5"),
-        ({"max_factor": 2, "spread": "wide"}, "real, whole, consecutive; got 'wide'"),
+        ({"max_factor": 0}, "max_factor must be a whole number of at least 1, got 0"),
+        ({"max_factor": 2.5}, r"max_factor must be a whole number of at least 1, got 2\.5"),
+        ({"max_factor": 2, "spread": "wide"}, "real, whole or consecutive, got 'wide'"),
     ],
 )
 def test_sampled_positions_say_what_they_need(options, complaint):
@@ -180,5 +180,5 @@ def test_factors_are_drawn_from_the_smallest_that_is_asked_for():
 @pytest.mark.parametrize("least", [0, 1.5, 5])
 def test_a_smallest_factor_that_is_none_is_refused(least):
     what = "(a whole number of at least 1|at most max_factor=4)"
-    with pytest.raises(ValueError, match=f"min_factor must be {what}, got min_factor={least}"):
+    with pytest.raises(ValueError, match=f"min_factor must be {what}, got (min_factor=)?{least}"):
         clex_positions(4, min_factor=least)

@@ -10,7 +10,7 @@ from support.rope_specs import LLAMA2, SMALL, at
 from torch import nn
 
 from lcx_lightning.methods.scaling.base import RopeSpec
-from lcx_lightning.methods.scaling.clex import CLEX, SOLVERS
+from lcx_lightning.methods.scaling.clex import CLEX
 
 FACTORS = torch.tensor([1.0, 2.0, 7.5, 32.0])
 RELEASED = {"width": 1, "alpha_slope": 2, "input_base": 10_000, "solver": "rk4", "steps": 6, "trainable": True}
@@ -101,7 +101,7 @@ def test_every_solver_of_clex_comes_to_the_same_frequencies(solver, steps):
 
 
 def test_the_solver_of_clex_is_the_one_that_is_asked_for():
-    coarse = [at(clex(field=0.02, solver=solver, steps=1), 8) for solver in SOLVERS]
+    coarse = [at(clex(field=0.02, solver=solver, steps=1), 8) for solver in ("euler", "midpoint", "heun3", "rk4")]
     assert all(not torch.allclose(a, b, atol=0, rtol=1e-3) for a, b in itertools.combinations(coarse, 2))
 
 
@@ -191,7 +191,7 @@ def test_a_frozen_clex_asks_for_no_gradient(build, spec):
 
 @pytest.mark.parametrize("solver", ["rk5", "dopri5"])
 def test_clex_lists_the_solvers_that_it_has(solver):
-    with pytest.raises(ValueError, match=f"fixed steps: euler, midpoint, heun3, rk4; got '{solver}'"):
+    with pytest.raises(ValueError, match=f"solver must be euler, midpoint, heun3 or rk4, got '{solver}'"):
         clex(solver=solver)
 
 

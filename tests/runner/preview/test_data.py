@@ -10,6 +10,7 @@ from support.lab import EVALUATION, TINY, TRAINING, arms_of, composed, folders, 
 
 from lcx_lightning.data.tokenizers import HubTokens
 from lcx_lightning.runner.built_arm import BuiltArm
+from lcx_lightning.runner.expand import expand
 from lcx_lightning.runner.grid import build
 from lcx_lightning.runner.preview.data import show_data
 
@@ -23,7 +24,7 @@ def shown(tmp_path):
         console = Console(width=120, record=True, file=io.StringIO())
         config = composed(*line)
         with initialize_config_module("experiments.configs", version_base="1.3"):
-            show_data(build(config, line), console)
+            show_data(build(config, expand(config, line)), console)
         lines = [re.split(r"\s{2,}", text.strip()) for text in console.export_text().splitlines()]
         return {words[0]: [int(n.replace(",", "")) for n in words[1:]] for words in lines if len(words) == 4}
 

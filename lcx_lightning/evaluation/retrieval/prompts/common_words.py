@@ -1,14 +1,32 @@
 """Common words: which words of a long numbered list are there most often? (RULER, arXiv:2404.06654, section 3.3.)"""
 
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from functools import partial
 
 import numpy as np
+from pydantic import NonNegativeInt, PositiveInt
 
 from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.evaluation.retrieval.prompts.base import Place, Prompt, RetrievalTask
 from lcx_lightning.evaluation.retrieval.prompts.listing import Wording, longest_list
 from lcx_lightning.evaluation.retrieval.prompts.random_values import Values
+from lcx_lightning.schema.checked import checked, section
+
+
+@dataclass(frozen=True)
+class Times:
+    """How often words are in a list."""
+
+    common: PositiveInt  # each of the common words
+    other: PositiveInt  # any other word
+
+
+@dataclass(frozen=True)
+class Example(Times):
+    """The solved list."""
+
+    words: NonNegativeInt  # number of other words in it
 
 
 class CommonWords(RetrievalTask):
@@ -25,18 +43,20 @@ class CommonWords(RetrievalTask):
         room: Tokens kept for the generated answer.
     """
 
+    @checked
     def __init__(
         self,
         *,
         wording: Mapping[str, str],
-        word: Mapping[str, int],
-        common: int,
+        word: Mapping[str, PositiveInt],
+        common: PositiveInt,
         times: Mapping[str, int],
         example: Mapping[str, int],
-        room: int,
+        room: PositiveInt,
     ) -> None:
-        self._wording, self._word, self._common = Wording(**wording), Values(word), common
-        self._times, self._example, self._room = dict(times), dict(example), room
+        self._wording, self._word, self._common = section(Wording, wording, "wording"), Values(word), common
+        self._times, self._room = asdict(section(Times, times, "times")), room
+        self._example = asdict(section(Example, example, "example"))
         self.room, self.asks, self.split = room, f"{common} words", None
 
     def prompt(self, data: LongContextData, length: int, place: Place, rng: np.random.Generator) -> Prompt:
@@ -64,7 +84,7 @@ class CommonWords(RetrievalTask):
     def _entries(self, words: list[str], seed: int, others: int) -> str:
         return self._list(words[: self._common + others], self._times, seed)
 
-    def _list(self, words: list[str], times: Mapping[str, int], seed: int) -> str:
+    def _list(self, words: list[str], times: Mapping[str, PositiveInt], seed: int) -> str:
         """Return the numbered list of words, the first of which are common, in an order drawn from the seed."""
         all_words = words[: self._common] * times["common"] + words[self._common :] * times["other"]
         order = np.random.default_rng(seed).permutation(len(all_words))

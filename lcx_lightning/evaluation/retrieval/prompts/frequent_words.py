@@ -2,14 +2,18 @@
 
 from collections.abc import Mapping
 from functools import partial
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Gt
+from pydantic import PositiveInt
 from scipy.special import zeta
 
 from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.evaluation.retrieval.prompts.base import Place, Prompt, RetrievalTask
 from lcx_lightning.evaluation.retrieval.prompts.listing import Wording, longest_list
 from lcx_lightning.evaluation.retrieval.prompts.random_values import Values
+from lcx_lightning.schema.checked import checked, section
 
 ASKED = 3  # most frequent words, not counting the noise
 
@@ -27,10 +31,17 @@ class FrequentWords(RetrievalTask):
         room: Tokens kept for the generated answer.
     """
 
+    @checked
     def __init__(
-        self, *, wording: Mapping[str, str], word: Mapping[str, int], tokens_per_word: int, alpha: float, room: int
+        self,
+        *,
+        wording: Mapping[str, str],
+        word: Mapping[str, PositiveInt],
+        tokens_per_word: PositiveInt,
+        alpha: Annotated[float, Gt(1)],
+        room: PositiveInt,
     ) -> None:
-        self._wording, self._word, self._alpha = Wording(**wording), Values(word), alpha
+        self._wording, self._word, self._alpha = section(Wording, wording, "wording"), Values(word), alpha
         self._tokens_per_word, self._room = tokens_per_word, room
         self.room, self.asks, self.split = room, f"{ASKED} words", None
 

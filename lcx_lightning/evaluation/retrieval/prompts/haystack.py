@@ -5,8 +5,10 @@ import abc
 import numpy as np
 from jaxtyping import Int
 
+from lcx_lightning.data.corpora.base import Split
 from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.evaluation.retrieval.prompts.lines import behind, line
+from lcx_lightning.schema.checked import checked
 
 
 class Hay(abc.ABC):
@@ -30,7 +32,8 @@ class CorpusText(Hay):
         split: Split of the corpus: test for results.
     """
 
-    def __init__(self, *, split: str) -> None:
+    @checked
+    def __init__(self, *, split: Split) -> None:
         self.split = self._split = split
 
     def text(self, data: LongContextData, tokens: int, rng: np.random.Generator) -> Int[np.ndarray, " tokens"]:
@@ -47,6 +50,7 @@ class Repeated(Hay):
         ValueError: If there are none.
     """
 
+    @checked
     def __init__(self, *, sentences: str) -> None:
         if not sentences.strip():
             raise ValueError("The text around a needle repeats sentences, and there are none: give at least one.")

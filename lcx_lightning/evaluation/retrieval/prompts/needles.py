@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from pydantic import PositiveInt
 
 from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.data.tokenizers import Tokens
@@ -17,6 +18,7 @@ from lcx_lightning.evaluation.retrieval.prompts.haystack import Hay
 from lcx_lightning.evaluation.retrieval.prompts.lines import Line, behind, line, opened, page, size
 from lcx_lightning.evaluation.retrieval.prompts.placement import Layout, Offsets, among_lines, in_text
 from lcx_lightning.evaluation.retrieval.prompts.random_values import Values
+from lcx_lightning.schema.checked import checked, section
 
 
 @dataclass(frozen=True)
@@ -33,9 +35,9 @@ class Wording:
 class Count:
     """How many needles there are."""
 
-    keys: int  # number of keys
-    values: int  # values of each key, with a needle for each
-    asked: int  # number of keys that are asked for, the first ones
+    keys: PositiveInt  # number of keys
+    values: PositiveInt  # values of each key, with a needle for each
+    asked: PositiveInt  # number of keys that are asked for, the first ones
 
 
 class Needles(RetrievalTask):
@@ -56,21 +58,23 @@ class Needles(RetrievalTask):
         ValueError: If more keys are asked for than there are, or there is no needle.
     """
 
+    @checked
     def __init__(
         self,
         *,
         wording: Mapping[str, str],
-        key: Mapping[str, int],
-        value: Mapping[str, int],
+        key: Mapping[str, PositiveInt],
+        value: Mapping[str, PositiveInt],
         count: Mapping[str, int],
         hay: Hay | None,
-        room: int | None,
+        room: PositiveInt | None,
     ) -> None:
-        self._wording, self._count, self._hay = Wording(**wording), Count(**count), hay
+        self._wording, self._count = section(Wording, wording, "wording"), section(Count, count, "count")
+        self._hay = hay
         self._key, self._value, self.room = Values(key), Values(value), room
         self.asks, self.split = str(self._value), hay.split if hay else None
-        if not 1 <= self._count.asked <= self._count.keys or self._count.values < 1:
-            raise ValueError(f"At least one of the keys must be asked for, and each needs a value, got {self._count}.")
+        if self._count.asked > self._count.keys:
+            raise ValueError(f"No more keys can be asked for than there are, got {self._count}.")
 
     def prompt(self, data: LongContextData, length: int, place: Place, rng: np.random.Generator) -> Prompt:
         tokens, taken = data.tokens, (set[str](), set[str]())

@@ -4,8 +4,10 @@ import uuid
 from collections.abc import Callable, Mapping
 
 import numpy as np
+from pydantic import PositiveInt
 
 from lcx_lightning.data.synthetic_rows import letters
+from lcx_lightning.schema.checked import checked
 
 CONSONANTS, VOWELS = "bdfgklmnprstvz", "aeiou"
 SYLLABLES = (2, 4)  # of a word, from and to: 2 * 70 ** 3 words and more
@@ -56,9 +58,10 @@ class Values:
         ValueError: If there is no such kind, or the number is below 1.
     """
 
-    def __init__(self, kind: Mapping[str, int]) -> None:
+    @checked
+    def __init__(self, kind: Mapping[str, PositiveInt]) -> None:
         ((self._name, self._count),) = kind.items() if len(kind) == 1 else [("", 0)]
-        if self._name not in KINDS or self._count < 1:
+        if self._name not in KINDS:
             raise ValueError(
                 f"A kind of values is one of {', '.join(KINDS)} with a number, such as {{digits: 5}}; got {dict(kind)}."
             )

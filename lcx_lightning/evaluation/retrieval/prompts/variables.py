@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from itertools import repeat
 
 import numpy as np
+from pydantic import PositiveInt
 
 from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.evaluation.retrieval.prompts.base import Place, Prompt, RetrievalTask
 from lcx_lightning.evaluation.retrieval.prompts.lines import behind, line, opened, page
 from lcx_lightning.evaluation.retrieval.prompts.placement import Layout, Offsets, among_lines
 from lcx_lightning.evaluation.retrieval.prompts.random_values import Values
+from lcx_lightning.schema.checked import checked, section
 
 
 @dataclass(frozen=True)
@@ -40,18 +42,19 @@ class VariableTracking(RetrievalTask):
         room: Tokens kept for the generated answer.
     """
 
+    @checked
     def __init__(
         self,
         *,
         wording: Mapping[str, str],
-        name: Mapping[str, int],
-        value: Mapping[str, int],
-        chains: int,
-        hops: int,
-        example: int | None,
-        room: int,
+        name: Mapping[str, PositiveInt],
+        value: Mapping[str, PositiveInt],
+        chains: PositiveInt,
+        hops: PositiveInt,
+        example: PositiveInt | None,
+        room: PositiveInt,
     ) -> None:
-        self._wording, self._name, self._value = Wording(**wording), Values(name), Values(value)
+        self._wording, self._name, self._value = section(Wording, wording, "wording"), Values(name), Values(value)
         self._chains, self._hops, self._example, self._room = chains, hops, example, room
         self.room, self.asks, self.split = room, f"{hops + 1} variables", None
 

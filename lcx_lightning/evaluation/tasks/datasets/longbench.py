@@ -14,6 +14,7 @@ from lcx_lightning.evaluation.tasks.datasets.base import (
     loaded,
     unique,
 )
+from lcx_lightning.schema.checked import checked
 
 
 class LongBenchExamples(ExampleSource):
@@ -26,6 +27,7 @@ class LongBenchExamples(ExampleSource):
 
     name = "longbench"
 
+    @checked
     def __init__(self, *, path: str) -> None:
         self._path = path
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lcx_lightning.evaluation.tasks.datasets.base import Example, ExampleSource, Row, loaded, unique
+from lcx_lightning.schema.checked import checked
 
 
 class Qasper(ExampleSource):
@@ -18,6 +19,7 @@ class Qasper(ExampleSource):
 
     name = "qasper"
 
+    @checked
     def __init__(self, *, load: Mapping[str, Any]) -> None:
         self._load = {key: value for key, value in load.items() if value is not None}
 

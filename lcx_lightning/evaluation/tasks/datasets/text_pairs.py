@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lcx_lightning.evaluation.tasks.datasets.base import Example, ExampleSource, Row, loaded, unique
+from lcx_lightning.schema.checked import checked
 
 
 class TextPairs(ExampleSource):
@@ -18,6 +19,7 @@ class TextPairs(ExampleSource):
         id_column: Column of the names. None to use the index in the split.
     """
 
+    @checked
     def __init__(self, *, name: str, load: Mapping[str, Any], context: str, answer: str, id_column: str | None) -> None:
         self.name, self._load = name, {key: value for key, value in load.items() if value is not None}
         self._context, self._answer, self._id_column = context, answer, id_column

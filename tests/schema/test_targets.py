@@ -7,8 +7,8 @@ from omegaconf import OmegaConf
 from support.lab import ROOT
 
 from lcx_lightning.methods.library import METHODS, build_method, read_method
-from lcx_lightning.methods.targets import check_targets, is_public
 from lcx_lightning.models.attach import attach
+from lcx_lightning.schema.targets import check_targets, is_public
 
 FILES = [*sorted(METHODS.glob("*.yaml")), *sorted((ROOT / "experiments" / "configs").rglob("*.yaml"))]
 OTHERS = [

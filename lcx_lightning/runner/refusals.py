@@ -1,0 +1,144 @@
+"""What Hydra refuses, in a sentence: which name or value, what there is instead, and never a `+` that hides a typo."""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from hydra import compose
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
+
+from lcx_lightning.methods.library import methods
+from lcx_lightning.results.report.screen import say
+from lcx_lightning.runner.secrets import masked_text
+from lcx_lightning.schema.build import TARGET
+from lcx_lightning.schema.near import did_you_mean
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+UNKNOWN = re.compile(r"Could not override '([^']+)'")
+THERE = re.compile(r"An item is already at '([^']+)'")
+NOT_THERE = re.compile(r"Could not delete from config\. '([^']+)'")
+AMBIGUOUS = re.compile(r"Ambiguous value for argument '([^']*=[^']*)'")
+
+
+BAD_INPUT = (ValueError, OSError, HydraException, OmegaConfBaseException)
+
+
+def refuse(error: BaseException, console: "Console", line: Sequence[str] = ()) -> int:
+    """Say what is wrong with the input, and return the exit code."""
+    hydras = isinstance(error, HydraException | OmegaConfBaseException)
+    say(console, explained(error, line) if hydras else str(error), "error:", "red")
+    return 2
+
+
+def explained(error: HydraException | OmegaConfBaseException, line: Sequence[str]) -> str:
+    """Return a sentence about bad input.
+
+    Args:
+        error: What Hydra or OmegaConf has raised.
+        line: Overrides that were composed.
+    """
+    text = str(error)
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        return _unknown_choice(error)
+    if isinstance(error, OverrideParseException):
+        return _unreadable(error)
+    if found := UNKNOWN.search(text):
+        return _unknown_key(found[1], line)
+    if found := THERE.search(text):
+        return f"{found[1]} is a value that is there already: write {found[1]}=VALUE, without +."
+    if found := NOT_THERE.search(text):
+        return f"There is no {found[1]} that could be left out.{did_you_mean(found[1], keys_without(found[1], line))}"
+    if found := AMBIGUOUS.search(text):
+        return _several(found[1])
+    if isinstance(error, OmegaConfBaseException):
+        return _unresolved(error)
+    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else None
+    said = masked_text(" ".join(filter(None, map(str.strip, text.split("\n")))))
+    return f"{said} {_unresolved(cause)}" if cause is not None and str(cause) not in said else said
+
+
+def _unknown_choice(error: MissingConfigException) -> str:
+    group, _, name = str(error.missing_cfg_file).rpartition("/")
+    options = list(error.options or ())
+    if group == "method":
+        options = methods()
+    if not group:
+        return f"There is no group or file {name!r}.{did_you_mean(name, options)}"
+    there_are = f" There are: {', '.join(options)}." if options else ""
+    return f"{group}={name}: there is no {group} {name!r}.{did_you_mean(name, options, f'{group}=')}{there_are}"
+
+
+def _unreadable(error: OverrideParseException) -> str:
+    word = masked_text(str(error.override))
+    what = str(error.message if hasattr(error, "message") else error).split("\n")[0]
+    if word in ("-m", "--multirun") or word.startswith("-"):
+        return f"{word} stands in the middle of the values: write it first, as in lcx run {word} method=pi,ntk."
+    if "=" not in word:
+        return f"{word!r} is no value: write NAME=VALUE, such as method=lm_infinite or factor=4."
+    return (
+        f"{word} cannot be read: {what}. Put a text with blanks, brackets, quotes or = into quotes of its own, as in "
+        "'question=\"Why = 5?\"'."
+    )
+
+
+def _unknown_key(key: str, line: Sequence[str]) -> str:
+    """Return the sentence about a key that there is not, with those that are like it."""
+    known = keys_without(key, line)
+    inside = [name for name in known if name.startswith(f"{key.rpartition('.')[0]}.")]
+    there_are = ""
+    if "." in key and inside and len(inside) <= 30:
+        parent = key.rpartition(".")[0]
+        there_are = f" {parent} has {', '.join(name.removeprefix(f'{parent}.') for name in inside)}."
+    return f"There is no value {key!r}.{did_you_mean(key, known)}{there_are} All values: lcx run --cfg job."
+
+
+def _several(word: str) -> str:
+    name, _, values = word.partition("=")
+    if name == "method":
+        return (
+            f"{word} names several methods. To compare them: -m {word}, or arms=['{word}']. To compose a hybrid: "
+            f"'method=[{values}]'."
+        )
+    return f"{word} has several values. To run each: -m {word}, or arms=['{word}']. A list is '{name}=[{values}]'."
+
+
+def _unresolved(error: OmegaConfBaseException) -> str:
+    said = (error.msg or str(error)).split("\n")[0]
+    key = f"{error.full_key}: " if error.full_key else ""
+    hint = " A value in ${...} is that of another key." if isinstance(error, InterpolationResolutionError) else ""
+    return f"{key}{said.rstrip('.')}.{hint}"
+
+
+def keys_without(key: str, line: Iterable[str]) -> list[str]:
+    """Return all keys and groups of the configuration of a command line, in which an unknown key is left out."""
+    kept = [word for word in line if word.lstrip("+~").partition("=")[0] != key]
+    if not GlobalHydra.instance().is_initialized():
+        return []
+    for words in (kept, [word for word in kept if word.startswith("+exp=")], []):
+        try:
+            return [*keys_of(compose("run", words))]
+        except (HydraException, OmegaConfBaseException):
+            continue
+    return []
+
+
+def keys_of(config: DictConfig) -> list[str]:
+    """Return the dotted keys of all values of a configuration, and the names of its groups."""
+    found: list[str] = []
+
+    def walk(node: DictConfig, prefix: str) -> None:
+        for name in map(str, node):
+            inner = node._get_node(name)
+            if isinstance(inner, DictConfig) and not inner._is_none() and not inner._is_interpolation():
+                found.extend([] if prefix else [name])
+                walk(inner, f"{prefix}{name}.")
+            elif name != TARGET:
+                found.append(f"{prefix}{name}")
+
+    walk(config, "")
+    return found

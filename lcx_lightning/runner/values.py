@@ -1,0 +1,141 @@
+"""The values of a run: which names run.yaml and its groups have, and what is allowed there, known without torch.
+
+Values that an object is built from are described by its constructor: see `lcx_lightning.schema.build`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from lcx_lightning.attention.names import Backend
+from lcx_lightning.runner.recipe import DEFAULT_SCHEDULE, Training
+from lcx_lightning.schema.build import TARGET, check
+from lcx_lightning.schema.checked import SettingError, checked_arguments
+from lcx_lightning.schema.kinds import LargeNumber, shown
+
+Part = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Values:
+    """The top level: run.yaml says what each value means."""
+
+    experiment: str | None
+    question: str | None
+    look_for: Sequence[str]
+    arms: Sequence[str]
+    factor: PositiveFloat
+    train_factor: PositiveFloat
+    pretrain_length: PositiveInt
+    attention: Backend
+    grow: bool | None
+    recompute: bool
+    seed: NonNegativeInt
+    seeds: PositiveInt
+    dry_run: Literal["fingerprint", "forecast", "data"] | None
+    in_loop: Part
+    nonfinite: Literal["stop", "skip"]
+    jobs: PositiveInt
+    checkpoint_seconds: PositiveFloat
+    results_dir: str
+    cache_dir: str
+    model: Part
+    data: Part
+    method: Part
+    training: Part | None
+    evaluation: Part
+    trainer: Part
+    launch: Part
+    logger: Part | None
+    hardware: Part
+
+
+@dataclass(frozen=True)
+class InLoop:
+    """Evaluation during training."""
+
+    every: NonNegativeInt  # optimizer steps; 0: none
+    batches: PositiveInt
+    evaluation: Mapping[str, Part]
+
+
+@dataclass(frozen=True)
+class Model:
+    """The model that is extended."""
+
+    source: Part
+    recipe: Part | None
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What a forecast counts with."""
+
+    name: str
+    device: str | None
+    peak: LargeNumber | None  # FLOP/s
+    memory: LargeNumber | None  # bytes
+    core: LargeNumber  # FLOP/s
+    mfu: PositiveFloat
+    price: NonNegativeFloat | None
+
+
+def check_values(config: dict[str, Any]) -> None:
+    """Raise a SettingError for the first value of a resolved configuration that is not allowed, or has no meaning.
+
+    Args:
+        config: Plain data. A `pretrain_length` that is not known yet may be any length.
+    """
+    checked_arguments(Values, config, "")
+    for name, kind in (("in_loop", InLoop), ("model", Model), ("hardware", Hardware)):
+        checked_arguments(kind, config[name], name)
+    for key, values in (("training", config["training"]), ("model.recipe", config["model"]["recipe"])):
+        if values is not None:
+            checked_arguments(Training, values, key)
+    _check_objects(config)
+
+
+def _check_objects(config: dict[str, Any]) -> None:
+    """As `check_values`, of the parts that objects are built from. Their modules are imported: torch, then."""
+    for part, node in config["method"].items():
+        _check_object(node, f"method.{part}", *(["spec"] if part == "scaling" else []))
+    for name, node in config["evaluation"].items():
+        _check_object(node, f"evaluation.{name}")
+    _check_object(config["model"]["source"], "model.source")
+    _check_data(config["data"])
+    for key, values in (("training", config["training"]), ("model.recipe", config["model"]["recipe"])):
+        if values is not None:
+            _check_training(values, key)
+    _check_object(config["launch"], "launch")
+    if config["logger"] is not None:
+        _check_object(config["logger"], "logger", "run", "cfg")
+    from lcx_lightning.runner.trainer_config import TrainerSettings
+
+    TrainerSettings.read(config["trainer"])
+    if strategy := config["trainer"].get("strategy"):
+        _check_object(strategy, "trainer.strategy")
+
+
+def _check_object(node: Any, key: str, *given_later: str) -> None:
+    if not isinstance(node, dict) or not isinstance(node.get(TARGET), str):
+        raise SettingError(f"{key} must be a mapping with the name of a class in {TARGET}, got {shown(node)}.")
+    check(node, key, given_later)
+
+
+def _check_data(values: Part) -> None:
+    from lcx_lightning.data.dataset import LongContextData
+
+    _check_object(values.get("corpus"), "data.corpus")
+    others = {name: value for name, value in values.items() if name != "corpus"}
+    checked_arguments(LongContextData, others, "data", given_later=("corpus", "tokens", "cache", "identity"))
+
+
+def _check_training(values: Part, key: str) -> None:
+    _check_object(values["optimizer"], f"{key}.optimizer", "model")
+    _check_object({**DEFAULT_SCHEDULE, **values["schedule"]}, f"{key}.schedule", "steps")
+    if values.get("lora") is not None:
+        from lcx_lightning.models.lora import add_adapters
+
+        checked_arguments(add_adapters, values["lora"], f"{key}.lora", given_later=("model", "seed"))
