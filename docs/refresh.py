@@ -40,17 +40,25 @@ def readme() -> str:
 
 
 def write_results(folder: Path) -> None:
-    """Write the tables of a results folder into the pages that have their names, and copy the figures they show."""
+    """Write the tables of a results folder into the pages that have their names, and copy the figures they show.
+
+    Raises:
+        ValueError: If not all of its runs can be compared.
+    """
     from lcx_lightning.results.records import read_experiment
     from lcx_lightning.results.report.tables import length_table, markdown_table
+    from lcx_lightning.results.report.views import sections_of
 
     experiment = read_experiment(folder)
-    measures = experiment.measures()
-    for measure in measures:
-        name = folder.name if measure == measures[0] else f"{folder.name} {measure.name}"
+    views = [view for section in sections_of(experiment) for view in section.views]
+    split = next((view.experiment.part for view in views if view.experiment.part), None)
+    if split:
+        raise ValueError(f"{folder} holds runs that cannot be compared, such as those of {split}: move some away.")
+    for view in views:
+        name = folder.name if view is views[0] else f"{folder.name} {view.measure.name}"
         for page in RESULTS.glob("*.md"):
             if f"<!-- {name} -->" in page.read_text():
-                table = markdown_table(length_table(experiment, measure))
+                table = markdown_table(length_table(view.experiment, view.measure))
                 page.write_text(replace_block(page.read_text(), name, table))
     for shown, figure in (
         (f"{folder.name}.svg", "perplexity.svg"),

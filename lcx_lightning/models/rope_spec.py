@@ -229,7 +229,7 @@ def _check_supported(config: PretrainedConfig) -> None:
         return
     supported = f"Supported: none, {', '.join(STATIC_SCALINGS)}, and longrope with one list of factors"
     if kind not in ("dynamic", "longrope"):
-        raise ValueError(f"This checkpoint carries the scaling {kind!r}, which is not supported. {supported}.")
+        raise ValueError(f"The scaling of this checkpoint, rope_type={kind!r}, is not supported. {supported}.")
     lists = " Method longrope with method.scaling.file=CONFIG.JSON then takes its lists." if kind == "longrope" else ""
     raise ValueError(
         f"This checkpoint carries the scaling {kind!r}, whose frequencies change with the length of a pass. {supported}"

@@ -17,6 +17,7 @@ from lcx_lightning.models.clex_checkpoint import separate_clex
 from lcx_lightning.models.config_file import place_of, read_config
 from lcx_lightning.models.config_rope import rope_in_one_place
 from lcx_lightning.models.contents import commit_of, folder_identity
+from lcx_lightning.models.families import FAMILIES
 from lcx_lightning.models.loading import load_weights
 from lcx_lightning.models.rope_spec import without_scaling
 from lcx_lightning.schema.checked import checked
@@ -89,7 +90,15 @@ class EmbeddedModel(ModelSource):
         self.architecture = dict(architecture)
 
     def config(self) -> PretrainedConfig:
-        return AutoConfig.for_model(**rope_in_one_place(self.architecture))
+        kind = self.architecture.get("model_type")
+        if kind not in FAMILIES:
+            raise ValueError(
+                f"model.source.architecture.model_type must be one of {', '.join(sorted(FAMILIES))}, got {kind!r}."
+            )
+        try:
+            return AutoConfig.for_model(**rope_in_one_place(self.architecture))
+        except Exception as error:  # transformers refuses values in many ways
+            raise ValueError(f"model.source.architecture makes no model: {' '.join(str(error).split())}") from error
 
     def tokens(self) -> Tokens:
         return ByteTokens()

@@ -1,7 +1,10 @@
 """The command `lcx run`, or `python -m experiments.run`: compose a configuration, run what is missing, report."""
 
+import atexit
 import os
+import shutil
 import sys
+import tempfile
 import traceback
 from typing import Any
 
@@ -17,7 +20,7 @@ from lcx_lightning.methods.library import methods
 from lcx_lightning.results.report.screen import screen
 from lcx_lightning.runner.expand import expand
 from lcx_lightning.runner.launch import torchrun
-from lcx_lightning.runner.refusals import BAD_INPUT, refuse
+from lcx_lightning.runner.refusals import BAD_INPUT, refuse, wrong_word
 from lcx_lightning.runner.secrets import masked_text, masked_words
 from lcx_lightning.runner.startup import without_garbage_collection
 
@@ -30,14 +33,18 @@ def run() -> int:
     """
     if not torchrun.leads():
         torchrun.follow_rank_zero()
+    sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))  # first, as Hydra needs it
+    if said := wrong_word(sys.argv[1:]):
+        return refuse(ValueError(said), screen())
     sys.argv[1:] = map(readable, sys.argv[1:])
+    OmegaConf.register_new_resolver("scratch", _scratch, use_cache=True, replace=True)
     OmegaConf.register_new_resolver("methods", lambda: ", ".join(methods()), replace=True)  # --help sees no searchpath
     os.environ["HYDRA_FULL_ERROR"] = "1"  # it raises what is then explained here
     try:
         _composed()
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 1
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
         with initialize_config_module("experiments.configs", version_base="1.3"):
             return refuse(error, screen(), [word for word in sys.argv[1:] if not word.startswith("-")])
     return 0
@@ -73,6 +80,13 @@ def _checked_and_run(config: DictConfig, typed: list[str]) -> int:
 
     silence_library_logging()
     return run_experiment(config, typed, grid)
+
+
+def _scratch() -> str:
+    """Return a folder that is removed when the program ends: Hydra keeps a file of what -m is to run there."""
+    folder = tempfile.mkdtemp(prefix="lcx-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def readable(word: str) -> str:

@@ -12,7 +12,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from lcx_lightning.methods.library import complete, read_method
-from lcx_lightning.runner.refusals import explained
+from lcx_lightning.runner.refusals import explained, wrong_word
 from lcx_lightning.runner.secrets import masked_words
 from lcx_lightning.runner.settings import check_experiment, check_of_arm, check_trained, settle
 from lcx_lightning.runner.values import check_values
@@ -75,6 +75,8 @@ def expand(config: DictConfig, command_line: list[str]) -> Grid:
 
 def _combinations(parser: OverridesParser, line: str) -> list[list[str]]:
     """Return the overrides of every arm that a line stands for: `a=1,2 b=3` for two."""
+    if said := wrong_word(words_of(line)):
+        raise ValueError(f"The line {line!r} of arms: {said}")
     try:
         return BasicSweeper.split_arguments(parser.parse_overrides(words_of(line)), None)[0]
     except HydraException as error:

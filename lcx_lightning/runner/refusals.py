@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 UNKNOWN = re.compile(r"Could not override '([^']+)'")
 THERE = re.compile(r"An item is already at '([^']+)'")
 NOT_THERE = re.compile(r"Could not delete from config\. '([^']+)'")
+GROUPS = ("exp", "model", "data", "method", "training", "evaluation", "trainer", "launch", "logger", "hardware")
+NO_CHOICE = re.compile(r"[-+]?[\d.]+(e[-+]?\d+)?|[-+]?(nan|inf)|true|false|\{.*|", re.IGNORECASE)
+NAME = re.compile(r"\+{0,2}[\w./@:-]+")  # of a value or a group
+WITH_VALUE = re.compile(
+    r"^(--config-\w+|--package|--info|--experimental-rerun|-cd|-cn|-cp|-p|-c|--cfg|-i|-sc|--shell-completion)$"
+)
 AMBIGUOUS = re.compile(r"Ambiguous value for argument '([^']*=[^']*)'")
 
 
@@ -60,6 +66,23 @@ def explained(error: HydraException | OmegaConfBaseException, line: Sequence[str
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else None
     said = masked_text(" ".join(filter(None, map(str.strip, text.split("\n")))))
     return f"{said} {_unresolved(cause)}" if cause is not None and str(cause) not in said else said
+
+
+def wrong_word(words: Sequence[str]) -> str:
+    """Return a sentence about the first word of a command line that can be no override; nothing if all can be."""
+    for word in words:
+        name, equals, value = word.partition("=")
+        if equals and name.lstrip("+") in GROUPS and NO_CHOICE.fullmatch(value):
+            return f"{word}: {name} is a group, which takes the name of a file, such as {name}=NAME."
+        if word.startswith(("-", "~", "hydra")) or (equals and NAME.fullmatch(name)):
+            continue
+        if WITH_VALUE.search(words[words.index(word) - 1]):  # of an option such as --config-dir FOLDER
+            continue
+        return (
+            f"{masked_text(word)!r} is no value: write NAME=VALUE without blanks, such as method=lm_infinite or "
+            "'question=\"Does it hold?\"'."
+        )
+    return ""
 
 
 def _unknown_choice(error: MissingConfigException) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation, PydanticUserError
 
-from lcx_lightning.schema.kinds import allowed_values, shown, strict
+from lcx_lightning.schema.kinds import MAPPINGS, allowed_values, shown, strict
 from lcx_lightning.schema.near import did_you_mean
 
 Section = TypeVar("Section")
@@ -125,9 +125,18 @@ def _valid(parameter: Parameter, value: Any, key: str) -> Any:
     try:
         return parameter.adapter.validate_python(value)
     except (ValidationError, RecursionError) as error:
+        _check_inner(parameter.annotation, value, key)
         allowed, choices = allowed_values(parameter.annotation), _choices(parameter.annotation)
         meant = did_you_mean(value, choices) if isinstance(value, str) else ""
         raise SettingError(f"{key} must be {allowed}, got {shown(value)}.{meant}") from error
+
+
+def _check_inner(annotation: Any, value: Any, key: str) -> None:
+    """Raise a SettingError for the value of a mapping that its annotation does not allow, if there is one."""
+    for kind in (annotation, *get_args(annotation)):
+        if get_origin(kind) in MAPPINGS and isinstance(value, Mapping):
+            for name, inner in value.items():
+                _valid(Parameter(*_kind(get_args(kind)[1], {}), needed=True), inner, f"{key}.{name}")
 
 
 def _choices(annotation: Any) -> list[str]:

@@ -97,6 +97,7 @@ def allowed_values(annotation: Any, marks: tuple[Any, ...] = ()) -> str:
         return _joined([_word(one) for one in inner])
     if origin in (Union, types.UnionType):
         one_of = [allowed_values(one, marks) for one in inner if one is not types.NoneType]
+        one_of = [word for words in one_of for word in (("true", "false") if words == "true or false" else (words,))]
         return _joined([*one_of, *(["null"] if types.NoneType in inner else [])])
     if origin in SEQUENCES or annotation in SEQUENCES:
         return _list_of(inner, marks)

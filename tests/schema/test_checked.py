@@ -49,7 +49,13 @@ REFUSED = {
     "mode": ("packed or masked", ["pack", None, 1, ["packed"]]),
     "on": ("true or false", ["false", 1, 0, None, "yes"]),
     "text": ("a text or null", [5, True, ["a"]]),
-    "sizes": ("a mapping or null", [5, ["a"], {"a": "b"}, {"a": 0}]),
+    "sizes": (
+        "a mapping or null",
+        [
+            5,
+            ["a"],
+        ],
+    ),
     "bounded": ("a whole number of at least 2 and up to 10", [1, 11]),
     "field": ("a number above 0", [0, "1"]),
     "peak": ("a number above 0", [0, math.inf, "fast"]),

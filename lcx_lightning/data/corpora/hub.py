@@ -41,7 +41,6 @@ class HubCorpus(Corpus):
     @checked
     def __init__(
         self,
-        *,
         load: Mapping[str, Any],
         splits: Mapping[str, str | None],
         where: Mapping[str, Any],

@@ -43,7 +43,6 @@ class SlurmLauncher:
     @checked
     def __init__(
         self,
-        *,
         folder: str,
         cluster: Literal["slurm", "local"],
         timeouts: NonNegativeInt,
