@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, NotRequired, Required, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -55,8 +55,12 @@ def check_values(kind: type, content: Mapping[str, Any], place: str, advice: str
 
 @functools.cache
 def _kinds(kind: type) -> dict[str, tuple[Any, TypeAdapter[Any]]]:
-    hints = get_type_hints(kind, include_extras=True)
+    hints = {key: _needed(annotation) for key, annotation in get_type_hints(kind, include_extras=True).items()}
     return {key: (annotation, TypeAdapter(annotation)) for key, annotation in hints.items()}
+
+
+def _needed(annotation: Any) -> Any:
+    return get_args(annotation)[0] if get_origin(annotation) in (NotRequired, Required) else annotation
 
 
 @contextmanager
