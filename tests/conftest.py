@@ -148,7 +148,7 @@ def folder(tmp_path):
     folder = tmp_path / "quickstart"
     meta = {"name": "quickstart", "question": "How far does <it> reach?", "look_for": ["PI: flat & low."]}
     records.write_json(
-        folder / "experiment.json", meta | {"command": "run.py +exp=quickstart", "protocols": ["last_k"]}
+        folder / "experiment.json", meta | {"commands": ["run.py +exp=quickstart"], "protocols": ["last_k"]}
     )
     for seed in (0, 1):
         write_run(folder, "pretrained", seed, nll=1.0 + 0.01 * seed)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lcx_lightning.results.metrics import Measure, Metric, from_data, undeclared
+from lcx_lightning.results.naming import named
 
 AWAY = "Move its folder away and run the command again."
 RESULT = ("value", "n", "details")  # what came out, and more about it; all other keys say what a row is the number of
@@ -44,11 +45,12 @@ class Run:
     info: dict
     rows: list[dict]
     metrics: dict[str, Metric]
+    name: str = ""  # of the arm among others; empty: as run.json has it
 
     @property
     def arm(self) -> str:
         """Display name of the arm."""
-        return self.info["arm"]
+        return self.name or self.info["arm"]
 
     @property
     def finished(self) -> bool:
@@ -62,11 +64,15 @@ class Run:
 
 @dataclass(frozen=True)
 class Experiment:
-    """A results folder: experiment.json and the runs, by rank of the arm in the grid, then by seed."""
+    """A results folder: experiment.json and the runs, in the order in which commands have asked for them.
+
+    `part` says what runs have in common, if they are only those of the folder that can be compared.
+    """
 
     folder: Path
     meta: dict
     runs: list[Run]
+    part: str = ""
 
     @property
     def name(self) -> str:
@@ -91,11 +97,12 @@ class Experiment:
         return next(declared, None) or undeclared(measure.metric)
 
     def measures(self) -> list[Measure]:
-        """What was measured, protocols in the order of experiment.json. If nothing was yet, perplexity by protocol."""
+        """What was measured, protocols in the order of experiment.json. If nothing was yet, what was to be first."""
         seen = dict.fromkeys(Measure(row["protocol"], row["metric"]) for run in self.runs for row in run.rows)
         named: list[str] = list(self.meta.get("protocols") or ())
         found = sorted(seen, key=lambda m: named.index(m.protocol) if m.protocol in named else len(named))
-        return found or [Measure(protocol) for protocol in named]
+        to_be = (Measure(*key.rsplit("/", 1)) for run in self.runs for key in run.metrics)
+        return found or [Measure(protocol) for protocol in named] or [*to_be][:1]
 
 
 def append(path: Path | str, rows: Iterable[dict]) -> None:
@@ -220,30 +227,40 @@ def read_run(folder: Path | str) -> Run:
 
 
 def read_experiment(folder: Path | str) -> Experiment:
-    """The experiment in a results folder; ValueError if there is none or two folders hold the same arm and seed."""
+    """The experiment in a results folder: the runs of all commands, arms under names that tell them apart.
+
+    Raises:
+        ValueError: If there is none.
+    """
     folder = Path(folder)
     path = folder / "experiment.json"
     meta = read_json(path) if path.exists() else {}
-    wanted = meta.get("runs")  # other folders are of settings that the last command did not have
+    order: dict[str, int] = {name: rank for rank, name in enumerate(meta.get("runs", []))}
     found = [path.parent for path in sorted(folder.glob("*/run.json"))]
-    runs = [read_run(run) for run in found if wanted is None or run.name in wanted]
+    runs = [read_run(run) for run in found if not order or run.name in order]  # others were claimed by no command
     if not runs:
         problem = "has no runs in it" if folder.is_dir() else "does not exist"
         raise ValueError(
             f"A results folder with one folder per run (run.json, records.jsonl) is needed; {folder} {problem}. "
             "Run the experiment first, or give another folder."
         )
-    _refuse_doubles(runs)
-    runs.sort(key=lambda run: (run.info.get("order", len(runs)), run.arm, run.info["seed"]))
+    runs.sort(key=lambda run: (order.get(run.folder.name, 0), run.info.get("order", len(runs)), run.arm))
+    runs = in_order(named(_without_doubles(runs)))
     return Experiment(folder, meta, runs)
 
 
-def _refuse_doubles(runs: list[Run]) -> None:
-    seen: dict[tuple, Path] = {}
+def in_order(runs: list[Run]) -> list[Run]:
+    """The runs, arms in the order of their first runs, and those of an arm by seed."""
+    ranks = {arm: rank for rank, arm in enumerate(dict.fromkeys(run.arm for run in runs))}
+    return sorted(runs, key=lambda run: (ranks[run.arm], run.info["seed"]))
+
+
+def _without_doubles(runs: list[Run]) -> list[Run]:
+    """The runs without those that another command has under another name: of one id, the most complete counts."""
+    best: dict[str, Run] = {}
     for run in runs:
-        other = seen.setdefault((run.arm, run.info["seed"]), run.folder)
-        if other != run.folder:
-            raise ValueError(
-                f"One folder per arm and seed is needed; {other} and {run.folder} both hold {run.arm}, seed "
-                f"{run.info['seed']}. Move the older one away."
-            )
+        key = str(run.info.get("run") or run.folder)
+        other = best.setdefault(key, run)
+        if (run.finished, len(run.rows)) > (other.finished, len(other.rows)):
+            best[key] = run
+    return [run for run in runs if any(run is one for one in best.values())]

@@ -92,9 +92,12 @@ def _scratch() -> str:
 
 
 def readable(word: str) -> str:
-    """Return an override in whose value Hydra reads a path with brackets as a text; any other word as it is."""
+    """Return an override in whose value Hydra reads a path with brackets, or an arm's name with `=`, as a text.
+
+    Any other word is returned as it is.
+    """
     name, _, value = word.partition("=")
-    if "/" not in value or value[0] in "'\"[{$" or name.startswith("-"):
+    if not ("/" in value or (value and name == "report.against")) or value[0] in "'\"[{$" or name.startswith("-"):
         return word
     try:
         OverridesParser.create().parse_override(word)

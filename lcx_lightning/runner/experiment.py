@@ -1,6 +1,5 @@
 """An experiment from configuration to report: build every arm, run what is missing, show what came out."""
 
-import os
 import shlex
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,11 +12,11 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from lcx_lightning.distributed import process_group
-from lcx_lightning.results import records
 from lcx_lightning.results.report.command import report
 from lcx_lightning.results.report.screen import say, screen
 from lcx_lightning.runner.arms import Arm
 from lcx_lightning.runner.built_arm import BuiltArm
+from lcx_lightning.runner.claim import claim
 from lcx_lightning.runner.expand import Grid
 from lcx_lightning.runner.grid import build
 from lcx_lightning.runner.launch import torchrun
@@ -189,44 +188,6 @@ def _config_dir() -> list[str]:
     """Return the words of the command line that name a folder of the user's own configurations."""
     sources = HydraConfig.get().runtime.config_sources if HydraConfig.initialized() else []
     return [f"--config-dir={source.path}" for source in sources if source.provider == "command-line"]
-
-
-def claim(config: DictConfig, command: str, arms: list[Arm]) -> Path:
-    """Return the folder of the experiment, with experiment.json in it.
-
-    Raises:
-        ValueError: If the folder is another experiment's, or it or the cache cannot be written.
-    """
-    folder = Path(config.results_dir) / config.experiment
-    _make_folder(folder, "results_dir")
-    _make_folder(Path(config.cache_dir).expanduser(), "cache_dir")
-    path = folder / "experiment.json"
-    owner = records.read_json(path).get("name") if path.exists() else config.experiment
-    if owner != config.experiment:
-        raise ValueError(
-            f"{folder} holds the records of experiment {owner!r}, not of {config.experiment!r}: move it away."
-        )
-    records.write_json(
-        path,
-        {
-            "name": config.experiment,
-            "question": config.question,
-            "look_for": list(config.look_for),
-            "command": command,
-            "runs": [arm.folder.name for arm in arms],
-        },
-    )
-    return folder
-
-
-def _make_folder(folder: Path, setting: str) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        writable = os.access(folder, os.W_OK)
-    except OSError:
-        writable = False
-    if not writable:
-        raise ValueError(f"{setting} must be a folder that can be written, but {folder} cannot: choose another.")
 
 
 def plan(arms: list[Arm]) -> list[Job]:

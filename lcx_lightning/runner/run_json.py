@@ -26,7 +26,19 @@ def begin_run(arm: Arm) -> None:
 def write_run(arm: Arm, state: str, **more: Any) -> None:
     """Write run.json atomically. What it says of computed numbers stays as it is."""
     more = {name: without_secrets(said, arm.config) if name in TEXTS else said for name, said in more.items()}
-    said = {
+    said = _named(arm) | {"state": state, "reason": None, "traceback": None}
+    before = read_run(arm)
+    kept = _computed(arm) | before if (arm.folder / RECORDS).exists() else before | _computed(arm)
+    records.write_json(arm.folder / "run.json", kept | said | more)
+
+
+def described(arm: Arm) -> dict[str, Any]:
+    """Return what run.json says of an arm before it runs."""
+    return _computed(arm) | _named(arm)
+
+
+def _named(arm: Arm) -> dict[str, Any]:
+    return {
         "run": arm.run,
         "experiment": arm.config["experiment"],
         "arm": arm.name,
@@ -34,13 +46,7 @@ def write_run(arm: Arm, state: str, **more: Any) -> None:
         "factor": arm.config["factor"],
         "seed": arm.seed,
         "order": arm.order,
-        "state": state,
-        "reason": None,
-        "traceback": None,
     }
-    before = read_run(arm)
-    described = _computed(arm) | before if (arm.folder / RECORDS).exists() else before | _computed(arm)
-    records.write_json(arm.folder / "run.json", described | said | more)
 
 
 def _computed(arm: Arm) -> dict[str, Any]:

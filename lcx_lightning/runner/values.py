@@ -39,6 +39,7 @@ class Values:
     nonfinite: Literal["stop", "skip"]
     jobs: PositiveInt
     checkpoint_seconds: PositiveFloat
+    report: Part
     results_dir: str
     cache_dir: str
     model: Part
@@ -59,6 +60,13 @@ class InLoop:
     every: NonNegativeInt  # optimizer steps; 0: none
     batches: PositiveInt
     evaluation: Mapping[str, Part]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the report compares."""
+
+    against: str | None  # name of an arm
 
 
 @dataclass(frozen=True)
@@ -89,7 +97,7 @@ def check_values(config: dict[str, Any]) -> None:
         config: Plain data. A `pretrain_length` that is not known yet may be any length.
     """
     checked_arguments(Values, config, "")
-    for name, kind in (("in_loop", InLoop), ("model", Model), ("hardware", Hardware)):
+    for name, kind in (("in_loop", InLoop), ("report", Report), ("model", Model), ("hardware", Hardware)):
         checked_arguments(kind, config[name], name)
     for key, values in (("training", config["training"]), ("model.recipe", config["model"]["recipe"])):
         if values is not None:

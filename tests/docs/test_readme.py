@@ -8,6 +8,7 @@ import textwrap
 import pytest
 import refresh
 import torch
+from support.experiment_files import write_run
 from support.lab import ROOT, TINY, command, environment, folders, runs
 
 import lcx_lightning as lcx
@@ -103,6 +104,13 @@ def test_results_are_written_into_the_pages_that_have_their_name(folder, tmp_pat
     assert text.startswith("Before.\n")
     assert text.endswith("<!-- /quickstart -->\nAfter.\n")
     assert (pages / "quickstart.svg").read_text() == "new"
+
+
+def test_a_folder_whose_runs_cannot_be_compared_is_refused(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(refresh, "RESULTS", tmp_path)
+    write_run(folder, "yarn", order=9, pretrain_length=64)
+    with pytest.raises(ValueError, match="holds runs that cannot be compared, such as those of pretrain_length="):
+        refresh.write_results(folder)
 
 
 def test_benchmarks_are_kept_with_their_figures_and_quick_ones_are_refused(tmp_path):

@@ -13,6 +13,8 @@ from lcx_lightning.results import records
 from lcx_lightning.results.metrics import Measure
 from lcx_lightning.results.report import page, tables
 from lcx_lightning.results.report.command import main
+from lcx_lightning.results.report.terminal import TerminalTable
+from lcx_lightning.results.report.views import sections_of
 
 LAST_K = Measure("last_k")
 
@@ -114,8 +116,8 @@ def test_a_run_with_few_keys_is_read_and_shown(tmp_path):
     experiment = records.read_experiment(tmp_path)
     table = tables.length_table(experiment, LAST_K)
     assert (table.rows[0][1].text, table.title) == ("2", f"{tmp_path.name}: nll of last_k")  # 10 / 5, as it is
-    assert "last_k" in shown(tables.terminal_table(table))
-    assert page.write_page(experiment, tmp_path, {}).exists()
+    assert "last_k" in shown(TerminalTable(table))
+    assert page.write_page(experiment, tmp_path, sections_of(experiment), {}).exists()
 
 
 @pytest.mark.parametrize("make", [lambda path: None, lambda path: path.mkdir()])
@@ -127,11 +129,16 @@ def test_a_folder_without_runs_is_refused_by_name(tmp_path, make, capsys):
     assert "Run the experiment first" in capsys.readouterr().err
 
 
-def test_two_folders_of_one_arm_and_seed_are_refused(folder):
+def test_of_two_folders_of_one_run_the_more_complete_is_shown(folder):
+    """As where another command has the same settings under another name."""
     (folder / "pi-old").mkdir()
-    (folder / "pi-old" / "run.json").write_bytes((folder / "pi-0" / "run.json").read_bytes())
-    with pytest.raises(ValueError, match="both hold pi, seed 0"):
-        records.read_experiment(folder)
+    info = records.read_json(folder / "pi-0" / "run.json")
+    records.write_json(folder / "pi-old" / "run.json", info | {"arm": "pi factor=4"})
+    assert [run.folder.name for run in records.read_experiment(folder).runs_of("pi")] == ["pi-0", "pi-1"]
+    (folder / "pi-0" / "records.jsonl").rename(folder / "pi-old" / "records.jsonl")
+    found = records.read_experiment(folder)
+    assert [run.folder.name for run in found.runs_of("pi")] == ["pi-1"]
+    assert [run.folder.name for run in found.runs_of("pi factor=4")] == ["pi-old"]
 
 
 def test_importing_results_loads_neither_models_nor_plotting():

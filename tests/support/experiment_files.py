@@ -25,9 +25,9 @@ def make_row(**changes):
     return row | {"context_length": 128, "metric": "nll", "value": 10.0, "n": 5, "at": {"window": 0}} | changes
 
 
-def write_run(folder, arm, seed=0, nll=1.0, rows=True, **changes):
+def write_run(folder, arm, seed=0, nll=1.0, rows=True, place="", **changes):
     """One run with three documents a length; the NLL per token grows by 0.1 a length and 0.01 a document."""
-    name = f"{arm.replace('/', '-')}-{seed}"
+    name = place or f"{arm.replace('/', '-')}-{seed}"
     info = {"run": name, "arm": arm, "method": arm, "seed": seed, "state": "finished", "reason": None, "order": 0}
     info |= {"pretrain_length": 128, "train_length": None, "factor": 4.0, "lengths": list(LENGTHS), "not_evaluated": {}}
     info |= {"seconds": {"extend": 30.0, "evaluate": 6.0}, "base": {"key": f"b{seed}", "seconds": 120.0}}

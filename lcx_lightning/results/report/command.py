@@ -1,8 +1,8 @@
 """Report of a results folder: tables in the terminal, figures and a page on disk. Reads records only."""
 
 import argparse
-import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,77 +11,104 @@ from lcx_lightning.results.report.screen import Output, say, screen
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lcx_lightning.results.metrics import Measure
+    from lcx_lightning.results.records import Experiment
+    from lcx_lightning.results.report.views import Section, View
 
 
-def report(folder: Path, console: "Console", *, redraw: bool = True) -> list[Path]:
+def report(folder: Path, console: "Console", *, redraw: bool = True, against: str | None = None) -> list[Path]:
     """Print the tables and what to look for; write figures and page into the folder and return their paths.
 
     Args:
         folder: Folder of the experiment.
         console: Where the tables are printed.
         redraw: Whether figures and page are made anew where they show these records already.
-    """
-    from lcx_lightning.results.records import read_experiment
-    from lcx_lightning.results.report.figures import save
-    from lcx_lightning.results.report.page import PAGE, is_current, write_page
-    from lcx_lightning.results.report.tables import terminal_table
-    from lcx_lightning.results.report.views import figures_of, tables_of
+        against: Arm that the others are compared with. None: that of report.against, else the untouched model.
 
-    experiment = read_experiment(folder)
-    paths = []
-    figures: dict[Measure, list[str]] = {}
-    current = not redraw and is_current(experiment, folder)
-    for measure, name in figure_names(experiment.measures()).items():
-        for table in tables_of(experiment, measure):
-            console.print(terminal_table(table))
-        if current:
-            continue
-        try:
-            charts = figures_of(experiment, measure)
-        except ValueError as error:  # every arm diverged: the table says so
-            say(console, f"No figure: {error}")
-            continue
-        for end, chart in charts.items():
-            svg, png = save(chart, folder, name + end)
-            paths += [svg, png]
-            figures.setdefault(measure, []).append(svg.read_text())
+    Raises:
+        ValueError: If the folder holds no runs, or no arm has that name.
+    """
+    from lcx_lightning.results.report.page import PAGE, is_current, write_page
+    from lcx_lightning.results.report.views import sections_of
+
+    experiment = _read(folder, against)
+    sections = sections_of(experiment)
+    for section in sections:
+        _print(section, console)
     for sentence in experiment.meta.get("look_for") or ():
         console.print(f"- {sentence}", highlight=False)
-    if current:
+    if not redraw and is_current(experiment, folder):
         return [*sorted([*folder.glob("*.svg"), *folder.glob("*.png")]), folder / PAGE]
-    return [*paths, write_page(experiment, folder, figures)]
+    drawn = {view.name: _drawn(view, folder, console) for section in sections for view in section.views}
+    figures = {name: [path.read_text() for path in paths if path.suffix == ".svg"] for name, paths in drawn.items()}
+    return [*(path for paths in drawn.values() for path in paths), write_page(experiment, folder, sections, figures)]
 
 
-def figure_names(measures: "list[Measure]") -> "dict[Measure, str]":
-    """File name of each measure's figure, without its ending: "perplexity" for the first if it is one."""
-    names = {m: ("perplexity_" if m.metric == "nll" else "") + re.sub(r"\W+", "_", m.name) for m in measures}
-    return names | {m: "perplexity" for m in measures[:1] if m.metric == "nll"}
-
-
-def markdown(folder: Path) -> str:
-    """The tables of all measures in Markdown."""
+def _read(folder: Path, against: str | None) -> "Experiment":
     from lcx_lightning.results.records import read_experiment
-    from lcx_lightning.results.report.tables import markdown_table
-    from lcx_lightning.results.report.views import tables_of
+    from lcx_lightning.results.report.relative import check_against
 
     experiment = read_experiment(folder)
-    tables = [table for measure in experiment.measures() for table in tables_of(experiment, measure)]
-    return "\n".join(markdown_table(table) for table in tables)
+    if against is None:
+        return experiment
+    check_against(against, experiment.arms())
+    return replace(experiment, meta=experiment.meta | {"against": against})
+
+
+def _print(section: "Section", console: "Console") -> None:
+    """Print the tables of a section, and the notes that they share once."""
+    from lcx_lightning.results.report.terminal import TerminalTable, fitting
+
+    for sentence in section.sentences:
+        console.print(f"{sentence}\n", highlight=False)
+    tables = [table for view in section.views for table in view.tables]
+    for table in fitting(tables, console.width, section.about):
+        console.print(TerminalTable(table))
+    for note in section.notes:
+        console.print(note, highlight=False)
+    console.print()
+
+
+def _drawn(view: "View", folder: Path, console: "Console") -> list[Path]:
+    """The files of a view's figures; none where there is no finite number to draw, which is said."""
+    from lcx_lightning.results.report.figures import save
+    from lcx_lightning.results.report.views import figures_of
+
+    try:
+        charts = figures_of(view.experiment, view.measure)
+    except ValueError as error:  # every arm diverged: the table says so
+        say(console, f"No figure: {error}")
+        return []
+    return [path for end, chart in charts.items() for path in save(chart, folder, view.name + end)]
+
+
+def markdown(folder: Path, against: str | None = None) -> str:
+    """The tables of all measures in Markdown, and the notes that they share at the end of each section."""
+    from lcx_lightning.results.report.tables import escaped, markdown_list, markdown_table
+    from lcx_lightning.results.report.views import sections_of
+
+    texts = []
+    for section in sections_of(_read(folder, against)):
+        texts += [f"{escaped(sentence)}\n" for sentence in section.sentences]
+        texts += [
+            f"{escaped(table.title)}\n\n{markdown_table(table)}" for view in section.views for table in view.tables
+        ]
+        texts += [markdown_list(section.notes)] if section.notes else []
+    return "\n".join(texts)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit status: 0, or 2 where the folder holds no runs."""
     parser = argparse.ArgumentParser(prog="python -m experiments.report", description=__doc__)
     parser.add_argument("folder", type=Path, help="a results folder, such as results/quickstart")
+    parser.add_argument("--against", metavar="ARM", help="arm that the others are compared with, not pretrained")
     parser.add_argument("--markdown", action="store_true", help="print the tables in Markdown and write nothing")
     options = parser.parse_args(arguments)
     console = screen()
     try:
         if options.markdown:
-            console.file.write(markdown(options.folder))
+            console.file.write(markdown(options.folder, options.against))
             return 0
-        paths = report(options.folder, console)
+        paths = report(options.folder, console, against=options.against)
     except (ValueError, OSError) as error:
         Output(sys.stderr).write(f"{error}\n")
         return 2

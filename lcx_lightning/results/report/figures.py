@@ -181,7 +181,7 @@ def _title(alt, experiment: Experiment, measure: Measure, found: dict[tuple[str,
 
 def styled(chart):
     """The chart with the look of all our figures: no frame, faint grid, room for the title."""
-    chart = chart.configure(background="white", padding={"left": 8, "top": 8, "right": 16, "bottom": 8})
+    chart = chart.configure(background="white", padding={"left": 8, "top": 8, "right": 32, "bottom": 8})
     chart = chart.configure_view(stroke=None).configure_title(
         anchor="start", frame="group", fontSize=17, fontWeight=600, color=INK, offset=14,
         subtitleFontSize=12.5, subtitleColor="#57606a", subtitlePadding=6,

@@ -7,7 +7,7 @@ from lcx_lightning.results.analysis.estimates import arm_rows, score
 from lcx_lightning.results.metrics import Measure
 from lcx_lightning.results.records import Experiment
 from lcx_lightning.results.report.figures import FAINT, INK, styled
-from lcx_lightning.results.report.labels import NOT_EVALUATED, arm_label, described, length_header
+from lcx_lightning.results.report.labels import NOT_EVALUATED, arm_label, described, length_header, titled
 from lcx_lightning.results.report.tables import Cell, Table
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def k_max_table(experiment: Experiment, measure: Measure) -> Table | None:
         "distance that falls on the question or the opening is that of the nearest place in the text."
     )
     return Table(
-        f"{experiment.name}: k_max of {measure.protocol}",
+        titled(experiment, f"k_max of {measure.protocol}"),
         ["arm", *(length_header(experiment, n) for n in columns)],
         rows,
         [note],
@@ -128,7 +128,7 @@ def task_table(experiment: Experiment, protocol: str) -> Table | None:
             lines.append([Cell(f"{arm_label(experiment.runs_of(arm))}, {length}"), *cells, Cell(mean)])
     titles = sorted({title for scored in every.values() for title, _ in scored.values()})
     note = f"Scores: {', '.join(titles)}. The mean is that of the tasks, whatever their numbers of examples."
-    return Table(f"{experiment.name}: {protocol} by task", ["arm, length", *tasks, "mean"], lines, [note])
+    return Table(titled(experiment, f"{protocol} by task"), ["arm, length", *tasks, "mean"], lines, [note])
 
 
 def _scored(experiment: Experiment, arm: str, protocol: str) -> dict[tuple[int, str], tuple[str, float]]:

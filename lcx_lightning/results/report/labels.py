@@ -14,6 +14,11 @@ def described(experiment: Experiment, measure: Measure) -> str:
     return f"{metric.title} of {metric.scored or measure.protocol}"
 
 
+def titled(experiment: Experiment, words: str) -> str:
+    """Title of a table: the experiment, what all of its runs share if it is a part of one, and what is shown."""
+    return f"{experiment.name}{f', {experiment.part}' if experiment.part else ''}: {words}"
+
+
 def lengths(experiment: Experiment) -> list[int]:
     """Every context length that a run has evaluated, was to evaluate, or cannot evaluate; ascending."""
     found = {row["context_length"] for run in experiment.runs for row in run.rows}

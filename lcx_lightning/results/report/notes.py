@@ -15,6 +15,8 @@ from lcx_lightning.results.report.labels import (
     train_lengths,
 )
 
+OF_NUMBERS = ("At the longest", "One seed", "Mean over", "Geometric mean", "Each number")  # how these notes begin
+
 
 def notes(experiment: Experiment, measure: Measure, found: dict[tuple[str, float], Estimate]) -> list[str]:
     """Return sentences that explain the table of a measure: marks, intervals, counts, times, and what is missing."""

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,10 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from lcx_lightning.results.metrics import Measure
 from lcx_lightning.results.records import Experiment, Run
 from lcx_lightning.results.report.labels import NOT_EVALUATED, pretrain_length, seconds_text
 from lcx_lightning.results.report.tables import Cell, Table
-from lcx_lightning.results.report.views import tables_of
+from lcx_lightning.results.report.views import Section, View
 
 PAGE = "index.html"
 TEMPLATES = Path(__file__).parent / "templates"
@@ -39,13 +38,16 @@ def _sources(experiment: Experiment) -> str:
     return digest.hexdigest()
 
 
-def write_page(experiment: Experiment, folder: Path | str, figures: Mapping[Measure, list[str]]) -> Path:
+def write_page(
+    experiment: Experiment, folder: Path | str, sections: Sequence[Section], figures: Mapping[str, list[str]]
+) -> Path:
     """Write index.html into the folder; it loads nothing, and links to the records beside it.
 
     Args:
         experiment: The experiment that the page shows.
         folder: Folder of the page.
-        figures: SVGs of the figures of each measure; a measure without one has no finite number in any arm.
+        sections: What it shows of the experiment.
+        figures: SVGs of the figures of each view by its name; one without any has no finite number in any arm.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -61,8 +63,16 @@ def write_page(experiment: Experiment, folder: Path | str, figures: Mapping[Meas
         name=experiment.name,
         question=experiment.meta.get("question") or experiment.name,
         look_for=experiment.meta.get("look_for"),
-        measures=[_measure(experiment, measure, figures.get(measure, [])) for measure in experiment.measures()],
-        command=experiment.meta.get("command") or "not recorded",
+        sections=[
+            {
+                "heading": section.heading if len(sections) > 1 else "",
+                "sentences": section.sentences,
+                "views": [_view(view, figures.get(view.name, [])) for view in section.views],
+                "notes": section.notes,
+            }
+            for section in sections
+        ],
+        commands=experiment.meta.get("commands") or ["not recorded"],
         facts=_facts(experiment),
         settings=_common(run.info.get("config") or {} for run in experiment.runs),
         runs=[_run(run, folder) for run in experiment.runs],
@@ -72,11 +82,12 @@ def write_page(experiment: Experiment, folder: Path | str, figures: Mapping[Meas
     return path
 
 
-def _measure(experiment: Experiment, measure: Measure, svgs: list[str]) -> dict[str, Any]:
-    tables, metric = tables_of(experiment, measure), experiment.metric(measure)
-    names = [f"{measure.name}-{number}" for number in range(len(svgs))]
+def _view(view: View, svgs: list[str]) -> dict[str, Any]:
+    tables, metric = view.tables, view.experiment.metric(view.measure)
+    names = [f"{view.name}-{number}" for number in range(len(svgs))]
+    part = f" ({view.experiment.part})" if view.experiment.part else ""
     return {
-        "heading": f"{metric.title[0].upper()}{metric.title[1:]}, protocol {measure.protocol}",
+        "heading": f"{metric.title[0].upper()}{metric.title[1:]}, protocol {view.measure.protocol}{part}",
         "axes": "Both axes are" if metric.logarithmic else "The axis of lengths is",
         "figures": [
             {"name": name, "svg": _inline(svg, name, tables[0])} for name, svg in zip(names, svgs, strict=True)

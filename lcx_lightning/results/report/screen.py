@@ -50,11 +50,11 @@ class Output:
 
 
 def screen() -> "Console":
-    """The terminal; 120 columns where the output goes to a file or a pipe. Square brackets are no markup."""
+    """The terminal; where the output goes to a file or a pipe, COLUMNS wide, or 120. Square brackets are no markup."""
     from rich.console import Console
 
     output: Any = Output(sys.stdout)
-    return Console(file=output, width=None if output.isatty() else 120, markup=False)
+    return Console(file=output, width=None if output.isatty() or os.environ.get("COLUMNS") else 120, markup=False)
 
 
 def say(console: "Console", text: str, mark: str = "", style: str = "") -> None:

@@ -1,4 +1,4 @@
-"""Tables of a measure, arms by context lengths: one representation, rendered for terminal, Markdown and page."""
+"""Tables of a measure, arms by context lengths, and their form in Markdown."""
 
 import math
 import statistics
@@ -18,9 +18,10 @@ from lcx_lightning.results.report.labels import (
     pretrain_length,
     seconds_text,
     status,
+    titled,
     train_lengths,
 )
-from lcx_lightning.results.report.notes import notes
+from lcx_lightning.results.report.notes import OF_NUMBERS, notes
 
 COLUMNS = 12  # largest number of places
 LOPSIDED = 0.2  # half-width in log perplexity from which "±" would mislead: exp(0.2) is +22%, exp(-0.2) is -18%
@@ -36,12 +37,18 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """Header and rows of cells (the arm's name first), the title, and the notes that explain them."""
+    """Header and rows of cells (the arm's name first), the title, and the notes that explain them.
+
+    The last `about` columns tell of the arms, and not of what the table is about. Notes that begin like one of `own`
+    are of the numbers of this table; the others explain names and marks wherever they stand.
+    """
 
     title: str
     header: list[str]
     rows: list[list[Cell]]
     notes: list[str]
+    about: int = 0
+    own: tuple[str, ...] = ()
 
 
 def length_table(experiment: Experiment, measure: Measure) -> Table:
@@ -60,37 +67,22 @@ def length_table(experiment: Experiment, measure: Measure) -> Table:
         rows.append([Cell(arm_label(runs)), *cells, *holds, *times, Cell(fingerprint_text(runs))])
     holds = ["holds to"] if effective else []
     header = ["arm", *(place_header(experiment, measure, n) for n in columns), *holds, "train", "eval", "hash"]
-    title = f"{experiment.name}: {described(experiment, measure)}"
-    return Table(title, header, rows, notes(experiment, measure, found))
-
-
-def terminal_table(table: Table):
-    """The table as a rich.table.Table."""
-    from rich import box
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
-    rich = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left", caption_justify="left")
-    rich.title = Text(table.title, style="bold")
-    rich.caption = Text("\n".join(table.notes))
-    for index, name in enumerate(table.header):
-        name = Text(name.replace(" (", "\n("))
-        rich.add_column(name, justify="right" if index else "left", no_wrap=not index, overflow="fold")
-    starred = {index for row in table.rows for index, cell in enumerate(row) if cell.marked}
-    for row in table.rows:
-        row = [Cell(row[0].text.replace(" (", "\n(")), *row[1:]]
-        texts = [_starred(cell) + " " * (i in starred and not cell.marked) for i, cell in enumerate(row)]
-        rich.add_row(*(Text(text, "bold" if cell.marked else "") for text, cell in zip(texts, row, strict=True)))
-    return rich
+    title = titled(experiment, described(experiment, measure))
+    return Table(title, header, rows, notes(experiment, measure, found), about=3, own=OF_NUMBERS)
 
 
 def markdown_table(table: Table) -> str:
     """The table in GitHub's Markdown, the notes below it as a list."""
-    lines = [[_markdown(name) for name in table.header], ["---"] + ["---:"] * (len(table.header) - 1)]
+    lines = [[escaped(name) for name in table.header], ["---"] + ["---:"] * (len(table.header) - 1)]
     for row in table.rows:
-        lines.append([f"**{_markdown(_starred(cell))}**" if cell.marked else _markdown(cell.text) for cell in row])
+        lines.append([f"**{escaped(starred(cell))}**" if cell.marked else escaped(cell.text) for cell in row])
     body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    return body + "\n\n" + "\n".join(f"- {_markdown(note)}" for note in table.notes) + "\n"
+    return body + "\n\n" + markdown_list(table.notes)
+
+
+def markdown_list(sentences: list[str]) -> str:
+    """Sentences as a list in Markdown, each on a line."""
+    return "\n".join(f"- {escaped(one)}" for one in sentences) + "\n" * bool(sentences)
 
 
 def thinned(places: list[float]) -> list[float]:
@@ -116,11 +108,13 @@ def estimate_text(found: Estimate, metric: Metric) -> str:
     return metric.text(found.value, (found.high - found.low) / 2)
 
 
-def _starred(cell: Cell) -> str:
+def starred(cell: Cell) -> str:
+    """The text of a cell, with an asterisk if it is marked."""
     return cell.text + "*" if cell.marked else cell.text
 
 
-def _markdown(text: str) -> str:
+def escaped(text: str) -> str:
+    """A text as it is, for Markdown."""
     for character in "\\|*_`<>[]":
         text = text.replace(character, "\\" + character)
     return " ".join(text.split())

@@ -11,6 +11,7 @@ from lcx_lightning.results import records
 from lcx_lightning.results.analysis import estimates
 from lcx_lightning.results.metrics import Measure, percentage, perplexity
 from lcx_lightning.results.report import figures, tables
+from lcx_lightning.results.report.terminal import TerminalTable
 
 LAST_K = Measure("last_k")
 NLL, ACCURACY = perplexity(), percentage("accuracy", trials=True)
@@ -136,6 +137,6 @@ def test_a_model_that_diverged_has_an_infinite_perplexity_and_no_place_in_the_fi
     write_run(folder, "boom", order=9, nll=1000.0)
     write_run(folder, "boom", seed=1, order=9, nll=1e6)
     experiment = records.read_experiment(folder)
-    text = shown(tables.terminal_table(tables.length_table(experiment, LAST_K)))
+    text = shown(TerminalTable(tables.length_table(experiment, LAST_K)))
     assert "inf" in text
     assert "boom" not in figures.length_figure(experiment, LAST_K).to_json()

@@ -10,6 +10,7 @@ from lcx_lightning.results import records
 from lcx_lightning.results.analysis import estimates
 from lcx_lightning.results.metrics import Measure
 from lcx_lightning.results.report import figures, tables
+from lcx_lightning.results.report.terminal import TerminalTable
 from lcx_lightning.results.report.vertical_axis import VerticalAxis
 
 LAST_K = Measure("last_k")
@@ -76,8 +77,8 @@ def test_a_figure_of_shares_has_an_axis_of_percent(tmp_path):
     drawing = figures.length_figure(experiment, measure).to_dict()
     assert drawing["layer"][0]["encoding"]["y"]["title"] == "accuracy (%) (higher is better)"
     assert drawing["layer"][0]["encoding"]["y"]["scale"]["type"] == "linear"
-    assert "50.0" in shown(tables.terminal_table(tables.length_table(experiment, measure)))
-    assert "4 examples" in shown(tables.terminal_table(tables.length_table(experiment, measure)))
+    assert "50.0" in shown(TerminalTable(tables.length_table(experiment, measure)))
+    assert "4 examples" in shown(TerminalTable(tables.length_table(experiment, measure)))
 
 
 def test_a_figure_without_numbers_is_refused(tmp_path):

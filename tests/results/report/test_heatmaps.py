@@ -13,7 +13,8 @@ from lcx_lightning.results.report.figures import length_figure
 from lcx_lightning.results.report.heatmaps import depth_figure, k_max, k_max_table, task_table
 from lcx_lightning.results.report.labels import NOT_EVALUATED
 from lcx_lightning.results.report.screen import screen
-from lcx_lightning.results.report.tables import length_table, terminal_table, thinned
+from lcx_lightning.results.report.tables import length_table, thinned
+from lcx_lightning.results.report.terminal import TerminalTable
 
 PASSKEY = Measure("passkey", "accuracy")
 
@@ -50,7 +51,7 @@ def test_the_table_of_k_max_has_a_column_by_length(tmp_path):
     rows = [
         trial({"distance": k}, context_length=n, value=float(k <= 64)) for n in (128, 256) for k in range(32, n + 1, 32)
     ]
-    text = shown(terminal_table(k_max_table(experiment_of(tmp_path, rows), PASSKEY)))
+    text = shown(TerminalTable(k_max_table(experiment_of(tmp_path, rows), PASSKEY)))
     assert text.split().count("64") == 2
     assert k_max_table(experiment_of(tmp_path / "depths", [trial({"depth": 0.5})]), PASSKEY) is None
 

@@ -10,6 +10,7 @@ from lcx_lightning.results import records
 from lcx_lightning.results.metrics import Measure
 from lcx_lightning.results.report import page, tables
 from lcx_lightning.results.report.command import main, report
+from lcx_lightning.results.report.views import sections_of
 
 
 class Page(HTMLParser):
@@ -67,7 +68,8 @@ def test_the_page_is_whole_loads_nothing_and_its_links_exist(folder):
 def test_the_page_can_be_read_aloud(folder):
     records.append(folder / "pi-0" / "records.jsonl", [make_row(protocol="whole_window")])
     found = Page(page_of(folder))
-    assert len(found.all("table")) == len(found.all("caption")) == 3
+    captions = len(found.all("caption"))
+    assert len(found.all("table")) == captions == 4  # of each measure, of one relative to pretrained, and of the runs
     assert all(attributes["scope"] in ("row", "col") for attributes in found.all("th"))
     assert [attributes["role"] for attributes in found.all("svg")] == ["img", "img"]
     assert all("last tokens" in a["aria-label"] or "windows" in a["aria-label"] for a in found.all("svg"))
@@ -77,7 +79,8 @@ def test_the_page_can_be_read_aloud(folder):
 
 def test_links_reach_the_records_from_another_folder(folder, tmp_path):
     write_run(folder, "odd name#1")
-    text = page.write_page(records.read_experiment(folder), tmp_path / "public", {}).read_text()
+    experiment = records.read_experiment(folder)
+    text = page.write_page(experiment, tmp_path / "public", sections_of(experiment), {}).read_text()
     assert 'href="../quickstart/pi-0/run.json"' in text
     assert 'href="../quickstart/odd%20name%231-0/run.json"' in text
 
@@ -102,9 +105,9 @@ def test_the_report_of_arms_that_all_failed_says_so(tmp_path):
 def test_markdown_is_printed_and_nothing_is_written(folder, capsys):
     before = set(folder.iterdir())
     assert main([str(folder), "--markdown"]) == 0
-    assert capsys.readouterr().out == tables.markdown_table(
-        tables.length_table(records.read_experiment(folder), LAST_K)
-    )
+    printed = capsys.readouterr().out
+    assert tables.markdown_table(tables.length_table(records.read_experiment(folder), LAST_K)) in printed
+    assert "relative to pretrained \\[95%\\]\n\n| arm |" in printed
     assert set(folder.iterdir()) == before
 
 
@@ -138,7 +141,7 @@ def test_nothing_of_a_foreign_folder_is_markup_on_the_page(tmp_path):
     ]
     (tmp_path / "pi-0" / "records.jsonl").unlink()
     records.append(tmp_path / "pi-0" / "records.jsonl", rows)
-    meta = dict.fromkeys(("name", "question", "command"), evil) | {"look_for": [evil]}
+    meta = dict.fromkeys(("name", "question"), evil) | {"look_for": [evil], "commands": [evil]}
     records.write_json(tmp_path / "experiment.json", meta | {"runs": ["pi-0"]})
     text = page_of(tmp_path)
     found = Page(text)

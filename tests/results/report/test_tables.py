@@ -6,6 +6,7 @@ from support.experiment_files import shown, write_run
 from lcx_lightning.results import metrics, records
 from lcx_lightning.results.metrics import Measure
 from lcx_lightning.results.report import labels, tables
+from lcx_lightning.results.report.terminal import TerminalTable
 
 LAST_K = Measure("last_k")
 
@@ -42,7 +43,7 @@ def test_an_interval_too_lopsided_for_a_half_width_is_given_itself(folder):
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_terminal_shows_arms_marks_and_reasons(experiment, width):
-    text = shown(tables.terminal_table(tables.length_table(experiment, LAST_K)), width)
+    text = shown(TerminalTable(tables.length_table(experiment, LAST_K)), width)
     words = (
         "clex_blocks",
         "ntk",
@@ -71,7 +72,7 @@ def test_numbers_of_an_unfinished_arm_stand_in_parentheses_with_the_reason(folde
     write_run(folder, "yarn", order=5, state="failed", reason="ValueError: [bold] no memory")
     experiment = records.read_experiment(folder)
     for text in (
-        shown(tables.terminal_table(tables.length_table(experiment, LAST_K))),
+        shown(TerminalTable(tables.length_table(experiment, LAST_K))),
         tables.markdown_table(tables.length_table(experiment, LAST_K)),
     ):
         assert "(2.75)" in text  # exp(1.01)
