@@ -2,9 +2,10 @@
 
 import math
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, NotRequired, TypedDict
+from typing import Annotated, Any, NamedTuple, NotRequired
 
 from pydantic import Field
+from typing_extensions import TypedDict  # that of typing serves pydantic from Python 3.12
 
 from lcx_lightning.schema.files import check_values, read_json
 

@@ -2,11 +2,12 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any
 
 from huggingface_hub.errors import StrictDataclassError
 from pydantic import Field
 from transformers.utils.hub import cached_file
+from typing_extensions import TypedDict  # that of typing serves pydantic from Python 3.12
 
 from lcx_lightning.models.config_checks import ADVICE, Flag, Size, Token, Tokens
 from lcx_lightning.schema.files import check_values, read_json

@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any
 
 from pydantic import Field
+from typing_extensions import TypedDict  # that of typing serves pydantic from Python 3.12
 
 from lcx_lightning.schema.files import check_values
 

@@ -67,8 +67,7 @@ def _computed(arm: Arm) -> dict[str, Any]:
 
 def read_run(arm: Arm) -> dict[str, Any]:
     """Return what run.json says, nothing if there is none."""
-    path = arm.folder / "run.json"
-    return records.read_json(path) if path.exists() else {}
+    return records.read_run_file(arm.folder)
 
 
 def is_finished(arm: Arm) -> bool:

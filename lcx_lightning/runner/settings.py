@@ -76,10 +76,10 @@ def _name_of(part: Any, inner: str) -> str:
 
 def check_experiment(config: DictConfig) -> None:
     """Raise a ValueError if a value is missing that only the user knows, or the experiment's name is no folder's."""
-    missing = OmegaConf.missing_keys(OmegaConf.merge(config, {"pretrain_length": 1}))  # what the model tells
-    missing = sorted(name for name in missing if not name.startswith("hydra."))
+    own = OmegaConf.masked_copy(config, [str(part) for part in config if part != "hydra"])
+    missing = OmegaConf.missing_keys(OmegaConf.merge(own, {"pretrain_length": 1}))  # what the model tells
     if missing:
-        raise ValueError(f"A value is needed: add {' '.join(f'{name}=VALUE' for name in missing)}.")
+        raise ValueError(f"A value is needed: add {' '.join(f'{name}=VALUE' for name in sorted(missing))}.")
     if not NAME.fullmatch(config.experiment or "") or config.experiment == "aside":
         raise ValueError(
             "experiment is the name of a folder in results_dir: it begins with a letter or a digit and has no slash, "

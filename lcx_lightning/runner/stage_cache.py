@@ -6,11 +6,12 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Annotated, Any, NotRequired, TypedDict
+from typing import Annotated, Any, NotRequired
 
 from filelock import AcquireReturnProxy, FileLock, Timeout
 from pydantic import Field
 from safetensors import SafetensorError
+from typing_extensions import TypedDict  # that of typing serves pydantic from Python 3.12
 
 from lcx_lightning.distributed import process_group
 from lcx_lightning.results import records
@@ -92,7 +93,7 @@ def _sum(path: Path) -> int:
 
 def outcome_of(folder: Path | None) -> dict[str, Any]:
     """Return what the manifest of a trained stage tells about its training; that of no training if there is none."""
-    manifest = records.read_json(folder / NAME) if folder else {}
+    manifest = read_json(folder / NAME) if folder else {}
     nothing = {"seconds": 0.0, "throughput": None, "trained_parameters": 0, "computed_by": []}
     return {name: manifest.get(name, of_none) for name, of_none in nothing.items()}
 

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from lcx_lightning.schema.kinds import allowed_values, shown
 
 
-def read_json(path: Path | str, advice: str) -> dict[str, Any]:
+def read_json(path: Path | str, advice: str = "") -> dict[str, Any]:
     """Return the object in a JSON file.
 
     Args:
@@ -26,9 +26,9 @@ def read_json(path: Path | str, advice: str) -> dict[str, Any]:
     try:
         found = json.loads(Path(path).read_bytes().decode("utf-8"), object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not JSON: {why_no_json(error)}. {advice}") from error
+        raise ValueError(f"{path} is not JSON: {why_no_json(error)}. {advice}".rstrip()) from error
     if not isinstance(found, dict):
-        raise ValueError(f"{path} must hold a mapping, got {shown(found)}. {advice}")
+        raise ValueError(f"{path} must hold a mapping, got {shown(found)}. {advice}".rstrip())
     return found
 
 
@@ -36,21 +36,31 @@ def check_values(kind: type, content: Mapping[str, Any], place: str, advice: str
     """Raise a ValueError if a value in a file is not what its key must have; the message names the key.
 
     Args:
-        kind: A TypedDict: the keys that are used, and what each must have, with `Field(strict=True)`, or else a text
-            serves as a number. Other keys are not looked at.
+        kind: A TypedDict of typing_extensions: the keys that are used, and what each must have, with
+            `Field(strict=True)`, or else a text serves as a number. Other keys are not looked at.
         content: Plain data, as in a file.
         place: The file, with the line if that is known, for the message.
         advice: What to do; a sentence.
     """
-    lacks = sorted(kind.__required_keys__ - content.keys())  # pyright: ignore[reportAttributeAccessIssue]
-    if lacks:
-        raise ValueError(f"{place} lacks {' and '.join(lacks)}. {advice}")
+    try:
+        _whole(kind).validate_python(content)
+    except (ValidationError, RecursionError):  # the whole is checked fast, and its keys for the message
+        lacks = sorted(kind.__required_keys__ - content.keys())  # pyright: ignore[reportAttributeAccessIssue]
+        if lacks:
+            raise ValueError(f"{place} lacks {' and '.join(lacks)}. {advice}") from None
+        _check_keys(kind, content, place, advice)
+
+
+def _check_keys(kind: type, content: Mapping[str, Any], place: str, advice: str) -> None:
     for key, (annotation, adapter) in _kinds(kind).items():
         try:
             adapter.validate_python(content.get(key)) if key in content else None
         except (ValidationError, RecursionError) as error:
             allowed, given = allowed_values(annotation), shown(content[key])
             raise ValueError(f"{key} in {place} must be {allowed}, got {given}. {advice}") from error
+
+
+_whole = functools.cache(TypeAdapter)
 
 
 @functools.cache

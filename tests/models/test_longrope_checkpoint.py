@@ -94,7 +94,7 @@ def test_another_scaling_keeps_the_formula(tmp_path):
         ({"attention_factor": {"_target_": "os.system"}}, "attention_factor in .* must be a number of at least"),
         ({"factor": True}, "factor in .* must be a number of at least 1 or null, got true"),
         ({"factor": 0.5}, "factor in .* must be a number of at least 1 or null, got 0.5"),
-        ({"original_max_position_embeddings": 0}, "original_max_position_embeddings in .* at least 2, got 0"),
+        ({"original_max_position_embeddings": 0}, "original_max_position_embeddings in .* at least 2 or null, got 0"),
         ({"long_factor": [1.0, True, 1.0, 1.0]}, "long_factor in .* must be a list of numbers, got"),
     ],
 )
