@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from experiments import benchmarks
-from lcx_lightning.results.report.screen import screen
+from lcx_lightning.results.report.screen import readers_may_leave, screen
 
 SHARED = {"measure", "models", "show"}
 
@@ -57,4 +57,5 @@ def run_benchmark(asked: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with readers_may_leave():
+        sys.exit(main())

@@ -3,6 +3,8 @@
 import sys
 
 from lcx_lightning.results.report.command import main
+from lcx_lightning.results.report.screen import readers_may_leave
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with readers_may_leave():
+        sys.exit(main())

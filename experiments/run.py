@@ -2,7 +2,9 @@
 
 import sys
 
+from lcx_lightning.results.report.screen import readers_may_leave
 from lcx_lightning.runner.command import run
 
 if __name__ == "__main__":
-    sys.exit(run())
+    with readers_may_leave():
+        sys.exit(run())

@@ -12,3 +12,4 @@ from . import training as training
 from .methods.library import methods as methods
 from .models.attach import attach as attach
 from .models.attach import detach as detach
+from .runner.load import load as load

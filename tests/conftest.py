@@ -1,6 +1,10 @@
 """What the tests share: run-time shape checks, tiny models, all that the method folder offers, data and records."""
 
+import os
+
 from jaxtyping import install_import_hook
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before the libraries of the hub read it
 
 CHECKED = (
     "methods.scaling",

@@ -184,9 +184,9 @@ class LongContextData:
         """Return numbers about each split.
 
         They are the number of `documents` and `tokens`; the length in tokens of the `median` and the `longest`
-        document; the number of documents left out for having no text, `without_text`, too few characters, `short`, or
-        too few tokens, `few_tokens`; and under `reach`, for each of `lengths`, the number of documents that fill a
-        context of that length with BOS.
+        document, and the name of that one, `longest_name`; the number of documents left out for having no text,
+        `without_text`, too few characters, `short`, or too few tokens, `few_tokens`; and under `reach`, for each of
+        `lengths`, the number of documents that fill a context of that length with BOS.
         """
         found: dict[str, dict[str, Any]] = {}
         for split in SPLITS:
@@ -197,6 +197,7 @@ class LongContextData:
                 "tokens": int(n.sum()),
                 "median": int(np.median(n)) if len(n) else 0,
                 "longest": int(n.max(initial=0)),
+                "longest_name": stream.names[int(n.argmax())] if len(n) else None,
                 "without_text": self.corpus.without_text(split),
                 "short": self.corpus.short(split),
                 "few_tokens": len(self._encoded_of(split).names) - len(n),

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from string import ascii_letters, digits
 from typing import Any, Protocol, runtime_checkable
 
@@ -108,6 +109,10 @@ class HubTokens:
     def __init__(self, name: str, revision: str | None, config: Any = None) -> None:
         from transformers import AutoTokenizer  # takes seconds to import, and bytes do not need it
 
+        from lcx_lightning.data.hub_access import look_for_hub
+
+        if not Path(name).is_dir():
+            look_for_hub()
         given = {"config": config, "revision": revision, "trust_remote_code": False}
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(name, **given)

@@ -67,8 +67,8 @@ def read_longrope_file(path: str) -> LongRoPEFile:
     """
     try:
         outer = read_json(Path(path).expanduser(), ADVICE)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"LongRoPE cannot read its lists from {path}: {error}") from error
+    except OSError as error:
+        raise ValueError(f"LongRoPE cannot read its lists from {path}: {error}.") from error
     for mapping in (outer, *(outer.get(key) for key in NESTED)):
         if isinstance(mapping, dict) and all(key in mapping for key in ("short_factor", "long_factor")):
             return _read(mapping, mapping | outer, path)

@@ -7,6 +7,7 @@ from transformers import CONFIG_MAPPING, PretrainedConfig
 from transformers.activations import ACT2FN
 from transformers.utils.hub import cached_file
 
+from lcx_lightning.data.hub_access import look_for_hub, why_missing
 from lcx_lightning.models.checkpoint_files import UNBUILDABLE, last_line
 from lcx_lightning.models.config_checks import ADVICE
 from lcx_lightning.models.config_rope import rope_in_one_place
@@ -74,7 +75,22 @@ def _plain(name: str, revision: str) -> dict[str, Any]:
         raise ValueError(f"The folder {name} has no config.json: give the folder of a checkpoint.")
     if folder.is_dir() and not any(path.suffix in WEIGHTS for path in folder.iterdir()):
         raise ValueError(f"The folder {name} has no weights: no file that ends in {' or '.join(WEIGHTS)}.")
-    return read_json(str(cached_file(name, "config.json", revision=revision)), ADVICE)
+    path = folder / "config.json" if folder.is_dir() else _of_hub(name, revision)
+    return read_json(path, ADVICE)
+
+
+def _of_hub(name: str, revision: str) -> Path:
+    """Return the config.json of a checkpoint of the hub, from the network or as it was downloaded before."""
+    answers = look_for_hub()
+    try:
+        return Path(str(cached_file(name, "config.json", revision=revision)))
+    except OSError as error:
+        if answers:
+            raise
+        raise ValueError(
+            f"{why_missing(name, error)}. Without a network: run `hf download {name} --local-dir DIR` where there is "
+            "one, copy the folder to this machine, and add model.source.name=DIR."
+        ) from error
 
 
 def _refuse_code(plain: dict[str, Any], name: str) -> None:

@@ -22,6 +22,7 @@ class Arm:
     methods: list[str]
     order: int  # rank in the grid
     config: dict[str, Any]  # resolved
+    factor: float | None = None  # scale factor s; None where nothing of the arm depends on it
     corpus: str | None = None  # identity of the documents; None until they are read
     model: str | None = None  # identity of the model folder; None until it is read, and where the model is no folder
     examples: str | None = None  # identity of the examples of its tasks; None until they are read

@@ -25,6 +25,25 @@ def contents_in(config: Any) -> dict[str, str]:
     return dict(_contents(config, ""))
 
 
+def own_packages(config: Any) -> set[str]:
+    """Return the top-level names of the user's own modules whose classes a configuration names; none is installed."""
+    if isinstance(config, list):
+        return set().union(*map(own_packages, config))
+    if not isinstance(config, dict):
+        return set()
+    top = str(config.get("_target_", "")).split(".")[0]
+    own = {top} if top and top not in (PACKAGE, *sys.stdlib_module_names) and _is_own(top) else set()
+    return own.union(*map(own_packages, config.values()))
+
+
+def _is_own(top: str) -> bool:
+    """Return whether a top-level module is there, and is not installed."""
+    with suppress(ImportError, ValueError):
+        spec = find_spec(top)
+        return spec is not None and not _is_installed(spec)
+    return False
+
+
 def _contents(node: Any, name: str) -> Iterator[tuple[str, str]]:
     if isinstance(node, dict):
         for inner, value in node.items():

@@ -22,7 +22,7 @@ from lcx_lightning.runner.grid import build
 from lcx_lightning.runner.launch import torchrun
 from lcx_lightning.runner.launch.base import Launcher
 from lcx_lightning.runner.launch.scheduler import Job, run_jobs
-from lcx_lightning.runner.notices import tell_ignored, tell_lengths, tell_prefixes, tell_skipped
+from lcx_lightning.runner.notices import tell_ignored, tell_lengths, tell_prefixes, tell_skipped, tell_start
 from lcx_lightning.runner.preflight import check_arm, prepare
 from lcx_lightning.runner.refusals import BAD_INPUT, refuse
 from lcx_lightning.runner.run_json import is_finished, read_run, set_aside, write_run
@@ -127,7 +127,10 @@ def _planned(config: DictConfig, grid: Grid, command: str, launch: Launcher, con
         folder = claim(config, command, arms)
         for said in filter(None, map(set_aside, arms)):
             say(console, said, "computed again:", "yellow")
-        return Plan(arms, folder, plan(arms), command)
+        jobs = plan(arms)
+        missing = sum(not job.only_base for job in jobs)
+        tell_start(len(arms), missing, 1 if torchrun.started() else launch.at_once, folder, console)
+        return Plan(arms, folder, jobs, command)
     except BAD_INPUT as error:
         return refuse(error, console)
 

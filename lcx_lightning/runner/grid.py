@@ -40,8 +40,10 @@ def build(config: DictConfig, grid: Grid) -> list[BuiltArm]:
         for seed in range(config.seed, config.seed + config.seeds):
             plain, described = resolve(cell.config, seed)
             check_targets(plain, cell.own_modules)
-            ignored = _ignored(cell.config, described, given)
-            built = BuiltArm(Arm(cell.name, cell.methods, order, plain), described, loaded, ignored)
+            idle = _idle_knobs(cell.config, described)
+            ignored = [knob for knob in idle if knob in given]
+            factor = None if "factor" in idle else plain["factor"]
+            built = BuiltArm(Arm(cell.name, cell.methods, order, plain, factor=factor), described, loaded, ignored)
             method = _fill_in(built)
             if "grow" in given and not method.positions.length_dependent:
                 built.ignored = [*ignored, "grow"]
@@ -51,13 +53,13 @@ def build(config: DictConfig, grid: Grid) -> list[BuiltArm]:
     return arms
 
 
-def _ignored(composed: DictConfig, described: Described, given: set[str]) -> list[str]:
-    """Return the knobs on the command line that an arm does not depend on, with the settings of its checkpoint."""
+def _idle_knobs(composed: DictConfig, described: Described) -> list[str]:
+    """Return the knobs that an arm does not depend on, with the settings of its checkpoint."""
     config = composed.copy()
     OmegaConf.set_readonly(config, False)
     OmegaConf.set_struct(config, False)
     config.method = with_own_clex(complete(config.method), described.config)
-    return [knob for knob in KNOBS if knob in given and changes_nothing(config, knob)]
+    return [knob for knob in KNOBS if changes_nothing(config, knob)]
 
 
 def _fill_in(built: BuiltArm) -> Method:

@@ -1,5 +1,7 @@
 """What a run says besides its results: what it takes for granted, what changes nothing, what was left out."""
 
+from pathlib import Path
+
 from rich.console import Console
 
 from lcx_lightning.results.report.screen import say
@@ -28,6 +30,22 @@ def tell_ignored(built: list[BuiltArm], console: Console) -> None:
             say(
                 console, f"{name}={built[0].arm.config[name]} changes nothing: no arm depends on it.", "note:", "yellow"
             )
+
+
+def tell_start(arms: int, jobs: int, at_once: int | None, folder: Path, console: Console) -> None:
+    """Say what begins now, also where nobody sees the progress: `9 arms, 2 at a time, results in results/NAME`.
+
+    Args:
+        arms: Number of arms of the grid.
+        jobs: Number of arms that are to be run.
+        at_once: Number of processes that run at the same time; None if a queue decides it.
+        folder: Folder of the results.
+        console: Where it is said.
+    """
+    many = f"{arms} arm{'s' if arms > 1 else ''}"
+    left = "" if jobs == arms else f", {jobs} of them to be run" if jobs else ", all of them finished"
+    how = "" if at_once is None or jobs < 2 else f", {at_once} at a time" if at_once > 1 else ", one after another"
+    say(console, f"{many}{left}{how}, results in {folder}")
 
 
 def tell_skipped(arms: list[Arm], console: Console) -> None:

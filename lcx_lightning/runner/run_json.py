@@ -43,7 +43,7 @@ def _named(arm: Arm) -> dict[str, Any]:
         "experiment": arm.config["experiment"],
         "arm": arm.name,
         "method": "+".join(arm.methods),
-        "factor": arm.config["factor"],
+        "factor": arm.factor,
         "seed": arm.seed,
         "order": arm.order,
     }
@@ -62,6 +62,18 @@ def _computed(arm: Arm) -> dict[str, Any]:
         "model": arm.model,
         "examples": arm.examples,
         "contents": arm.contents,
+        "checkpoint": _checkpoint(arm),
+    }
+
+
+def _checkpoint(arm: Arm) -> dict[str, str | None]:
+    """Return where the model of an arm is: cache, the stages in it, if there are any, and a folder that it came in."""
+    source = arm.config["model"]["source"].get("name")
+    return {
+        "cache_dir": str(Path(arm.config["cache_dir"]).expanduser().absolute()),
+        "base": f"base/{arm.base_key}" if arm.config["model"]["recipe"] else None,
+        "extend": f"extend/{arm.extend_key}" if arm.extend_key else None,
+        "model": str(Path(source).absolute()) if source and Path(source).is_dir() else None,
     }
 
 

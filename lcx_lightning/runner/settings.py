@@ -76,9 +76,10 @@ def _name_of(part: Any, inner: str) -> str:
 
 def check_experiment(config: DictConfig) -> None:
     """Raise a ValueError if a value is missing that only the user knows, or the experiment's name is no folder's."""
-    own = OmegaConf.masked_copy(config, [str(part) for part in config if part != "hydra"])
-    missing = OmegaConf.missing_keys(OmegaConf.merge(own, {"pretrain_length": 1}))  # what the model tells
-    if missing:
+    values = OmegaConf.masked_copy(config, [str(name) for name in config if name != "hydra"])
+    OmegaConf.set_struct(values, False)
+    values.pretrain_length = 1  # which the model tells, unless it is set
+    if missing := OmegaConf.missing_keys(values):
         raise ValueError(f"A value is needed: add {' '.join(f'{name}=VALUE' for name in sorted(missing))}.")
     if not NAME.fullmatch(config.experiment or "") or config.experiment == "aside":
         raise ValueError(

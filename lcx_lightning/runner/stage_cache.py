@@ -106,7 +106,7 @@ def make_once(folder: Path, make: Callable[[Path], None], fingerprint: str | Non
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     first = process_group.rank() == 0
-    with _locked(folder.with_suffix(".lock")) if first else nullcontext():
+    with locked(folder.with_suffix(".lock")) if first else nullcontext():
         there = folder.exists()
         if there and first:
             there = verify_manifest(folder, folder.name).get("fingerprint") == fingerprint
@@ -123,14 +123,14 @@ def make_once(folder: Path, make: Callable[[Path], None], fingerprint: str | Non
     return folder
 
 
-def _locked(path: Path) -> AcquireReturnProxy:
-    """Return a lock that is held; `PreemptedError` on preemption while another run holds it."""
+def locked(path: Path) -> AcquireReturnProxy:
+    """Return a lock that is held; `PreemptedError` on preemption while another process holds it."""
     while True:
         try:
             return FileLock(path).acquire(timeout=1)
         except Timeout as error:
             if preemption.stop_requested():
-                raise preemption.PreemptedError("preempted while another run makes this stage") from error
+                raise preemption.PreemptedError(f"preempted while another process holds {path}") from error
 
 
 def write_outcome(folder: Path, key: str, outcome: Outcome, fingerprint: str | None = None) -> None:

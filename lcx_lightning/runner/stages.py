@@ -138,7 +138,7 @@ def row_head(arm: Arm) -> dict[str, Any]:
         "arm": arm.name,
         "base": arm.base_key,
         "method": "+".join(arm.methods),
-        "factor": arm.config["factor"],
+        "factor": arm.factor,
         "seed": arm.seed,
     }
 

@@ -3,6 +3,7 @@
 import collections.abc
 import math
 import numbers
+import re
 import types
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -97,12 +98,12 @@ def allowed_values(annotation: Any, marks: tuple[Any, ...] = ()) -> str:
         return _joined([_word(one) for one in inner])
     if origin in (Union, types.UnionType):
         one_of = [allowed_values(one, marks) for one in inner if one is not types.NoneType]
-        one_of = [word for words in one_of for word in (("true", "false") if words == "true or false" else (words,))]
+        one_of = [word for words in one_of for word in (re.split(", | or ", words) if "a " not in words else (words,))]
         return _joined([*one_of, *(["null"] if types.NoneType in inner else [])])
     if origin in SEQUENCES or annotation in SEQUENCES:
         return _list_of(inner, marks)
     if origin in MAPPINGS or annotation in MAPPINGS:
-        return "a mapping"
+        return "a mapping, not empty" if _filled(marks) else "a mapping"
     if origin is collections.abc.Callable or annotation is Callable:
         return "a function"
     simple = {bool: "true or false", str: "a text", types.NoneType: "null", Any: "anything"}
@@ -110,12 +111,17 @@ def allowed_values(annotation: Any, marks: tuple[Any, ...] = ()) -> str:
 
 
 def _list_of(inner: tuple[Any, ...], marks: tuple[Any, ...]) -> str:
-    some = "list" if not any(isinstance(mark, MinLen) and mark.min_length for mark in marks) else "list, not empty,"
+    some = "list, not empty," if _filled(marks) else "list"
     each = allowed_values(inner[0]) if inner and inner[0] is not Any else ""
     for one, many in (("a whole number", "whole numbers"), ("a number", "numbers"), ("a text", "texts")):
         if each.startswith(one):
-            return f"a {some} of {many}{each.removeprefix(one)}"
+            count = f"{len(inner)} " if len(inner) > 1 and Ellipsis not in inner else ""  # of a tuple
+            return f"a {some} of {count}{many}{each.removeprefix(one)}"
     return f"a {some} with {each} in each place" if each else f"a {some.rstrip(',')}"
+
+
+def _filled(marks: tuple[Any, ...]) -> bool:
+    return any(isinstance(mark, MinLen) and mark.min_length for mark in marks)
 
 
 def _limits(metadata: tuple[Any, ...]) -> Iterator[BaseMetadata]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import torch
 from annotated_types import Ge, Lt
 from jaxtyping import Float
-from pydantic import NonNegativeFloat
+from pydantic import AfterValidator, NonNegativeFloat
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.optim import AdamW, Muon, Optimizer
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-Momentum = Annotated[float, Ge(0), Lt(1)]
-"""Decay rate of a moment of the gradient."""
+Momentum = Annotated[float, Ge(0), Lt(1), AfterValidator(float)]
+"""Decay rate of a moment of the gradient. A float also if it is 0: torch refuses an int beside a float."""
 
 
 def parameter_groups(model: "PreTrainedModel") -> dict[str, list[nn.Parameter]]:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from support.lab import ROOT
+from support.refusals import refusal
 from support.text_corpora import BOS, CORPUS_ONLY, Books, text_of
 
 from lcx_lightning.data.corpora.base import Document
@@ -157,12 +158,16 @@ def test_a_periodic_row_repeats_itself_at_least_once(length):
     assert len(periods) > 10
 
 
-@pytest.mark.parametrize(
-    "mixture", [{"corpus": 0.5}, {"corpus": 0.5, "recall": 0.5}, {"corpus": 1.5, "copy": -0.5}, {}]
-)
+@pytest.mark.parametrize("mixture", [{"corpus": 0.5}, {"corpus": 0.5, "recall": 0.5}, {"corpus": 0, "copy": 0}, {}])
 def test_a_mixture_that_is_none_is_refused(mixture):
     with pytest.raises(ValueError, match=r"corpus, copy, retrieval, .* shares .* sum to 1"):
         LongContextData(Books(), ByteTokens(), mixture)
+
+
+@pytest.mark.parametrize("wrong", [-0.5, float("nan"), float("inf"), "0.5"])
+def test_a_share_of_a_mixture_is_a_number_of_at_least_0(wrong):
+    with pytest.raises(ValueError, match=refusal({"mixture.copy": wrong}, "a number of at least 0")):
+        LongContextData(Books(), ByteTokens(), {"corpus": 1.5, "copy": wrong})
 
 
 def test_synthetic_rows_that_are_too_short_are_refused():

@@ -9,7 +9,7 @@ import pytest
 import refresh
 import torch
 from support.experiment_files import write_run
-from support.lab import ROOT, TINY, command, environment, folders, runs
+from support.lab import ROOT, TINY, command, environment, folders, results, runs
 
 import lcx_lightning as lcx
 
@@ -82,7 +82,7 @@ def test_a_method_outside_the_package_runs_and_composes_from_the_command_line(mi
         command(*words), cwd=mine, env=environment(PYTHONPATH=str(ROOT)), capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    states = {run.arm: run.info["state"] for run in runs(mine / "results" / "run").values()}
+    states = {run.arm: run.info["state"] for run in runs(results(mine)).values()}
     assert states == {"slower": "finished", "slower+lm_infinite": "finished"}
     assert f"experiments.run --config-dir={mine}/mine factor=4 " in done.stdout
 

@@ -5,6 +5,7 @@ import itertools
 import pytest
 import torch
 from support.losses_by_hand import Letters, all_rows
+from support.refusals import COUNT, MULTIPLES, refusal
 from support.text_corpora import CORPUS_ONLY, Books
 
 from lcx_lightning.data.dataset import LongContextData
@@ -93,9 +94,13 @@ def test_what_is_said_to_be_read_is_what_is_read(data, extended):
     assert sum(read) == sum(one.texts * one.tokens for unit in work_units for one in unit.reads)
 
 
-@pytest.mark.parametrize("changes", [{"multiples": []}, {"new_tokens": 0}, {"repeats": 0}, {"warmup": -1}])
-def test_a_cost_says_what_it_needs(changes):
-    with pytest.raises(ValueError, match="Cost needs multiples"):
+@pytest.mark.parametrize(
+    ("changes", "allowed"),
+    [({"multiples": few}, MULTIPLES) for few in ([], [0])]
+    + [({"new_tokens": 0}, COUNT), ({"repeats": 0}, COUNT), ({"warmup": -1}, "a whole number of at least 0")],
+)
+def test_a_cost_says_what_it_needs(changes, allowed):
+    with pytest.raises(ValueError, match=refusal(changes, allowed)):
         cost(**changes)
 
 

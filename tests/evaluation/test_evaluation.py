@@ -7,6 +7,7 @@ import torch
 from support.lab import composed
 from support.losses_by_hand import Letters, all_rows, by_hand
 from support.made import made
+from support.refusals import COUNT, MULTIPLES, refusal
 from support.text_corpora import CORPUS_ONLY, Books
 
 from lcx_lightning.data.corpora.base import SPLITS
@@ -144,16 +145,11 @@ def test_evaluation_windows_are_held_out_and_none_overlap_another(data):
 
 
 @pytest.mark.parametrize(
-    ("changes", "needed"),
-    [
-        ({"multiples": []}, "multiples"),
-        ({"multiples": [0, 1]}, "multiples"),
-        ({"last": 0}, "last >= 1"),
-        ({"windows": 0}, "windows >= 1"),
-    ],
+    ("changes", "allowed"),
+    [({"multiples": few}, MULTIPLES) for few in ([], [0, 1])] + [({"last": 0}, COUNT), ({"windows": 0}, COUNT)],
 )
-def test_settings_that_score_nothing_are_refused(changes, needed):
-    with pytest.raises(ValueError, match=needed):
+def test_settings_that_score_nothing_are_refused(changes, allowed):
+    with pytest.raises(ValueError, match=refusal(changes, allowed)):
         evaluation(**changes)
 
 
@@ -226,9 +222,13 @@ def test_a_stream_ends_where_the_method_does_on_the_same_tokens(extended, data):
     assert streaming().work_units(data, LENGTH, 20) == []
 
 
-@pytest.mark.parametrize("changes", [{"multiples": []}, {"multiples": [0]}, {"windows": 0}, {"chunk": 1}])
-def test_a_stream_says_what_it_needs(changes):
-    with pytest.raises(ValueError, match="Streaming needs multiples"):
+@pytest.mark.parametrize(
+    ("changes", "allowed"),
+    [({"multiples": few}, MULTIPLES) for few in ([], [0])]
+    + [({"windows": 0}, COUNT), ({"chunk": 1}, "a whole number of at least 2")],
+)
+def test_a_stream_says_what_it_needs(changes, allowed):
+    with pytest.raises(ValueError, match=refusal(changes, allowed)):
         streaming(**changes)
 
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from support.lab import TINY, TRAINING, environment, folders, launch, runs
+from support.lab import TINY, TRAINING, environment, folders, launch, results, runs
 
 from lcx_lightning.results.records import columns_of
 from lcx_lightning.results.wandb_logger import choose_mode
@@ -23,7 +23,7 @@ def logged(tmp_path_factory):
     arm = ["method=pi", "training=finetune", *TINY, *TRAINING, "training.steps=10", "logger=wandb", *folders(root)]
     done = launch(*arm, **places)
     assert done.returncode == 0, done.stdout + done.stderr
-    (run,) = runs(root / "results" / "run").values()
+    (run,) = runs(results(root)).values()
     (file,) = (root / "results" / "wandb").glob("offline-run-*/run-*.wandb")
     inspect = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)]
     said = subprocess.run(inspect, env=environment(**places), capture_output=True, text=True, check=True, timeout=60)

@@ -1,5 +1,6 @@
 """The console script `lcx`: each command is the program of its module, with its own arguments."""
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -54,3 +55,37 @@ def test_lcx_run_shows_the_help_of_experiments_run(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "lm_infinite" in done.stdout
+
+
+LINES = [
+    "run --help",
+    "run --cfg job",
+    "run method=nope",
+    "report --help",
+    "bench --help",
+    "list",
+    "clean --help",
+    "--help",
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["{} | true", "{} 2>&1 | true", "{} >&-", "{} >&- 2>&-"])
+@pytest.mark.parametrize("line", LINES)
+def test_a_reader_that_has_left_sees_no_traceback(line, form, tmp_path):
+    """The reader is gone before anything is printed: what Python cannot write at its end it tells on stderr."""
+    name, _, words = line.partition(" ")
+    code = "import sys; from experiments.cli import main; sys.argv[0] = 'lcx'; sys.exit(main())"
+    forms = [f'{sys.executable} -c "{code}" {line}']
+    forms += [] if name == "--help" else [f"{sys.executable} -m experiments.{name} {words}"]
+    for one in forms:
+        asked = form.format(one)
+        done = subprocess.run(
+            ["bash", "-o", "pipefail", "-c", asked],
+            cwd=tmp_path,
+            env=environment(PYTHONPATH=str(ROOT)),
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == (2 if "nope" in line else 0), done.stderr
+        assert not re.search("Traceback|BrokenPipe|Exception ignored", done.stderr), done.stderr

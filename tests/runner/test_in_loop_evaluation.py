@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 from support import two_process_training
-from support.lab import TINY, TRAINING, arms_of, composed, folders, run_here, runs
+from support.lab import TINY, TRAINING, arms_of, composed, folders, results, run_here, runs
 from support.trainable_model import load, same
 from support.two_process_training import train, two_processes
 
@@ -35,7 +35,7 @@ def run(tmp_path_factory):
     """An arm that was looked at while it was trained."""
     root = tmp_path_factory.mktemp("loop")
     run_here(*LINE, *LOOP, *folders(root))
-    (run,) = runs(root / "results" / "run").values()
+    (run,) = runs(results(root)).values()
     return run
 
 

@@ -1,6 +1,6 @@
 """Every protocol of perplexity, and cost, through all stages of an arm at tiny sizes."""
 
-from support.lab import BASE, SIZES, folders, run_here, runs
+from support.lab import BASE, SIZES, folders, results, run_here, runs
 
 CHOSEN = ("sliding", "documents", "documents_one_pass", "positions", "joined_stream", "cost")
 LINE = [
@@ -14,8 +14,8 @@ LINE = [
 
 def test_all_protocols_of_one_arm_leave_rows_that_are_told_apart(tmp_path):
     run_here(*LINE, *folders(tmp_path))
-    (run,) = runs(tmp_path / "results" / "run").values()
-    written = next(tmp_path.glob("results/run/*/records.jsonl")).read_text().splitlines()
+    (run,) = runs(results(tmp_path)).values()
+    written = next(tmp_path.glob("results/*/*/records.jsonl")).read_text().splitlines()
     assert len(written) == len(run.rows)
     counts = {name: sum(row["evaluation"] == name for row in run.rows) for name in CHOSEN}
     assert counts == {

@@ -110,16 +110,18 @@ def test_a_folder_that_cannot_be_written_is_named(refuse, tmp_path, setting):
 
 
 def test_the_folder_of_another_experiment_is_left_alone(refuse, tmp_path):
-    path = tmp_path / "results" / "run" / "experiment.json"
+    path = tmp_path / "results" / "mine" / "experiment.json"
     records.write_json(path, {"name": "older"})
-    said = refuse()
-    assert "holds the records of experiment 'older', not of 'run': move it away" in said
+    said = refuse("experiment=mine")
+    assert "holds the records of experiment 'older', not of 'mine': move it away" in said
     assert json.loads(path.read_text()) == {"name": "older"}
 
 
 @pytest.mark.parametrize("method", ["pi", "ntk", "yarn", "clex"])
 def test_a_factor_below_1_is_refused(refuse, method):
-    assert re.search(r"number of at least 1, got (max_)?factor=0\.", refuse(f"method={method}", "factor=0.5"))
+    assert re.search(
+        r"factor must be a (whole )?number of at least 1, got 0\.", refuse(f"method={method}", "factor=0.5")
+    )
 
 
 @pytest.mark.parametrize("method", ["clex", "clex_blocks"])
@@ -152,43 +154,48 @@ def test_a_learned_method_within_the_pretraining_length_is_refused_without_train
 @pytest.mark.parametrize(
     ("given", "needed"),
     [
-        ("dry_run=fingerprints", "dry_run must be null, fingerprint, forecast or data, got 'fingerprints'"),
+        (
+            "dry_run=fingerprints",
+            "forecast, data or null, got 'fingerprints'. Did you mean fingerprint?",
+        ),
         ("method.scaling._target_=os.system", "_target_: os.system is not a public name of lcx_lightning"),
         ("model.recipe.optimizer._target_=torch.optim.SGD", "_target_: torch.optim.SGD is not a public name"),
-        ("dry_run=true", "dry_run must be null, fingerprint, forecast or data, got True"),
+        ("dry_run=true", "dry_run must be fingerprint, forecast, data or null, got true"),
         ("nonfinite=ignore", "nonfinite must be stop or skip, got 'ignore'"),
         ("model.recipe.schedule.warmup=5", "A schedule of 4 steps needs room for"),
-        ("model.recipe.steps=0", "base of pretrained needs steps, rows and validation_steps of at least 1, got 0"),
-        ("model.recipe.optimizer.lr=-1", "Invalid learning rate: -1"),
+        ("model.recipe.steps=0", "model.recipe.steps must be a whole number of at least 1, got 0"),
+        ("model.recipe.optimizer.lr=-1", "model.recipe.optimizer.lr must be a number of at least 0, got -1"),
         ("model.source.architecture.max_position_embeddings=32", "Synthetic rows need 64 tokens"),
-        ("evaluation.growing_context.windows=0", "windows >= 1"),
+        ("evaluation.growing_context.windows=0", "windows must be a whole number of at least 1, got 0"),
         ("evaluation.growing_context.last=64", "must hold the 64 tokens that are scored"),
         ("training.steps=3", "training.steps=3 would change nothing: no arm is trained. Add training=finetune"),
-        ("seeds=0", "seeds must be a whole number of at least 1, got seeds=0"),
-        ("jobs=none", "jobs must be a whole number of at least 1, got jobs='none'"),
-        ("jobs=1.5", "jobs must be a whole number of at least 1, got jobs=1.5"),
-        ("seed=-1", "seed must be a whole number of at least 0, got seed=-1"),
-        ("pretrain_length=0", "pretrain_length must be a whole number of at least 1, got pretrain_length=0"),
-        ("factor=two", "factor must be a number above 0, got factor='two'"),
-        ("factor=nan", "factor must be a number above 0, got factor=nan"),
-        ("train_factor=inf", "train_factor must be a number above 0, got train_factor=inf"),
-        ("recompute=maybe", "recompute must be true or false, got recompute='maybe'"),
-        ("model.recipe.optimizer.lr=nan", "model.recipe.optimizer.lr must be a finite number, got nan"),
-        ("+evaluation.growing_context.multiples=[1,inf]", "multiples.1 must be a finite number, got inf"),
+        ("seeds=0", "seeds must be a whole number of at least 1, got 0"),
+        ("jobs=none", "jobs must be a whole number of at least 1, got 'none'"),
+        ("jobs=1.5", "jobs must be a whole number of at least 1, got 1.5"),
+        ("seed=-1", "seed must be a whole number of at least 0, got -1"),
+        ("pretrain_length=0", "pretrain_length must be a whole number of at least 1, got 0"),
+        ("factor=two", "factor must be a number above 0, got 'two'"),
+        ("factor=nan", "factor must be a number above 0, got nan"),
+        ("train_factor=inf", "train_factor must be a number above 0, got inf"),
+        ("recompute=maybe", "recompute must be true or false, got 'maybe'"),
+        ("model.recipe.optimizer.lr=nan", "model.recipe.optimizer.lr must be a number of at least 0, got nan"),
+        (
+            "+evaluation.growing_context.multiples=[1,inf]",
+            "multiples must be a list, not empty, of numbers above 0",
+        ),
         ("experiment=../../x", "experiment is the name of a folder in results_dir"),
         ("experiment=/abs", "experiment is the name of a folder in results_dir"),
         ("experiment=..", "experiment is the name of a folder in results_dir"),
         ("experiment=a/b", "experiment is the name of a folder in results_dir"),
-        ("experiment=null", "experiment is the name of a folder in results_dir"),
         ("experiment=''", "experiment is the name of a folder in results_dir"),
         ("in_loop.batches=3", "in_loop.batches=3 would change nothing: no arm is trained"),
         ("arms=pi", "arms must be a list"),
         ("look_for=curves", "look_for must be a list"),
-        ("checkpoint_seconds=0", "checkpoint_seconds must be a number above 0, got checkpoint_seconds=0"),
+        ("checkpoint_seconds=0", "checkpoint_seconds must be a number above 0, got 0"),
         ("data.mixture.copy=0.5", "scale the shares"),
         ("no_such_key=1", "no_such_key"),
         ("logger.mode=on", "logger"),
-        ("attention=fast", "called 'fast'. Choose one of auto, dense, flash_bands, blocks"),
+        ("attention=fast", "attention must be auto, dense, flash_bands, blocks or flex_bands, got 'fast'"),
     ],
 )
 def test_settings_that_cannot_run_are_refused_before_anything_is_trained(refuse, given, needed):
@@ -200,8 +207,8 @@ def test_settings_that_cannot_run_are_refused_before_anything_is_trained(refuse,
     [
         ([], "add trainer.devices=VALUE"),
         (["trainer.devices=4096", "model.recipe.rows=4096"], "4096 processes need as many cores"),
-        (["trainer.devices=0"], "trainer.devices must be a number of devices, 1 or more, got 0"),
-        (["trainer.devices=auto"], "trainer.devices must be a number of devices, 1 or more, got 'auto'"),
+        (["trainer.devices=0"], "trainer.devices must be a whole number of at least 1, got 0"),
+        (["trainer.devices=auto"], "trainer.devices must be a whole number of at least 1, got 'auto'"),
         (["trainer.devices=4"], "2 rows were given to 4 ranks with 1 micro-batches each"),
         (["trainer.devices=1", "trainer.accumulate_grad_batches=3"], "1 ranks with 3 micro-batches each"),
     ],

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 from support.interrupted_runs import await_, await_checkpoints, end, freeze_in_checkpoint, rows, start
-from support.lab import SIZES, folders, launch, numbers, runs
+from support.lab import SIZES, folders, launch, numbers, results, runs
 
 LINE = [
     *("method=clex_blocks", "training=finetune", "factor=8", "train_factor=2"),
@@ -27,13 +27,17 @@ def undisturbed(tmp_path_factory):
     root = tmp_path_factory.mktemp("undisturbed")
     done = launch(*LINE, *folders(root))
     assert done.returncode == 0, done.stdout + done.stderr
-    (run,) = runs(root / "results" / "run").values()
+    (run,) = runs(results(root)).values()
     return run
 
 
 @pytest.mark.slow
 def test_a_run_stopped_in_every_stage_ends_with_the_records_of_an_undisturbed_one(undisturbed, tmp_path):
-    cache, results, line = tmp_path / "cache", tmp_path / "results" / "run", [*LINE, *folders(tmp_path)]
+    cache, results, line = (
+        tmp_path / "cache",
+        tmp_path / "results" / "embedded-standard_library",
+        [*LINE, *folders(tmp_path)],
+    )
     steps = random.Random(7).randrange(2, 100)
 
     process = start(tmp_path, *line, OFTEN)

@@ -17,6 +17,7 @@ from support.lab import (
     folders,
     launch,
     numbers,
+    results,
     runs,
     save_checkpoint,
     save_documents,
@@ -143,6 +144,11 @@ def test_the_paths_printed_last_exist_and_the_command_to_go_on_follows(place, fi
     paths = [place / "results" / "quickstart" / name for name in FIGURES]
     assert set(lines[-1 - len(FIGURES) : -1]) == set(map(str, paths))
     assert all(path.stat().st_size > 1000 for path in paths)
+
+
+def test_the_first_line_tells_what_begins(place, first):
+    begin = f"9 arms, 2 at a time, results in {place / 'results' / 'quickstart'}"
+    assert begin in first.stdout.splitlines()[:2]
 
 
 def test_the_table_and_what_to_look_for_are_printed(first):
@@ -273,7 +279,7 @@ def test_arms_whose_base_failed_are_reported_as_failed_with_the_reason(tmp_path)
     done = launch("method=lm_infinite", *TINY, *folders(tmp_path))
     assert done.returncode == 1, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
-    (run,) = runs(tmp_path / "results" / "run").values()
+    (run,) = runs(results(tmp_path)).values()
     assert run.info["state"] == "failed"
     assert "its base failed: FileExistsError" in run.info["reason"]
     assert "index.html" in done.stdout

@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import pytest
 from support.damaged_files import cut, flipped
-from support.lab import TINY, TRAINING, arms_of, folders, numbers, run_here, runs
+from support.lab import TINY, TRAINING, arms_of, folders, numbers, results, run_here, runs
 
 from lcx_lightning.runner import experiment, provenance, run_json
 from lcx_lightning.runner.built_arm import BuiltArm
 from lcx_lightning.runner.launch import worker
 from lcx_lightning.runner.run_json import begin_run, is_finished, read_run, set_aside, write_run
+from lcx_lightning.runner.stages import row_head
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers.*", "ignore:Found .* in eval mode.*")
 LINE = ["method=pi", "training=finetune", *TINY, *TRAINING]
@@ -129,7 +130,7 @@ def test_a_base_whose_weights_are_nan_is_no_result(tmp_path, monkeypatch):
     monkeypatch.setattr(worker.stages, "model_to_evaluate", spoiled)
     with pytest.raises(ValueError, match=r"nll of .* at 64 tokens \(last_k\) is nan: weights or activations"):
         run_here(*TINY, *folders(tmp_path))
-    (run,) = runs(tmp_path / "results" / "run").values()
+    (run,) = runs(results(tmp_path)).values()
     assert run.rows == []
 
 
@@ -154,3 +155,20 @@ def test_numbers_of_which_nothing_says_what_computed_them_are_not_used(finished,
     path.unlink() if said is None else path.write_text(said)
     assert "does not say what computed" in again(finished)
     assert is_finished(finished)
+
+
+@pytest.mark.parametrize(
+    ("line", "factor"),
+    [
+        (["method=pi", "factor=4"], 4),
+        (["method=lm_infinite", "factor=4"], None),
+        (["method=pretrained"], None),
+        (["method=pretrained", "training=finetune", "train_factor=2"], None),
+        (["method=pretrained", "training=finetune", "factor=4"], 4),  # by way of train_factor
+    ],
+)
+def test_a_factor_is_told_only_where_the_arm_depends_on_it(line, factor, tmp_path):
+    (arm,) = arms_of(*TINY, *TRAINING if "training=finetune" in line else (), *line, *folders(tmp_path))
+    assert arm.factor == row_head(arm)["factor"] == factor
+    write_run(arm, "running")
+    assert read_run(arm)["factor"] == factor

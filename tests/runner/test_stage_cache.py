@@ -7,7 +7,20 @@ import subprocess
 
 import pytest
 from support.damaged_files import cut, flipped, full_disk
-from support.lab import BASE, EVALUATION, ROOT, SIZES, TRAINING, arms_of, command, environment, folders, run_here, runs
+from support.lab import (
+    BASE,
+    EVALUATION,
+    ROOT,
+    SIZES,
+    TRAINING,
+    arms_of,
+    command,
+    environment,
+    folders,
+    results,
+    run_here,
+    runs,
+)
 
 from lcx_lightning.results import records
 from lcx_lightning.runner import preflight, stage_cache, stages
@@ -122,7 +135,7 @@ def test_a_run_on_a_full_disk_ends_with_one_error_and_goes_on_when_there_is_room
     assert "failed: clex, seed 0: OSError: No checkpoint could be written to" in done.stdout
     assert "there is no previous one" in done.stdout
     run_here(*LINE, *folders(place))
-    (run,) = runs(place / "results" / "run").values()
+    (run,) = runs(results(place)).values()
     assert run.finished
 
 

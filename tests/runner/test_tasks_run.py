@@ -1,7 +1,7 @@
 """Evaluations that write text, through all stages of an arm to records."""
 
 import pytest
-from support.lab import TINY, folders, run_here, runs
+from support.lab import TINY, folders, results, run_here, runs
 from support.task_files import LONGBENCH, save_tasks
 
 EVALUATIONS = "evaluation=[longbench,qasper,gov_report,milestones,short_context]"
@@ -21,7 +21,7 @@ SMALL = [
 def run(tmp_path_factory):
     root = tmp_path_factory.mktemp("tasks")
     run_here(EVALUATIONS, "method=lm_infinite", *SMALL, *save_tasks(root / "files"), *folders(root))
-    (found,) = runs(root / "results" / "run").values()
+    (found,) = runs(results(root)).values()
     return found
 
 

@@ -116,7 +116,9 @@ def test_a_section_is_made_of_a_mapping():
         (Sequence[Share], "a list of numbers of at least 0 and up to 1"),
         (list[Literal["a", "b"]], "a list with a or b in each place"),
         (tuple[float, ...], "a list of numbers"),
+        (tuple[Share, Share], "a list of 2 numbers of at least 0 and up to 1"),
         (dict[str, int], "a mapping"),
+        (Annotated[Mapping[str, int], MinLen(1)] | None, "a mapping, not empty or null"),
         (int | str | None, "a whole number, a text or null"),
     ],
 )

@@ -88,4 +88,4 @@ def ranks_of(process):
 
 def rows(root):
     """Return how many rows of records there are."""
-    return sum(path.read_bytes().count(b"\n") for path in (root / "results" / "run").glob("*/records.jsonl"))
+    return sum(path.read_bytes().count(b"\n") for path in (root / "results").glob("*/*/records.jsonl"))

@@ -97,6 +97,12 @@ def run_here(*overrides):
     return arm
 
 
+def results(root):
+    """Return the folder of the one experiment that has run under `root`."""
+    (folder,) = [path for path in (root / "results").iterdir() if path.is_dir()]
+    return folder
+
+
 def runs(folder):
     """Return the runs of an experiment by the name of their folder."""
     return {path.parent.name: records.read_run(path.parent) for path in sorted(Path(folder).glob("*/run.json"))}

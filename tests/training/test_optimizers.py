@@ -6,6 +6,7 @@ import pytest
 import torch
 from support.lab import composed
 from support.made import made
+from support.refusals import COUNT, refusal
 from support.trainable_model import RATES, SOURCE, load, same
 from torch.optim import SGD, AdamW, Muon
 from torch.optim.lr_scheduler import LinearLR
@@ -16,6 +17,8 @@ from lcx_lightning.runner.recipe import schedule_of
 from lcx_lightning.training.lr_schedules import warmup_stable_decay
 from lcx_lightning.training.optimizers import MuonAdamW, adamw, parameter_groups
 
+SHARE = "a number of at least 0 and up to 1"
+MOMENTA = "a list of 2 numbers of at least 0 and below 1"
 COSINE = "lcx_lightning.training.warmup_cosine"
 
 
@@ -121,7 +124,7 @@ def test_a_schedule_without_decay_stays():
     assert [factor(step) for step in range(10)] == [1] * 10
 
 
-@pytest.mark.parametrize(("warmup", "decay"), [(11, 0.0), (6, 0.5), (0, 1.5), (0, -0.1), (-1, 0.0)])
+@pytest.mark.parametrize(("warmup", "decay"), [(11, 0.0), (6, 0.5), (1, 1.0)])
 def test_a_schedule_that_does_not_fit_is_refused(warmup, decay):
     with pytest.raises(ValueError, match="A schedule of 10 steps needs room for warmup="):
         warmup_stable_decay(steps=10, warmup=warmup, decay=decay)
@@ -156,13 +159,38 @@ def test_yarn_trains_as_position_interpolation_but_for_steps_and_the_start():
 
 
 @pytest.mark.parametrize(
-    ("schedule", "said"),
-    [({"warmup": 1, "decay": 0.0, "start": 1.5}, "from 0 to 1, got start=1.5")]
-    + [({"_target_": COSINE, "warmup_share": share}, "rises over a share of the run") for share in (-0.1, 1.1)],
+    ("schedule", "name", "allowed"),
+    [
+        ({"warmup": 1, "decay": 0.0}, "start", f"{SHARE} or null"),
+        ({"warmup": 1}, "decay", SHARE),
+        ({"_target_": COSINE}, "warmup_share", SHARE),
+    ],
 )
-def test_shares_beyond_0_and_1_are_refused(schedule, said):
-    with pytest.raises(ValueError, match=said):
-        schedule_of({"steps": 10, "schedule": schedule})
+@pytest.mark.parametrize("wrong", [-0.1, 1.5])
+def test_shares_beyond_0_and_1_are_refused(schedule, name, allowed, wrong):
+    with pytest.raises(ValueError, match=refusal({f"training.schedule.{name}": wrong}, allowed)):
+        schedule_of({"steps": 10, "schedule": schedule | {name: wrong}})
+
+
+@pytest.mark.parametrize(("name", "allowed"), [("steps", COUNT), ("warmup", "a whole number of at least 0")])
+def test_a_schedule_has_whole_steps(name, allowed):
+    for wrong in (-1, 1.5, "1"):
+        with pytest.raises(ValueError, match=refusal({name: wrong}, allowed)):
+            warmup_stable_decay(**{"steps": 10, "warmup": 1, "decay": 0.0} | {name: wrong})
+
+
+@pytest.mark.parametrize("kind", [adamw, MuonAdamW])
+def test_rates_and_momenta_out_of_range_are_refused(kind):
+    model = load("clex")
+    rates = RATES | ({"matrix_lr": 0.01} if kind is MuonAdamW else {"weight_decay": 0.1})
+    rates = {name: rate for name, rate in rates.items() if kind is MuonAdamW or name != "matrix_lr"}
+    for name in rates.keys() - {"betas"}:
+        with pytest.raises(ValueError, match=refusal({name: -1e-3}, "a number of at least 0")):
+            kind(model, **rates | {name: -1e-3})
+    for wrong in ([0.9, 1], [-0.1, 0.9], [0.9], [0.9, 0.95, 0.99], 0.9):
+        with pytest.raises(ValueError, match=refusal({"betas": wrong}, MOMENTA)):
+            kind(model, **rates | {"betas": wrong})
+    assert kind(model, **rates | {"betas": [0, 0.95]})
 
 
 @pytest.mark.parametrize("name", ["finetune", "papers", "papers_yarn"])

@@ -4,19 +4,24 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 from pydantic import NonNegativeInt, PositiveInt
 
 from lcx_lightning.data.corpora.base import SPLITS, Corpus, Document, HashSplit
-from lcx_lightning.data.corpora.loading import ABOUT_SPLITS, load_rows, readable
+from lcx_lightning.data.corpora.loading import ABOUT_SPLITS, load_rows, placed, readable
 from lcx_lightning.data.corpora.paths import file_names, is_local, resolve, without_network
+from lcx_lightning.data.hub_access import why_missing
 from lcx_lightning.schema.checked import checked
 
 
 class HubCorpus(Corpus):
-    """A dataset as a corpus: every row is a document, named by its split and its index there, such as `train/12`.
+    """A dataset as a corpus: every row is a document, named by its file and its row there, as in `books/a.jsonl/12`.
+
+    A file that is one document has no row in its name, and a dataset of the hub has no files: there a document is named
+    by the split that it is in and its row in the dataset's own split, such as `test/12`.
 
     Args:
         load: Arguments of `load_dataset` without `split`: path, name, data_files, revision, streaming and so on. The
@@ -81,27 +86,27 @@ class HubCorpus(Corpus):
         """
         load = resolve(self._load, [name for name in self._splits.values() if name])
         named = {split: self._rows(load, split, name) for split, name in self._splits.items() if name is not None}
-        taken = self._held_out.partition(named.get("train", []))
-        return {**taken, **{split: documents for split, documents in named.items() if split != "train"}}
+        return {part: [d for rows in named.values() for place, d in rows if place == part] for part in SPLITS}
 
     def without_text(self, split: str) -> int:
         return self._without_text[split] if self._read else 0
 
-    def _rows(self, load: dict[str, Any], split: str, own: str) -> list[Document]:
-        """Return the documents of `split` from the dataset's `own` one."""
+    def _rows(self, load: dict[str, Any], split: str, own: str) -> list[tuple[str, Document]]:
+        """Return the documents of `split` from the dataset's `own` one, with the split that each is in."""
         rows = self._loaded(load, own)
         column, value = self._where["column"], self._where["equals"]
         if column is not None:
             self._field(next(readable(rows, load), {column: None}), column)
             outer = column.partition(".")[0]
             rows = rows.filter(partial(_holds, outer, column, value), input_columns=[outer])
-        documents, read = [], 0
-        for read, row in enumerate(islice(readable(rows, load), self._max_documents), start=1):
-            name, texts = f"{own}/{read - 1}", list(self._texts(self._field(row, self._text_column)))
+        documents, read, folder = [], 0, Path(str(self._load["path"])).expanduser()
+        for read, (place, row) in enumerate(islice(placed(rows, load, own, folder), self._max_documents), start=1):
+            part = self._held_out.split(f"{own}/{read - 1}") if split == "train" else split
+            name, texts = place or f"{part}/{read - 1}", list(self._texts(self._field(row, self._text_column)))
             if None not in texts:
-                documents.append(Document(name, "\n\n".join(map(str, texts))))
+                documents.append((part, Document(name, "\n\n".join(map(str, texts)))))
             elif self._skip_null:
-                self._without_text[self._held_out.split(name) if split == "train" else split] += 1
+                self._without_text[part] += 1
             else:
                 raise ValueError(
                     f"Row {name} of {self.name}, counted from 0, has no text (null) in the column "
@@ -119,7 +124,7 @@ class HubCorpus(Corpus):
         except (ConnectionError, DatasetNotFoundError) as error:
             if is_local(load):
                 raise
-            raise ValueError(f"{error}. {_offline(self._load)}") from error
+            raise ValueError(f"{why_missing(self.name, error)}. {_offline(self._load)}") from error
         except DatasetGenerationError as error:
             raise ValueError(f"{self.name} cannot be read: {error.__cause__ or error} Correct its file.") from error
         except ValueError as error:
@@ -196,8 +201,7 @@ def _offline(load: Mapping[str, Any]) -> str:
     if repositories:
         name = repositories[0]
         settings = "data.corpus.load.data_files={train:DIR/...,test:DIR/...} with the names of its files"
-    advice = without_network(name, settings, load.get("revision"))
-    return f"{advice} A dataset that was read before is found with HF_HUB_OFFLINE=1."
+    return without_network(name, settings, load.get("revision"))
 
 
 def _label(load: Mapping[str, Any]) -> str:

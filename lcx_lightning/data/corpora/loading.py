@@ -1,6 +1,7 @@
 """Rows of a dataset, read with the library `datasets`: local files as they are now, those of the hub from its cache."""
 
 import json
+import os
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterable, Iterator, Mapping
 from glob import escape
@@ -10,7 +11,8 @@ from typing import Any
 import fsspec
 from datasets import load_dataset
 
-from lcx_lightning.data.corpora.paths import file_names, is_local
+from lcx_lightning.data.corpora.paths import READERS, file_names, is_local
+from lcx_lightning.data.hub_access import look_for_hub
 
 OF_THE_CACHE = ("num_proc", "keep_in_memory", "streaming")  # arguments of `load_dataset` that say how to fill its cache
 UTF8 = (None, "utf-8", "utf-8-sig")
@@ -27,6 +29,8 @@ def load_rows(load: Mapping[str, Any], split: str) -> Any:
         ValueError: If a local file cannot be read, or there is no such split.
     """
     if not is_local(load):
+        if load["path"] not in READERS.values() or any(n.startswith("hf://") for n in file_names(load["data_files"])):
+            look_for_hub()
         return load_dataset(**load, split=split)
     direct: dict[str, Any] = {name: value for name, value in load.items() if name not in OF_THE_CACHE}
     direct["data_files"] = {split: [escape(file) for file in files] for split, files in load["data_files"].items()}
@@ -50,6 +54,25 @@ def readable(rows: Iterable[Any], load: Mapping[str, Any]) -> Iterator[Any]:
         if not is_local(load):
             raise
         raise ValueError(_why_unreadable(load, error)) from error
+
+
+def placed(rows: Any, load: Mapping[str, Any], split: str, folder: Path) -> Iterator[tuple[str | None, Any]]:
+    """Yield rows of a split with the place of each: its file, and its row there unless the file is one document.
+
+    Files are named by their paths inside `folder`, or, if it is no folder, inside the deepest that holds all of them.
+    The place is None where rows are those of no local file.
+    """
+    files = load["data_files"][split] if is_local(load) else []
+    if not files or getattr(rows, "num_shards", None) != len(files):
+        yield from ((None, row) for row in readable(rows, load))
+        return
+    folders = [os.path.dirname(os.path.abspath(file)) for file in file_names(load["data_files"])]
+    root = folder.absolute() if folder.is_dir() else os.path.commonpath(folders)
+    whole = load["path"] == "text" and load.get("sample_by") == "document"
+    for index, file in enumerate(files):
+        name = Path(os.path.relpath(os.path.abspath(file), root)).as_posix()
+        of_file = rows.shard(num_shards=len(files), index=index, contiguous=True)
+        yield from ((name if whole else f"{name}/{row}", found) for row, found in enumerate(readable(of_file, load)))
 
 
 def lines_of(path: Path) -> Iterator[tuple[int, str]]:

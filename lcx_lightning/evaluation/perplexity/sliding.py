@@ -80,7 +80,10 @@ class Sliding(AtMultiples):
         batch_tokens: PositiveInt,
     ) -> None:
         if text < max(multiples):
-            raise ValueError(f"Sliding windows need a text at least as long as the largest of multiples, got {text=}.")
+            raise ValueError(
+                "Sliding windows need a text at least as long as the largest of multiples, got "
+                f"{text=}, multiples={list(multiples)}."
+            )
         self._multiples, self._stride, self._text, self._texts = sorted(multiples), stride, text, texts
         self._split, self._seed, self._batch_tokens = split, seed, batch_tokens
 

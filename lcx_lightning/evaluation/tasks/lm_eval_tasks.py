@@ -12,6 +12,7 @@ from lm_eval.tasks import TaskManager
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from lcx_lightning.data.dataset import LongContextData
+from lcx_lightning.data.hub_access import look_for_hub
 from lcx_lightning.data.tokenizers import Tokens
 from lcx_lightning.evaluation.base import Evaluation, Reading, Record, WorkUnit, hash_of
 from lcx_lightning.evaluation.batching import rows_at_once
@@ -89,6 +90,7 @@ class LMEvalTasks(Evaluation):
     def _tasks(self) -> dict[str, Any]:
         """Return the tasks by name, with groups replaced by their tasks."""
         if not self._loaded:
+            look_for_hub()
             self._loaded = self._manager().load(self._names)["tasks"]
         return self._loaded
 

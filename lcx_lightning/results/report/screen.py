@@ -3,7 +3,8 @@
 import io
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
@@ -49,6 +50,19 @@ class Output:
         return getattr(self._file, name)
 
 
+@contextmanager
+def readers_may_leave() -> Iterator[None]:
+    """Let this process print to a pipe whose reader has left, as `head` does, or to nothing at all, as under `>&-`."""
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = Output(before[0]), Output(before[1])
+    try:
+        yield
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()  # here, and not where Python ends
+        sys.stdout, sys.stderr = before
+
+
 def screen() -> "Console":
     """The terminal; where the output goes to a file or a pipe, COLUMNS wide, or 120. Square brackets are no markup."""
     from rich.console import Console
@@ -62,3 +76,23 @@ def say(console: "Console", text: str, mark: str = "", style: str = "") -> None:
     from rich.text import Text
 
     console.print(Text.assemble((f"{mark} " if mark else "", style), text), highlight=False, soft_wrap=True)
+
+
+def aligned(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]:
+    """Return a line for each row, with columns of the widths that they need; those in `right` end at their width."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def size_text(count: float) -> str:
+    """Return bytes with their unit: "1.5 GiB"; a dash for none."""
+    if count < 2**10:
+        return f"{count:.0f} B" if count else "-"
+    unit, power = next(((u, p) for u, p in (("GiB", 30), ("MiB", 20)) if count >= 2**p), ("KiB", 10))
+    return f"{count / 2**power:,.3g} {unit}" if count < 1000 * 2**power else f"{count / 2**power:,.0f} {unit}"

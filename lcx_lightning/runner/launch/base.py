@@ -39,6 +39,7 @@ class Launcher(Protocol):
     """A way to start jobs."""
 
     remote: bool  # whether jobs run on other machines, so that this one needs no hardware for them
+    at_once: int | None  # processes that run at the same time; None if a queue decides it
 
     def has_capacity(self, trainer: TrainerSettings, running: list[Any]) -> bool:
         """Return whether another job may start beside those that run."""

@@ -16,7 +16,8 @@ from torch.distributed import DistStoreError, PrefixStore, Store, TCPStore  # py
 
 from lcx_lightning.distributed import process_group
 from lcx_lightning.runner.arms import Arm
-from lcx_lightning.runner.launch.scheduler import Job, display_of, show_end, show_progress
+from lcx_lightning.runner.launch.progress import add_job, display_of
+from lcx_lightning.runner.launch.scheduler import Job, show_end, show_progress
 from lcx_lightning.runner.launch.worker import run_job
 from lcx_lightning.runner.run_json import read_run, write_run
 from lcx_lightning.training import preemption
@@ -120,7 +121,7 @@ def run_jobs_in_turn(jobs: list[Job], group: TorchrunGroup, console: Console) ->
                 break
             if process_group.rank() == 0:
                 group.remember(name_of(job), STARTED)
-            job.task = display.add_task(job.name, total=None, words="starting")
+            job.task = add_job(display, job.name)
             try:
                 _run(job, display)
             except Exception as error:

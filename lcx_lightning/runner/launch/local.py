@@ -59,14 +59,14 @@ class LocalLauncher:
 
     @checked
     def __init__(self, *, at_once: PositiveInt) -> None:
-        self._at_once = at_once
+        self.at_once = at_once
         self._context = multiprocessing.get_context("forkserver")
         self._events: Any = self._context.Queue()
 
     def has_capacity(self, trainer: TrainerSettings, running: list[LocalJob]) -> bool:
         """Return whether another job may start beside those that run."""
         busy = sum(running.count for running in running)
-        return not running or busy + trainer.devices <= self._at_once
+        return not running or busy + trainer.devices <= self.at_once
 
     def start(self, number: int, name: str, arm: "Arm", only_base: bool, beside: int) -> LocalJob:
         """Start a job.
@@ -80,7 +80,7 @@ class LocalLauncher:
         """
         start_fork_server()
         count = arm.trainer.devices
-        threads = max(1, (os.cpu_count() or 1) // max(count, min(self._at_once, 1 + beside)))
+        threads = max(1, (os.cpu_count() or 1) // max(count, min(self.at_once, 1 + beside)))
         asked, stop = self._context.Pipe(duplex=False)
         job = (number, arm, only_base, threads, self._events, asked)
         if count == 1:

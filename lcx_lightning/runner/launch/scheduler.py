@@ -4,18 +4,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import Progress, TaskID
 
 from lcx_lightning.results.report.screen import say
 from lcx_lightning.runner.launch.base import FAILED, Event, Launcher, RunningJob, ended
+from lcx_lightning.runner.launch.progress import add_job, display_of, show_event
 from lcx_lightning.training import preemption
 
 if TYPE_CHECKING:
@@ -48,7 +41,7 @@ def run_jobs(jobs: list[Job], launch: Launcher, console: Console) -> None:
     """
     stopping = False
     with display_of(console) as display:
-        whole = display.add_task("[bold]all", total=len(jobs), words="")
+        whole = display.add_task("all", total=len(jobs), stage="", words="")
         try:
             while any(job.state in ("waiting", "running") for job in jobs):
                 if not stopping and (preemption.stop_requested() or any(job.state == "interrupted" for job in jobs)):
@@ -64,26 +57,10 @@ def run_jobs(jobs: list[Job], launch: Launcher, console: Console) -> None:
                     job.state = "interrupted"
 
 
-def display_of(console: Console) -> Progress:
-    """Return an empty display of the progress of jobs."""
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[words]}", markup=False),
-        console=console,
-        transient=True,
-    )
-
-
 def show_progress(job: Job, event: tuple[str, int, int, str], display: Progress) -> None:
     """Show how far a job is: stage, parts done, parts in all, a few words."""
-    stage, done, total, words = event
     if job.task is not None:
-        display.update(job.task, description=f"{job.name} · {stage}", completed=done, total=total, words=words)
+        show_event(display, job.task, event)
 
 
 def show_end(job: Job, display: Progress) -> None:
@@ -104,7 +81,7 @@ def _start_ready(jobs: list[Job], launch: Launcher, display: Progress) -> None:
     for job in ready:
         if not launch.has_capacity(job.arm.trainer, running):
             break
-        job.task = display.add_task(job.name, total=None, words="starting")
+        job.task = add_job(display, job.name)
         job.running = launch.start(jobs.index(job), job.name, job.arm, job.only_base, beside)
         job.state = "running"
         running.append(job.running)

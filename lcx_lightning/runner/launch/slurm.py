@@ -38,7 +38,7 @@ class SlurmLauncher:
         ValueError: If submitit or Slurm is not installed, or does not know a parameter.
     """
 
-    remote = True
+    remote, at_once = True, None
 
     @checked
     def __init__(

@@ -6,7 +6,7 @@ import signal
 import threading
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.queues import Queue
 from typing import Any
@@ -19,6 +19,7 @@ from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 from lcx_lightning.distributed import process_group
 from lcx_lightning.models.attach import backends
 from lcx_lightning.results import records
+from lcx_lightning.results.listing import LOCK
 from lcx_lightning.runner import in_loop_evaluation, stage_cache, stages
 from lcx_lightning.runner.arms import Arm
 from lcx_lightning.runner.built_arm import BuiltArm
@@ -125,9 +126,16 @@ def teller(events: Queue, number: int) -> Tell:
 
 
 def run_arm(built: BuiltArm, report: stages.Report) -> None:
-    """Run base, extend and evaluate, and keep run.json true on the way."""
-    arm = built.arm
+    """Run base, extend and evaluate, and keep run.json true on the way; wait if another process runs the arm."""
     first = process_group.rank() == 0
+    if first:
+        built.arm.folder.mkdir(parents=True, exist_ok=True)
+    with stage_cache.locked(built.arm.folder / LOCK) if first else nullcontext():
+        _run_stages(built, report, first)
+
+
+def _run_stages(built: BuiltArm, report: stages.Report, first: bool) -> None:
+    arm = built.arm
     if first:
         begin_run(arm)
     base = stages.base(built, report)

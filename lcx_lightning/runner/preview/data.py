@@ -1,9 +1,10 @@
 """`dry_run=data`: how many documents and tokens remain of the data, and how many reach each evaluated length."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.models.sources import check_tokens
+from lcx_lightning.results.report.screen import say
 from lcx_lightning.runner.built_arm import BuiltArm
 
 if TYPE_CHECKING:
@@ -26,7 +27,10 @@ def show_data(arms: list[BuiltArm], console: "Console") -> None:
             wanted.add(built.arm.train_length)
     for name, data in datas.items():
         console.rule(f"{data.corpus.name}   identity {data.corpus.identity()}", align="left", style="bold")
-        console.print(report_table(data, sorted(lengths[name])))
+        found = data.report(sorted(lengths[name]))
+        console.print(report_table(found, sorted(lengths[name])))
+        longest = [f"{split} {one['longest_name']}" for split, one in found.items() if one["longest_name"]]
+        say(console, f"The longest documents: {', '.join(longest) or 'none'}.")
         console.print(
             f"Left out: rows without text (null), those below minimum_characters={data.corpus.minimum_characters}, "
             f"and those of the others below minimum_tokens={data.minimum_tokens}. Tokens are those of a vocabulary of "
@@ -36,13 +40,17 @@ def show_data(arms: list[BuiltArm], console: "Console") -> None:
         )
 
 
-def report_table(data: LongContextData, lengths: list[int]) -> "Table":
-    """A column per split: what there was, what was left out, what remains, and how many documents reach each length."""
+def report_table(found: dict[str, dict[str, Any]], lengths: list[int]) -> "Table":
+    """A column per split: what there was, what was left out, what remains, and how many documents reach each length.
+
+    Args:
+        found: What `LongContextData.report` returned for the lengths.
+        lengths: Lengths in tokens.
+    """
     from rich import box
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    found = data.report(lengths)
     table.add_column("", no_wrap=True)
     for split in found:
         table.add_column(split, justify="right", no_wrap=True)

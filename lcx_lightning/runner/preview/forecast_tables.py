@@ -4,7 +4,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from lcx_lightning.results.report.labels import seconds_text
-from lcx_lightning.results.report.screen import say
+from lcx_lightning.results.report.screen import say, size_text
 from lcx_lightning.runner.built_arm import BuiltArm
 from lcx_lightning.runner.hardware import Hardware, hardware_of
 from lcx_lightning.runner.preview.forecast import FULL, Forecast, Stage
@@ -54,17 +54,9 @@ def stage_table(stages: list[Stage]) -> "Table":
             _count(stage.flops),
             time,
             "-" if stage.cost is None else f"{stage.cost:,.2f}",
-            *(size(part) for part in parts),
+            *(size_text(part) for part in parts),
         )
     return table
-
-
-def size(count: float) -> str:
-    """Return bytes with their unit: "1.5 GiB"; a dash for none."""
-    if not count:
-        return "-"
-    unit, power = next(((u, p) for u, p in (("GiB", 30), ("MiB", 20)) if count >= 2**p), ("KiB", 10))
-    return f"{count / 2**power:,.3g} {unit}" if count < 1000 * 2**power else f"{count / 2**power:,.0f} {unit}"
 
 
 def _count(number: float) -> str:
@@ -77,13 +69,13 @@ def _count(number: float) -> str:
 
 def _advice(stage: Stage, forecast: Forecast, hardware: Hardware) -> str:
     """Return what a stage needs, what there is, and what would fit."""
-    needed = f"{stage.name} needs {size(stage.peak)} of the {size(hardware.memory)} of {hardware.name}."
+    needed = f"{stage.name} needs {size_text(stage.peak)} of the {size_text(hardware.memory)} of {hardware.name}."
     if stage.name == "evaluate":
         return (
             f"{needed} Read fewer rows at once, or shorter texts (see evaluation in the configuration), or divide the "
             "model: trainer=fsdp trainer.strategy.shard_evaluation=true."
         )
-    found = [f"{words} ({size(peak)})" for words, peak in islice(forecast.fitting(stage.name), REMEDIES)]
+    found = [f"{words} ({size_text(peak)})" for words, peak in islice(forecast.fitting(stage.name), REMEDIES)]
     if not found:
         return f"{needed} Nothing that was tried would fit: take shorter rows, or hardware of more memory."
     return f"{needed} These would fit: {', '.join(found)}."
@@ -94,7 +86,7 @@ def _assumptions(built: BuiltArm, console: "Console") -> None:
     hardware, devices = _hardware(built), built.trainer.processes
     price = "no price given (hardware.price)" if hardware.price is None else f"{hardware.price:g} an hour"
     console.print(
-        f"Memory is that of a device. Assumed: {devices} x {hardware.name} with {size(hardware.memory)}, "
+        f"Memory is that of a device. Assumed: {devices} x {hardware.name} with {size_text(hardware.memory)}, "
         f"{hardware.assumed}, {price}. Nothing was measured; stages whose results are cached will not run again.",
         highlight=False,
         soft_wrap=True,

@@ -8,6 +8,7 @@ import datasets
 import pytest
 from omegaconf import OmegaConf
 from support.made import made
+from support.refusals import refusal
 from support.text_corpora import CONFIGS, CORPUS_ONLY, Books
 
 from lcx_lightning.data.corpora.base import SPLITS, Document, HashSplit
@@ -58,10 +59,17 @@ def test_the_split_of_a_document_depends_on_its_name_and_the_seed_alone():
     assert any(HashSplit(0.1, 0.2, seed=4).split(name) != placed[name] for name in names)
 
 
-@pytest.mark.parametrize("shares", [(0.6, 0.5), (-0.1, 0.2), (0.5, 0.5)])
+@pytest.mark.parametrize("shares", [(0.6, 0.5), (0.5, 0.5), (1, 0)])
 def test_shares_that_leave_nothing_to_train_on_are_refused(shares):
     with pytest.raises(ValueError, match="sum is below 1"):
         HashSplit(*shares, seed=0)
+
+
+@pytest.mark.parametrize("wrong", [-0.1, 1.1, "0.1", float("nan")])
+@pytest.mark.parametrize("name", ["validation_share", "test_share"])
+def test_a_share_is_from_0_to_1(name, wrong):
+    with pytest.raises(ValueError, match=refusal({name: wrong}, "a number of at least 0 and up to 1")):
+        HashSplit(**{"validation_share": 0.1, "test_share": 0.1, "seed": 0} | {name: wrong})
 
 
 def test_an_unknown_split_is_refused_with_the_splits_there_are(stdlib):
@@ -154,7 +162,7 @@ def test_splits_that_a_dataset_has_are_kept_and_only_the_missing_one_is_taken_fr
 def test_rows_beyond_max_documents_are_not_read(local, streaming):
     corpus = local(streaming=streaming, max_documents=7)
     names = [document.name for split in SPLITS for document in corpus.documents(split)]
-    assert sorted(names) == [f"train/{i}" for i in range(7)]
+    assert sorted(names) == [f"rows.json/{i}" for i in range(7)]
 
 
 @pytest.mark.parametrize("streaming", [False, True])
@@ -187,7 +195,11 @@ def test_the_report_counts_documents_and_tokens():
     books = Books(train=["ab", "é", "abcd", "a"], test=["abc", ""])
     books.minimum_characters = 1
     data = LongContextData(books, ByteTokens(), CORPUS_ONLY, minimum_tokens=2)
-    assert data.report(lengths=[3, 4]) == {
+    found = data.report(lengths=[3, 4])
+    longest = {split: one.pop("longest_name") for split, one in found.items()}
+    named = {split: [document.name for document in books.documents(split)] for split in ("train", "test")}
+    assert longest == {"train": named["train"][2], "validation": None, "test": named["test"][0]}
+    assert found == {
         "train": {"documents": 3, "tokens": 8, "median": 2, "longest": 4, "short": 0, "few_tokens": 1}
         | {"reach": {3: 3, 4: 1}, "without_text": 0},
         "validation": {"documents": 0, "tokens": 0, "median": 0, "longest": 0, "short": 0, "few_tokens": 0}

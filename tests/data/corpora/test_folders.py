@@ -3,10 +3,13 @@
 import gzip
 import json
 import os
+from itertools import chain
 
 import pytest
+from datasets import Dataset
 from support.corpus_files import corpus_of, save, texts_of
 
+from lcx_lightning.data.corpora.base import SPLITS, HashSplit
 from lcx_lightning.data.corpora.paths import resolve
 
 
@@ -74,3 +77,45 @@ def test_settings_of_a_reader_in_the_readme_are_obeyed(tmp_path, name, content, 
 def test_a_readme_may_name_no_files(tmp_path):
     (save(tmp_path, "a.txt") / "README.md").write_text("---\nconfigs:\n---\n")
     assert texts_of(corpus_of(tmp_path, tmp_path)) == ["a.txt"]
+
+
+def names_of(corpus):
+    """Return the names of all documents, by split."""
+    return {split: sorted(document.name for document in corpus.documents(split)) for split in SPLITS}
+
+
+def test_a_document_that_is_a_file_is_named_by_its_path(tmp_path):
+    save(tmp_path / "books", "b.txt", "x/a.txt", "x/b.txt")
+    found = names_of(corpus_of(tmp_path / "books", tmp_path))
+    assert sorted(chain(*found.values())) == ["b.txt", "x/a.txt", "x/b.txt"]
+    pattern = names_of(corpus_of(f"{tmp_path}/books/x/*.txt", tmp_path))
+    assert sorted(chain(*pattern.values())) == ["a.txt", "b.txt"]
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])
+def test_a_document_in_a_file_of_several_is_named_by_file_and_row(tmp_path, kind):
+    for name, count in (("a", 2), ("x/b", 3), ("x/c", 1)):
+        rows = Dataset.from_list([{"text": f"{name} {number}"} for number in range(count)])
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        {"jsonl": rows.to_json, "csv": rows.to_csv, "parquet": rows.to_parquet}[kind](f"{tmp_path}/{name}.{kind}")
+    corpus = corpus_of(tmp_path, tmp_path / "cache")
+    documents = [document for split in SPLITS for document in corpus.documents(split)]
+    assert len(documents) == 6
+    for document in documents:
+        name, number = document.text.split()
+        assert document.name == f"{name}.{kind}/{number}"
+
+
+def test_a_document_of_no_file_is_named_by_the_split_that_it_is_in(tmp_path, monkeypatch):
+    rows = Dataset.from_list([{"text": f"text {number}"} for number in range(60)])
+    monkeypatch.setattr("lcx_lightning.data.corpora.hub.load_rows", lambda *_: rows)
+    shares = ["data.corpus.held_out.validation_share=0.2", "data.corpus.held_out.test_share=0.3"]
+    found = names_of(corpus_of("owner/name", tmp_path, *shares))
+    assert all(name.startswith(f"{split}/") for split, names in found.items() for name in names)
+    assert all(len(names) > 5 for names in found.values())
+    numbers = [int(name.split("/")[1]) for names in found.values() for name in names]
+    assert sorted(numbers) == list(range(60))
+    by_hash = HashSplit(0.2, 0.3, 0)  # of the dataset's own split and row, whatever a document is called
+    assert all(
+        by_hash.split(f"train/{name.split('/')[1]}") == split for split, names in found.items() for name in names
+    )

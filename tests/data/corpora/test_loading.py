@@ -76,11 +76,13 @@ def test_a_row_without_a_text_is_named_or_left_out_and_counted(tmp_path, column,
     else:
         datasets.Dataset.from_list(rows).to_parquet(str(tmp_path / "all.parquet"))
     named = f"data.corpus.text_column={column}"
-    with pytest.raises(ValueError, match=r"Row train/3 of .*, counted from 0, has no text.*skip_null=true"):
+    with pytest.raises(ValueError, match=rf"Row all.{kind}/3 of .*, counted from 0, has no text.*skip_null=true"):
         corpus_of(tmp_path, tmp_path, named).documents("train")
     corpus = corpus_of(tmp_path, tmp_path, named, "data.corpus.skip_null=true", "data.corpus.held_out.test_share=0.5")
     documents = [document for split in SPLITS for document in corpus.documents(split)]
-    assert {d.name: d.text for d in documents} == {f"train/{i}": v for i, v in enumerate(values) if i not in (3, 7)}
+    assert {d.name: d.text for d in documents} == {
+        f"all.{kind}/{i}": v for i, v in enumerate(values) if i not in (3, 7)
+    }
     data = LongContextData(corpus, ByteTokens(), CORPUS_ONLY)
     assert sum(part["without_text"] for part in data.report().values()) == 2
 
@@ -103,7 +105,7 @@ def test_a_file_in_utf16_is_told_how_to_convert_it(tmp_path, name):
     [
         ("+data.corpus.load.nonsense=1", "setting that the text reader does not: .*nonsense"),
         ("+data.corpus.load.encoding=nope", "encoding=nope cannot be used"),
-        ("data.corpus.max_documents=-1", "max_documents must be 1 or more"),
+        ("data.corpus.max_documents=-1", r"max_documents must be a whole number of at least 1 or null, got -1\."),
     ],
 )
 def test_a_setting_that_no_reader_has_is_a_sentence(tmp_path, override, said):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from support.dense_attention import LENGTH, dense_logits, letters, unrotated
 from support.losses_by_hand import all_rows
+from support.refusals import COUNT, MULTIPLES, refusal
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -183,16 +184,13 @@ def test_a_model_is_watched_inside_the_context_alone(extended, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("changes", "needed"),
-    [
-        ({"multiples": []}, "multiples"),
-        ({"first_tokens": []}, "first_tokens"),
-        ({"queries": 0}, "at least 1"),
-        ({"first_tokens": [0]}, "at least 1"),
-    ],
+    ("changes", "allowed"),
+    [({"multiples": few}, MULTIPLES) for few in ([], [0])]
+    + [({"first_tokens": few}, "a list, not empty, of whole numbers of at least 1") for few in ([], [0])]
+    + [({name: 0}, COUNT) for name in ("last", "queries", "layers", "heads", "windows", "batch_tokens")],
 )
-def test_settings_that_look_at_nothing_are_refused(changes, needed):
-    with pytest.raises(ValueError, match=needed):
+def test_settings_that_look_at_nothing_are_refused(changes, allowed):
+    with pytest.raises(ValueError, match=refusal(changes, allowed)):
         evaluation(**changes)
 
 

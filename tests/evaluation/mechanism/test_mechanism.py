@@ -9,6 +9,7 @@ import pytest
 import torch
 from support.dense_attention import LENGTH, letters, unrotated
 from support.losses_by_hand import all_rows
+from support.refusals import COUNT, refusal
 
 from lcx_lightning.evaluation.mechanism.frequencies import Frequencies
 from lcx_lightning.evaluation.mechanism.hidden_states import HiddenStates, shares, states_of
@@ -102,7 +103,7 @@ def test_rows_of_hidden_states_are_of_all_windows_by_layer_and_length(extended, 
     assert row["value"] == pytest.approx(shares(stock.double(), torch.arange(16) < 4)["position"], abs=1e-5)
     with pytest.raises(ValueError, match=r"BOS, 4 first and 12 later tokens.*shortest has 16"):
         HiddenStates(multiples=[0.5], batch_tokens=1, **settings).work_units(data, LENGTH, None)
-    with pytest.raises(ValueError, match="windows >= 2"):
+    with pytest.raises(ValueError, match=refusal({"windows": 1}, "a whole number of at least 2")):
         HiddenStates(multiples=[1], batch_tokens=1, **settings | {"windows": 1})
 
 
@@ -227,8 +228,12 @@ def test_scores_are_those_of_a_query_and_a_key_turned_to_every_distance(bounded,
         assert (row["value"], row["n"]) == (pytest.approx(sum(values), abs=1e-4), 5)
 
 
-@pytest.mark.parametrize("changes", [{"multiples": [0.5]}, {"multiples": []}, {"pairs": 0}])
-def test_bounds_say_what_they_need(changes):
+@pytest.mark.parametrize(
+    ("changes", "allowed"),
+    [({"multiples": few}, "a list, not empty, of numbers of at least 1") for few in ([0.5], [])]
+    + [({name: 0}, COUNT) for name in ("pairs", "layers", "heads", "windows", "batch_tokens")],
+)
+def test_bounds_say_what_they_need(changes, allowed):
     settings = {"multiples": [1], "pairs": 5, "layers": 2, "heads": 2, "windows": 2, "split": "test", "seed": 0}
-    with pytest.raises(ValueError, match="multiples of the pretraining length >= 1, and pairs"):
+    with pytest.raises(ValueError, match=refusal(changes, allowed)):
         ScoreBounds(**settings | {"batch_tokens": 1} | changes)

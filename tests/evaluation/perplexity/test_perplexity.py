@@ -4,6 +4,7 @@ import pytest
 import torch
 from support.losses_by_hand import Letters, all_rows, by_hand
 from support.protocols import METHODS, L, documents, joined, positions, sliding, source
+from support.refusals import COUNT, MULTIPLES, refusal
 from transformers import DynamicCache
 
 
@@ -70,14 +71,21 @@ def test_a_text_of_one_token_more_than_a_window_has_a_second_window_for_it(exten
 
 
 @pytest.mark.parametrize(
-    "changes", [{"multiples": []}, {"multiples": [0, 1]}, {"texts": 0}, {"text": 2.9}, {"text": 0}]
+    ("changes", "allowed"),
+    [({"multiples": few}, MULTIPLES) for few in ([], [0, 1])]
+    + [({"texts": 0}, COUNT), ({"text": 0}, "a number above 0"), ({"stride": 0}, "a number above 0")],
 )
-def test_sliding_windows_say_what_they_need(changes):
-    with pytest.raises(ValueError, match="Sliding windows need multiples"):
+def test_sliding_windows_say_what_they_need(changes, allowed):
+    with pytest.raises(ValueError, match=refusal(changes, allowed)):
         sliding(**changes)
 
 
-@pytest.mark.parametrize("stride", [0, 0.001, 1, 2])
+def test_a_text_shorter_than_the_longest_window_is_refused():
+    with pytest.raises(ValueError, match=r"a text at least as long as the largest of multiples, got text=2\.9, .*3"):
+        sliding(text=2.9)
+
+
+@pytest.mark.parametrize("stride", [0.001, 1, 2])
 def test_a_stride_that_leaves_out_tokens_is_refused(data, stride):
     with pytest.raises(ValueError, match="shorter than every window"):
         sliding(stride=stride).work_units(data, L, None)
@@ -127,9 +135,13 @@ def test_chunks_matter_to_a_factor_that_grows_and_to_no_other(data, extended):
     assert values(dynamic, 0.75) != pytest.approx(values(dynamic, None), abs=0.1)
 
 
-@pytest.mark.parametrize("changes", [{"multiples": []}, {"multiples": [0]}, {"texts": 0}, {"chunk": 0}])
-def test_documents_say_what_they_need(changes):
-    with pytest.raises(ValueError, match="Documents need multiples"):
+@pytest.mark.parametrize(
+    ("changes", "allowed"),
+    [({"multiples": few}, MULTIPLES) for few in ([], [0])]
+    + [({"texts": 0}, COUNT), ({"chunk": 0}, "a number above 0 or null")],
+)
+def test_documents_say_what_they_need(changes, allowed):
+    with pytest.raises(ValueError, match=refusal(changes, allowed)):
         documents(**changes)
 
 
@@ -156,9 +168,13 @@ def test_positions_are_those_of_the_longest_text_in_reach(data, extended):
     assert positions().work_units(data, L, 20) == []
 
 
-@pytest.mark.parametrize("changes", [{"multiples": []}, {"multiples": [0]}, {"texts": 0}, {"bucket": 0}])
-def test_positions_say_what_they_need(changes):
-    with pytest.raises(ValueError, match="Positions need multiples"):
+@pytest.mark.parametrize(
+    ("changes", "allowed"),
+    [({"multiples": few}, MULTIPLES) for few in ([], [0])]
+    + [({"texts": 0}, COUNT), ({"bucket": 0}, "a number above 0")],
+)
+def test_positions_say_what_they_need(changes, allowed):
+    with pytest.raises(ValueError, match=refusal(changes, allowed)):
         positions(**changes)
 
 
@@ -192,9 +208,12 @@ def test_a_stream_longer_than_all_documents_is_refused_with_how_much_there_is(da
     assert joined().work_units(data, L, 20) == []
 
 
-@pytest.mark.parametrize("changes", [{"multiples": []}, {"multiples": [0]}, {"chunk": 1}])
-def test_a_joined_stream_says_what_it_needs(changes):
-    with pytest.raises(ValueError, match="joined stream needs multiples"):
+@pytest.mark.parametrize(
+    ("changes", "allowed"),
+    [({"multiples": few}, MULTIPLES) for few in ([], [0])] + [({"chunk": 1}, "a whole number of at least 2")],
+)
+def test_a_joined_stream_says_what_it_needs(changes, allowed):
+    with pytest.raises(ValueError, match=refusal(changes, allowed)):
         joined(**changes)
 
 

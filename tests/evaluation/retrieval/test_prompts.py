@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from omegaconf import OmegaConf
 from support.lab import ROOT, environment
 from support.made import made
 from support.prompts import asked, data_of, digest, solved, tasks_of, tokenizer_folder
+from support.refusals import COUNT
 
 from lcx_lightning.data.tokenizers import ByteTokens, HubTokens
 from lcx_lightning.evaluation.retrieval.prompts.base import Place
@@ -228,10 +230,16 @@ def test_keys_are_listed_as_in_a_sentence():
     ("make", "needed"),
     [
         (lambda: Values({"colours": 1}), "one of letters, digits, capitals, words, uuids with a number"),
-        (lambda: Values({"digits": 0}), "with a number"),
+        (lambda: Values({"digits": 0}), f"kind.digits must be {COUNT}, got 0"),
         (lambda: Values({}), "with a number"),
-        (lambda: needles(count={"keys": 1, "values": 1, "asked": 2}), "At least one of the keys"),
-        (lambda: needles(count={"keys": 1, "values": 0, "asked": 1}), "At least one of the keys"),
+        (lambda: needles(count={"keys": 1, "values": 1, "asked": 2}), r"can be asked for .*'keys': 1,.*'asked': 2"),
+        *(
+            (
+                partial(needles, count={"keys": 1, "values": 1, "asked": 1} | {name: 0}),
+                rf"^count\.{name} must be {COUNT}",
+            )
+            for name in ("keys", "values", "asked")
+        ),
     ],
 )
 def test_settings_that_ask_nothing_are_refused(make, needed):

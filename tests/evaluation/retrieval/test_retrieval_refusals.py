@@ -3,10 +3,13 @@
 import pytest
 from support.chat_tokenizers import KINDS, chat_tokenizer
 from support.prompts import data_of, evaluation_of, tasks_of
+from support.refusals import COUNT, MULTIPLES, refusal
 
 from lcx_lightning.data.tokenizers import ByteTokens, HubTokens
 from lcx_lightning.evaluation.retrieval.prompts.haystack import Repeated
 from lcx_lightning.evaluation.retrieval.retrieval import Retrieval
+
+SHARES = "a list, not empty, of numbers of at least 0 and up to 1 or null"
 
 
 @pytest.fixture(scope="module")
@@ -14,22 +17,31 @@ def data():
     return data_of()
 
 
+def retrieval(**changes):
+    settings = {"multiples": [1], "depths": [0, 1], "distances": None, "trials": 1, "seed": 0, "batch_tokens": 1}
+    return Retrieval(**{"protocol": "", "tasks": {"passkey": tasks_of("passkey")["passkey"][0]}} | settings | changes)
+
+
 @pytest.mark.parametrize(
-    ("changes", "needed"),
+    ("changes", "allowed"),
     [
-        ({"multiples": []}, "needs tasks, multiples"),
-        ({"multiples": [0]}, "needs tasks, multiples"),
-        ({"tasks": {}}, "needs tasks, multiples"),
-        ({"trials": 0}, "trials >= 1"),
-        ({"depths": []}, "depths or null"),
-        ({"depths": [0.5, 1.1]}, "depths from 0 to 1"),
-        ({"distances": 4}, "or at distances"),
+        ({"multiples": []}, MULTIPLES),
+        ({"multiples": [0]}, MULTIPLES),
+        ({"tasks": {}}, "a mapping, not empty"),
+        ({"trials": 0}, COUNT),
+        ({"distances": 0}, f"{COUNT} or null"),
+        ({"depths": []}, SHARES),
+        ({"depths": [0.5, 1.1]}, SHARES),
     ],
 )
-def test_settings_that_ask_nothing_are_refused(changes, needed):
-    settings = {"multiples": [1], "depths": [0, 1], "distances": None, "trials": 1, "seed": 0, "batch_tokens": 1}
-    with pytest.raises(ValueError, match=needed):
-        Retrieval(**{"protocol": "", "tasks": {"passkey": tasks_of("passkey")["passkey"][0]}} | settings | changes)
+def test_settings_that_ask_nothing_are_refused(changes, allowed):
+    with pytest.raises(ValueError, match=refusal(changes, allowed)):
+        retrieval(**changes)
+
+
+def test_needles_stand_at_depths_or_at_distances():
+    with pytest.raises(ValueError, match=r"at depths or at distances, not at both, got depths=\[0, 1\], distances=4"):
+        retrieval(distances=4)
 
 
 def test_a_prompt_that_does_not_fit_is_refused_before_any_is_asked(data):

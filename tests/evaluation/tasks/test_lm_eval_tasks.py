@@ -12,6 +12,7 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from support.lab import save_checkpoint
 from support.prefixed import PREFIX, Prefixed
+from support.refusals import COUNT, refusal
 from support.text_corpora import CORPUS_ONLY, Books
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -156,11 +157,16 @@ def test_what_is_written_ends_where_the_task_says(extended):
 
 
 @pytest.mark.parametrize(
-    ("changes", "needed"),
-    [({"tasks": []}, "needs tasks"), ({"examples": 0}, "examples >= 1"), ({"multiple": 0}, "multiple above 0")],
+    ("changes", "allowed"),
+    [
+        ({"tasks": []}, "a list, not empty, of texts"),
+        ({"examples": 0}, f"{COUNT} or null"),
+        ({"multiple": 0}, "a number above 0"),
+        ({"chunk": 0}, COUNT),
+    ],
 )
-def test_settings_that_score_nothing_are_refused(folder, changes, needed):
-    with pytest.raises(ValueError, match=needed):
+def test_settings_that_score_nothing_are_refused(folder, changes, allowed):
+    with pytest.raises(ValueError, match=refusal(changes, allowed)):
         harness(folder, **changes)
 
 

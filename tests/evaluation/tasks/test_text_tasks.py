@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 import pytest
-from hydra.errors import InstantiationException
 from support.chat_tokenizers import chat_tokenizer
 from support.lab import composed
 from support.made import made
+from support.refusals import COUNT, MULTIPLES, refusal
 from support.task_files import LONG, save_tasks
 from support.text_corpora import CORPUS_ONLY, Books
 
@@ -237,10 +237,12 @@ def test_what_is_told_before_is_what_is_computed_in_lengths_that_a_method_reache
     [
         ({"chosen": ["short", "nothing"]}, r"fixed\.chosen has nothing; choose from short, long"),
         ({"chosen": []}, "chosen has none at all"),
-        ({"multiples": []}, "multiples"),
-        ({"examples": 0}, "examples >= 1"),
-        ({"chunk": 0}, "chunk >= 1"),
-        ({"every_task": {**SHARED, "cut": "start"}}, r"a cut \(middle, end_of_context\)"),
+        ({"multiples": []}, refusal({"multiples": []}, MULTIPLES)),
+        ({"examples": 0}, refusal({"examples": 0}, f"{COUNT} or null")),
+        ({"chunk": 0}, refusal({"chunk": 0}, COUNT)),
+        ({"sampling": {"temperature": 0, "top_p": 1, "seed": 0}}, r"^sampling\.temperature must be a number above 0"),
+        ({"sampling": {"temperature": 1, "top_p": 1.1, "seed": 0}}, r"^sampling\.top_p must be .* up to 1, got 1\.1"),
+        ({"sampling": {"temperature": 1, "seed": 0}}, r"A value is needed: sampling\.top_p"),
         ({"every_task": {**SHARED, "group": None}, "tasks": {"a": {**TASKS["short"], "metrics": {"x": "y"}}}}, "qa_f1"),
     ],
 )
@@ -277,7 +279,7 @@ def test_longbench_has_sixteen_tasks_in_six_groups():
         "synthetic": 2,
         "code completion": 2,
     }
-    with pytest.raises(InstantiationException, match=r"longbench\.chosen has nothing; choose from narrativeqa, qasper"):
+    with pytest.raises(ValueError, match=r"longbench\.chosen has nothing; choose from narrativeqa, qasper"):
         made(composed("evaluation=longbench", "evaluation.longbench.chosen=[nothing]").evaluation.longbench)
 
 

@@ -10,8 +10,9 @@ from rich.progress import Progress
 from support.experiment_files import write_run
 from support.lab import ROOT, environment
 
-from lcx_lightning.results.report.screen import Output, say, screen
-from lcx_lightning.runner.launch.scheduler import Job, display_of, show_end
+from lcx_lightning.results.report.screen import Output, say, screen, size_text
+from lcx_lightning.runner.launch.progress import add_job, display_of, show_event
+from lcx_lightning.runner.launch.scheduler import Job, show_end
 
 NAMES = ["[red]pi[/]", "pi [/b]", "[link=x]", "a\\[b]", "\N{GREATER-THAN OR EQUAL TO}\N{PLUS-MINUS SIGN}"]
 
@@ -23,8 +24,7 @@ def test_brackets_are_no_markup(name, capsys):
     console.rule(name)
     with display_of(console) as display:
         assert isinstance(display, Progress)
-        task = display.add_task(name, total=2, words=name)
-        display.update(task, description=f"{name} · evaluate", completed=1)
+        show_event(display, add_job(display, name), (name, 1, 2, name))
         display.refresh()
         show_end(Job(name, None, only_base=False, state="failed", error=name), display)  # pyright: ignore
     shown = capsys.readouterr().out
@@ -71,3 +71,10 @@ def test_a_report_is_written_whoever_reads_its_table(form, tmp_path):
     assert "rror" not in done.stderr
     assert (tmp_path / "index.html").exists()
     assert os.path.getsize(tmp_path / "index.html") > 1000
+
+
+@pytest.mark.parametrize(
+    ("count", "said"), [(0, "-"), (9, "9 B"), (2048, "2 KiB"), (3 * 2**20, "3 MiB"), (1.5 * 2**30, "1.5 GiB")]
+)
+def test_bytes_are_told_with_their_unit(count, said):
+    assert size_text(count) == said

@@ -7,7 +7,7 @@ import time
 
 import pytest
 from support.interrupted_runs import await_, await_checkpoints, end, freeze_in_checkpoint, ranks_of, rows, start, state
-from support.lab import SIZES, arms_of, folders, launch, numbers, runs
+from support.lab import SIZES, arms_of, folders, launch, numbers, results, runs
 
 from lcx_lightning.runner.built_arm import BuiltArm
 from lcx_lightning.runner.launch import worker
@@ -45,7 +45,7 @@ def alone(tmp_path_factory):
     root = tmp_path_factory.mktemp("alone")
     (arm,) = arms_of(*LINE, *folders(root))
     worker.run_arm(BuiltArm(arm), lambda *_: None)
-    (run,) = runs(root / "results" / "run").values()
+    (run,) = runs(results(root)).values()
     return run
 
 
@@ -55,7 +55,7 @@ def undisturbed(tmp_path_factory):
     root = tmp_path_factory.mktemp("undisturbed")
     done = launch(*LINE, *TWO, *folders(root))
     assert done.returncode == 0, done.stdout + done.stderr
-    (run,) = runs(root / "results" / "run").values()
+    (run,) = runs(results(root)).values()
     return run
 
 
@@ -90,7 +90,7 @@ def test_a_run_of_two_processes_that_is_stopped_in_every_stage_ends_with_the_sam
     code, said = process.wait(timeout=300), (tmp_path / "said.txt").read_text()
     assert code == 1, said
     assert "process 0 of 2 ended with exit code -9" in said
-    (run,) = runs(tmp_path / "results" / "run").values()
+    (run,) = runs(results(tmp_path)).values()
     assert (run.info["state"], run.rows) == ("failed", [])
 
     process = start(tmp_path, *line)
@@ -100,7 +100,7 @@ def test_a_run_of_two_processes_that_is_stopped_in_every_stage_ends_with_the_sam
 
     done = launch(*line)
     assert done.returncode == 0, done.stdout + done.stderr
-    (run,) = runs(tmp_path / "results" / "run").values()
+    (run,) = runs(results(tmp_path)).values()
     assert numbers(run) == numbers(undisturbed)
     assert run.info["fingerprint_after_training"] == undisturbed.info["fingerprint_after_training"]
     assert rows(tmp_path) == len(run.rows)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 from rich.console import Console
-from support.lab import ROOT, TRAINING, L, arms_of, environment, folders, runs, save_checkpoint, save_documents
+from support.lab import ROOT, TRAINING, L, arms_of, environment, folders, results, runs, save_checkpoint, save_documents
 from torch.distributed.run import get_args_parser
 
 from lcx_lightning.runner.experiment import plan
@@ -56,7 +56,7 @@ def test_a_job_of_the_cluster_saves_and_is_queued_again_and_one_that_fails_stops
     assert launch.told
     assert log.count("Starting with") == 2, log  # submitit, at each start of the process
     assert "Requeued job" in log
-    (run,) = runs(tmp_path / "results" / "run").values()
+    (run,) = runs(results(tmp_path)).values()
     assert run.info["state"] == "finished"
     assert {row["context_length"] for row in run.rows} == {L}
     assert {"running", "extend", "evaluate"} <= set(launch.stages)
@@ -100,7 +100,7 @@ def test_a_cluster_that_is_not_there_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(ValueError, match=r"srun.* try it with launch.cluster=local"):
         SlurmLauncher(str(tmp_path), "slurm", 3, OmegaConf.create(PARAMETERS))
-    with pytest.raises(ValueError, match=r"launch.cluster must be slurm or local, got 'moon'"):
+    with pytest.raises(ValueError, match=r"cluster must be slurm or local, got 'moon'"):
         SlurmLauncher(str(tmp_path), "moon", 3, OmegaConf.create(PARAMETERS))
     with pytest.raises(ValueError, match=r"launch.parameters: (.|\n)*partitoin"):
         SlurmLauncher(str(tmp_path), "local", 3, OmegaConf.create({"partitoin": "gpu"}))

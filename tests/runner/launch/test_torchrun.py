@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.interrupted_runs import await_, await_checkpoints, children, start
-from support.lab import SIZES, built_arms_of, folders, numbers, runs
+from support.lab import SIZES, built_arms_of, folders, numbers, results, runs
 
 from lcx_lightning.runner.launch import worker
 
@@ -40,7 +40,7 @@ def alone(tmp_path_factory):
     root = tmp_path_factory.mktemp("alone")
     for built in built_arms_of(*LINE, *folders(root)):
         worker.run_arm(built, lambda *_: None)
-    return {run.info["arm"]: run for run in runs(root / "results" / "run").values()}
+    return {run.info["arm"]: run for run in runs(results(root)).values()}
 
 
 def agent(root, *overrides, options, said="said.txt"):
@@ -90,7 +90,7 @@ def test_after_a_rank_was_killed_torchrun_goes_on_with_the_arms_that_are_left(al
     """On two machines with one process each. An arm that fails in all ranks ends no process; none is tried again."""
     arms = "arms=['method=ntk training=finetune training.optimizer.lr=1e38','method=clex,pi training=finetune']"
     agents = two_machines(tmp_path, *LINE[1:], *RANKS, OFTEN, arms, *folders(tmp_path), restarts=1)
-    results = tmp_path / "results" / "run"
+    results = tmp_path / "results" / "embedded-standard_library"
     await_(agents[0], tmp_path, lambda: any(results.glob("clex-*/run.json")))
     await_checkpoints(agents[0], tmp_path, "extend", 3)  # one may be of the arm that failed
     (rank,) = children(agents[1].pid)
@@ -117,12 +117,12 @@ def test_a_command_under_torchrun_that_is_stopped_goes_on_where_it_was(alone, tm
     (code,), said = ended([process], tmp_path)
     assert code, said
     assert said.count("interrupted; nothing is lost") == 1
-    assert {run.info["state"] for run in runs(tmp_path / "results" / "run").values()} == {"interrupted"}
+    assert {run.info["state"] for run in runs(results(tmp_path)).values()} == {"interrupted"}
 
     process = agent(tmp_path, *line[:-3], *folders(tmp_path), options=options)
     (code,), said = ended([process], tmp_path)
     assert code == 0, said
-    for run in runs(tmp_path / "results" / "run").values():
+    for run in runs(results(tmp_path)).values():
         assert_same(run, alone[run.info["arm"]])
 
 

@@ -2,6 +2,7 @@
 
 import io
 import re
+import sys
 
 import pytest
 from hydra import initialize_config_module
@@ -43,6 +44,19 @@ def test_the_report_counts_what_remains_and_what_reaches_each_length(tmp_path, s
     none = shown(*model, *save_documents(tmp_path / "data", words=100), "data.minimum_tokens=101")
     assert none["- of too few tokens"] == [6, 6, 6]
     assert none["documents"] == none["tokens"] == [0, 0, 0]
+
+
+def test_the_longest_document_is_named_by_its_file(tmp_path, capsys):
+    (tmp_path / "texts").mkdir()
+    for number in range(40):
+        (tmp_path / "texts" / f"{number:02}.txt").write_text("word " * (100 + number))
+    line = [*TINY, "data=hub", f"data.corpus.load.path={tmp_path / 'texts'}", "data.corpus.held_out.test_share=0.4"]
+    config = composed(*line)
+    with initialize_config_module("experiments.configs", version_base="1.3"):
+        show_data(build(config, line), Console(width=120, file=sys.stdout))
+    said = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("The longest documents"))
+    assert "39.txt" in said
+    assert re.fullmatch(r"The longest documents: train \d\d\.txt(, validation \d\d\.txt)?, test \d\d\.txt\.", said)
 
 
 def test_the_length_of_training_is_reported_with_those_of_evaluation(shown):

@@ -15,7 +15,6 @@ from lcx_lightning.models.sources import skeleton
 from lcx_lightning.runner.hardware import Hardware
 from lcx_lightning.runner.preview import memory_model
 from lcx_lightning.runner.preview.forecast import Forecast, Setting, layers_sharded, sharded
-from lcx_lightning.runner.preview.forecast_tables import size
 from lcx_lightning.runner.preview.memory_model import Footprint, Ledger, evaluation_footprint, training_footprint
 from lcx_lightning.runner.recipe import Recipe
 from lcx_lightning.training.loss import next_token_loss
@@ -113,11 +112,6 @@ def test_rows_at_once_are_those_of_a_micro_batch_of_a_device():
     assert Setting(rows=64, devices=8).rows_at_once == 8
     assert Setting(rows=64, devices=8, micro_batches=4).rows_at_once == 2
     assert Setting(rows=5, devices=2).rows_at_once == 3
-
-
-@pytest.mark.parametrize(("count", "said"), [(0, "-"), (2048, "2 KiB"), (3 * 2**20, "3 MiB"), (1.5 * 2**30, "1.5 GiB")])
-def test_bytes_are_told_with_their_unit(count, said):
-    assert size(count) == said
 
 
 @pytest.fixture

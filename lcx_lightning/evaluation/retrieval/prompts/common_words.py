@@ -84,7 +84,7 @@ class CommonWords(RetrievalTask):
     def _entries(self, words: list[str], seed: int, others: int) -> str:
         return self._list(words[: self._common + others], self._times, seed)
 
-    def _list(self, words: list[str], times: Mapping[str, PositiveInt], seed: int) -> str:
+    def _list(self, words: list[str], times: Mapping[str, int], seed: int) -> str:
         """Return the numbered list of words, the first of which are common, in an order drawn from the seed."""
         all_words = words[: self._common] * times["common"] + words[self._common :] * times["other"]
         order = np.random.default_rng(seed).permutation(len(all_words))

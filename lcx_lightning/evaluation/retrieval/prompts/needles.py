@@ -74,7 +74,7 @@ class Needles(RetrievalTask):
         self._key, self._value, self.room = Values(key), Values(value), room
         self.asks, self.split = str(self._value), hay.split if hay else None
         if self._count.asked > self._count.keys:
-            raise ValueError(f"No more keys can be asked for than there are, got {self._count}.")
+            raise ValueError(f"No more keys can be asked for than there are, got count={dict(count)}.")
 
     def prompt(self, data: LongContextData, length: int, place: Place, rng: np.random.Generator) -> Prompt:
         tokens, taken = data.tokens, (set[str](), set[str]())

@@ -10,7 +10,8 @@ from typing import Any, NoReturn
 from datasets.exceptions import DatasetGenerationError
 
 from lcx_lightning.data.corpora.loading import json_object, lines_of, load_rows, readable
-from lcx_lightning.data.corpora.paths import resolve, without_network
+from lcx_lightning.data.corpora.paths import is_local, resolve, without_network
+from lcx_lightning.data.hub_access import why_missing
 
 SOURCE = "evaluation.NAME.source"  # key of a source in a configuration
 SHOWN = 60  # characters of a wrong value in a message
@@ -136,7 +137,8 @@ def loaded(load: Mapping[str, Any], repository: str | None = None, local: str | 
         values = {name: "DIR" if name == "path" else "null" for name in ON_HUB if name in load}
         overrides = local or " ".join(f"{SOURCE}.load.{name}={value}" for name, value in values.items())
         advice = without_network(repository or load["path"], overrides, load.get("revision"))
-        raise ValueError(f"The dataset {source} could not be read: {str(error).rstrip('.')}. {advice}") from error
+        why = str(error).rstrip(".") if is_local(found) else why_missing(source, error)
+        raise ValueError(f"The dataset {source} could not be read: {why}. {advice}") from error
     return checked([Row(row, f"{source}, row {number}") for number, row in enumerate(rows)], source)
 
 

@@ -167,7 +167,7 @@ def test_a_hub_that_cannot_be_reached_tells_what_to_put_where(source, fetched, r
         raise ConnectionError("offline")
 
     monkeypatch.setattr("lcx_lightning.data.corpora.loading.load_dataset", unreachable)
-    with pytest.raises(ValueError, match="could not be read: offline") as refused:
+    with pytest.raises(ValueError, match=r"could not be read: .* does not answer") as refused:
         source.read("lcc")
     assert fetched in str(refused.value)
     assert read in str(refused.value)
