@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 UNKNOWN = re.compile(r"Could not override '([^']+)'")
 THERE = re.compile(r"An item is already at '([^']+)'")
 NOT_THERE = re.compile(r"Could not delete from config\. '([^']+)'")
+SWEEP = re.compile(r"Sweep parameters '([^']*=[^']*)' requires")
 GROUPS = ("exp", "model", "data", "method", "training", "evaluation", "trainer", "launch", "logger", "hardware")
 NO_CHOICE = re.compile(r"[-+]?[\d.]+(e[-+]?\d+)?|[-+]?(nan|inf)|true|false|\{.*|", re.IGNORECASE)
 NAME = re.compile(r"\+{0,2}[\w./@:-]+")  # of a value or a group
@@ -60,7 +61,7 @@ def explained(error: HydraException | OmegaConfBaseException, line: Sequence[str
         return f"{found[1]} is a value that is there already: write {found[1]}=VALUE, without +."
     if found := NOT_THERE.search(text):
         return f"There is no {found[1]} that could be left out.{did_you_mean(found[1], keys_without(found[1], line))}"
-    if found := AMBIGUOUS.search(text):
+    if found := AMBIGUOUS.search(text) or SWEEP.search(text):
         return _several(found[1])
     if isinstance(error, OmegaConfBaseException):
         return _unresolved(error)
@@ -100,10 +101,13 @@ def _unknown_choice(error: MissingConfigException) -> str:
 def _unreadable(error: OverrideParseException) -> str:
     word = masked_text(str(error.override))
     what = str(error.message if hasattr(error, "message") else error).split("\n")[0]
+    what = "it has characters that need quotes" if "Exception" in what or "Error parsing" in what else what
     if word in ("-m", "--multirun") or word.startswith("-"):
         return f"{word} stands in the middle of the values: write it first, as in lcx run {word} method=pi,ntk."
     if "=" not in word:
         return f"{word!r} is no value: write NAME=VALUE, such as method=lm_infinite or factor=4."
+    if word.startswith("arms="):
+        return f"{word} cannot be read: put every line of arms into quotes, as in arms=['method=yarn factor=2,4']."
     return (
         f"{word} cannot be read: {what}. Put a text with blanks, brackets, quotes or = into quotes of its own, as in "
         "'question=\"Why = 5?\"'."
@@ -112,6 +116,8 @@ def _unreadable(error: OverrideParseException) -> str:
 
 def _unknown_key(key: str, line: Sequence[str]) -> str:
     """Return the sentence about a key that there is not, with those that are like it."""
+    if f"~{key}" in line:
+        return f"~{key} leaves out {key}, which another word sets: leave out one of the two."
     known = keys_without(key, line)
     inside = [name for name in known if name.startswith(f"{key.rpartition('.')[0]}.")]
     there_are = ""

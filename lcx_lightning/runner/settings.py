@@ -121,6 +121,8 @@ def check_ignored(arms: Sequence[Any], command_line: Iterable[str], launched_her
             raise ValueError(f"{line} would change nothing: neither base nor arms are trained. Add training=finetune.")
         if name.startswith("in_loop.") and not any(arm.config["in_loop"]["every"] for arm in arms):
             raise ValueError(f"{line} would change nothing: in_loop.every is 0. Add in_loop.every=STEPS.")
+        if name.split(".")[0] == "hardware" and arms[0].config["dry_run"] != "forecast":
+            raise ValueError(f"{line} would change nothing: a forecast alone counts with it. Add dry_run=forecast.")
         if name == "jobs" and not launched_here:
             raise ValueError(f"{line} would change nothing: torchrun or Slurm decides how many processes run.")
 

@@ -157,7 +157,8 @@ def test_an_own_class_is_loaded_while_it_does_what_it_did(place, tmp_path, monke
     (tmp_path / "lent" / "slower.py").write_text(SLOWER.format(power=1))
     target = "{_target_: lent.slower.Slower}"
     line = [*TINY, "method=pi", f"method.scaling={target}", "experiment=own", *folders(place)]
-    monkeypatch.setattr("lcx_lightning.runner.grid.check_targets", lambda *_: None)  # those of --config-dir are named
+    for module in ("grid", "expand"):  # the classes in the folder of --config-dir may be named
+        monkeypatch.setattr(f"lcx_lightning.runner.{module}.check_targets", lambda *_: None)
     arm = run_here(*line)
     assert agrees(lcx.load(arm.folder), arm)
     module = __import__("lent.slower").slower

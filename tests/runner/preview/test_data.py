@@ -53,7 +53,7 @@ def test_the_longest_document_is_named_by_its_file(tmp_path, capsys):
     line = [*TINY, "data=hub", f"data.corpus.load.path={tmp_path / 'texts'}", "data.corpus.held_out.test_share=0.4"]
     config = composed(*line)
     with initialize_config_module("experiments.configs", version_base="1.3"):
-        show_data(build(config, line), Console(width=120, file=sys.stdout))
+        show_data(build(config, expand(config, line)), Console(width=120, file=sys.stdout))
     said = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("The longest documents"))
     assert "39.txt" in said
     assert re.fullmatch(r"The longest documents: train \d\d\.txt(, validation \d\d\.txt)?, test \d\d\.txt\.", said)
