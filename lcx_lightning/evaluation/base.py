@@ -117,6 +117,8 @@ def hash_of(*parts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+LONGEST = 2**24  # tokens of a context: more than any model reads, and few enough to write a prompt of
+
 Multiples = Annotated[Sequence[PositiveFloat], MinLen(1)]
 """Context lengths in units of the pretraining length L."""
 
@@ -127,7 +129,13 @@ class AtMultiples(Evaluation):
     _multiples: list[float]  # ascending
 
     def lengths(self, pretrain_length: int) -> list[int]:
-        return [round(multiple * pretrain_length) for multiple in self._multiples]
+        found = [round(multiple * pretrain_length) for multiple in self._multiples]
+        if found[-1] > LONGEST:
+            raise ValueError(
+                f"A context has {LONGEST:,} tokens at most, and multiples={list(self._multiples)} of the pretraining "
+                f"length, {pretrain_length:,}, has {found[-1]:,}. Lower the largest of multiples."
+            )
+        return found
 
 
 def run(

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 NAME = "default"  # name of the adapters in peft
-IN_FULL = ("embeddings", "norms")
 
 
 @checked
@@ -109,9 +108,6 @@ def _method_parameters(model: "PreTrainedModel") -> list[nn.Parameter]:
 
 def _in_full(model: "PreTrainedModel", parts: Sequence[str]) -> list[nn.Parameter]:
     """Return the parameters of the parts that are trained in full."""
-    unknown = set(parts) - set(IN_FULL)
-    if unknown:
-        raise ValueError(f"in_full takes {' and '.join(IN_FULL)}, got {', '.join(sorted(unknown))}.")
     embeddings = [*model.get_input_embeddings().parameters()] if "embeddings" in parts else []
     norms = [p for m in model.modules() if "norm" in type(m).__name__.lower() for p in m.parameters(recurse=False)]
     found = embeddings + (norms if "norms" in parts else [])

@@ -7,6 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from lcx_lightning.results.naming import snake_case
 from lcx_lightning.schema.build import TARGET
 
 TEXTS = ("experiment", "question", "results_dir", "cache_dir")  # `question=5` is a text too
@@ -71,7 +72,7 @@ def _name_of(part: Any, inner: str) -> str:
     if named and named != "???":
         return Path(str(named)).stem if "/" in str(named) else str(named)
     kind = str(node.get(TARGET)).rpartition(".")[2]
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.removesuffix("Model").removesuffix("Corpus")).lower() or inner
+    return snake_case(kind.removesuffix("Model").removesuffix("Corpus")) or inner
 
 
 def check_experiment(config: DictConfig) -> None:
@@ -121,6 +122,8 @@ def check_ignored(arms: Sequence[Any], command_line: Iterable[str], launched_her
             raise ValueError(f"{line} would change nothing: neither base nor arms are trained. Add training=finetune.")
         if name.startswith("in_loop.") and not any(arm.config["in_loop"]["every"] for arm in arms):
             raise ValueError(f"{line} would change nothing: in_loop.every is 0. Add in_loop.every=STEPS.")
+        if name.split(".")[0] == "hardware" and arms[0].config["dry_run"] != "forecast":
+            raise ValueError(f"{line} would change nothing: a forecast alone counts with it. Add dry_run=forecast.")
         if name == "jobs" and not launched_here:
             raise ValueError(f"{line} would change nothing: torchrun or Slurm decides how many processes run.")
 

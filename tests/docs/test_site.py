@@ -21,6 +21,7 @@ from support.lab import ROOT, composed
 
 from experiments.bench import offered
 from lcx_lightning.methods.library import methods
+from lcx_lightning.runner.settings import settle
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 LINE = re.compile(r"(?:`|^    )(?:lcx run|(?:python|.*torchrun [^`]*) -m experiments\.run) ([^`\n]*)", re.MULTILINE)
@@ -40,7 +41,9 @@ def test_the_commands_are_found():
 @pytest.mark.parametrize("line", commands())
 def test_every_command_of_the_documentation_composes(line):
     words = [word for word in shlex.split(line) if word != "..."]
-    assert composed(*words).experiment
+    config = composed(*words)
+    settle(config)
+    assert config.experiment  # one that was given, or a name of the model and what is compared
 
 
 def test_benchmarks_that_are_named_exist():

@@ -75,7 +75,7 @@ def test_a_part_with_a_target_replaces_that_of_the_method(tiny):
         ("yarn", {"factor": 4, "scaling": 8}, "scaling needs a mapping of its settings, got 8"),
         ("pi", {"factor": 4, "positions": {"factor": 2}}, "factor would change nothing"),
         ("pretrained", {"factor": 4}, "no value 'factor'. There are: none"),
-        ("pi", {"factor": 0.5}, "factor must be a number of at least 1, got factor=0.5"),
+        ("pi", {"factor": 0.5}, r"^method\.positions\.factor must be a number of at least 1, got 0\.5\.$"),
         (["pi", "yarn"], {"factor": 4}, "pi and yarn all set scaling"),
         ("nowhere.yaml", {}, "no method file nowhere.yaml"),
     ],

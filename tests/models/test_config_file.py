@@ -234,5 +234,5 @@ def test_su_is_the_old_name_of_longrope(folder, tmp_path, key, phi3):
 @pytest.mark.parametrize("kind", ["mrope", "foo", "ntk", "proportional"])
 def test_a_scaling_that_is_not_supported_is_refused_with_those_that_are(folder, kind):
     change(folder, rope_scaling={"type": kind, "factor": 2.0})
-    with pytest.raises(ValueError, match=rf"scaling '{kind}', which is not supported\. Supported: none, linear"):
+    with pytest.raises(ValueError, match=rf"rope_type='{kind}', is not supported\. Supported: none, linear"):
         rope_spec(source(folder).config())

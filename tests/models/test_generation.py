@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from support.cache_inputs import IDS
+from support.refusals import refusal
 from transformers import DynamicCache, TemperatureLogitsWarper, TopPLogitsWarper
 
 from lcx_lightning.evaluation.retrieval.answer_likelihood import given_answers
@@ -92,7 +93,7 @@ def test_nothing_grows_under_a_method_whose_factor_is_the_same_at_every_length(t
 
 @pytest.mark.parametrize("grow", ["false", 1, 0.0])
 def test_whether_it_grows_is_true_or_false(tiny, grow):
-    with pytest.raises(ValueError, match="grow must be true or false, got grow="):
+    with pytest.raises(ValueError, match=refusal({"grow": grow}, "true, false or null")):
         attach(tiny(), "dynamic_ntk", grow=grow)
 
 

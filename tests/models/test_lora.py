@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from support.lab import TINY, TRAINING, arms_of, folders
+from support.refusals import COUNT, refusal
 from support.trainable_model import load as load_plain
 from support.trainable_model import same
 from support.two_process_training import train
@@ -89,8 +90,9 @@ def test_the_targets_are_attention_all_linear_layers_or_names(extended):
         ({"targets": ["query"]}, "names of linear layers of this llama, which are down_proj, .*; got .'query'."),
         ({"targets": []}, "targets of adapters are"),
         ({"targets": "mlp"}, "got 'mlp'"),
-        ({"in_full": ["head"]}, "in_full takes embeddings and norms, got head"),
-        ({"rank": 0}, "a rank of at least 1, got rank=0"),
+        ({"in_full": ["head"]}, refusal({"in_full": ["head"]}, "a list with embeddings or norms in each place")),
+        ({"rank": 0}, refusal({"rank": 0}, COUNT)),
+        ({"alpha": 0}, refusal({"alpha": 0}, "a number above 0")),
     ],
 )
 def test_adapters_that_cannot_be_are_refused_and_the_model_is_left_as_it_was(extended, changes, said):

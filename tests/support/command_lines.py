@@ -16,14 +16,15 @@ LINES = [  # each takes well under a second
     "method=ntk trainer=fsdp trainer.devices=1 trainer.accelerator=cpu",
     "method=streaming_llm evaluation=[needle,ruler,key_value]",
     "method=window_only evaluation=[attention,hidden_states,frequencies,score_bounds,cost]",
-    "method=rerope evaluation=[documents,positions,streaming,joined_stream,short_context] seeds=2",
+    "method=rerope evaluation=[documents,positions,streaming,short_context] seeds=2",
     "method=log_n data=hub data.corpus.load.path=books.jsonl",
     "arms=['method=yarn factor=2,4','method=lm_infinite','method=pretrained']",
     "arms=['method=yarn factor=2,4','method=lm_infinite method.pattern.window=16,32']",
     "arms=['method=pi training=finetune training.steps=20,40','method=pretrained'] jobs=1",
     "+exp=ablate_lambda",
     "method=abf launch=slurm launch.cluster=local",
-    "method=llama3 logger=wandb logger.mode=offline hardware=h100",
+    "method=llama3 logger=wandb logger.mode=offline",
+    "method=pi training=finetune hardware=h100 dry_run=forecast",
 ]
 VALUES = [
     *("0", "1", "2", "-1", "3.5", "-0.5", "1e400", "nan", "inf", "-inf", "1e-9", "100000000000000000000000", "007"),

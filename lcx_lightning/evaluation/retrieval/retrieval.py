@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import numpy as np
 import torch
-from annotated_types import MinLen
+from annotated_types import Ge, Le, MinLen
 from pydantic import NonNegativeInt, PositiveInt
 
 from lcx_lightning.data.dataset import LongContextData
@@ -23,6 +23,9 @@ from lcx_lightning.schema.kinds import Share
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+Many = Annotated[int, Ge(1), Le(10_000)]
+"""Number of places, or of prompts at each."""
 
 MICRO = 1_000_000  # a seed is made of integers: depths are rounded to millionths
 
@@ -78,8 +81,8 @@ class Retrieval(AtMultiples):
         tasks: Annotated[Mapping[str, RetrievalTask], MinLen(1)],
         multiples: Multiples,
         depths: Annotated[Sequence[Share], MinLen(1)] | None,
-        distances: PositiveInt | None,
-        trials: PositiveInt,
+        distances: Many | None,
+        trials: Many,
         seed: NonNegativeInt,
         batch_tokens: PositiveInt,
     ) -> None:

@@ -220,6 +220,9 @@ def test_values_are_of_their_kind_and_differ():
         assert all(re.fullmatch(form, value) for value in values)
     taken = {str(i) for i in range(1, 9)}
     assert Values({"digits": 1}).draw(rng, 1, taken) == ["9"]
+    with pytest.raises(ValueError, match=r"too few different values of 1 digits .* Raise the number of digits"):
+        Values({"digits": 1}).draw(rng, 1, taken)
+    assert len(Values({"digits": 18}).draw(rng, 1, taken)[0]) == 18
 
 
 def test_keys_are_listed_as_in_a_sentence():
@@ -230,7 +233,9 @@ def test_keys_are_listed_as_in_a_sentence():
     ("make", "needed"),
     [
         (lambda: Values({"colours": 1}), "one of letters, digits, capitals, words, uuids with a number"),
-        (lambda: Values({"digits": 0}), f"kind.digits must be {COUNT}, got 0"),
+        (lambda: Values({"digits": 0}), f"kind.digits must be {COUNT} and up to 1000, got 0"),
+        (lambda: Values({"letters": 1001}), f"kind.letters must be {COUNT} and up to 1000, got 1001"),
+        (lambda: Values({"digits": 19}), "18 digits at most, got {'digits': 19}"),
         (lambda: Values({}), "with a number"),
         (lambda: needles(count={"keys": 1, "values": 1, "asked": 2}), r"can be asked for .*'keys': 1,.*'asked': 2"),
         *(

@@ -28,8 +28,8 @@ def retrieval(**changes):
         ({"multiples": []}, MULTIPLES),
         ({"multiples": [0]}, MULTIPLES),
         ({"tasks": {}}, "a mapping, not empty"),
-        ({"trials": 0}, COUNT),
-        ({"distances": 0}, f"{COUNT} or null"),
+        *(({"trials": wrong}, f"{COUNT} and up to 10000") for wrong in (0, 10**12)),
+        *(({"distances": wrong}, f"{COUNT} and up to 10000 or null") for wrong in (0, 10**12)),
         ({"depths": []}, SHARES),
         ({"depths": [0.5, 1.1]}, SHARES),
     ],
@@ -42,6 +42,25 @@ def test_settings_that_ask_nothing_are_refused(changes, allowed):
 def test_needles_stand_at_depths_or_at_distances():
     with pytest.raises(ValueError, match=r"at depths or at distances, not at both, got depths=\[0, 1\], distances=4"):
         retrieval(distances=4)
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "changes"),
+    [("needle", "needle", {"count": {one: 10**12}}) for one in ("keys", "values")]
+    + [("ruler", "vt", {one: 10**12}) for one in ("chains", "hops", "example")]
+    + [("ruler", "cwe", {"common": 10**12}), ("ruler", "cwe", {"times": {"common": 10**12}})]
+    + [("ruler", "cwe", {"example": {one: 10**12}}) for one in ("common", "other", "words")]
+    + [("ruler", "fwe", {"alpha": alpha}) for alpha in (1 + 1e-9, 1000)],
+)
+def test_a_prompt_of_far_more_pieces_than_tokens_is_refused_before_any_is_drawn(data, file, name, changes):
+    one = evaluation_of(file, multiples=[16], tasks={name: changes})
+    with pytest.raises(ValueError, match=rf"{name}: A prompt of \d+ tokens has no room for .*e\+|has no room for inf "):
+        one.work_units(data, 1024, None)
+
+
+def test_a_context_longer_than_a_prompt_can_be_written_is_refused(data):
+    with pytest.raises(ValueError, match=r"has 16,777,216 tokens at most, .*1,024, has 1,024,000,000,000,000\. Lower"):
+        evaluation_of("needle", multiples=[1, 10**12]).work_units(data, 1024, None)
 
 
 def test_a_prompt_that_does_not_fit_is_refused_before_any_is_asked(data):

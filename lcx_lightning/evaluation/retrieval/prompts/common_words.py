@@ -9,8 +9,9 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.evaluation.retrieval.prompts.base import Place, Prompt, RetrievalTask
+from lcx_lightning.evaluation.retrieval.prompts.lines import check_count
 from lcx_lightning.evaluation.retrieval.prompts.listing import Wording, longest_list
-from lcx_lightning.evaluation.retrieval.prompts.random_values import Values
+from lcx_lightning.evaluation.retrieval.prompts.random_values import Kind, Values
 from lcx_lightning.schema.checked import checked, section
 
 
@@ -48,7 +49,7 @@ class CommonWords(RetrievalTask):
         self,
         *,
         wording: Mapping[str, str],
-        word: Mapping[str, PositiveInt],
+        word: Kind,
         common: PositiveInt,
         times: Mapping[str, int],
         example: Mapping[str, int],
@@ -62,6 +63,7 @@ class CommonWords(RetrievalTask):
     def prompt(self, data: LongContextData, length: int, place: Place, rng: np.random.Generator) -> Prompt:
         if place != Place():
             raise ValueError("Common words stand all over their list: leave out depths and distances.")
+        check_count(self._least(), length, "words")
         taken = set[str]()
         solved = self._word.draw(rng, self._common + self._example["words"], taken)
         listed = self._list(solved, self._example, int(rng.integers(2**62)))
@@ -80,6 +82,11 @@ class CommonWords(RetrievalTask):
             before=before,
             answer=numbered(wanted),
         )
+
+    def _least(self) -> int:
+        """Return the number of words in the solved list and in the shortest list that is asked."""
+        times, example = self._times, self._example
+        return self._common * (times["common"] + example["common"]) + example["words"] * example["other"]
 
     def _entries(self, words: list[str], seed: int, others: int) -> str:
         return self._list(words[: self._common + others], self._times, seed)

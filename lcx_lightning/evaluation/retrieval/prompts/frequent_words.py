@@ -1,5 +1,6 @@
 """Frequent words: which three words of a text that follows Zipf's law are most frequent? (RULER, arXiv:2404.06654.)"""
 
+import math
 from collections.abc import Mapping
 from functools import partial
 from typing import Annotated
@@ -11,8 +12,9 @@ from scipy.special import zeta
 
 from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.evaluation.retrieval.prompts.base import Place, Prompt, RetrievalTask
+from lcx_lightning.evaluation.retrieval.prompts.lines import check_count
 from lcx_lightning.evaluation.retrieval.prompts.listing import Wording, longest_list
-from lcx_lightning.evaluation.retrieval.prompts.random_values import Values
+from lcx_lightning.evaluation.retrieval.prompts.random_values import Kind, Values
 from lcx_lightning.schema.checked import checked, section
 
 ASKED = 3  # most frequent words, not counting the noise
@@ -36,7 +38,7 @@ class FrequentWords(RetrievalTask):
         self,
         *,
         wording: Mapping[str, str],
-        word: Mapping[str, PositiveInt],
+        word: Kind,
         tokens_per_word: PositiveInt,
         alpha: Annotated[float, Gt(1)],
         room: PositiveInt,
@@ -48,6 +50,7 @@ class FrequentWords(RetrievalTask):
     def prompt(self, data: LongContextData, length: int, place: Place, rng: np.random.Generator) -> Prompt:
         if place != Place():
             raise ValueError("Frequent words stand all over their text: leave out depths and distances.")
+        check_count(self._least(), length, f"words, which alpha={self._alpha} needs")
         number = max(length // self._tokens_per_word, ASKED + 2)
         words = ["...", *self._word.draw(rng, number - 1, set())]
         entries = partial(self._text, words, int(rng.integers(2**62)))
@@ -56,12 +59,12 @@ class FrequentWords(RetrievalTask):
 
     def _text(self, words: list[str], seed: int, more: int) -> str:
         """Return the text in an order drawn from the seed, `more` words longer than the shortest with an answer."""
-        times = self._least() + more
+        times = int(self._least()) + more
         counts = times * np.arange(1, len(words) + 1) ** -self._alpha / zeta(self._alpha)
         order = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(words)), counts.astype(int)))
         return " ".join(words[i] for i in order)
 
-    def _least(self) -> int:
+    def _least(self) -> float:
         """Return the least number of words at which the last asked one occurs more often than the next word."""
         last, following = (k**-self._alpha / zeta(self._alpha) for k in (ASKED + 1, ASKED + 2))
-        return int(np.ceil(1 / (last - following)))
+        return float(np.ceil(1 / (last - following))) if last > following else math.inf

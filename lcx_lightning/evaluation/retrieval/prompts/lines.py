@@ -46,6 +46,18 @@ def opened(tokens: Tokens, opening: str) -> list[Line]:
     return [encoded(tokens, first) if first else [], *(line(tokens, text) for text in rest)] if opening else []
 
 
+FEW = 100_000  # pieces, drawn in a second; then `check_fits` tells the length that the prompt needs
+
+
+def check_count(pieces: float, length: int, what: str) -> None:
+    """Raise a ValueError if a prompt is to have more pieces than tokens, and they are too many to draw and see."""
+    if pieces > max(length, FEW):
+        raise ValueError(
+            f"A prompt of {length} tokens has no room for {pieces:g} {what}. Lower their number, or raise the least of "
+            "multiples."
+        )
+
+
 def check_fits(needed: int, length: int, what: str) -> None:
     """Raise a ValueError if a prompt with its answer needs more tokens than it may have."""
     if needed > length:

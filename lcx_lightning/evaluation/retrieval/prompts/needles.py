@@ -15,9 +15,9 @@ from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.data.tokenizers import Tokens
 from lcx_lightning.evaluation.retrieval.prompts.base import Place, Prompt, RetrievalTask
 from lcx_lightning.evaluation.retrieval.prompts.haystack import Hay
-from lcx_lightning.evaluation.retrieval.prompts.lines import Line, behind, line, opened, page, size
+from lcx_lightning.evaluation.retrieval.prompts.lines import Line, behind, check_count, line, opened, page, size
 from lcx_lightning.evaluation.retrieval.prompts.placement import Layout, Offsets, among_lines, in_text
-from lcx_lightning.evaluation.retrieval.prompts.random_values import Values
+from lcx_lightning.evaluation.retrieval.prompts.random_values import Kind, Values
 from lcx_lightning.schema.checked import checked, section
 
 
@@ -63,8 +63,8 @@ class Needles(RetrievalTask):
         self,
         *,
         wording: Mapping[str, str],
-        key: Mapping[str, PositiveInt],
-        value: Mapping[str, PositiveInt],
+        key: Kind,
+        value: Kind,
         count: Mapping[str, int],
         hay: Hay | None,
         room: PositiveInt | None,
@@ -78,6 +78,7 @@ class Needles(RetrievalTask):
 
     def prompt(self, data: LongContextData, length: int, place: Place, rng: np.random.Generator) -> Prompt:
         tokens, taken = data.tokens, (set[str](), set[str]())
+        check_count(self._count.keys * self._count.values, length, "needles")
         keys = self._key.draw(rng, self._count.keys, taken[0])
         values = {key: self._value.draw(rng, self._count.values, taken[1]) for key in keys}
         asked = keys[: self._count.asked]

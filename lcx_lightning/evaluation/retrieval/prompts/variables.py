@@ -9,9 +9,9 @@ from pydantic import PositiveInt
 
 from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.evaluation.retrieval.prompts.base import Place, Prompt, RetrievalTask
-from lcx_lightning.evaluation.retrieval.prompts.lines import behind, line, opened, page
+from lcx_lightning.evaluation.retrieval.prompts.lines import behind, check_count, line, opened, page
 from lcx_lightning.evaluation.retrieval.prompts.placement import Layout, Offsets, among_lines
-from lcx_lightning.evaluation.retrieval.prompts.random_values import Values
+from lcx_lightning.evaluation.retrieval.prompts.random_values import Kind, Values
 from lcx_lightning.schema.checked import checked, section
 
 
@@ -47,8 +47,8 @@ class VariableTracking(RetrievalTask):
         self,
         *,
         wording: Mapping[str, str],
-        name: Mapping[str, PositiveInt],
-        value: Mapping[str, PositiveInt],
+        name: Kind,
+        value: Kind,
         chains: PositiveInt,
         hops: PositiveInt,
         example: PositiveInt | None,
@@ -61,6 +61,7 @@ class VariableTracking(RetrievalTask):
     def prompt(self, data: LongContextData, length: int, place: Place, rng: np.random.Generator) -> Prompt:
         if place != Place():
             raise ValueError("The variables of a chain stand at random places: leave out depths and distances.")
+        check_count(self._chains * (self._hops + 1) + (self._example or 0), length, "assignments and lines")
         tokens, taken = data.tokens, set[str]()
         example = self._solved(rng, taken)
         assignments, names, question = self._drawn(rng, taken)
