@@ -1,6 +1,5 @@
 """A trial of a method before it is used: its parts are called, and what they compute is looked at."""
 
-import os
 import sys
 import traceback
 from collections.abc import Iterator
@@ -8,7 +7,6 @@ from contextlib import contextmanager
 
 import torch
 
-from lcx_lightning.methods.library import Names
 from lcx_lightning.methods.method import Method
 from lcx_lightning.methods.outputs import MethodError, class_name, is_own, sound
 from lcx_lightning.methods.rope import Rope
@@ -75,19 +73,6 @@ def own_errors(method: Method) -> Iterator[None]:
         said = f"{type(error).__name__}: {error}".splitlines()[0]
         names = " or ".join(map(class_name, own))
         raise MethodError(f"{names} fails: {said} ({frame.filename}, line {frame.lineno}).") from error
-
-
-@contextmanager
-def files_named(names: Names) -> Iterator[None]:
-    """Put the method files that were given by their paths ahead of an error."""
-    try:
-        yield
-    except ValueError as error:
-        given = [names] if isinstance(names, str | os.PathLike) else [*names]
-        files = [str(name) for name in given if str(name).endswith(".yaml")]
-        if not files or any(file in str(error) for file in files):
-            raise
-        raise ValueError(f"{' and '.join(files)}: {error}") from error
 
 
 def _device(method: Method) -> torch.device:

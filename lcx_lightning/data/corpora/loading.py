@@ -76,23 +76,32 @@ def placed(rows: Any, load: Mapping[str, Any], split: str, folder: Path) -> Iter
 
 
 def lines_of(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield the lines of a file, maybe compressed, that are not blank, with their numbers from 1.
+    """Yield the lines of a file, maybe compressed, that are not blank, with their numbers from 1; see `lines_in`."""
+    with fsspec.open(str(path), "rb", compression="infer") as file:
+        yield from lines_in(file, str(path))  # pyright: ignore[reportArgumentType]
+
+
+def lines_in(file: Iterable[bytes], name: str) -> Iterator[tuple[int, str]]:
+    """Yield the lines of an open file that are not blank, with their numbers from 1.
+
+    Args:
+        file: Open file.
+        name: Its name, for messages.
 
     Raises:
         ValueError: If one is not UTF-8; the message names the file and the line.
     """
-    with fsspec.open(str(path), "rb", compression="infer") as file:
-        for number, line in enumerate(file, start=1):  # pyright: ignore[reportArgumentType]
-            try:
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                encoding = "UTF-16" if number == 1 and line.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "LATIN1"
-                raise ValueError(
-                    f"{path}, line {number}: the byte 0x{line[error.start]:02x} is not UTF-8. Convert the file, such "
-                    f"as by `iconv -f {encoding} -t UTF-8`, or remove the line."
-                ) from error
-            if text.strip():
-                yield number, text.rstrip("\n")
+    for number, line in enumerate(file, start=1):
+        try:
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            encoding = "UTF-16" if number == 1 and line.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "LATIN1"
+            raise ValueError(
+                f"{name}, line {number}: the byte 0x{line[error.start]:02x} is not UTF-8. Convert the file, such "
+                f"as by `iconv -f {encoding} -t UTF-8`, or remove the line."
+            ) from error
+        if text.strip():
+            yield number, text.rstrip("\n")
 
 
 def json_object(line: str, place: str) -> dict[str, Any]:
