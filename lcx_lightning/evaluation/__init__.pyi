@@ -6,6 +6,7 @@ from .mechanism.attention import Attention as Attention
 from .mechanism.frequencies import Frequencies as Frequencies
 from .mechanism.hidden_states import HiddenStates as HiddenStates
 from .mechanism.score_bounds import ScoreBounds as ScoreBounds
+from .over_windows import OverWindows as OverWindows
 from .perplexity.by_position import ByPosition as ByPosition
 from .perplexity.documents import Documents as Documents
 from .perplexity.growing_context import GrowingContext as GrowingContext

@@ -8,13 +8,12 @@ that differ only in their lengths therefore share a table where they have drawn 
 factors and seeds never split a report.
 """
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
 from lcx_lightning.results.metrics import Measure
-from lcx_lightning.results.naming import Settings, apart, evaluations, leaves, named, settings
+from lcx_lightning.results.naming import Settings, apart, evaluations, leaves, named, settings, snake_case
 from lcx_lightning.results.records import Experiment, Run, in_order
 
 NO_SETTINGS = ("multiples", "batch_tokens")  # of a protocol: which numbers there are, and how they are computed
@@ -126,7 +125,7 @@ def _makes(name: str, evaluation: Mapping[str, Any], names: set[str], protocol: 
     if "protocol" in evaluation:
         return evaluation["protocol"] == protocol
     class_name = str(evaluation["_target_"]).rpartition(".")[2]
-    return bool({name, evaluation.get("name"), re.sub(r"(?<=[a-z])(?=[A-Z])", "_", class_name).lower()} & names)
+    return bool({name, evaluation.get("name"), snake_case(class_name)} & names)
 
 
 def _is_meant(run: Run, measure: Measure) -> bool:

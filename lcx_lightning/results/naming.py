@@ -1,5 +1,6 @@
 """Names of arms: where commands share a name for unlike settings, each arm has the settings that differ in its name."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -22,6 +23,11 @@ ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 
 Settings = dict[str, Any]
 """Settings by dotted key."""
+
+
+def snake_case(name: str) -> str:
+    """The name of a class in records and names: growing_context of GrowingContext."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
 
 
 def named(runs: Sequence["Run"]) -> list["Run"]:

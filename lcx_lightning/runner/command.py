@@ -6,6 +6,7 @@ import shutil
 import sys
 import tempfile
 import traceback
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -21,7 +22,7 @@ from lcx_lightning.results.report.screen import screen
 from lcx_lightning.runner.expand import expand
 from lcx_lightning.runner.launch import torchrun
 from lcx_lightning.runner.own_files import check_own_files
-from lcx_lightning.runner.refusals import BAD_INPUT, refuse, wrong_word
+from lcx_lightning.runner.refusals import BAD_INPUT, refuse, takes_value, wrong_word
 from lcx_lightning.runner.secrets import masked_text, masked_words
 from lcx_lightning.runner.startup import without_garbage_collection
 
@@ -34,7 +35,8 @@ def run() -> int:
     """
     if not torchrun.leads():
         torchrun.follow_rank_zero()
-    sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))  # first, as Hydra needs it
+    sys.argv[1:] = options_last(sys.argv[1:])
+    find_own_classes(sys.argv[1:])
     if said := wrong_word(sys.argv[1:]):
         return refuse(ValueError(said), screen())
     sys.argv[1:] = map(readable, sys.argv[1:])
@@ -75,13 +77,29 @@ def _checked_and_run(config: DictConfig, typed: list[str]) -> int:
     except BAD_INPUT as error:
         return refuse(error, screen(), typed)
     with without_garbage_collection():
-        from lcx_lightning.runner.experiment import (
-            run_experiment,  # heavy: not for --help, nor where a value is refused
-        )
+        from lcx_lightning.runner.experiment import run_experiment  # heavy: not where a value is refused
         from lcx_lightning.runner.quiet import silence_library_logging
 
     silence_library_logging()
     return run_experiment(config, typed, grid)
+
+
+def options_last(line: list[str]) -> list[str]:
+    """Return the words of a command line, options such as -m behind all overrides: Hydra reads none between them."""
+    overrides, options, before = [], [], ""
+    for word in line:
+        belongs = options if word.startswith("-") or takes_value(before, word) else overrides
+        belongs.append(word)
+        before = word
+    return [*overrides, *options]
+
+
+def find_own_classes(line: list[str]) -> None:
+    """Let Python find the modules in the folder of --config-dir, under the name of that folder."""
+    for word, after in zip(line, [*line[1:], ""], strict=True):
+        option, equals, value = word.partition("=")
+        if option in ("--config-dir", "-cd"):
+            sys.path.append(str(Path(value if equals else after).absolute().parent))
 
 
 def _scratch() -> str:

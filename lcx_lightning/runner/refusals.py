@@ -2,17 +2,18 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
-from lcx_lightning.methods.library import methods
+from lcx_lightning.methods.library import methods, read_method
 from lcx_lightning.results.report.screen import say
-from lcx_lightning.runner.own_files import with_own_methods
 from lcx_lightning.runner.secrets import masked_text
 from lcx_lightning.schema.build import TARGET
 from lcx_lightning.schema.near import did_you_mean
@@ -25,11 +26,8 @@ THERE = re.compile(r"An item is already at '([^']+)'")
 NOT_THERE = re.compile(r"Could not delete from config\. '([^']+)'")
 SWEEP = re.compile(r"Sweep parameters '([^']*=[^']*)' requires")
 GROUPS = ("exp", "model", "data", "method", "training", "evaluation", "trainer", "launch", "logger", "hardware")
-NO_CHOICE = re.compile(r"[-+]?[\d.]+(e[-+]?\d+)?|[-+]?(nan|inf)|true|false|\{.*|", re.IGNORECASE)
 NAME = re.compile(r"\+{0,2}[\w./@:-]+")  # of a value or a group
-WITH_VALUE = re.compile(
-    r"^(--config-\w+|--package|--info|--experimental-rerun|-cd|-cn|-cp|-p|-c|--cfg|-i|-sc|--shell-completion)$"
-)
+WITH_VALUE = re.compile(r"^(--config-\w+|--package|--experimental-rerun|-cd|-cn|-cp|-p|-c|--cfg)$")
 AMBIGUOUS = re.compile(r"Ambiguous value for argument '([^']*=[^']*)'")
 
 
@@ -39,7 +37,7 @@ BAD_INPUT = (ValueError, OSError, HydraException, OmegaConfBaseException)
 def refuse(error: BaseException, console: "Console", line: Sequence[str] = ()) -> int:
     """Say what is wrong with the input, and return the exit code."""
     hydras = isinstance(error, HydraException | OmegaConfBaseException)
-    say(console, with_own_methods(explained(error, line) if hydras else str(error)), "error:", "red")
+    say(console, explained(error, line) if hydras else str(error), "error:", "red")
     return 2
 
 
@@ -73,12 +71,12 @@ def explained(error: HydraException | OmegaConfBaseException, line: Sequence[str
 def wrong_word(words: Sequence[str]) -> str:
     """Return a sentence about the first word of a command line that can be no override; nothing if all can be."""
     for word in words:
-        name, equals, value = word.partition("=")
-        if equals and name.lstrip("+") in GROUPS and NO_CHOICE.fullmatch(value):
+        name, equals, _ = word.partition("=")
+        if equals and name.lstrip("+") in GROUPS and not _is_choice(word):
             return f"{word}: {name} is a group, which takes the name of a file, such as {name}=NAME."
         if word.startswith(("-", "~", "hydra")) or (equals and NAME.fullmatch(name)):
             continue
-        if WITH_VALUE.search(words[words.index(word) - 1]):  # of an option such as --config-dir FOLDER
+        if takes_value(words[words.index(word) - 1], word):
             continue
         return (
             f"{masked_text(word)!r} is no value: write NAME=VALUE without blanks, such as method=lm_infinite or "
@@ -87,11 +85,26 @@ def wrong_word(words: Sequence[str]) -> str:
     return ""
 
 
+def _is_choice(word: str) -> bool:
+    """Return whether an override of a group has the name of a file, or a list of names, as its value."""
+    try:
+        parsed = OverridesParser.create().parse_override(word)
+    except HydraException:  # Hydra says what cannot be read
+        return True
+    value = "several" if parsed.is_sweep_override() else parsed.value()
+    return value is None or all(isinstance(one, str) and one for one in (value if isinstance(value, list) else [value]))
+
+
+def takes_value(option: str, after: str) -> bool:
+    """Return whether a word is the value of the option ahead of it, such as --config-dir."""
+    return bool(WITH_VALUE.search(option)) or (option in ("--info", "-i") and "=" not in after)
+
+
 def _unknown_choice(error: MissingConfigException) -> str:
     group, _, name = str(error.missing_cfg_file).rpartition("/")
     options = list(error.options or ())
     if group == "method":
-        options = methods()
+        options = sorted({*options, *methods()})
     if not group:
         return f"There is no group or file {name!r}.{did_you_mean(name, options)}"
     there_are = f" There are: {', '.join(options)}." if options else ""
@@ -102,8 +115,6 @@ def _unreadable(error: OverrideParseException) -> str:
     word = masked_text(str(error.override))
     what = str(error.message if hasattr(error, "message") else error).split("\n")[0]
     what = "it has characters that need quotes" if "Exception" in what or "Error parsing" in what else what
-    if word in ("-m", "--multirun") or word.startswith("-"):
-        return f"{word} stands in the middle of the values: write it first, as in lcx run {word} method=pi,ntk."
     if "=" not in word:
         return f"{word!r} is no value: write NAME=VALUE, such as method=lm_infinite or factor=4."
     if word.startswith("arms="):
@@ -118,13 +129,23 @@ def _unknown_key(key: str, line: Sequence[str]) -> str:
     """Return the sentence about a key that there is not, with those that are like it."""
     if f"~{key}" in line:
         return f"~{key} leaves out {key}, which another word sets: leave out one of the two."
-    known = keys_without(key, line)
+    if key == "exp":
+        return "An experiment is added to the values: write +exp=NAME, with a plus."
+    if owners := [name for name, keys in _method_keys().items() if key in keys]:
+        return f"{key} is no value of this method, but of {', '.join(owners)}: choose one of these with method=NAME."
+    known = list(dict.fromkeys([*keys_without(key, line), *chain.from_iterable(_method_keys().values())]))
     inside = [name for name in known if name.startswith(f"{key.rpartition('.')[0]}.")]
     there_are = ""
     if "." in key and inside and len(inside) <= 30:
         parent = key.rpartition(".")[0]
         there_are = f" {parent} has {', '.join(name.removeprefix(f'{parent}.') for name in inside)}."
     return f"There is no value {key!r}.{did_you_mean(key, known)}{there_are} All values: lcx run --cfg job."
+
+
+def _method_keys() -> dict[str, list[str]]:
+    """Return the keys of the settings of every method of the package, those of its parts and none further inside."""
+    found = {name: keys_of(OmegaConf.create({"method": read_method(name)})) for name in methods()}
+    return {name: [key for key in keys if key.count(".") == 2] for name, keys in found.items()}
 
 
 def _several(word: str) -> str:
@@ -140,7 +161,7 @@ def _several(word: str) -> str:
 def _unresolved(error: OmegaConfBaseException) -> str:
     said = (error.msg or str(error)).split("\n")[0]
     key = f"{error.full_key}: " if error.full_key else ""
-    hint = " A value in ${...} is that of another key." if isinstance(error, InterpolationResolutionError) else ""
+    hint = " ${NAME} stands for the value of another key." if isinstance(error, InterpolationResolutionError) else ""
     return f"{key}{said.rstrip('.')}.{hint}"
 
 

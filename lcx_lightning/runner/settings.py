@@ -7,6 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from lcx_lightning.results.naming import snake_case
 from lcx_lightning.schema.build import TARGET
 
 TEXTS = ("experiment", "question", "results_dir", "cache_dir")  # `question=5` is a text too
@@ -71,7 +72,7 @@ def _name_of(part: Any, inner: str) -> str:
     if named and named != "???":
         return Path(str(named)).stem if "/" in str(named) else str(named)
     kind = str(node.get(TARGET)).rpartition(".")[2]
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.removesuffix("Model").removesuffix("Corpus")).lower() or inner
+    return snake_case(kind.removesuffix("Model").removesuffix("Corpus")) or inner
 
 
 def check_experiment(config: DictConfig) -> None:

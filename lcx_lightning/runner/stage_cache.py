@@ -40,10 +40,15 @@ class Manifest(TypedDict):
 
 
 def write_manifest(folder: Path, key: str, **facts: Any) -> None:
-    """Write stage.json, the last file of a stage: its key, a checksum of every other file, and further facts."""
+    """Write stage.json, the last file of a stage: its key, a checksum of every other file, and further facts.
+
+    Whoever may read it may read the other files: safetensors keeps weights from everybody but their owner.
+    """
     sums = {str(path.relative_to(folder)): _sum(path) for path in sorted(folder.rglob("*")) if path.is_file()}
     sums.pop(NAME, None)  # left by a kill
     records.write_json(folder / NAME, {"key": key, "files": sums} | facts)
+    for name in sums:
+        (folder / name).chmod((folder / NAME).stat().st_mode & 0o777)
 
 
 def verify_manifest(folder: Path, key: str) -> dict[str, Any]:

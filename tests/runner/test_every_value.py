@@ -27,7 +27,7 @@ IN_WORDS = {  # another value of those that are no numbers, by the last part of 
     "cut": "end_of_context",
     "targets": "linear",
     "model_type": "mistral",
-    "rope_type": "linear",
+    "hidden_size": 64,
     "column": "x",
     "where": "x",
     "shots": 1,
@@ -113,7 +113,7 @@ def test_another_value_changes_a_key_or_what_is_made_or_is_refused(group, name, 
     before, idle = made_of(line), []
     for key, value in leaves(part, prefix):
         other = another(key, value)
-        word = f"{key}={other if other is not None else 'null'}".replace("'", "")
+        word = f"{key}='{other}'" if isinstance(other, str) else f"{key}={'null' if other is None else other}"
         try:
             if made_of([*line, word]) == before:
                 idle.append(word)

@@ -56,6 +56,29 @@ def files(root):
     return {path: path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file() and path.suffix != ".lock"}
 
 
+@pytest.mark.parametrize(("mask", "mode"), [(0o002, 0o664), (0o022, 0o644), (0o077, 0o600)])
+def test_a_stage_can_be_read_by_whom_the_umask_lets_read(tmp_path, mask, mode):
+    """Safetensors writes weights that only their owner can read, whatever the umask: nobody could share a cache."""
+    weights = tmp_path / "model.safetensors"
+    weights.touch(0o600)
+    before = os.umask(mask)
+    try:
+        stage_cache.write_manifest(tmp_path, "key")
+    finally:
+        os.umask(before)
+    assert [oct(path.stat().st_mode & 0o777) for path in sorted(tmp_path.iterdir())] == [oct(mode)] * 2
+    assert stage_cache.verify_manifest(tmp_path, "key")
+
+
+def test_an_arm_that_another_process_has_finished_meanwhile_stays_as_it_is(finished):
+    """Of two commands that begin the same arm one waits; when it goes on, all is done."""
+    (run,) = runs(results(finished)).values()
+    before = files(finished)
+    arm = run_here(*LINE, *folders(finished))
+    assert arm.folder == run.folder
+    assert files(finished) == before
+
+
 @pytest.mark.parametrize("damage", [flipped, cut, os.unlink])
 @pytest.mark.parametrize("name", ["base/*/model.safetensors", "extend/*/model.pt", "extend/*/stage.json"])
 def test_a_finished_stage_that_is_not_whole_is_named_and_left_as_it_is(place, name, damage, monkeypatch):

@@ -1,16 +1,16 @@
 """Growing context: perplexity of the same last tokens under longer and longer context, and of whole windows."""
 
-from functools import partial
 from typing import TYPE_CHECKING
 
+from jaxtyping import Float, Int
 from pydantic import NonNegativeInt, PositiveInt
+from torch import Tensor
 
 from lcx_lightning.data.corpora.base import Split
 from lcx_lightning.data.dataset import LongContextData
-from lcx_lightning.data.windows import Window
-from lcx_lightning.evaluation.base import AtMultiples, Multiples, Record, WorkUnit
-from lcx_lightning.evaluation.batching import batches, one_batch
-from lcx_lightning.evaluation.perplexity.nll import nll_row, token_nll
+from lcx_lightning.evaluation.base import Multiples, WorkUnit
+from lcx_lightning.evaluation.over_windows import OverWindows
+from lcx_lightning.evaluation.perplexity.nll import token_nll
 from lcx_lightning.results.metrics import Metric, perplexity
 from lcx_lightning.schema.checked import checked
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-class GrowingContext(AtMultiples):
+class GrowingContext(OverWindows):
     """One pass over a window of each length gives two protocols.
 
     `last_k`: the last k tokens of the window, the same tokens at every length, so that only the context changes: does
@@ -48,8 +48,8 @@ class GrowingContext(AtMultiples):
         seed: NonNegativeInt,
         batch_tokens: PositiveInt,
     ) -> None:
-        self._multiples, self._last, self._windows = sorted(multiples), last, windows
-        self._split, self._seed, self._batch_tokens = split, seed, batch_tokens
+        super().__init__(multiples=multiples, windows=windows, split=split, seed=seed, batch_tokens=batch_tokens)
+        self._last = last
 
     def metrics(self) -> dict[str, Metric]:
         return {
@@ -58,33 +58,16 @@ class GrowingContext(AtMultiples):
         }
 
     def work_units(self, data: LongContextData, pretrain_length: int, max_context: int | None) -> list[WorkUnit]:
-        lengths = self.lengths(pretrain_length)
-        if lengths[0] - data.ahead < self._last:
+        shortest = self.lengths(pretrain_length)[0]
+        if shortest - data.ahead < self._last:
             raise ValueError(
                 f"Every context must hold the {self._last} tokens that are scored and BOS, "
-                f"but the shortest has {lengths[0]} tokens. Lower last, or raise the least of multiples."
+                f"but the shortest has {shortest} tokens. Lower last, or raise the least of multiples."
             )
-        windows = data.evaluation_windows(self._split, lengths[-1], self._windows, self._seed)
-        return [
-            self._work_unit(data, batch, length)
-            for length in self.served(pretrain_length, max_context)
-            for batch in batches(windows, length, self._batch_tokens)
-        ]
+        return super().work_units(data, pretrain_length, max_context)
 
-    def _work_unit(self, data: LongContextData, windows: list[Window], length: int) -> WorkUnit:
-        scored = {"last_k": self._last, "whole_window": length - data.ahead}
-        rows = [
-            nll_row("growing_context", protocol, data, window, length=length, n=n)
-            for window in windows
-            for protocol, n in scored.items()
-        ]
-        return WorkUnit(rows, partial(_compute, data=data, windows=windows, rows=rows), one_batch(windows, length))
-
-
-def _compute(
-    model: "PreTrainedModel", data: LongContextData, windows: list[Window], rows: list[Record]
-) -> list[Record]:
-    ids = data.window_ids(windows, rows[0]["context_length"])
-    nll = token_nll(model, ids.to(model.device)).cpu().double()
-    protocols = len(rows) // len(windows)
-    return [row | {"value": float(nll[i // protocols, -row["n"] :].sum())} for i, row in enumerate(rows)]
+    def score(
+        self, model: "PreTrainedModel", ids: Int[Tensor, "rows tokens"], ahead: int
+    ) -> dict[str, Float[Tensor, "rows scored"]]:
+        nll = token_nll(model, ids)
+        return {"last_k/nll": nll[:, -self._last :], "whole_window/nll": nll[:, ahead - 1 :]}

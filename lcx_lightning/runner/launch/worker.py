@@ -25,7 +25,7 @@ from lcx_lightning.runner.arms import Arm
 from lcx_lightning.runner.built_arm import BuiltArm
 from lcx_lightning.runner.launch.base import FAILED
 from lcx_lightning.runner.quiet import silence_library_logging
-from lcx_lightning.runner.run_json import RECORDS, begin_run, checksum, read_run, write_run
+from lcx_lightning.runner.run_json import RECORDS, begin_run, checksum, is_finished, read_run, write_run
 from lcx_lightning.runner.secrets import masked, without_secrets
 from lcx_lightning.schema.build import build
 from lcx_lightning.training import preemption
@@ -131,7 +131,8 @@ def run_arm(built: BuiltArm, report: stages.Report) -> None:
     if first:
         built.arm.folder.mkdir(parents=True, exist_ok=True)
     with stage_cache.locked(built.arm.folder / LOCK) if first else nullcontext():
-        _run_stages(built, report, first)
+        if not process_group.broadcast_from_rank_zero(first and is_finished(built.arm)):  # by whom it waited for
+            _run_stages(built, report, first)
 
 
 def _run_stages(built: BuiltArm, report: stages.Report, first: bool) -> None:

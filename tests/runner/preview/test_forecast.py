@@ -162,7 +162,7 @@ def test_what_is_said_to_fit_takes_less_than_there_is(arm):
 def test_texts_that_work_units_say_they_read_are_those_of_their_rows(data):
     common = {"multiples": [1, 2], "windows": 3, "split": "test", "seed": 0}
     for unit in GrowingContext(**common, last=16, batch_tokens=200).work_units(data, 64, None):
-        whole = [row["n"] + 1 for row in unit.rows if row["protocol"] == "whole_window"]
+        whole = [row["context_length"] for row in unit.rows if row["protocol"] == "whole_window"]
         (read,) = unit.reads
         assert sum(whole) == read.texts * read.tokens
         assert (read.rows, read.tokens) == (len(unit.rows) // 2, unit.rows[0]["context_length"])

@@ -1,0 +1,97 @@
+"""Words of the command line that say something else than they seem to are answered with what to type."""
+
+import pytest
+from hydra import compose, initialize_config_module
+from support.lab import TINY, composed, folders
+
+from lcx_lightning.runner.command import run
+from lcx_lightning.runner.expand import expand
+from lcx_lightning.runner.refusals import wrong_word
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("", "'' is no value: write NAME=VALUE"),
+        ("=5", "'=5' is no value"),
+        ("method", "'method' is no value"),
+        ("factor = 4", "'factor = 4' is no value"),
+        ("hardware=2", "hardware is a group, which takes the name of a file"),
+        ("+launch=[0]", "launch is a group"),
+        ("method={a: 1}", "method is a group"),
+        ("training=", "training is a group"),
+    ],
+)
+def test_a_word_that_can_be_no_value_is_named(word, said):
+    assert said in wrong_word([word])
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["method=pi", "method=[pi,lm_infinite]", "+exp=zoo", "~data.mixture.copy", "training/lora=null", "++x=1"],
+)
+def test_words_that_can_be_values_pass(word):
+    assert wrong_word([word]) == ""
+    assert wrong_word(["--config-dir", "mine", word]) == ""
+
+
+SAID = {
+    "method=pi,ntk": ["To compare them: -m method=pi,ntk, or arms=['method=pi,ntk']", "'method=[pi,ntk]'"],
+    "factor=2,4": ["factor=2,4 has several values. To run each: -m factor=2,4"],
+    "seed=range(3)": ["seed=range(3) has several values"],
+    "windo=3": ["There is no value 'windo'"],
+    "factr=3": ["There is no value 'factr'. Did you mean factor"],
+    "+factor=3": ["factor is a value that is there already: write factor=VALUE, without +"],
+    "~factr": ["There is no factr that could be left out. Did you mean factor"],
+    "arms=[method=pi]": ["put every line of arms into quotes"],
+    "metod=pi": ["Did you mean method"],
+    "method=pii": ["Did you mean method=pi"],
+    "evaluation.growing_context.lst=3": [
+        "Did you mean evaluation.growing_context.last",
+        "has multiples, last, windows",
+    ],
+    "question=${nothing}": ["nothing"],
+}
+
+
+@pytest.mark.parametrize("word", SAID)
+def test_what_hydra_refuses_is_a_sentence_without_a_plus_that_hides_the_typo(word, monkeypatch, capfd, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["lcx", word, *folders(tmp_path)])
+    monkeypatch.setattr("lcx_lightning.training.preemption.listen", lambda: None)
+    assert run() == 2
+    shown = capfd.readouterr()
+    said = shown.out + shown.err
+    assert all(part in said for part in SAID[word]), said
+    assert "use +" not in said
+    assert "HYDRA_FULL_ERROR" not in said
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (
+            ["arms=['method=pi','method=ntk','method=yarn']", "method=yarn"],
+            "method=yarn takes the place of method=ntk, method=pi, method=yarn in the lines of arms. "
+            "1 of 3 arms is left.",
+        ),
+        (
+            ["arms=['method=pi training=finetune training.steps=4','method=ntk']", "training=finetune"],
+            "training=finetune takes the place of training.steps=4, training=finetune in the lines of arms.",
+        ),
+    ],
+)
+def test_what_the_command_line_replaces_in_the_arms_is_said(line, said):
+    with initialize_config_module("experiments.configs", version_base="1.3"):
+        words = [*TINY, *line]
+        assert expand(compose("run", words), words).replaced == [said]
+
+
+def test_an_experiment_without_a_name_is_called_by_its_model_and_corpus():
+    names = {}
+    for line in ([], ["model=hub", "model.source.name=meta-llama/Llama-2-7b-hf", "data=pg19"], ["experiment=mine"]):
+        config = composed(*line)
+        with initialize_config_module("experiments.configs", version_base="1.3"):
+            names[" ".join(line)] = expand(config, list(line)).cells[0].config.experiment
+    assert list(names.values()) == ["embedded-standard_library", "Llama-2-7b-hf-pg19", "mine"]
