@@ -15,9 +15,11 @@ NEEDED = {"linear": ("factor",), "dynamic": ("factor",), "yarn": ("factor",), "l
 NEEDED |= {"llama3": ("factor", "high_freq_factor", "low_freq_factor")}  # of a scaling, by its name
 ADVICE = "Correct it, or copy the checkpoint again."
 
-Size = Annotated[int, Field(strict=True, ge=1)] | None
+Size = Annotated[int, Field(strict=True, ge=1, le=10**9)] | None  # its square is an integer of 64 bits
+Count = Annotated[int, Field(strict=True, ge=1, le=10_000)] | None  # of modules, each of which is built
 Token = Annotated[int, Field(strict=True)]
 Tokens = Token | list[Token] | None
+Precision = Annotated[str, Field(strict=True, pattern=r"^(torch\.)?(auto|b?float\d+\w*)$")] | None
 Flag = Annotated[bool, Field(strict=True)] | None
 FromOne = Annotated[float, Field(strict=True, ge=1)] | None
 AboveOne = Annotated[float, Field(strict=True, gt=1)] | None  # or no pair would be slower than another
@@ -35,16 +37,18 @@ class Values(TypedDict, total=False):
     vocab_size: Size
     hidden_size: Size
     intermediate_size: Size
-    num_hidden_layers: Size
+    num_hidden_layers: Count
     num_attention_heads: Size
     num_key_value_heads: Size
-    num_local_experts: Size
-    num_experts_per_tok: Size
+    num_local_experts: Count
+    num_experts_per_tok: Count
     head_dim: Size
     sliding_window: Size
     bos_token_id: Token | None
     eos_token_id: Tokens
     pad_token_id: Token | None
+    dtype: Precision
+    torch_dtype: Precision
     tie_word_embeddings: Flag
     use_sliding_window: Flag
     factor: FromOne

@@ -60,8 +60,18 @@ def weight_files(name: str | Path, revision: str = "main") -> list[Path]:
             continue
         if not file.endswith(".json"):
             return [Path(path)]
-        return [Path(str(cached_file(str(name), shard, revision=revision))) for shard in _shards(Path(path))]
+        with naming_lost_shards(Path(path)):
+            return [Path(str(cached_file(str(name), shard, revision=revision))) for shard in _shards(Path(path))]
     return []
+
+
+@contextmanager
+def naming_lost_shards(index: Path) -> Iterator[None]:
+    """Name the index in an OSError about a shard that it names, and that is not there."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(f"{index} names a shard that is not there: {error}") from error
 
 
 @contextmanager
@@ -172,7 +182,7 @@ def _shards(index: Path) -> list[str]:
             f"{index} is no index of shards: it needs weight_map, the file of each weight, and "
             "metadata, which may be {}. Copy the checkpoint again."
         )
-    for shard in shards.values():
+    for shard in set(shards.values()):
         path = PurePosixPath(shard.replace("\\", "/"))
         if path.is_absolute() or ".." in path.parts:
             raise ValueError(f"{index} names {shard}, a file outside the checkpoint: move it into it.")

@@ -124,7 +124,7 @@ def _json(path, change, rng):
     number = rng.randrange(len(lines))
     lines[number], words = change(json.loads(lines[number]), rng)
     path.write_bytes(("\n".join(lines) + "\n").encode("utf-8", errors="surrogatepass"))
-    return [f"line {number + 1}", f"row {number}"] if path.suffix == ".jsonl" else words
+    return [f"line {number + 1}", f"row {number}", f"/{number} "] if path.suffix == ".jsonl" else words
 
 
 def _replaced(tree, rng):
