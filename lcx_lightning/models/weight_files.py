@@ -81,7 +81,7 @@ def naming_weights(file: Path) -> Iterator[None]:
         yield
     except UnpicklingError as error:  # whose message tells how to run code that comes with the file
         raise OSError(f"{file.name} is no pickle of tensors alone") from error
-    except UNREADABLE as error:
+    except Exception as error:  # a wrong byte leads the reader of a pickle anywhere
         why = (str(error).strip() or "it is empty").splitlines()[0].rstrip(".")
         raise OSError(f"{file.name}: {why}") from error
 
