@@ -93,6 +93,7 @@ def _composed(config: DictConfig, overrides: list[str]) -> DictConfig:
     arm.experiment = config.experiment
     settle(arm)
     check_experiment(arm)
+    methods_of(arm)  # of a list, whether they can be composed, before the values of what Hydra made of them
     own_modules = [Path(folder).name for folder in own_folders(arm)]
     check_targets(arm, own_modules)
     plain = plain_values(arm)

@@ -144,10 +144,10 @@ def _several(word: str) -> str:
     name, _, values = word.partition("=")
     if name == "method":
         return (
-            f"{word} names several methods. To compare them: -m {word}, or arms=['{word}']. To compose a hybrid: "
+            f"{word} names several methods. To compare them: -m {word}, or \"arms=['{word}']\". To compose a hybrid: "
             f"'method=[{values}]'."
         )
-    return f"{word} has several values. To run each: -m {word}, or arms=['{word}']. A list is '{name}=[{values}]'."
+    return f"{word} has several values. To run each: -m {word}, or \"arms=['{word}']\". A list is '{name}=[{values}]'."
 
 
 def _unresolved(error: OmegaConfBaseException) -> str:
