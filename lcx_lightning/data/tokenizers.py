@@ -81,6 +81,10 @@ class ByteTokens:
         """Return None: BOS is of these ids."""
 
 
+class NoTokenizerError(Exception):
+    """The files of a tokenizer make no sense to transformers, whose own error is the cause."""
+
+
 class HubTokens:
     """A tokenizer from the Hugging Face hub or a local folder.
 
@@ -98,6 +102,8 @@ class HubTokens:
 
     Raises:
         ValueError: If the tokenizer puts nothing ahead of a text, and has neither a BOS nor an EOS token.
+        NoTokenizerError: If transformers cannot build it from its files.
+        OSError: If they cannot be reached.
     """
 
     def __init__(self, name: str, revision: str | None, config: Any = None) -> None:
@@ -108,7 +114,12 @@ class HubTokens:
         if not Path(name).is_dir():
             look_for_hub()
         given = {"config": config, "revision": revision, "trust_remote_code": False}
-        self._tokenizer = AutoTokenizer.from_pretrained(name, **given)
+        try:
+            self._tokenizer = AutoTokenizer.from_pretrained(name, **given)
+        except OSError:
+            raise
+        except Exception as error:  # the library tokenizers has no class of its own for what it raises
+            raise NoTokenizerError from error
         self._encoder = encoder_of(self._tokenizer)
         bos, eos = self._tokenizer.bos_token_id, self._tokenizer.eos_token_id
         self._own_prefix = _prefix_of(self._tokenizer)

@@ -13,6 +13,7 @@ from torch import Tensor
 from lcx_lightning.methods.method import Method
 from lcx_lightning.methods.rope import Rope
 from lcx_lightning.methods.rope_views import clip_to_window
+from lcx_lightning.methods.trial import tried_pass, try_out
 
 DIGITS = 6  # significant digits that are kept of every number
 DRAWS = (0, 1, 2)  # placement seeds of the training passes that are included
@@ -27,7 +28,11 @@ def fingerprint(method: Method, lengths: Sequence[int], train_length: int | None
         method: Method to describe. Learned parameters count with their current values.
         lengths: Evaluated context lengths in tokens, none longer than the method supports.
         train_length: Length of a training row in tokens, or None if the method is not trained.
+
+    Raises:
+        MethodError: If a part of the method fails, or computes what makes no sense, such as NaN.
     """
+    try_out(method)
     return {
         name: _pass_numbers(method, n, placement_seed) for name, n, placement_seed in _passes(lengths, train_length)
     }
@@ -109,9 +114,7 @@ def _passes(lengths: Sequence[int], train_length: int | None) -> list[tuple[str,
 
 
 def _rope(method: Method, length: int, placement_seed: int | None) -> Rope:
-    was_training = method.training
-    rope = method.eval().rope(torch.ones(1, length, dtype=torch.bool), length, placement_seed)
-    method.train(was_training)
+    rope = tried_pass(method, length, placement_seed)
     # a pattern whose pairs all lie beyond the model's native window has no effect
     return clip_to_window(rope, method.scaling.spec.window)
 

@@ -1,4 +1,4 @@
-"""Read, compose and build method files: one YAML file per method, in `configs/method`."""
+"""Compose methods of their files, one YAML file per method in `configs/method`, and build them."""
 
 import os
 from collections.abc import Sequence
@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from yaml import YAMLError
 
+from lcx_lightning.methods.method_file import METHODS, PARTS, methods, read_file
 from lcx_lightning.schema.build import TARGET, build
 from lcx_lightning.schema.targets import check_targets
 
@@ -15,15 +15,17 @@ if TYPE_CHECKING:
     from lcx_lightning.methods.method import Method
     from lcx_lightning.methods.scaling.base import RopeSpec
 
-METHODS = Path(__file__).parent / "configs" / "method"
-PARTS = ("scaling", "positions", "temperature", "pattern")
-
-
-def methods() -> list[str]:
-    """Return the names of the available methods, sorted."""
-    return sorted(path.stem for path in METHODS.glob("*.yaml"))
-
-
+__all__ = [
+    "METHODS",
+    "PARTS",
+    "Names",
+    "build_method",
+    "complete",
+    "methods",
+    "own_files",
+    "own_modules",
+    "read_method",
+]
 Names = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
@@ -38,7 +40,7 @@ def read_method(names: Names) -> DictConfig:
     names = _listed(names)
     if not names:
         raise ValueError(f"An extension needs at least one method. There are: {', '.join(methods())}.")
-    parts = [_read(name) for name in names]
+    parts = [read_file(name) for name in names]
     for part in PARTS:
         claims = {name: config[part] for name, config in zip(names, parts, strict=True) if part in config}
         if len({OmegaConf.to_yaml(claim) for claim in claims.values()}) > 1:
@@ -57,16 +59,21 @@ def complete(method: DictConfig) -> DictConfig:
     Raises:
         ValueError: If the method sets something else than the four parts.
     """
-    pretrained = _read("pretrained")
+    pretrained = read_file("pretrained")
     unknown = set(method) - set(PARTS)
     if unknown:
         raise ValueError(f"A method has the parts {', '.join(PARTS)}, got {', '.join(sorted(map(str, unknown)))}.")
     return OmegaConf.create({part: method[part] if part in method else pretrained[part] for part in PARTS})
 
 
+def own_files(names: Names) -> list[str]:
+    """Return the paths of method files among the names of methods."""
+    return [name for name in _listed(names) if name.endswith(".yaml")]
+
+
 def own_modules(names: Names) -> list[str]:
     """Return the modules that may hold classes of the user's own: the folders in the paths of method files."""
-    return [part for name in _listed(names) if name.endswith(".yaml") for part in Path(name).absolute().parts]
+    return [part for name in own_files(names) for part in Path(name).absolute().parts]
 
 
 def build_method(method: DictConfig, spec: "RopeSpec", own_modules: Sequence[str] | None = ()) -> "Method":
@@ -109,50 +116,6 @@ def _listed(names: Names) -> list[str]:
         if not isinstance(name, str):
             raise ValueError(f"A method is a name or the path of a file, got {name!r}.")
     return listed
-
-
-def _read(name: str, named_by: tuple[Path, ...] = ()) -> DictConfig:
-    """Return the parts that a method file sets, with those of the files it stands on.
-
-    Args:
-        name: Name or path of the method.
-        named_by: Files that led to this one, each the base of the one before, the file that names it last.
-    """
-    path = _path(name, named_by[-1].parent if named_by else None)
-    if path.resolve() in {other.resolve() for other in named_by}:
-        raise ValueError(f"defaults of the method file {named_by[-1]} lead back to {path}. Name another method there.")
-    try:
-        config = OmegaConf.load(path)
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"The method file {path} is no YAML: {error}") from error
-    if not isinstance(config, DictConfig):
-        raise ValueError(f"The method file {path} is a list; it must be a mapping of {', '.join(PARTS)}.")
-    if path.parent != METHODS:
-        check_targets(config, path.absolute().parts)
-    bases = config.pop("defaults", [])
-    if not isinstance(bases, ListConfig | list) or not all(isinstance(base, str) for base in bases):
-        raise ValueError(f"defaults of the method file {path} must be a list of methods, got {bases!r}.")
-    if unknown := set(config) - set(PARTS):
-        raise ValueError(f"The method file {path} may set {', '.join(PARTS)}, got {', '.join(map(str, unknown))}.")
-    for part in PARTS:
-        if part in config and not isinstance(config[part], DictConfig):
-            raise ValueError(f"{part} of the method file {path} must be a mapping with _target_, got {config[part]!r}.")
-    merged = OmegaConf.merge(*[_read(base, (*named_by, path)) for base in bases if base != "_self_"], config)
-    assert isinstance(merged, DictConfig)
-    return merged
-
-
-def _path(name: str, beside: Path | None) -> Path:
-    """Return the file of a method: the given path, a file in the folder `beside`, or one of this package."""
-    if name.endswith(".yaml"):
-        if not Path(name).is_file():
-            raise ValueError(f"There is no method file {name}.")
-        return Path(name)
-    if beside and (beside / f"{name}.yaml").is_file():
-        return beside / f"{name}.yaml"
-    if name not in methods():
-        raise ValueError(f"There is no method {name!r}. There are: {', '.join(methods())}. Or give the path of a file.")
-    return METHODS / f"{name}.yaml"
 
 
 def _build(node: Any, part: str, **more: Any) -> Any:

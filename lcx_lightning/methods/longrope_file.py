@@ -1,12 +1,36 @@
 """Files of LongRoPE: the factor lists of a checkpoint, with the factor and the temperature that belong to them."""
 
-import json
 import math
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, NotRequired
 
+from pydantic import Field
+from typing_extensions import TypedDict  # that of typing serves pydantic from Python 3.12
+
+from lcx_lightning.schema.files import check_values, read_json
+
+ADVICE = "Correct it, or copy the file again."
 NESTED = ("rope_parameters", "rope_scaling")  # keys of a config.json: in transformers 5, and before
 MSCALES = ("short_mscale", "long_mscale")  # of Phi-3-small and Phi-3.5-MoE: a temperature that changes with the length
+
+
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+
+
+class Lists(TypedDict):
+    """What stands beside the lists, in the same mapping."""
+
+    short_factor: list[Number]
+    long_factor: list[Number]
+    factor: NotRequired[Annotated[Number, Field(ge=1)] | None]
+    attention_factor: NotRequired[Annotated[Number, Field(ge=1e-6)] | None]
+
+
+class Lengths(TypedDict, total=False):
+    """What stands beside the lists, or at the top level of the file."""
+
+    original_max_position_embeddings: Annotated[Number, Field(ge=2)] | None
+    max_position_embeddings: Annotated[Number, Field(ge=2)] | None
 
 
 class LongRoPEFile(NamedTuple):
@@ -42,12 +66,11 @@ def read_longrope_file(path: str) -> LongRoPEFile:
             no number or out of range, or a temperature for each list.
     """
     try:
-        content = json.loads(Path(path).expanduser().read_text())
-    except (OSError, ValueError) as error:
+        outer = read_json(Path(path).expanduser(), ADVICE)
+    except OSError as error:
         raise ValueError(f"LongRoPE cannot read its lists from {path}: {error}.") from error
-    outer: dict[str, Any] = content if isinstance(content, dict) else {}
     for mapping in (outer, *(outer.get(key) for key in NESTED)):
-        if isinstance(mapping, dict) and all(_is_list(mapping.get(key)) for key in ("short_factor", "long_factor")):
+        if isinstance(mapping, dict) and all(key in mapping for key in ("short_factor", "long_factor")):
             return _read(mapping, mapping | outer, path)
     raise ValueError(f"LongRoPE needs lists short_factor and long_factor in {path}, or in its {' or '.join(NESTED)}.")
 
@@ -58,27 +81,11 @@ def _read(rope: dict[str, Any], both: dict[str, Any], path: str) -> LongRoPEFile
             f"{path} has a temperature for each of its lists, {' and '.join(MSCALES)} (Phi-3-small, Phi-3.5-MoE), "
             "which is not supported: remove them to take the formula of LongRoPE."
         )
+    check_values(Lists, rope, path, ADVICE)
+    check_values(Lengths, both, path, ADVICE)
     short, long = ([float(number) for number in rope[key]] for key in ("short_factor", "long_factor"))
-    original, reached = (
-        _number(both, key, 2, path) for key in ("original_max_position_embeddings", "max_position_embeddings")
-    )
-    factor = _number(rope, "factor", 1, path)
+    original, reached = (both.get(key) for key in ("original_max_position_embeddings", "max_position_embeddings"))
+    factor = rope.get("factor")
     if factor is None and original and reached:
         factor = reached / original
-    length = None if original is None else int(original)
-    return LongRoPEFile(short, long, factor, length, _number(rope, "attention_factor", 1e-6, path))
-
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, list) and all(_is_number(number) for number in value)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _number(values: dict[str, Any], key: str, least: float, path: str) -> float | None:
-    value = values.get(key)
-    if value is not None and not (_is_number(value) and least <= value < math.inf):
-        raise ValueError(f"{key} in {path} must be a number of at least {least:g}, got {value!r}.")
-    return value
+    return LongRoPEFile(short, long, factor, original and int(original), rope.get("attention_factor"))

@@ -1,11 +1,13 @@
 """A context-extension method: scaling x positions x temperature x pattern."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from lcx_lightning.methods.outputs import MethodError, checked_output, class_name
 from lcx_lightning.methods.packing import DocumentSpan, Packed, document_spans
 from lcx_lightning.methods.patterns.base import Pattern
 from lcx_lightning.methods.positions.base import Placement, PositionScheme, seed_of_row
@@ -160,10 +162,24 @@ class Method(nn.Module):
         """Return the placement of a pass, whose rows have these numbers in the batch of their optimizer step."""
         length = self.scaling.spec.pretrain_length
         if placement_seed is None or not self.positions.samples_rows:
-            return self.positions.place(lengths, length, placement_seed)
+            return self._checked_place(self.positions.place(lengths, length, placement_seed), lengths)
         longest = lengths.amax(dim=0, keepdim=True)
-        placed = [self.positions.place(longest, length, seed_of_row(placement_seed, row)) for row in rows]
+        seeds = [seed_of_row(placement_seed, row) for row in rows]
+        placed = [self._checked_place(self.positions.place(longest, length, seed), longest) for seed in seeds]
         return Placement(placed[0].factor, torch.cat([place.positions for place in placed]))
+
+    def _checked_place(self, place: Any, lengths: Int[Tensor, " rows"]) -> Placement:
+        """Return a placement; MethodError if it is none, or of other rows or fewer tokens than there are."""
+        name = f"{class_name(self.positions)}.place"
+        if not hasattr(place, "factor") or not hasattr(place, "positions"):
+            raise MethodError(f"{name} must return a Placement, got {type(place).__name__}.")
+        rows, tokens = (1, len(lengths)), int(lengths.max())
+        checked_output(self.positions, "place", place.factor, [rows])
+        if not isinstance(place.positions, Tensor) or place.positions.ndim != 2 or place.positions.shape[1] < tokens:
+            got = list(getattr(place.positions, "shape", [])) or type(place.positions).__name__
+            raise MethodError(f"{name} must return rows of positions for {tokens} tokens, got {got}.")
+        checked_output(self.positions, "place", place.positions, [rows, place.positions.shape[1]])
+        return place
 
     def _factor_and_positions(
         self,
@@ -177,7 +193,8 @@ class Method(nn.Module):
         In evaluation a position is the index itself, with no table of all positions: a stream may be endless.
         """
         if placement_seed is None or not self.positions.samples:
-            return self.positions.evaluation_factor(lengths, self.scaling.spec.pretrain_length), index.double()
+            factor = self.positions.evaluation_factor(lengths, self.scaling.spec.pretrain_length)
+            return checked_output(self.positions, "evaluation_factor", factor, [(1, len(lengths))]), index.double()
         place = self._place(lengths, placement_seed, placement_rows)
         rows = max(len(index), len(place.positions))
         return place.factor, place.positions.expand(rows, -1).gather(1, index.expand(rows, -1))

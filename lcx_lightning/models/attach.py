@@ -9,10 +9,11 @@ from transformers import PretrainedConfig, PreTrainedModel
 from lcx_lightning.attention.dispatch import backend_of, check_backend
 from lcx_lightning.attention.forward_pass import ForwardPass
 from lcx_lightning.attention.names import AUTO
-from lcx_lightning.methods.library import Names, build_method, own_modules, read_method
+from lcx_lightning.methods.library import Names, build_method, own_files, own_modules, read_method
 from lcx_lightning.methods.method import Method
 from lcx_lightning.methods.overrides import with_values
 from lcx_lightning.methods.rope_views import clip_bands, clip_to_window
+from lcx_lightning.methods.trial import try_out
 from lcx_lightning.models.attached import NAME, Attached, attached, has_method
 from lcx_lightning.models.clex_checkpoint import grows, load_own_clex, with_own_clex
 from lcx_lightning.models.families import family_of
@@ -28,6 +29,7 @@ from lcx_lightning.models.hooks import (
 from lcx_lightning.models.rope_spec import native_windows, rope_spec
 from lcx_lightning.models.saving import save_pretrained
 from lcx_lightning.models.self_check import check_pretrained_logits, sample_logits
+from lcx_lightning.schema.yaml_files import naming_yaml
 
 
 def attach(
@@ -94,13 +96,18 @@ def _built(config: PretrainedConfig, method: Method | Names, values: dict[str, A
     """Return the method, built for a model; ValueError if it is built already and there are values."""
     if not isinstance(method, Method):
         spec = rope_spec(config)
-        composed = with_own_clex(read_method(method), config, values)
-        return build_method(with_values(composed, spec.pretrain_length, values), spec, own_modules(method))
+        with naming_yaml(" and ".join(own_files(method))):
+            composed = with_own_clex(read_method(method), config, values)
+            composed = with_values(composed, spec.pretrain_length, values)
+            built = build_method(composed, spec, own_modules(method))
+            try_out(built)
+        return built
     if values:
         raise ValueError(
             f"A method that is already built has all its values: {', '.join(values)} would be ignored. Give the name "
             "of the method instead."
         )
+    try_out(method)
     return method
 
 

@@ -2,32 +2,75 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Annotated, Any
 
-WHOLE = {  # of at least 1
-    "max_position_embeddings",
-    "original_max_position_embeddings",
-    "max_sequence_length",
-    "vocab_size",
-    "hidden_size",
-    "intermediate_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "num_key_value_heads",
-    "num_local_experts",
-    "num_experts_per_tok",
-    "head_dim",
-    "sliding_window",
-}
-ABOVE_ONE = {"rope_theta", "rotary_emb_base"}  # or no pair would be slower than another
-ABOVE_ZERO = {"partial_rotary_factor", "rotary_pct", "low_freq_factor", "high_freq_factor", "attention_factor"}
-ABOVE_ZERO |= {"beta_fast", "beta_slow"}
-NOT_NEGATIVE = {"mscale", "mscale_all_dim", "rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon"}
-UP_TO_ONE = {"partial_rotary_factor", "rotary_pct"}
-LISTS = {"short_factor", "long_factor"}
+from pydantic import Field
+from typing_extensions import TypedDict  # that of typing serves pydantic from Python 3.12
+
+from lcx_lightning.schema.files import check_values
+
 SCALINGS = ("rope_scaling", "rope_parameters")
-NEEDED = {"linear": ("factor",), "dynamic": ("factor",), "yarn": ("factor",), "longrope": tuple(sorted(LISTS))}
+LISTS = ("long_factor", "short_factor")
+NEEDED = {"linear": ("factor",), "dynamic": ("factor",), "yarn": ("factor",), "longrope": LISTS}
 NEEDED |= {"llama3": ("factor", "high_freq_factor", "low_freq_factor")}  # of a scaling, by its name
+ADVICE = "Correct it, or copy the checkpoint again."
+
+Size = Annotated[int, Field(strict=True, ge=1, le=10**9)] | None  # its square is an integer of 64 bits
+Count = Annotated[int, Field(strict=True, ge=1, le=10_000)] | None  # of modules, each of which is built
+Token = Annotated[int, Field(strict=True)]
+Tokens = Token | list[Token] | None
+Precision = Annotated[str, Field(strict=True, pattern=r"^(torch\.)?(auto|b?float\d+\w*)$")] | None
+Flag = Annotated[bool, Field(strict=True)] | None
+FromOne = Annotated[float, Field(strict=True, ge=1)] | None
+AboveOne = Annotated[float, Field(strict=True, gt=1)] | None  # or no pair would be slower than another
+Positive = Annotated[float, Field(strict=True, gt=0)]
+Share = Annotated[float, Field(strict=True, gt=0, le=1)] | None
+NotNegative = Annotated[float, Field(strict=True, ge=0)] | None
+
+
+class Values(TypedDict, total=False):
+    """The values that are used, at the top level of a config or in a scaling; null is no value."""
+
+    max_position_embeddings: Size
+    original_max_position_embeddings: Size
+    max_sequence_length: Size
+    vocab_size: Size
+    hidden_size: Size
+    intermediate_size: Size
+    num_hidden_layers: Count
+    num_attention_heads: Size
+    num_key_value_heads: Size
+    num_local_experts: Count
+    num_experts_per_tok: Count
+    head_dim: Size
+    sliding_window: Size
+    bos_token_id: Token | None
+    eos_token_id: Tokens
+    pad_token_id: Token | None
+    dtype: Precision
+    torch_dtype: Precision
+    tie_word_embeddings: Flag
+    use_sliding_window: Flag
+    factor: FromOne
+    rope_theta: AboveOne
+    rotary_emb_base: AboveOne
+    partial_rotary_factor: Share
+    rotary_pct: Share
+    low_freq_factor: Positive | None
+    high_freq_factor: Positive | None
+    attention_factor: Positive | None
+    beta_fast: Positive | None
+    beta_slow: Positive | None
+    mscale: NotNegative
+    mscale_all_dim: NotNegative
+    rms_norm_eps: NotNegative
+    layer_norm_eps: NotNegative
+    layer_norm_epsilon: NotNegative
+    attention_dropout: NotNegative
+    short_factor: Annotated[list[Positive], Field(min_length=1)] | None
+    long_factor: Annotated[list[Positive], Field(min_length=1)] | None
+    rope_type: str | None
+    type: str | None
 
 
 def check_config(plain: Mapping[str, Any]) -> None:
@@ -67,6 +110,9 @@ def check_stated(plain: Mapping[str, Any]) -> None:
         raise ValueError(
             f"num_key_value_heads in the model's config must divide num_attention_heads, got {groups} and {heads}."
         )
+    padding, known = plain.get("pad_token_id"), plain.get("vocab_size")
+    if padding is not None and known and not -known <= padding < known:
+        raise ValueError(f"pad_token_id in the model's config must be below vocab_size={known}, got {padding}.")
 
 
 def _check_scaling(scaling: Mapping[str, Any]) -> None:
@@ -88,32 +134,7 @@ def _check_scaling(scaling: Mapping[str, Any]) -> None:
 
 
 def _check_values(values: Mapping[str, Any]) -> None:
-    """Raise a ValueError if a value that is known by its key is none that the key can have; None is no value."""
-    for key, value in values.items():
-        wanted = _wanted(key, value) if value is not None else None
-        if wanted:
-            raise ValueError(f"{key} in the model's config must be {wanted}, got {value!r}.")
-
-
-def _wanted(key: str, value: Any) -> str | None:
-    """Return what a key must be if the value is something else, or None."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    rules = (
-        (key in WHOLE, isinstance(value, int) and number and value >= 1, "a whole number of at least 1"),
-        (key == "factor", number and value >= 1, "a number of at least 1"),
-        (key in ABOVE_ONE, number and value > 1, "a number above 1"),
-        (key in ABOVE_ZERO, number and value > 0, "a number above 0"),
-        (key in UP_TO_ONE, number and value <= 1, "a number up to 1"),
-        (key in NOT_NEGATIVE, number and value >= 0, "a number of at least 0"),
-        (key in LISTS, _is_list(value), "a list of numbers above 0"),
-    )
-    return next((wanted for asked, holds, wanted in rules if asked and not holds), None)
-
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, list | tuple) and all(
-        isinstance(number, int | float) and not isinstance(number, bool) and number > 0 for number in value
-    )
+    check_values(Values, values, "the model's config", ADVICE)
 
 
 def _numbers_in(node: Any, path: str = "") -> Iterator[tuple[str, float]]:

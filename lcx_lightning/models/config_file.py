@@ -1,21 +1,21 @@
 """The config of a checkpoint: read as plain data, and built without running code that comes with the checkpoint."""
 
-import json
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub.errors import StrictDataclassError
 from transformers import CONFIG_MAPPING, PretrainedConfig
 from transformers.activations import ACT2FN
 from transformers.utils.hub import cached_file
 
 from lcx_lightning.data.hub_access import look_for_hub, why_missing
+from lcx_lightning.models.checkpoint_files import UNBUILDABLE, last_line
+from lcx_lightning.models.config_checks import ADVICE
 from lcx_lightning.models.config_rope import rope_in_one_place
 from lcx_lightning.models.families import FAMILIES
+from lcx_lightning.schema.files import naming, read_json
 
 WEIGHTS = (".safetensors", ".bin")
 ADAPTER = "adapter_config.json"
-UNBUILDABLE = (StrictDataclassError, LookupError, TypeError, AttributeError, ArithmeticError)  # of transformers
 
 
 def read_config(name: str, revision: str) -> PretrainedConfig:
@@ -32,16 +32,22 @@ def read_config(name: str, revision: str) -> PretrainedConfig:
             with it, or it is an adapter.
     """
     said = _plain(name, revision)
-    _refuse_code(said, name)
-    _refuse_weights(said, name)
-    plain = rope_in_one_place(said)
     _refuse_adapter(name, revision)
-    try:
-        config = CONFIG_MAPPING[plain["model_type"]].from_dict(plain, name_or_path=name)
-    except UNBUILDABLE as error:
-        raise ValueError(f"The config.json of {name} makes no sense to transformers: {_last_line(error)}") from error
+    with naming(place_of(name)):
+        _refuse_code(said, name)
+        _refuse_weights(said, name)
+        plain = rope_in_one_place(said)
+        try:
+            config = CONFIG_MAPPING[plain["model_type"]].from_dict(plain, name_or_path=name)
+        except UNBUILDABLE as error:
+            raise ValueError(f"It makes no sense to transformers: {last_line(error)}.") from error
     config._attn_implementation = config._experts_implementation = None  # chosen when the model is built
     return config
+
+
+def place_of(name: str | None) -> str:
+    """Return how messages name the config of a checkpoint; nothing for a model that comes from none."""
+    return f"{name}/config.json" if name else ""
 
 
 def number(values: dict[str, Any], key: str, least: float, *, whole: bool = False) -> float:
@@ -70,13 +76,7 @@ def _plain(name: str, revision: str) -> dict[str, Any]:
     if folder.is_dir() and not any(path.suffix in WEIGHTS for path in folder.iterdir()):
         raise ValueError(f"The folder {name} has no weights: no file that ends in {' or '.join(WEIGHTS)}.")
     path = folder / "config.json" if folder.is_dir() else _of_hub(name, revision)
-    try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"The config.json of {name} is not JSON: {error}.") from error
-    if not isinstance(plain, dict):
-        raise ValueError(f"The config.json of {name} must hold a mapping, got a {type(plain).__name__}.")
-    return plain
+    return read_json(path, ADVICE)
 
 
 def _of_hub(name: str, revision: str) -> Path:
@@ -103,7 +103,7 @@ def _refuse_code(plain: dict[str, Any], name: str) -> None:
         return
     why = "its config.json names Python code of its own (auto_map)" if code else "transformers does not know this type"
     raise ValueError(
-        f"The model {name} has the type {kind!r}, and {why}. Code that comes with a checkpoint is never run. Convert "
+        f"The model {name} has model_type={kind!r}, and {why}. Code that comes with a checkpoint is never run. Convert "
         f"the checkpoint to a supported type: {', '.join(FAMILIES)}."
     )
 
@@ -136,7 +136,3 @@ def _refuse_adapter(name: str, revision: str) -> None:
             f"{name} holds an adapter ({ADAPTER}), which changes another model's weights. Merge it into its base first "
             "(peft: merge_and_unload, then save_pretrained), or take the file away."
         )
-
-
-def _last_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[-1].strip() if str(error).strip() else type(error).__name__

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 from pathlib import Path
 
 from transformers.utils.hub import cached_file, extract_commit_hash
@@ -44,7 +45,7 @@ def _hash(path: Path, memory: Path) -> str:
     # the time of the last change of the inode cannot be set, as the one of the contents can (by rsync -t, say)
     known = [str(path.resolve()), state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino]
     entry = memory / hashlib.sha256(json.dumps(known).encode()).hexdigest()[:32]
-    if entry.is_file() and len(remembered := entry.read_text()) == 64:
+    if entry.is_file() and re.fullmatch("[0-9a-f]{64}", remembered := entry.read_text(errors="replace")):
         return remembered
     found = _hash_of_file(path)
     memory.mkdir(parents=True, exist_ok=True)

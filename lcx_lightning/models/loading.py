@@ -2,21 +2,19 @@
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
 from torch.distributed.tensor import DTensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from lcx_lightning.distributed.process_group import all_gather
-from lcx_lightning.models.weight_files import CLEX_KEYS, RECOMPUTED, check_weight_files
+from lcx_lightning.models.checkpoint_files import UNBUILDABLE, check_generation, last_line
+from lcx_lightning.models.weight_files import CLEX_KEYS, RECOMPUTED, UNREADABLE, check_weight_files
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-UNREADABLE = (SafetensorError, UnpicklingError, EOFError, OSError, RuntimeError)  # raised on damaged or missing files
 SHOWN = 3  # names of weights in a message
 
 
@@ -32,9 +30,11 @@ def load_weights(name: str | Path, **given: Any) -> "PreTrainedModel":
             of another shape, are quantized, or hold a number that is not finite.
     """
     asked = {"trust_remote_code": False, "output_loading_info": True, "ignore_mismatched_sizes": True}
+    revision = given.get("revision", "main")
+    check_generation(str(name), revision)
     try:
         config = given.get("config") or AutoConfig.from_pretrained(name, trust_remote_code=False)
-        check_weight_files(name, given.get("revision", "main"), config)
+        files = check_weight_files(name, revision, config)
         loaded: Any = AutoModelForCausalLM.from_pretrained(name, **asked, **given)
     except UNREADABLE as error:
         what = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
@@ -42,9 +42,12 @@ def load_weights(name: str | Path, **given: Any) -> "PreTrainedModel":
             f"The weights of {name} cannot be read: {what}. If a file is damaged or was cut short, copy it again. Of "
             "pickles (.bin) only tensors are read."
         ) from error
+    except UNBUILDABLE as error:
+        raise ValueError(f"transformers cannot build the model of {name}/config.json: {last_line(error)}.") from error
+    stored = f"{name} ({shortened([file.name for file in files])})"
     model, found = loaded
-    _check_names(found, name, hasattr(model.config, "clex"))
-    _check_finite(model, name)
+    _check_names(found, stored, hasattr(model.config, "clex"))
+    _check_finite(model, stored)
     return model
 
 
@@ -54,7 +57,7 @@ def shortened(names: Collection[str]) -> str:
     return ", ".join(sorted(names)[:SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
-def _check_names(found: dict[str, Any], name: str | Path, has_clex: bool) -> None:
+def _check_names(found: dict[str, Any], name: str, has_clex: bool) -> None:
     """Raise a ValueError if the weights that were found are not exactly those of the model."""
     read_elsewhere = CLEX_KEYS if has_clex else ()
     unexpected = {key for key in found["unexpected_keys"] if not key.endswith(RECOMPUTED) and key not in read_elsewhere}
@@ -72,7 +75,7 @@ def _check_names(found: dict[str, Any], name: str | Path, has_clex: bool) -> Non
         )
 
 
-def _check_finite(model: "PreTrainedModel", name: str | Path) -> None:
+def _check_finite(model: "PreTrainedModel", name: str) -> None:
     """Raise a ValueError, on every process that shares the model, if a weight is not finite."""
     local = {key: p.to_local() if isinstance(p, DTensor) else p for key, p in model.named_parameters()}
     wrong = {key for key, p in local.items() if p.is_floating_point() and not _sum(p).isfinite()}

@@ -11,7 +11,9 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from lcx_lightning.methods.longrope_file import MSCALES
 from lcx_lightning.methods.scaling.base import RopeSpec
 from lcx_lightning.models.config_checks import check_config
+from lcx_lightning.models.config_file import place_of
 from lcx_lightning.models.families import family_of
+from lcx_lightning.schema.files import naming
 
 DUAL_CHUNK = "dual_chunk_attention_config"
 STATIC_SCALINGS = ("linear", "llama3", "yarn")  # scalings of checkpoints whose frequencies do not depend on the length
@@ -26,6 +28,11 @@ def rope_spec(config: PretrainedConfig) -> RopeSpec:
     Raises:
         ValueError: If the family, its attention or its scaling is not supported, or a number makes no sense.
     """
+    with naming(place_of(config.name_or_path)):
+        return _rope_spec(config)
+
+
+def _rope_spec(config: PretrainedConfig) -> RopeSpec:
     family_of(config)
     check_config(config.to_dict())
     rope, dim = config.rope_parameters, _rotated_features(config)

@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
-from lcx_lightning.data.tokenizers import ByteTokens, HubTokens, Tokens
+from lcx_lightning.data.tokenizers import ByteTokens, HubTokens, NoTokenizerError, Tokens
+from lcx_lightning.models.checkpoint_files import check_tokenizer, why_no_tokenizer
 from lcx_lightning.models.clex_checkpoint import separate_clex
-from lcx_lightning.models.config_file import read_config
+from lcx_lightning.models.config_file import place_of, read_config
 from lcx_lightning.models.config_rope import rope_in_one_place
 from lcx_lightning.models.contents import commit_of, folder_identity
 from lcx_lightning.models.families import FAMILIES
 from lcx_lightning.models.loading import load_weights
 from lcx_lightning.models.rope_spec import without_scaling
 from lcx_lightning.schema.checked import checked
+from lcx_lightning.schema.files import naming
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -127,15 +129,19 @@ class HubModel(ModelSource):
         self.dtype = _dtype(dtype)
 
     def config(self) -> PretrainedConfig:
-        config = separate_clex(read_config(self.name, self.revision), self.name, self.revision)
-        return config if self.own_scaling else without_scaling(config)
+        config = read_config(self.name, self.revision)
+        with naming(place_of(self.name)):
+            config = separate_clex(config, self.name, self.revision)
+            return config if self.own_scaling else without_scaling(config)
 
     def tokens(self) -> Tokens:
+        config = read_config(self.name, self.revision)
+        check_tokenizer(self.name, self.revision)
         try:
-            return HubTokens(self.name, self.revision, read_config(self.name, self.revision))
-        except ValueError as error:
-            if "trust_remote_code" not in str(error):
-                raise
+            return HubTokens(self.name, self.revision, config)
+        except NoTokenizerError as error:
+            if "trust_remote_code" not in str(error.__cause__):
+                raise ValueError(why_no_tokenizer(self.name, self.revision, error.__cause__)) from error
             raise ValueError(
                 f"The tokenizer of {self.name} needs Python code of its own (auto_map in its tokenizer_config.json). "
                 "Code that comes with a checkpoint is never run. Save it as a tokenizer.json of the tokenizers library."

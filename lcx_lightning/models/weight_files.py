@@ -1,17 +1,21 @@
 """The weight files of a checkpoint, in the order of transformers: names and data types, from their headers alone."""
 
-import json
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from pickle import UnpicklingError
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from transformers import PretrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 from transformers.utils.hub import cached_file
 
+from lcx_lightning.schema.files import read_json
+
+UNREADABLE = (SafetensorError, UnpicklingError, EOFError, OSError, RuntimeError)  # raised on damaged or missing files
 FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 DTYPES = {  # of weights: by their name in safetensors
     "F64": torch.float64,
@@ -56,12 +60,43 @@ def weight_files(name: str | Path, revision: str = "main") -> list[Path]:
             continue
         if not file.endswith(".json"):
             return [Path(path)]
-        return [Path(str(cached_file(str(name), shard, revision=revision))) for shard in _shards(Path(path), name)]
+        with naming_lost_shards(Path(path)):
+            return [Path(str(cached_file(str(name), shard, revision=revision))) for shard in _shards(Path(path))]
     return []
 
 
-def entries(file: Path) -> Iterator[Entry]:
-    """Return every tensor in a weight file, without reading its numbers."""
+@contextmanager
+def naming_lost_shards(index: Path) -> Iterator[None]:
+    """Name the index in an OSError about a shard that it names, and that is not there."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(f"{index} names a shard that is not there: {error}") from error
+
+
+@contextmanager
+def naming_weights(file: Path) -> Iterator[None]:
+    """Raise an OSError with the name of a weight file where it cannot be read, whatever its reader raises."""
+    try:
+        yield
+    except UnpicklingError as error:  # whose message tells how to run code that comes with the file
+        raise OSError(f"{file.name} is no pickle of tensors alone") from error
+    except UNREADABLE as error:
+        why = (str(error).strip() or "it is empty").splitlines()[0].rstrip(".")
+        raise OSError(f"{file.name}: {why}") from error
+
+
+def entries(file: Path) -> list[Entry]:
+    """Return every tensor in a weight file, without reading its numbers.
+
+    Raises:
+        OSError: If the file is damaged.
+    """
+    with naming_weights(file):
+        return list(_entries(file))
+
+
+def _entries(file: Path) -> Iterator[Entry]:
     if file.suffix == ".safetensors":
         with safe_open(file, framework="pt") as opened:
             for key in opened.keys():  # noqa: SIM118
@@ -74,19 +109,24 @@ def entries(file: Path) -> Iterator[Entry]:
 
 
 def read_tensor(entry: Entry) -> torch.Tensor:
-    """Return the numbers of a tensor in a weight file."""
-    if entry.file.suffix != ".safetensors":
-        return _pickled(entry.file, "cpu")[entry.name]
-    with safe_open(entry.file, framework="pt") as opened:
-        return opened.get_tensor(entry.name)
+    """Return the numbers of a tensor in a weight file; an OSError if it is damaged."""
+    with naming_weights(entry.file):
+        if entry.file.suffix != ".safetensors":
+            return _pickled(entry.file, "cpu")[entry.name]
+        with safe_open(entry.file, framework="pt") as opened:
+            return opened.get_tensor(entry.name)
 
 
-def check_weight_files(name: str | Path, revision: str, config: PretrainedConfig) -> None:
-    """Raise a ValueError if a weight is stored twice, or in a data type that is no floating-point number.
+def check_weight_files(name: str | Path, revision: str, config: PretrainedConfig) -> list[Path]:
+    """Return the weight files of a checkpoint.
 
-    Quantized weights would be cast without their scales; of two tensors for one weight, one would be taken silently.
+    Raises:
+        ValueError: If a weight is stored twice, or in a data type that is no floating-point number. Quantized weights
+            would be cast without their scales; of two tensors for one weight, one would be taken silently.
+        OSError: If a file is missing or damaged.
     """
-    found = [entry for file in weight_files(name, revision) for entry in entries(file)]
+    files = weight_files(name, revision)
+    found = [entry for file in files for entry in entries(file)]
     kept = [entry for entry in found if not entry.name.endswith(NOT_WEIGHTS)]
     for entry in kept:
         check_dtype(entry, name)
@@ -103,6 +143,7 @@ def check_weight_files(name: str | Path, revision: str, config: PretrainedConfig
             )
     if config.tie_word_embeddings:
         _check_tied(by_weight, model, name)
+    return files
 
 
 def check_dtype(entry: Entry, name: str | Path) -> None:
@@ -131,24 +172,20 @@ def _without_prefix(name: str, prefix: str) -> str:
     return name
 
 
-def _shards(index: Path, name: str | Path) -> list[str]:
+def _shards(index: Path) -> list[str]:
     """Return the names of the shards in an index."""
-    try:
-        content = json.loads(index.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{index.name} of {name} is not JSON: {error}.") from error
-    content = content if isinstance(content, dict) else {}
+    content = read_json(index, "Copy the checkpoint again.")
     shards: Any = content.get("weight_map")
     held = isinstance(shards, dict) and shards and all(isinstance(shard, str) for shard in shards.values())
     if not held or not isinstance(content.get("metadata"), dict):
         raise ValueError(
-            f"{index.name} of {name} is no index of shards: it needs weight_map, the file of each weight, and "
+            f"{index} is no index of shards: it needs weight_map, the file of each weight, and "
             "metadata, which may be {}. Copy the checkpoint again."
         )
-    for shard in shards.values():
+    for shard in set(shards.values()):
         path = PurePosixPath(shard.replace("\\", "/"))
         if path.is_absolute() or ".." in path.parts:
-            raise ValueError(f"{index.name} of {name} names {shard}, a file outside the checkpoint: move it into it.")
+            raise ValueError(f"{index} names {shard}, a file outside the checkpoint: move it into it.")
     return sorted(set(shards.values()))
 
 

@@ -1,6 +1,5 @@
 """What a results folder and a cache hold: runs with their states, cached stages, and sizes on disk."""
 
-import difflib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -10,6 +9,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from lcx_lightning.results import records
+from lcx_lightning.results.naming import named
+from lcx_lightning.schema.near import did_you_mean
 
 LOCK = ".lock"  # in the folder of a run: held while the run is computed
 STAGES = ("base", "extend", "tokens", "hashes")  # folders of a cache
@@ -38,7 +39,7 @@ class FoundExperiment:
 
     folder: Path
     runs: list[FoundRun]  # by rank in the grid, then by seed
-    command: str | None  # that made it
+    command: str | None  # the last that ran under its name
     size: int  # bytes, figures and page included
     whole: bool = True  # whether all of the folder is meant
 
@@ -110,14 +111,17 @@ def find_runs(name: str | Path, results: Path) -> FoundExperiment:
             return read_experiment(place)
         if is_run(place):
             return replace(read_experiment(place.parent), runs=[read_run(place)], whole=False)
+    arms: list[tuple[str, Path]] = []  # with the experiment ahead of each
     for place in (place for place in places if not place.is_dir()):
         above = next((folder for folder in place.parents if folder.is_dir()), place)
-        if is_experiment(above):
-            return _of_arm(read_experiment(above), place.relative_to(above).as_posix())
+        arms += [(place.relative_to(above).as_posix(), above)] if is_experiment(above) else []
+    if arms:
+        arm, folder = min(arms, key=lambda one: len(one[0]))
+        return _of_arm(read_experiment(folder), arm)
     if Path(name).is_dir():
         raise ValueError(f"The folder {name} holds neither run.json nor experiment.json: it is none of lcx.")
     known = [folder.name for folder in _folders_in(results) if is_experiment(folder)]
-    raise ValueError(f"There is no experiment {str(name)!r} in {results}. {near(str(name), known)}")
+    raise ValueError(f"There is no experiment {str(name)!r} in {results}.{_hint(str(name), known)}")
 
 
 def find_experiment(name: str | Path, results: Path) -> FoundExperiment:
@@ -137,7 +141,7 @@ def _of_arm(experiment: FoundExperiment, arm: str) -> FoundExperiment:
     runs = [run for run in experiment.runs if run.arm == arm]
     if not runs:
         names = list(dict.fromkeys(run.arm for run in experiment.runs))
-        raise ValueError(f"There is no arm {arm!r} in {experiment.folder}. {near(arm, names)}")
+        raise ValueError(f"There is no arm {arm!r} in {experiment.folder}.{_hint(arm, names)}")
     return replace(experiment, runs=runs, whole=False)
 
 
@@ -151,8 +155,7 @@ def read_experiment(folder: Path) -> FoundExperiment:
             runs.append(FoundRun(folder / name, name, None, "not begun", "", 0, None, {}))
     commands = about.get("commands")
     command = commands[-1] if isinstance(commands, list) and commands else None
-    runs.sort(key=_rank)
-    return FoundExperiment(folder, runs, command if isinstance(command, str) else None, size_of(folder))
+    return FoundExperiment(folder, sorted(_with_names(runs), key=_rank), command and str(command), size_of(folder))
 
 
 def read_run(folder: Path) -> FoundRun:
@@ -226,12 +229,19 @@ def size_of(path: Path) -> int:
         return 0
 
 
-def near(name: str, names: list[str]) -> str:
-    """Return a sentence that names what is like `name`, or else all that there is."""
-    close = difflib.get_close_matches(name, names, n=3)
-    if close:
-        return f"Did you mean {' or '.join(close)}?"
-    return f"There are: {', '.join(names)}." if names else "There is none."
+def _hint(name: str, names: list[str]) -> str:
+    """Return a sentence on names that are like one, or else on all that there are."""
+    return did_you_mean(name, names) or (f" There are: {', '.join(names)}." if names else "")
+
+
+def _with_names(runs: list[FoundRun]) -> list[FoundRun]:
+    """Return the runs under the names that a report gives their arms."""
+    whole = [records.Run(run.folder, run.info, [], {}) for run in runs if run.info]
+    try:
+        names = {run.folder: run.arm for run in named(whole)}
+    except (AttributeError, TypeError):  # a configuration with values of other types
+        return runs
+    return [replace(run, arm=names.get(run.folder, run.arm)) for run in runs]
 
 
 def _folders_in(folder: Path) -> Iterator[Path]:

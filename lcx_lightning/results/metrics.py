@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
+from lcx_lightning.schema.checked import check_fields
+
 
 class Measure(NamedTuple):
     """What a table or a figure shows: the rows of one metric under one protocol."""
@@ -119,7 +121,11 @@ def as_data(metrics: Mapping[str, Metric]) -> dict[str, dict[str, Any]]:
 def from_data(declared: Mapping[str, Mapping[str, Any]]) -> dict[str, Metric]:
     """The declarations in plain data; ValueError if they are not such."""
     try:
-        return {name: Metric(**{**given, "axis": Axis(**given["axis"])}) for name, given in declared.items()}
+        found = {name: Metric(**{**given, "axis": Axis(**given["axis"])}) for name, given in declared.items()}
+        for metric in found.values():
+            check_fields(metric)
+            check_fields(metric.axis)
+        return found
     except (TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"`metrics` needs the declaration of each metric by protocol/metric: {error}") from error
 

@@ -1,7 +1,6 @@
 """Records: one row per evaluated number, appended and synced at once, and the files beside them."""
 
 import json
-import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,12 +10,11 @@ from typing import Any
 
 from lcx_lightning.results.metrics import Measure, Metric, from_data, undeclared
 from lcx_lightning.results.naming import named
+from lcx_lightning.results.stored import RESULT, ExperimentFile, check_row, check_run
+from lcx_lightning.schema.files import check_values, read_json
 
+RUN, EXPERIMENT = "run.json", "experiment.json"
 AWAY = "Move its folder away and run the command again."
-RESULT = ("value", "n", "details")  # what came out, and more about it; all other keys say what a row is the number of
-KINDS = {"evaluation": str, "protocol": str, "document": (str, type(None)), "metric": str, "at": dict}
-KINDS |= {"context_length": (int, float), "value": (int, float), "n": (int, float)}
-NEEDED = ("seed", "evaluation", "protocol", "document", "context_length", "metric", "value", "n", "at")  # by a report
 
 
 def identity(row: Mapping[str, Any]) -> tuple:
@@ -150,33 +148,17 @@ def read(path: Path | str) -> list[dict]:
 
 def read_records(path: Path) -> list[dict]:
     """Rows of records.jsonl, none if there is no such file; ValueError for a row that lacks a key of a record."""
-    rows = read(path) if path.exists() else []
+    rows = read(path) if os.path.lexists(path) else []  # a link that leads nowhere is a damaged file
+    name, advice = str(path), f"Move {path.parent} away and run the arm again."
     for number, row in enumerate(rows, start=1):
-        if wrong := _what_is_wrong(row):
-            raise ValueError(
-                f"{path}, line {number}: needed a record, and this one has {wrong}. Move {path.parent} away and run "
-                "the arm again."
-            )
+        check_row(row, f"{name}, line {number}", advice)
     return rows
-
-
-def _what_is_wrong(row: Mapping[str, Any]) -> str | None:
-    """Return what a row lacks to be a record, None if nothing."""
-    if missing := [name for name in NEEDED if name not in row]:
-        return f"no {', '.join(missing)}"
-    for name, kind in KINDS.items():
-        if not isinstance(row[name], kind) or isinstance(row[name], bool):
-            return f"{name}={row[name]!r}"
-    if not math.isfinite(row["value"]) or not math.isfinite(row["n"]) or row["n"] < 0:
-        return f"value={row['value']}, n={row['n']}"
-    inner = [f"at.{name}={part!r}" for name, part in row["at"].items() if isinstance(part, dict | list)]
-    return inner[0] if inner else None
 
 
 def _parse(line: bytes, path: Path | str, number: int) -> dict:
     try:
         row = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         row = error
     if not isinstance(row, dict):
         raise ValueError(
@@ -203,26 +185,35 @@ def write_json(path: Path | str, value: object) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def read_json(path: Path | str) -> dict:
-    """The object in the file; ValueError that names the file if it has none."""
-    try:
-        found = json.loads(Path(path).read_text())
-    except (ValueError, IsADirectoryError) as error:  # no text, or no JSON
-        raise ValueError(f"{path}: needed JSON, found {error}. {AWAY}") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"{path}: needed a JSON object, found {found!r:.60}. {AWAY}")
+def read_experiment_file(folder: Path) -> dict[str, Any]:
+    """What experiment.json in a results folder says, nothing if there is none; ValueError if it is none of that."""
+    path = folder / EXPERIMENT
+    if not os.path.lexists(path):
+        return {}
+    found = read_json(path, AWAY)
+    check_values(ExperimentFile, found, str(path), AWAY)
+    return found
+
+
+def read_run_file(folder: Path) -> dict[str, Any]:
+    """What run.json in a folder of a run says, nothing if there is none; ValueError if it is none of that."""
+    path = folder / RUN
+    if not os.path.lexists(path):
+        return {}
+    found = read_json(path, AWAY)
+    check_run(found, str(path), AWAY)
     return found
 
 
 def read_run(folder: Path | str) -> Run:
     """One run folder: run.json and, where it exists, records.jsonl."""
     folder = Path(folder)
-    info = {"arm": folder.name, "seed": 0} | read_json(folder / "run.json")
+    info = {"arm": folder.name, "seed": 0} | read_run_file(folder)
     rows = {identity(row): row for row in read_records(folder / "records.jsonl")}
     try:
         metrics = from_data(info.get("metrics") or {})
     except ValueError as error:
-        raise ValueError(f"{folder / 'run.json'}: {error}. {AWAY}") from error
+        raise ValueError(f"{folder / RUN}: {error}. {AWAY}") from error
     return Run(folder, info, list(rows.values()), metrics)
 
 
@@ -233,10 +224,9 @@ def read_experiment(folder: Path | str) -> Experiment:
         ValueError: If there is none.
     """
     folder = Path(folder)
-    path = folder / "experiment.json"
-    meta = read_json(path) if path.exists() else {}
+    meta = read_experiment_file(folder)
     order: dict[str, int] = {name: rank for rank, name in enumerate(meta.get("runs", []))}
-    found = [path.parent for path in sorted(folder.glob("*/run.json"))]
+    found = [path for path in sorted(folder.glob("*/")) if os.path.lexists(path / RUN)]
     runs = [read_run(run) for run in found if not order or run.name in order]  # others were claimed by no command
     if not runs:
         problem = "has no runs in it" if folder.is_dir() else "does not exist"

@@ -30,7 +30,7 @@ def claim(config: DictConfig, command: str, arms: list[Arm]) -> Path:
     _make_folder(Path(config.cache_dir).expanduser(), "cache_dir")
     with FileLock(folder / f".{FILE}.lock"):
         path = folder / FILE
-        before = records.read_json(path) if path.exists() else {}
+        before = records.read_experiment_file(folder)
         owner = before.get("name", config.experiment)
         if owner != config.experiment:
             raise ValueError(

@@ -22,6 +22,7 @@ from lcx_lightning.methods.library import methods
 from lcx_lightning.results.report.screen import screen
 from lcx_lightning.runner.expand import expand
 from lcx_lightning.runner.launch import torchrun
+from lcx_lightning.runner.own_files import check_own_files
 from lcx_lightning.runner.refusals import BAD_INPUT, refuse, takes_value, wrong_word
 from lcx_lightning.runner.secrets import masked_text, masked_words
 from lcx_lightning.runner.startup import without_garbage_collection
@@ -49,10 +50,11 @@ def run() -> int:
     OmegaConf.register_new_resolver("methods", lambda: ", ".join(methods()), replace=True)  # --help sees no searchpath
     os.environ["HYDRA_FULL_ERROR"] = "1"  # it raises what is then explained here
     try:
+        check_own_files(sys.argv[1:])
         _composed()
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 1
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
+    except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:
         with initialize_config_module("experiments.configs", version_base="1.3"):
             words = takewhile(lambda word: not word.startswith("-"), sys.argv[1:])
             return refuse(error, screen(), [*searched, *words])
@@ -82,9 +84,7 @@ def _checked_and_run(config: DictConfig, typed: list[str]) -> int:
     except BAD_INPUT as error:
         return refuse(error, screen(), typed)
     with without_garbage_collection():
-        from lcx_lightning.runner.experiment import (
-            run_experiment,  # heavy: not for --help, nor where a value is refused
-        )
+        from lcx_lightning.runner.experiment import run_experiment  # heavy: not where a value is refused
         from lcx_lightning.runner.quiet import silence_library_logging
 
     silence_library_logging()

@@ -12,6 +12,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from lcx_lightning.methods.library import complete, read_method
+from lcx_lightning.runner.own_methods import method_file, method_files_named, own_folders
 from lcx_lightning.runner.refusals import explained, wrong_word
 from lcx_lightning.runner.secrets import masked_words
 from lcx_lightning.runner.settings import check_experiment, check_of_arm, check_trained, settle
@@ -95,10 +96,11 @@ def _composed(config: DictConfig, overrides: list[str]) -> DictConfig:
     check_experiment(arm)
     methods_of(arm)  # of a list, whether they can be composed, before the values of what Hydra made of them
     own_modules = [Path(folder).name for folder in own_folders(arm)]
-    check_targets(arm, own_modules)
-    plain = plain_values(arm)
-    check_targets(plain, own_modules)  # a resolver may have made one
-    check_values(plain)
+    with method_files_named(methods_of(arm), arm):
+        check_targets(arm, own_modules)
+        plain = plain_values(arm)
+        check_targets(plain, own_modules)  # a resolver may have made one
+        check_values(plain)
     return arm
 
 
@@ -171,19 +173,8 @@ def methods_of(config: DictConfig) -> list[str]:
     lines = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
     lists: list[Any] = [line.value() for line in lines if line.key_or_group == "method"]  # Hydra keeps no lists
     names = [name for names in lists for name in names]
-    read_method([_method_file(name, config) for name in names])
+    read_method([method_file(name, config) for name in names])
     return names
-
-
-def _method_file(name: str, config: DictConfig) -> str:
-    """Return the path of a method in the folder of --config-dir, or the name of one of the package."""
-    paths = [Path(folder) / "method" / f"{name}.yaml" for folder in own_folders(config)]
-    return next((str(path) for path in paths if path.is_file()), name)
-
-
-def own_folders(config: DictConfig) -> list[str]:
-    """Return the folders of the user's own configurations: that of --config-dir."""
-    return [source.path for source in config.hydra.runtime.config_sources if source.schema == "file"]
 
 
 def arm_name(methods: list[str], own: dict[str, str], rivals: list[dict[str, str]], whole: bool = False) -> str:

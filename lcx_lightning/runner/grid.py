@@ -13,6 +13,7 @@ from lcx_lightning.runner.built_arm import BuiltArm, Described, resolve
 from lcx_lightning.runner.contents import contents_in
 from lcx_lightning.runner.expand import Grid
 from lcx_lightning.runner.launch import torchrun
+from lcx_lightning.runner.own_methods import method_files_named
 from lcx_lightning.runner.recipe import train_length
 from lcx_lightning.runner.settings import KNOBS, changes_nothing, check_ignored
 from lcx_lightning.schema.targets import check_targets
@@ -44,7 +45,8 @@ def build(config: DictConfig, grid: Grid) -> list[BuiltArm]:
             ignored = [knob for knob in idle if knob in given]
             factor = None if "factor" in idle else plain["factor"]
             built = BuiltArm(Arm(cell.name, cell.methods, order, plain, factor=factor), described, loaded, ignored)
-            method = _fill_in(built)
+            with method_files_named(cell.methods, cell.config):
+                method = _fill_in(built)
             if "grow" in given and not method.positions.length_dependent:
                 built.ignored = [*ignored, "grow"]
             arms.append(built)
@@ -58,6 +60,7 @@ def _idle_knobs(composed: DictConfig, described: Described) -> list[str]:
     config = composed.copy()
     OmegaConf.set_readonly(config, False)
     OmegaConf.set_struct(config, False)
+    config.pop("hydra", None)
     config.method = with_own_clex(complete(config.method), described.config)
     return [knob for knob in KNOBS if changes_nothing(config, knob)]
 

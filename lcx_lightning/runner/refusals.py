@@ -2,16 +2,17 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
-from lcx_lightning.methods.library import methods
+from lcx_lightning.methods.library import methods, read_method
 from lcx_lightning.results.report.screen import say
 from lcx_lightning.runner.secrets import masked_text
 from lcx_lightning.schema.build import TARGET
@@ -131,13 +132,21 @@ def _unknown_key(key: str, line: Sequence[str]) -> str:
         return f"~{key} leaves out {key}, which another word sets: leave out one of the two."
     if key == "exp":
         return "An experiment is added to the values: write +exp=NAME, with a plus."
-    known = keys_without(key, line)
+    if owners := [name for name, keys in _method_keys().items() if key in keys]:
+        return f"{key} is no value of this method, but of {', '.join(owners)}: choose one of these with method=NAME."
+    known = list(dict.fromkeys([*keys_without(key, line), *chain.from_iterable(_method_keys().values())]))
     inside = [name for name in known if name.startswith(f"{key.rpartition('.')[0]}.")]
     there_are = ""
     if "." in key and inside and len(inside) <= 30:
         parent = key.rpartition(".")[0]
         there_are = f" {parent} has {', '.join(name.removeprefix(f'{parent}.') for name in inside)}."
     return f"There is no value {key!r}.{did_you_mean(key, known)}{there_are} All values: lcx run --cfg job."
+
+
+def _method_keys() -> dict[str, list[str]]:
+    """Return the keys of the settings of every method of the package, those of its parts and none further inside."""
+    found = {name: keys_of(OmegaConf.create({"method": read_method(name)})) for name in methods()}
+    return {name: [key for key in keys if key.count(".") == 2] for name, keys in found.items()}
 
 
 def _several(word: str) -> str:
@@ -153,7 +162,7 @@ def _several(word: str) -> str:
 def _unresolved(error: OmegaConfBaseException) -> str:
     said = (error.msg or str(error)).split("\n")[0]
     key = f"{error.full_key}: " if error.full_key else ""
-    hint = " A value in ${...} is that of another key." if isinstance(error, InterpolationResolutionError) else ""
+    hint = " ${NAME} stands for the value of another key." if isinstance(error, InterpolationResolutionError) else ""
     return f"{key}{said.rstrip('.')}.{hint}"
 
 

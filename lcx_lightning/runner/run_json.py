@@ -79,8 +79,7 @@ def _checkpoint(arm: Arm) -> dict[str, str | None]:
 
 def read_run(arm: Arm) -> dict[str, Any]:
     """Return what run.json says, nothing if there is none."""
-    path = arm.folder / "run.json"
-    return records.read_json(path) if path.exists() else {}
+    return records.read_run_file(arm.folder)
 
 
 def is_finished(arm: Arm) -> bool:

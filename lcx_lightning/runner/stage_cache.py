@@ -6,19 +6,37 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NotRequired
 
 from filelock import AcquireReturnProxy, FileLock, Timeout
+from pydantic import Field
 from safetensors import SafetensorError
+from typing_extensions import TypedDict  # that of typing serves pydantic from Python 3.12
 
 from lcx_lightning.distributed import process_group
 from lcx_lightning.results import records
 from lcx_lightning.runner.aside import put_aside
 from lcx_lightning.runner.provenance import provenance
+from lcx_lightning.schema.files import check_values, read_json
 from lcx_lightning.training import preemption
 from lcx_lightning.training.fit import Outcome
 
 NAME = "stage.json"
+
+
+Amount = Annotated[float, Field(strict=True, ge=0)]
+
+
+class Manifest(TypedDict):
+    """What stage.json says: what the stage is, its files with their checksums, and of training what it took."""
+
+    key: str
+    files: dict[str, Annotated[int, Field(strict=True)]]
+    fingerprint: NotRequired[str | None]
+    seconds: NotRequired[Amount]
+    throughput: NotRequired[dict[str, Any] | None]
+    trained_parameters: NotRequired[Annotated[int, Field(strict=True, ge=0)]]
+    computed_by: NotRequired[list[dict[str, Any]]]
 
 
 def write_manifest(folder: Path, key: str, **facts: Any) -> None:
@@ -41,10 +59,13 @@ def verify_manifest(folder: Path, key: str) -> dict[str, Any]:
     """
     remedy = f"Move {folder} away, and the same command makes it anew; nothing else is touched."
     try:
-        manifest = records.read_json(folder / NAME)
-        found, files = manifest["key"], manifest["files"]
-    except (FileNotFoundError, KeyError, ValueError) as error:
-        raise ValueError(f"The cached stage {folder} is incomplete: it has no readable {NAME}. {remedy}") from error
+        manifest = read_json(folder / NAME, remedy)
+        check_values(Manifest, manifest, str(folder / NAME), remedy)
+    except OSError as error:
+        raise ValueError(f"The cached stage {folder} is incomplete: {error}. {remedy}") from error
+    except ValueError as error:
+        raise ValueError(f"The cached stage {folder} is damaged: {error}") from error
+    found, files = manifest["key"], manifest["files"]
     if found != key:
         raise ValueError(f"The cached stage {folder} is that of {found}, in the place of {key}. {remedy}")
     for name, expected in files.items():
@@ -77,7 +98,7 @@ def _sum(path: Path) -> int:
 
 def outcome_of(folder: Path | None) -> dict[str, Any]:
     """Return what the manifest of a trained stage tells about its training; that of no training if there is none."""
-    manifest = records.read_json(folder / NAME) if folder else {}
+    manifest = read_json(folder / NAME) if folder else {}
     nothing = {"seconds": 0.0, "throughput": None, "trained_parameters": 0, "computed_by": []}
     return {name: manifest.get(name, of_none) for name, of_none in nothing.items()}
 

@@ -107,23 +107,23 @@ def check_values(config: dict[str, Any]) -> None:
 
 def _check_objects(config: dict[str, Any]) -> None:
     """As `check_values`, of the parts that objects are built from. Their modules are imported: torch, then."""
+    from lcx_lightning.runner.trainer_config import TrainerSettings
+
+    TrainerSettings.read(config["trainer"])
+    for key in ("trainer.strategy", "launch", "logger"):
+        part, _, inner = key.partition(".")
+        node = config[part].get(inner) if inner else config[part]
+        if node is not None:
+            _check_object(node, key, *(["run", "cfg"] if key == "logger" else []))
     for part, node in config["method"].items():
         _check_object(node, f"method.{part}", *(["spec"] if part == "scaling" else []))
     for name, node in config["evaluation"].items():
         _check_object(node, f"evaluation.{name}")
-    _check_object(config["model"]["source"], "model.source")
-    _check_data(config["data"])
     for key, values in (("training", config["training"]), ("model.recipe", config["model"]["recipe"])):
         if values is not None:
             _check_training(values, key)
-    _check_object(config["launch"], "launch")
-    if config["logger"] is not None:
-        _check_object(config["logger"], "logger", "run", "cfg")
-    from lcx_lightning.runner.trainer_config import TrainerSettings
-
-    TrainerSettings.read(config["trainer"])
-    if strategy := config["trainer"].get("strategy"):
-        _check_object(strategy, "trainer.strategy")
+    _check_data(config["data"])
+    _check_object(config["model"]["source"], "model.source")  # the last: it imports transformers
 
 
 def _check_object(node: Any, key: str, *given_later: str) -> None:

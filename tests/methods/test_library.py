@@ -180,16 +180,16 @@ def test_methods_that_change_training_only_are_position_interpolation_in_evaluat
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("- a\n", "is a list; it must be a mapping of scaling"),
-        ("only words\n", "may set scaling, positions, temperature, pattern, got only words"),
-        ("patern: {}\n", "may set scaling, .*, got patern"),
-        ("pattern: [\n", "is no YAML"),
+        ("- a\n", r"it must hold a mapping, got \['a'\]"),
+        ("only words\n", "it must hold a mapping, got 'only words'"),
+        ("patern: {}\n", "It may set scaling, .*, got patern"),
+        ("pattern: [\n", "no YAML in line 2, column 1"),
         ("defaults: [mine]\n", "lead back to .*mine.yaml"),
         ("defaults: [other]\n", "lead back to .*mine.yaml"),
-        ("defaults: yarn\n", "defaults of the method file .* must be a list of methods, got 'yarn'"),
+        ("defaults: yarn\n", "mine.yaml: defaults must be a list of methods, got 'yarn'"),
         ("defaults: [{pattern: x}]\n", "must be a list of methods"),
-        ("pattern: 5\n", "pattern of the method file .* must be a mapping with _target_, got 5"),
-        ("pattern:\n", "pattern of the method file .* must be a mapping with _target_, got None"),
+        ("pattern: 5\n", "pattern must be a mapping with _target_, got 5"),
+        ("pattern:\n", "pattern must be a mapping with _target_, got null"),
     ],
 )
 def test_a_file_that_is_no_method_is_refused_with_its_path(tmp_path, text, complaint):

@@ -45,7 +45,7 @@ def ran(folder):
 
 def test_a_model_of_a_type_of_its_own_is_refused_and_its_code_is_not_run(folder):
     change(folder, model_type="own", auto_map={"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"})
-    with pytest.raises(ValueError, match=r"type 'own', and its config\.json names Python code .* never run\. Convert"):
+    with pytest.raises(ValueError, match=r"model_type='own', and its config\.json names Python code .* never run"):
         source(folder).config()
     assert not ran(folder)
 
@@ -191,11 +191,18 @@ def test_a_folder_that_lacks_a_file_is_refused_before_anything_runs(folder, lost
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [("{", "is not JSON"), ("[1]", "must hold a mapping, got a list"), ("\ufeff{}", "is not JSON")]
+    ("text", "said"),
+    [
+        ("{", "is not JSON"),
+        ("[1]", r"must hold a mapping, got \[1\]"),
+        ("\ufeff{}", "is not JSON"),
+        ('{"a": 1, "a": 2}', "is not JSON: it has the key 'a' twice"),
+        ("[" * 9999 + "]" * 9999, "is not JSON: it is nested too deeply"),
+    ],
 )
 def test_a_config_that_is_no_mapping_is_refused(folder, text, said):
     (folder / "config.json").write_text(text)
-    with pytest.raises(ValueError, match=rf"config\.json of {folder} {said}"):
+    with pytest.raises(ValueError, match=rf"{folder}/config\.json {said}"):
         source(folder).config()
 
 

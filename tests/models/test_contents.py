@@ -57,8 +57,9 @@ def test_a_large_file_is_read_once(folder, tmp_path, monkeypatch):
     assert before
 
 
-def test_a_remembered_hash_that_was_cut_short_is_not_used(folder, tmp_path):
+@pytest.mark.parametrize("damage", [lambda held: held[:10], lambda held: b"\xff" * 64, lambda held: b""])
+def test_a_remembered_hash_that_is_damaged_is_not_used(folder, tmp_path, damage):
     before = folder_identity(folder, tmp_path / "memory")
     (entry,) = (tmp_path / "memory").iterdir()
-    entry.write_text(entry.read_text()[:10])
+    entry.write_bytes(damage(entry.read_bytes()))
     assert folder_identity(folder, tmp_path / "memory") == before

@@ -92,10 +92,10 @@ def test_another_scaling_keeps_the_formula(tmp_path):
         ({"attention_factor": -1.0}, "attention_factor in .* must be a number of at least"),
         ({"attention_factor": float("nan")}, "attention_factor in .* must be a number of at least"),
         ({"attention_factor": {"_target_": "os.system"}}, "attention_factor in .* must be a number of at least"),
-        ({"factor": True}, "factor in .* must be a number of at least 1, got True"),
-        ({"factor": 0.5}, "factor in .* must be a number of at least 1, got 0.5"),
-        ({"original_max_position_embeddings": 0}, "original_max_position_embeddings in .* at least 2, got 0"),
-        ({"long_factor": [1.0, True, 1.0, 1.0]}, "LongRoPE needs lists short_factor and long_factor"),
+        ({"factor": True}, "factor in .* must be a number of at least 1 or null, got true"),
+        ({"factor": 0.5}, "factor in .* must be a number of at least 1 or null, got 0.5"),
+        ({"original_max_position_embeddings": 0}, "original_max_position_embeddings in .* at least 2 or null, got 0"),
+        ({"long_factor": [1.0, True, 1.0, 1.0]}, "long_factor in .* must be a list of numbers, got"),
     ],
 )
 def test_what_a_file_says_must_make_sense(tmp_path, change, said):

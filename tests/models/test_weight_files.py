@@ -122,7 +122,7 @@ def test_an_index_that_is_none_is_refused_by_its_name(tmp_path, text):
     folder = save_checkpoint(tmp_path)
     shards(folder)
     (folder / "model.safetensors.index.json").write_text(text)
-    with pytest.raises(ValueError, match=r"model\.safetensors\.index\.json of .* is (not JSON|no index of shards)"):
+    with pytest.raises(ValueError, match=r"/model\.safetensors\.index\.json (is not JSON|must hold|is no index)"):
         source(folder).load(None)
 
 

@@ -93,7 +93,7 @@ def test_a_row_as_columns_has_no_mapping_in_it():
 def test_a_row_that_is_no_record_is_refused_with_file_and_line(folder, missing):
     path = folder / "pi-0" / "records.jsonl"
     records.append(path, [{name: value for name, value in make_row().items() if name != missing}])
-    with pytest.raises(ValueError, match=rf"records\.jsonl, line 10: needed a record, and this one has no {missing}"):
+    with pytest.raises(ValueError, match=rf"records\.jsonl, line 10 lacks {missing}\."):
         records.read_run(folder / "pi-0")
 
 
@@ -101,7 +101,9 @@ def test_declarations_that_are_none_are_refused_by_file(folder):
     path = folder / "pi-0" / "run.json"
     for damage in ({"last_k/nll": {"title": "x"}}, {"last_k/nll": 3}, {"last_k/nll": {"title": "x", "axis": {}}}):
         records.write_json(path, records.read_json(path) | {"metrics": damage})
-        with pytest.raises(ValueError, match=r"run\.json: `metrics` needs the declaration of each metric"):
+        with pytest.raises(
+            ValueError, match=r"run\.json: `metrics` needs the declaration|metrics in .*run\.json must be a mapping"
+        ):
             records.read_experiment(folder)
 
 
@@ -165,7 +167,7 @@ def test_a_row_whose_values_are_of_another_kind_is_named(change, tmp_path):
     path = tmp_path / "records.jsonl"
     records.append(path, [make_row(), make_row(document="d1") | change])
     (name,) = change
-    with pytest.raises(ValueError, match=rf"records\.jsonl, line 2: needed a record, and this one has .*{name}"):
+    with pytest.raises(ValueError, match=rf"{name}\S* in .*records\.jsonl, line 2 must be"):
         records.read_records(path)
 
 
@@ -173,5 +175,7 @@ def test_a_row_whose_values_are_of_another_kind_is_named(change, tmp_path):
 def test_a_file_that_holds_no_object_is_named(text, tmp_path):
     path = tmp_path / "run.json"
     path.write_bytes(text.encode("latin-1"))
-    with pytest.raises(ValueError, match=r"run\.json: needed (JSON|a JSON object), found .* Move its folder away"):
-        records.read_json(path)
+    with pytest.raises(
+        ValueError, match=r"run\.json (is not JSON: .*|must hold a mapping, got .*) Move its folder away"
+    ):
+        records.read_run(tmp_path)

@@ -38,8 +38,8 @@ IN_WORDS = {  # another value of those that are no numbers, by the last part of 
 
 
 def leaves(node, prefix):
-    """Yield the key and the value of every leaf of a configuration; a list is one."""
-    for name in node:
+    """Yield the key and the value of every leaf of a configuration; a list is one. Of tasks the first has all keys."""
+    for name in list(node)[: 1 if prefix.endswith(".tasks") else None]:
         key = f"{prefix}.{name}"
         value = node._get_node(name)
         if isinstance(value, DictConfig) and not value._is_none() and not value._is_interpolation() and len(value):

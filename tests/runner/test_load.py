@@ -138,7 +138,9 @@ def test_a_run_that_has_not_finished_is_refused(state, reason, finished):
 
 
 def test_a_checkpoint_that_was_cleaned_away_is_named_with_the_command_that_makes_it_again(finished, tmp_path):
-    records.write_json(finished.folder.parent / "experiment.json", {"name": "refused", "commands": ["lcx run MINE"]})
+    records.write_json(
+        finished.folder.parent / "experiment.json", {"name": "refused", "commands": ["lcx run OTHER", "lcx run MINE"]}
+    )
     with pytest.raises(ValueError, match=r"no longer in the cache: .*/base/.* lcx clean .* && lcx run MINE"):
         lcx.load(finished.folder, cache_dir=tmp_path)
 
@@ -157,7 +159,7 @@ def test_an_own_class_is_loaded_while_it_does_what_it_did(place, tmp_path, monke
     (tmp_path / "lent" / "slower.py").write_text(SLOWER.format(power=1))
     target = "{_target_: lent.slower.Slower}"
     line = [*TINY, "method=pi", f"method.scaling={target}", "experiment=own", *folders(place)]
-    for module in ("grid", "expand"):  # the classes in the folder of --config-dir may be named
+    for module in ("expand", "grid"):  # which take classes of --config-dir alone
         monkeypatch.setattr(f"lcx_lightning.runner.{module}.check_targets", lambda *_: None)
     arm = run_here(*line)
     assert agrees(lcx.load(arm.folder), arm)

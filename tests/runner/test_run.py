@@ -226,7 +226,7 @@ def test_a_checkpoint_and_documents_of_ones_own_run_zero_shot_and_fine_tuned(own
         ["pretrained", "lm_infinite", "pi"], "finished"
     )
     assert all(len(run.rows) == 8 for run in found.values())
-    assert {row["document"].split("/")[0] for run in found.values() for row in run.rows} == {"test"}
+    assert {row["document"].split("/")[0] for run in found.values() for row in run.rows} == {"test.jsonl"}
     assert not (root / "cache" / "base").exists()
     at_length = [key for key in numbers(found["pi"]) if dict(key)["context_length"] == L]
     pretrained, lm_infinite, pi = (

@@ -102,7 +102,8 @@ class HubCorpus(Corpus):
         documents, read, folder = [], 0, Path(str(self._load["path"])).expanduser()
         for read, (place, row) in enumerate(islice(placed(rows, load, own, folder), self._max_documents), start=1):
             part = self._held_out.split(f"{own}/{read - 1}") if split == "train" else split
-            name, texts = place or f"{part}/{read - 1}", list(self._texts(self._field(row, self._text_column)))
+            name = place or f"{part}/{read - 1}"
+            texts = list(self._texts(self._field(row, self._text_column), name))
             if None not in texts:
                 documents.append((part, Document(name, "\n\n".join(map(str, texts)))))
             elif self._skip_null:
@@ -139,17 +140,17 @@ class HubCorpus(Corpus):
                 "plain files, or try data.corpus.load.revision=refs/convert/parquet."
             ) from error
 
-    def _texts(self, value: Any) -> Iterator[str | None]:
-        """Yield the texts of a value, None where there is none: itself, or those of a list, or of a list of lists."""
+    def _texts(self, value: Any, name: str) -> Iterator[str | None]:
+        """Yield the texts of a value in the row of a name, None where there is none: itself, or those of lists."""
         if value is None or isinstance(value, str):
             yield value
         elif isinstance(value, list):
             for part in value:
-                yield from self._texts(part)
+                yield from self._texts(part, name)
         else:
             raise ValueError(
-                f"The column {self._text_column!r} of {self.name} must hold text, but a row holds "
-                f"{type(value).__name__}. Choose another text_column, or clean the dataset."
+                f"The column {self._text_column!r} of {self.name} must hold text, but the row {name} "
+                f"holds {type(value).__name__}. Choose another text_column, or clean the dataset."
             )
 
     def _field(self, row: Mapping[str, Any], column: str) -> Any:

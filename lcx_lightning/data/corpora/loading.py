@@ -1,7 +1,9 @@
 """Rows of a dataset, read with the library `datasets`: local files as they are now, those of the hub from its cache."""
 
 import json
+import lzma
 import os
+import zlib
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterable, Iterator, Mapping
 from glob import escape
@@ -15,6 +17,7 @@ from lcx_lightning.data.corpora.paths import READERS, file_names, is_local
 from lcx_lightning.data.hub_access import look_for_hub
 
 OF_THE_CACHE = ("num_proc", "keep_in_memory", "streaming")  # arguments of `load_dataset` that say how to fill its cache
+UNREADABLE = (ValueError, OSError, EOFError, zlib.error, lzma.LZMAError)  # raised on damaged files, also packed ones
 UTF8 = (None, "utf-8", "utf-8-sig")
 ABOUT_SPLITS = ("Unknown split", "Bad split")  # what its errors about a split begin with
 
@@ -38,7 +41,7 @@ def load_rows(load: Mapping[str, Any], split: str) -> Any:
         return load_dataset(**direct, split=split, streaming=True)
     except TypeError as error:
         raise ValueError(f"data.corpus.load has a setting that the {load['path']} reader does not: {error}.") from error
-    except (ValueError, OSError, EOFError) as error:
+    except UNREADABLE as error:
         if str(error).startswith(ABOUT_SPLITS):
             raise
         raise ValueError(_why_unreadable(load, error)) from error
@@ -50,7 +53,7 @@ def readable(rows: Iterable[Any], load: Mapping[str, Any]) -> Iterator[Any]:
         yield from rows
     except LookupError as error:
         raise ValueError(f"data.corpus.load.encoding={load.get('encoding')} cannot be used: {error}.") from error
-    except (ValueError, OSError, EOFError) as error:
+    except UNREADABLE as error:
         if not is_local(load):
             raise
         raise ValueError(_why_unreadable(load, error)) from error
@@ -76,34 +79,51 @@ def placed(rows: Any, load: Mapping[str, Any], split: str, folder: Path) -> Iter
 
 
 def lines_of(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield the lines of a file, maybe compressed, that are not blank, with their numbers from 1.
+    """Yield the lines of a file, maybe compressed, that are not blank, with their numbers from 1; see `lines_in`."""
+    with fsspec.open(str(path), "rb", compression="infer") as file:
+        yield from lines_in(file, str(path))  # pyright: ignore[reportArgumentType]
+
+
+def lines_in(file: Iterable[bytes], name: str) -> Iterator[tuple[int, str]]:
+    """Yield the lines of an open file that are not blank, with their numbers from 1.
+
+    Args:
+        file: Open file.
+        name: Its name, for messages.
 
     Raises:
         ValueError: If one is not UTF-8; the message names the file and the line.
     """
-    with fsspec.open(str(path), "rb", compression="infer") as file:
-        for number, line in enumerate(file, start=1):  # pyright: ignore[reportArgumentType]
-            try:
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                encoding = "UTF-16" if number == 1 and line.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "LATIN1"
-                raise ValueError(
-                    f"{path}, line {number}: the byte 0x{line[error.start]:02x} is not UTF-8. Convert the file, such "
-                    f"as by `iconv -f {encoding} -t UTF-8`, or remove the line."
-                ) from error
-            if text.strip():
-                yield number, text.rstrip("\n")
+    for number, line in enumerate(file, start=1):
+        try:
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            encoding = "UTF-16" if number == 1 and line.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "LATIN1"
+            raise ValueError(
+                f"{name}, line {number}: the byte 0x{line[error.start]:02x} is not UTF-8. Convert the file, such "
+                f"as by `iconv -f {encoding} -t UTF-8`, or remove the line."
+            ) from error
+        if text.strip():
+            yield number, text.rstrip("\n")
 
 
 def json_object(line: str, place: str) -> dict[str, Any]:
     """Return the JSON object in a line; ValueError if it is none."""
     try:
-        row = json.loads(line)
+        row = json.loads(line, parse_int=_whole)
     except (ValueError, RecursionError) as error:  # no JSON, a number of too many digits, or too deeply nested
         raise ValueError(f"{place}: needed a JSON object, found {line[:60]!r} ({error}).") from error
     if not isinstance(row, dict):
         raise ValueError(f"{place}: needed a JSON object, found {line[:60]!r}.")
     return row
+
+
+def _whole(digits: str) -> int:
+    """Return a whole number; ValueError if it has more than 64 bits, which the readers of `datasets` refuse."""
+    number = int(digits)
+    if not -(2**63) <= number < 2**63:
+        raise ValueError("a whole number of more than 64 bits")
+    return number
 
 
 def _why_unreadable(load: Mapping[str, Any], error: Exception) -> str:
@@ -114,7 +134,7 @@ def _why_unreadable(load: Mapping[str, Any], error: Exception) -> str:
             for number, line in lines_of(file):
                 if ".jsonl" in file.suffixes:
                     json_object(line, f"{file}, line {number}")
-        except (ValueError, OSError, EOFError) as found:
+        except UNREADABLE as found:
             return str(found) if str(file) in str(found) else f"{file} is damaged: {found}. Write it again."
     broken = [file for file in files if load["path"] == "parquet" and not _ends_as_parquet(file)] or files
     return f"{', '.join(map(str, broken[:5]))} cannot be read: {error.__cause__ or error}. Correct the file."

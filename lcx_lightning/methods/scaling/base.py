@@ -10,6 +10,7 @@ from jaxtyping import Float
 from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
+from lcx_lightning.methods.outputs import checked_output
 from lcx_lightning.methods.precision import KeepsPrecision
 from lcx_lightning.schema.checked import check_fields
 
@@ -82,5 +83,10 @@ class FrequencyScaling(KeepsPrecision, abc.ABC):
         return None
 
     def forward(self, factor: Float[Tensor, " rows"]) -> Float[Tensor, "rows pairs"]:
-        """Return `inv_freq(factor)`."""
-        return self.inv_freq(factor)
+        """Return `inv_freq(factor)`.
+
+        Raises:
+            MethodError: If that is no float32 tensor with a row for each factor and a frequency for each pair.
+        """
+        shape = (len(factor), self.spec.dim // 2)
+        return checked_output(self, "inv_freq", self.inv_freq(factor), shape, torch.float32)

@@ -12,6 +12,7 @@ from lcx_lightning.methods.longrope_file import read_longrope_file
 from lcx_lightning.methods.scaling.base import FrequencyScaling, RopeSpec
 from lcx_lightning.methods.scaling.ntk import NTKAware
 from lcx_lightning.schema.checked import checked
+from lcx_lightning.schema.files import naming
 from lcx_lightning.schema.kinds import Factor
 
 
@@ -68,8 +69,9 @@ class LongRoPE(FrequencyScaling):
             short, long = read.short, read.long
         unscaled = spec.inv_freq()
         ntk = NTKAware(spec)(torch.tensor([float(factor)]))[0]
-        self.short = torch.ones_like(unscaled) if short is None else self._checked("short", short)
-        self.long = unscaled / ntk if long is None else self._checked("long", long)
+        with naming(file or ""):
+            self.short = torch.ones_like(unscaled) if short is None else self._checked("short", short)
+            self.long = unscaled / ntk if long is None else self._checked("long", long)
 
     def inv_freq(self, factor: Float[Tensor, " rows"]) -> Float[Tensor, "rows pairs"]:
         kept, short, long = (x.to(factor.device) for x in (self.spec.inv_freq(), self.short, self.long))

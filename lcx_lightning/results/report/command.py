@@ -112,9 +112,6 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         Output(sys.stderr).write(f"{error}\n")
         return 2
-    except (TypeError, KeyError, AttributeError, LookupError) as error:  # files of a run with values of other types
-        Output(sys.stderr).write(f"The files in {options.folder} are none of an experiment: {error!r}\n")
-        return 2
     for path in paths:
         say(console, str(path))
     return 0

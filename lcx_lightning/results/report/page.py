@@ -137,7 +137,7 @@ def _run(run: Run, folder: Path) -> dict[str, Any]:
         "arm": run.arm,
         "seed": info["seed"],
         "state": f"{info.get('state', 'unknown')}{': ' + info['reason'] if info.get('reason') else ''}",
-        "factor": info.get("factor", NOT_EVALUATED),
+        "factor": info.get("factor") or NOT_EVALUATED,
         "trained_at": info.get("train_length") or "none",
         "fingerprint": str(info.get("fingerprint") or NOT_EVALUATED)[:SHORT],
         "files": {name: quote(f"{place}/{name}") for name in files},

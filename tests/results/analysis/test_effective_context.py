@@ -118,7 +118,7 @@ def test_a_length_with_more_documents_is_compared_on_those_that_l_has_too(tmp_pa
 @pytest.mark.parametrize("values", [[math.nan, math.nan], [math.nan, 1.0], [1.0, math.nan], [math.nan, math.nan, 0.1]])
 def test_what_is_no_number_holds_to_nothing(tmp_path, metric, values, monkeypatch):
     """No comparison with nan is true, and none may be taken for one that holds, should a record ever have it."""
-    monkeypatch.setattr(records, "_what_is_wrong", lambda _: None)
+    monkeypatch.setattr(records, "check_row", lambda *_: None)
     found = contexts(tmp_path, values, metric)
     expected = 0 if math.isnan(values[0]) else L
     assert (found.length, found.certain, found.possible) == (expected,) * 3

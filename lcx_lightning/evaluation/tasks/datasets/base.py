@@ -127,7 +127,7 @@ def loaded(load: Mapping[str, Any], repository: str | None = None, local: str | 
     Raises:
         ValueError: If the dataset cannot be reached or read.
     """
-    source, split = str(load.get("data_files") or load["path"]), load["split"]
+    source, split = source_of(load), load["split"]
     found = resolve({name: value for name, value in load.items() if name != "split"}, [split])
     try:
         rows = list(readable(load_rows(found, split), found))
@@ -142,6 +142,11 @@ def loaded(load: Mapping[str, Any], repository: str | None = None, local: str | 
     return checked([Row(row, f"{source}, row {number}") for number, row in enumerate(rows)], source)
 
 
+def source_of(load: Mapping[str, Any]) -> str:
+    """Return the files or the dataset that arguments of `load_dataset` name, for messages."""
+    return str(load.get("data_files") or load["path"])
+
+
 def json_lines(path: Path) -> list[Row]:
     """Return the rows of a file of JSON lines.
 
@@ -154,8 +159,13 @@ def json_lines(path: Path) -> list[Row]:
             f"The file {path} is needed; its folder has {', '.join(names) or 'no such files'}. Add the file, or choose "
             "the tasks that have one with evaluation.NAME.chosen."
         )
-    places = ((line, f"{path}, line {number}") for number, line in lines_of(path))
-    return checked([Row(json_object(line, place), place) for line, place in places], str(path))
+    return rows_of(lines_of(path), str(path))
+
+
+def rows_of(lines: Iterable[tuple[int, str]], source: str) -> list[Row]:
+    """Return the rows of numbered lines of JSON; ValueError with the place if there are none, or one is no object."""
+    places = ((line, f"{source}, line {number}") for number, line in lines)
+    return checked([Row(json_object(line, place), place) for line, place in places], source)
 
 
 def checked(rows: list[Row], source: str) -> list[Row]:

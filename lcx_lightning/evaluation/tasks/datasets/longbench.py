@@ -2,9 +2,9 @@
 
 import zlib
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from zipfile import BadZipFile, ZipFile
 
+from lcx_lightning.data.corpora.loading import lines_in
 from lcx_lightning.evaluation.tasks.datasets.base import (
     SOURCE,
     Example,
@@ -12,9 +12,12 @@ from lcx_lightning.evaluation.tasks.datasets.base import (
     Row,
     json_lines,
     loaded,
+    rows_of,
     unique,
 )
 from lcx_lightning.schema.checked import checked
+
+MOST_PACKED = 200  # times its packed size: that of texts is 3 to 10, that of one letter over and over 1,000
 
 
 class LongBenchExamples(ExampleSource):
@@ -33,7 +36,7 @@ class LongBenchExamples(ExampleSource):
 
     def read(self, task: str) -> list[Example]:
         """Return the examples of a task, named by their `_id`."""
-        return unique(map(_example, self._rows(task)), f"{self._path}, task {task},")
+        return unique(map(_example, self._rows(task)), f"{self._path}, {task}.jsonl,")
 
     def _rows(self, task: str) -> list[Row]:
         place = Path(self._path).expanduser()
@@ -51,13 +54,19 @@ def _zipped(archive: Path, task: str) -> list[Row]:
     """Return the rows of a task in an archive on this machine; `datasets` would go on using an old copy of it.
 
     Raises:
-        ValueError: If it is not an archive, or has no such task.
+        ValueError: If it is not a sound archive, has no such task, or unpacks to far more than a text can.
     """
+    name = f"data/{task}.jsonl"
     try:
-        with ZipFile(archive) as opened, TemporaryDirectory() as folder:
-            return json_lines(Path(opened.extract(f"data/{task}.jsonl", folder)))
+        with ZipFile(archive) as opened:
+            member = opened.getinfo(name)
+            if member.file_size > MOST_PACKED * member.compress_size:
+                raise BadZipFile(f"it unpacks from {member.compress_size:,} bytes to {member.file_size:,}")
+            with opened.open(member) as file:
+                return rows_of(lines_in(file, f"{archive}, {name}"), f"{archive}, {name}")
     except (BadZipFile, KeyError, RuntimeError, NotImplementedError, EOFError, zlib.error) as error:  # or encrypted
-        raise ValueError(f"{archive} needs to be a sound archive with data/{task}.jsonl: {error}.") from error
+        said = str(error.args[0] if error.args else "its end is missing").rstrip(".")
+        raise ValueError(f"{archive} needs to be a sound archive with {name}: {said}. Download it again.") from error
 
 
 def _example(row: Row) -> Example:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lcx_lightning.evaluation.tasks.datasets.base import Example, ExampleSource, Row, loaded, unique
+from lcx_lightning.evaluation.tasks.datasets.base import Example, ExampleSource, Row, loaded, source_of, unique
 from lcx_lightning.schema.checked import checked
 
 
@@ -25,7 +25,7 @@ class Qasper(ExampleSource):
 
     def read(self, task: str) -> list[Example]:
         """Return all questions, named by their `question_id`, whatever the task is called."""
-        return unique((example for row in loaded(self._load) for example in _questions(row)), self.name)
+        return unique((example for row in loaded(self._load) for example in _questions(row)), source_of(self._load))
 
 
 def _questions(row: Row) -> Iterator[Example]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from lcx_lightning.evaluation.tasks.datasets.base import Example, ExampleSource, Row, loaded, unique
+from lcx_lightning.evaluation.tasks.datasets.base import Example, ExampleSource, Row, loaded, source_of, unique
 from lcx_lightning.schema.checked import checked
 
 
@@ -26,7 +26,7 @@ class TextPairs(ExampleSource):
 
     def read(self, task: str) -> list[Example]:
         """Return the examples, whatever the task is called."""
-        return unique((self._example(*numbered) for numbered in enumerate(loaded(self._load))), self.name)
+        return unique((self._example(*numbered) for numbered in enumerate(loaded(self._load))), source_of(self._load))
 
     def _example(self, place: int, row: Row) -> Example:
         name = str(place) if self._id_column is None else row.name(self._id_column)
