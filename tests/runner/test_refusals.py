@@ -18,8 +18,8 @@ from lcx_lightning.training import preemption
 def test_a_refusal_is_the_exit_code_of_the_process(tmp_path):
     done = launch("method=ntkk", *TINY, *folders(tmp_path))
     assert done.returncode == 2
-    assert "ntkk" in done.stderr
-    assert "lm_infinite" in done.stderr
+    assert "ntkk" in done.stdout
+    assert "lm_infinite" in done.stdout
 
 
 @pytest.fixture
