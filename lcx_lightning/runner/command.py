@@ -55,6 +55,7 @@ def run() -> int:
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 1
     except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:
+        torchrun.leave_the_word_to_rank_zero()
         with initialize_config_module("experiments.configs", version_base="1.3"):
             words = takewhile(lambda word: not word.startswith("-"), sys.argv[1:])
             return refuse(error, screen(), [*searched, *words])
@@ -82,6 +83,7 @@ def _checked_and_run(config: DictConfig, typed: list[str]) -> int:
     try:
         grid = expand(config, torchrun.decided(config, typed))
     except BAD_INPUT as error:
+        torchrun.leave_the_word_to_rank_zero()
         return refuse(error, screen(), typed)
     with without_garbage_collection():
         from lcx_lightning.runner.experiment import run_experiment  # heavy: not where a value is refused
