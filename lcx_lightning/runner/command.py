@@ -6,6 +6,7 @@ import shutil
 import sys
 import tempfile
 import traceback
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from lcx_lightning.runner.refusals import BAD_INPUT, refuse, takes_value, wrong_
 from lcx_lightning.runner.secrets import masked_text, masked_words
 from lcx_lightning.runner.startup import without_garbage_collection
 
+METHODS = "pkg://lcx_lightning.methods.configs"  # where run.yaml finds methods
+
 
 def run() -> int:
     """Run the command line of this process, and return its exit code.
@@ -36,7 +39,10 @@ def run() -> int:
     if not torchrun.leads():
         torchrun.follow_rank_zero()
     sys.argv[1:] = options_last(sys.argv[1:])
-    find_own_classes(sys.argv[1:])
+    own, searched = own_folder(sys.argv[1:]), []
+    if own:
+        sys.path.append(str(own.parent))  # its classes are FOLDER.MODULE.CLASS
+        searched = [f"hydra.searchpath=[{METHODS},'file://{own}']"]
     if said := wrong_word(sys.argv[1:]):
         return refuse(ValueError(said), screen())
     sys.argv[1:] = map(readable, sys.argv[1:])
@@ -49,8 +55,10 @@ def run() -> int:
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 1
     except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:
+        torchrun.leave_the_word_to_rank_zero()
         with initialize_config_module("experiments.configs", version_base="1.3"):
-            return refuse(error, screen(), [word for word in sys.argv[1:] if not word.startswith("-")])
+            words = takewhile(lambda word: not word.startswith("-"), sys.argv[1:])
+            return refuse(error, screen(), [*searched, *words])
     return 0
 
 
@@ -75,6 +83,7 @@ def _checked_and_run(config: DictConfig, typed: list[str]) -> int:
     try:
         grid = expand(config, torchrun.decided(config, typed))
     except BAD_INPUT as error:
+        torchrun.leave_the_word_to_rank_zero()
         return refuse(error, screen(), typed)
     with without_garbage_collection():
         from lcx_lightning.runner.experiment import run_experiment  # heavy: not where a value is refused
@@ -94,12 +103,13 @@ def options_last(line: list[str]) -> list[str]:
     return [*overrides, *options]
 
 
-def find_own_classes(line: list[str]) -> None:
-    """Let Python find the modules in the folder of --config-dir, under the name of that folder."""
+def own_folder(line: list[str]) -> Path | None:
+    """Return the folder of --config-dir, with the user's own files; None if there is none."""
     for word, after in zip(line, [*line[1:], ""], strict=True):
         option, equals, value = word.partition("=")
         if option in ("--config-dir", "-cd"):
-            sys.path.append(str(Path(value if equals else after).absolute().parent))
+            return Path(value if equals else after).absolute()
+    return None
 
 
 def _scratch() -> str:

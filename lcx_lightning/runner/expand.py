@@ -94,6 +94,7 @@ def _composed(config: DictConfig, overrides: list[str]) -> DictConfig:
     arm.experiment = config.experiment
     settle(arm)
     check_experiment(arm)
+    methods_of(arm)  # of a list, whether they can be composed, before the values of what Hydra made of them
     own_modules = [Path(folder).name for folder in own_folders(arm)]
     with method_files_named(methods_of(arm), arm):
         check_targets(arm, own_modules)

@@ -109,7 +109,8 @@ def _unknown_choice(error: MissingConfigException) -> str:
     if not group:
         return f"There is no group or file {name!r}.{did_you_mean(name, options)}"
     there_are = f" There are: {', '.join(options)}." if options else ""
-    return f"{group}={name}: there is no {group} {name!r}.{did_you_mean(name, options, f'{group}=')}{there_are}"
+    word = f"+{group}=" if group == "exp" else f"{group}="
+    return f"{word}{name}: there is no {group} {name!r}.{did_you_mean(name, options, word)}{there_are}"
 
 
 def _unreadable(error: OverrideParseException) -> str:
@@ -153,10 +154,10 @@ def _several(word: str) -> str:
     name, _, values = word.partition("=")
     if name == "method":
         return (
-            f"{word} names several methods. To compare them: -m {word}, or arms=['{word}']. To compose a hybrid: "
+            f"{word} names several methods. To compare them: -m {word}, or \"arms=['{word}']\". To compose a hybrid: "
             f"'method=[{values}]'."
         )
-    return f"{word} has several values. To run each: -m {word}, or arms=['{word}']. A list is '{name}=[{values}]'."
+    return f"{word} has several values. To run each: -m {word}, or \"arms=['{word}']\". A list is '{name}=[{values}]'."
 
 
 def _unresolved(error: OmegaConfBaseException) -> str:
@@ -171,7 +172,8 @@ def keys_without(key: str, line: Iterable[str]) -> list[str]:
     kept = [word for word in line if word.lstrip("+~").partition("=")[0] != key]
     if not GlobalHydra.instance().is_initialized():
         return []
-    for words in (kept, [word for word in kept if word.startswith("+exp=")], []):
+    fewer = [word for word in kept if word.startswith(("hydra.searchpath=", "+exp="))]
+    for words in (kept, fewer, []):
         try:
             return [*keys_of(compose("run", words))]
         except (HydraException, OmegaConfBaseException):

@@ -70,7 +70,8 @@ def _name_of(part: Any, inner: str) -> str:
     load = node.get("load")
     named = node.get("name") or (load.get("path") if isinstance(load, dict) else None)
     if named and named != "???":
-        return Path(str(named)).stem if "/" in str(named) else str(named)
+        parts = [part for part in Path(str(named)).parts if not set("*?[") & set(part)]
+        return Path(parts[-1]).stem if parts and "/" in str(named) else str(named)
     kind = str(node.get(TARGET)).rpartition(".")[2]
     return snake_case(kind.removesuffix("Model").removesuffix("Corpus")) or inner
 

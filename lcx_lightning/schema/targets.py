@@ -7,6 +7,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from lcx_lightning.schema.near import did_you_mean
+
 PACKAGE = "lcx_lightning"
 
 
@@ -22,10 +24,19 @@ def check_targets(config: DictConfig | dict[str, Any], own_modules: Sequence[str
     for target in _targets_in({part: node for part, node in plain.items() if part != "hydra"}):
         if not is_public(target) and target.split(".")[0] not in own:
             raise ValueError(
-                f"_target_: {target} is not a public name of {PACKAGE}. Name one, such as {PACKAGE}.scaling.YaRN, or "
-                "put your class into the folder of --config-dir or of a method file that you give by its path, and "
-                "name it FOLDER.MODULE.CLASS."
+                f"_target_: {target} is not a public name of {PACKAGE}.{_meant(target)} Name one, such as "
+                f"{PACKAGE}.scaling.YaRN, or put your class into the folder of --config-dir or of a method file that "
+                "you give by its path, and name it FOLDER.MODULE.CLASS."
             )
+
+
+def _meant(target: str) -> str:
+    """Return a question with the public names that are like a name, if it is in a part of this package."""
+    part = target.removeprefix(f"{PACKAGE}.").split(".")[0]
+    if not target.startswith(f"{PACKAGE}.") or part not in dir(importlib.import_module(PACKAGE)):
+        return ""
+    names = dir(importlib.import_module(f"{PACKAGE}.{part}"))
+    return did_you_mean(target.rpartition(".")[2], names, f"{PACKAGE}.{part}.")
 
 
 def is_public(target: str) -> bool:

@@ -1,10 +1,8 @@
-"""The words of a command line: options may stand anywhere, and classes of --config-dir are found by name."""
-
-import sys
+"""The words of a command line: options may stand anywhere."""
 
 import pytest
 
-from lcx_lightning.runner.command import find_own_classes, options_last
+from lcx_lightning.runner.command import options_last, own_folder
 
 
 @pytest.mark.parametrize(
@@ -25,17 +23,8 @@ def test_options_may_stand_between_values(line, sorted_line):
     assert options_last(line.split()) == sorted_line.split()
 
 
-@pytest.mark.parametrize("line", ["--config-dir {}", "method=pi --config-dir={}", "-cd {} factor=2"])
-def test_a_module_in_the_folder_of_own_files_is_found_from_any_folder(tmp_path, monkeypatch, line):
-    (tmp_path / "own_files").mkdir()
-    (tmp_path / "own_files" / "slower.py").write_text("FOUND = 1\n")
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.chdir("/")
-    find_own_classes(line.format(tmp_path / "own_files").split())
-    try:
-        from own_files import slower  # pyright: ignore[reportMissingImports]
-
-        assert slower.FOUND
-    finally:
-        for name in ("own_files", "own_files.slower"):
-            sys.modules.pop(name, None)
+@pytest.mark.parametrize("line", ["--config-dir mine", "method=pi --config-dir=mine", "-cd mine factor=2"])
+def test_the_folder_of_own_files_is_found(tmp_path, monkeypatch, line):
+    monkeypatch.chdir(tmp_path)
+    assert own_folder(line.split()) == tmp_path / "mine"
+    assert own_folder(["method=pi"]) is None

@@ -18,8 +18,8 @@ from lcx_lightning.training import preemption
 def test_a_refusal_is_the_exit_code_of_the_process(tmp_path):
     done = launch("method=ntkk", *TINY, *folders(tmp_path))
     assert done.returncode == 2
-    assert "ntkk" in done.stderr
-    assert "lm_infinite" in done.stderr
+    assert "ntkk" in done.stdout
+    assert "lm_infinite" in done.stdout
 
 
 @pytest.fixture
@@ -44,6 +44,25 @@ def refuse(tmp_path, monkeypatch, capfd):
         return shown.out + shown.err
 
     return run
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["method=slowre"], "Did you mean method=slower"),
+        (["method=slower", "method.scaling.shar=1"], "Did you mean method.scaling.share"),
+        (["exp=windows"], "write +exp=NAME, with a plus"),
+        (["+exp=window"], "Did you mean +exp=windows"),
+    ],
+)
+def test_files_of_ones_own_are_among_the_names_that_were_meant(refuse, tmp_path, words, said):
+    for name, text in {
+        "method/slower": "scaling: {_target_: mine.slower.Slower, share: 0.5}\n",
+        "exp/windows": "# @package _global_\nexperiment: windows\n",
+    }.items():
+        (tmp_path / "mine" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "mine" / f"{name}.yaml").write_text(text)
+    assert said in " ".join(refuse("--config-dir", tmp_path / "mine", *words).split())
 
 
 @pytest.mark.parametrize(

@@ -90,8 +90,10 @@ def test_what_the_command_line_replaces_in_the_arms_is_said(line, said):
 
 def test_an_experiment_without_a_name_is_called_by_its_model_and_corpus():
     names = {}
-    for line in ([], ["model=hub", "model.source.name=meta-llama/Llama-2-7b-hf", "data=pg19"], ["experiment=mine"]):
+    books = ["data=hub", "data.corpus.load.path='books/*.txt'"]
+    llama = ["model=hub", "model.source.name=meta-llama/Llama-2-7b-hf", "data=pg19"]
+    for line in ([], llama, books, ["experiment=mine"]):
         config = composed(*line)
         with initialize_config_module("experiments.configs", version_base="1.3"):
             names[" ".join(line)] = expand(config, list(line)).cells[0].config.experiment
-    assert list(names.values()) == ["embedded-standard_library", "Llama-2-7b-hf-pg19", "mine"]
+    assert list(names.values()) == ["embedded-standard_library", "Llama-2-7b-hf-pg19", "embedded-books", "mine"]

@@ -84,3 +84,17 @@ def test_a_folder_with_the_name_of_a_module_of_python_opens_no_road_to_it(tmp_pa
     (folder / "mine.yaml").write_text("scaling: {_target_: os.system, command: 'true'}\n")
     with pytest.raises(ValueError, match=r"_target_: os\.system is not a public name"):
         read_method(str(folder / "mine.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("target", "meant"),
+    [
+        ("lcx_lightning.scaling.YaRNN", " Did you mean lcx_lightning.scaling.YaRN?"),
+        ("lcx_lightning.evaluation.Growingcontext", " Did you mean lcx_lightning.evaluation.GrowingContext?"),
+        ("lcx_lightning.nothing.YaRN", r"lcx_lightning\. Name one"),
+        ("os.system", r"lcx_lightning\. Name one"),
+    ],
+)
+def test_a_class_name_that_is_like_a_public_one_is_answered_with_it(target, meant):
+    with pytest.raises(ValueError, match=rf"_target_: {re.escape(target)} is not a public name of .*{meant}"):
+        check_targets({"a": {"_target_": target}})

@@ -3,12 +3,16 @@
 import os
 import signal
 import sys
+import time
 from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
 if TYPE_CHECKING:
     from lcx_lightning.runner.trainer_config import TrainerSettings
+
+
+PATIENCE = 20.0  # seconds within which rank 0 has refused bad input
 
 
 def started() -> bool:
@@ -29,6 +33,13 @@ def follow_rank_zero() -> None:
         stream.flush()
         os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
+
+
+def leave_the_word_to_rank_zero() -> None:
+    """Wait, in all processes but rank 0, until it has refused bad input: torchrun ends all when the first one ends."""
+    if not leads():
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        time.sleep(PATIENCE)
 
 
 def command() -> list[str]:
