@@ -120,7 +120,7 @@ def _unreadable(error: OverrideParseException) -> str:
     if "=" not in word:
         return f"{word!r} is no value: write NAME=VALUE, such as method=lm_infinite or factor=4."
     if word.startswith("arms="):
-        return f"{word} cannot be read: put every line of arms into quotes, as in arms=['method=yarn factor=2,4']."
+        return f"{word} cannot be read: quote each line and the whole, as in \"arms=['method=yarn factor=2,4']\"."
     return (
         f"{word} cannot be read: {what}. Put a text with blanks, brackets, quotes or = into quotes of its own, as in "
         "'question=\"Why = 5?\"'."
@@ -135,8 +135,9 @@ def _unknown_key(key: str, line: Sequence[str]) -> str:
         return "An experiment is added to the values: write +exp=NAME, with a plus."
     if owners := [name for name, keys in _method_keys().items() if key in keys]:
         return f"{key} is no value of this method, but of {', '.join(owners)}: choose one of these with method=NAME."
-    known = list(dict.fromkeys([*keys_without(key, line), *chain.from_iterable(_method_keys().values())]))
-    inside = [name for name in known if name.startswith(f"{key.rpartition('.')[0]}.")]
+    there = keys_without(key, line)
+    known = list(dict.fromkeys([*there, *chain.from_iterable(_method_keys().values())]))
+    inside = [name for name in there if name.startswith(f"{key.rpartition('.')[0]}.")]
     there_are = ""
     if "." in key and inside and len(inside) <= 30:
         parent = key.rpartition(".")[0]

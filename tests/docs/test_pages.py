@@ -99,7 +99,9 @@ def test_every_command_is_accepted(answer, words):
 
 @pytest.mark.parametrize(("words", "said"), ANSWERS)
 def test_the_program_answers_as_the_page_says(answer, words, said):
-    assert said in answer(words)[1]
+    printed = answer(words)[1]
+    for part in said.split("..."):
+        assert part.strip() in printed
 
 
 def test_the_method_of_the_page_attaches_and_is_as_pretrained_at_factor_one(mine, tiny, monkeypatch):

@@ -75,7 +75,7 @@ def test_a_method_outside_the_package_attaches_by_its_path(mine, tiny, monkeypat
 
 @pytest.mark.slow
 def test_a_method_outside_the_package_runs_and_composes_from_the_command_line(mine):
-    (line,) = re.findall(r"`python -m experiments\.run (--config-dir [^`]*)`", TEXT)
+    (line,) = re.findall(r"`lcx run (--config-dir [^`]*)`", TEXT)
     *words, slower, factor = shlex.split(line)
     words += [factor, f"arms=['{slower}','method=[slower,lm_infinite]']", *TINY, *folders(mine)]
     done = subprocess.run(

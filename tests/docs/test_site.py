@@ -21,6 +21,7 @@ from support.lab import ROOT, composed
 
 from experiments.bench import offered
 from lcx_lightning.methods.library import methods
+from lcx_lightning.runner.command import readable
 from lcx_lightning.runner.settings import settle
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -40,7 +41,7 @@ def test_the_commands_are_found():
 
 @pytest.mark.parametrize("line", commands())
 def test_every_command_of_the_documentation_composes(line):
-    words = [word for word in shlex.split(line) if word != "..."]
+    words = [readable(word) for word in shlex.split(line) if word != "..."]
     config = composed(*words)
     settle(config)
     assert config.experiment  # one that was given, or a name of the model and what is compared

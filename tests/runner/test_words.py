@@ -36,14 +36,14 @@ def test_words_that_can_be_values_pass(word):
 
 
 SAID = {
-    "method=pi,ntk": ["To compare them: -m method=pi,ntk, or arms=['method=pi,ntk']", "'method=[pi,ntk]'"],
+    "method=pi,ntk": ["To compare them: -m method=pi,ntk, or \"arms=['method=pi,ntk']\"", "'method=[pi,ntk]'"],
     "factor=2,4": ["factor=2,4 has several values. To run each: -m factor=2,4"],
     "seed=range(3)": ["seed=range(3) has several values"],
     "windo=3": ["There is no value 'windo'"],
     "factr=3": ["There is no value 'factr'. Did you mean factor"],
     "+factor=3": ["factor is a value that is there already: write factor=VALUE, without +"],
     "~factr": ["There is no factr that could be left out. Did you mean factor"],
-    "arms=[method=pi]": ["put every line of arms into quotes"],
+    "arms=[method=pi]": ["quote each line and the whole, as in \"arms=['method=yarn factor=2,4']\""],
     "metod=pi": ["Did you mean method"],
     "method=pii": ["Did you mean method=pi"],
     "evaluation.growing_context.lst=3": [
@@ -86,6 +86,14 @@ def test_what_the_command_line_replaces_in_the_arms_is_said(line, said):
     with initialize_config_module("experiments.configs", version_base="1.3"):
         words = [*TINY, *line]
         assert expand(compose("run", words), words).replaced == [said]
+
+
+@pytest.mark.parametrize("line", ["method=[yarn,pi]", "arms=['method=[pi,yarn]']"])
+def test_methods_that_cannot_be_composed_are_refused_before_the_values_of_what_they_would_be(line):
+    with initialize_config_module("experiments.configs", version_base="1.3"):
+        words = [*TINY, line]
+        with pytest.raises(ValueError, match=r"must not set one part differently, but .* all set scaling"):
+            expand(compose("run", words), words)
 
 
 def test_an_experiment_without_a_name_is_called_by_its_model_and_corpus():
