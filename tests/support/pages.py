@@ -75,5 +75,7 @@ def at_tiny_sizes(words: list[str]) -> list[str]:
     line = " ".join(words)
     of_base = [word for word in TINY if word not in EVALUATION]
     model = [] if "model=" in line or "+exp=essays" in line else of_base
-    evaluation = [] if "evaluation=" in line or "+exp=" in line else EVALUATION
+    evaluation = [] if "evaluation=next_token" in line or "+exp=essays" in line else EVALUATION
+    if "evaluation=" in line:  # the page's own
+        evaluation = [*evaluation, *(word.replace("growing_context", "next_token") for word in EVALUATION)]
     return [*words, *model, *evaluation, *(TRAINING if "training=" in line else [])]
