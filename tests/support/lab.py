@@ -99,7 +99,7 @@ def run_here(*overrides):
 
 def results(root):
     """Return the folder of the one experiment that has run under `root`."""
-    (folder,) = [path for path in (root / "results").iterdir() if path.is_dir()]
+    (folder,) = [path for path in (root / "results").iterdir() if path.is_dir() and path.name != "wandb"]
     return folder
 
 

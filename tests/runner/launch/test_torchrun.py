@@ -101,7 +101,7 @@ def test_after_a_rank_was_killed_torchrun_goes_on_with_the_arms_that_are_left(al
     found = {run.info["arm"]: run for run in runs(results).values()}
     assert (found["ntk"].info["state"], found["clex"].info["state"]) == ("failed", "failed")
     assert "NonFiniteError" in found["ntk"].info["reason"]
-    assert said.count("failed ntk, seed 0: RuntimeError") == 1
+    assert said.count("failed ntk, seed 0: NonFiniteError") == 1
     assert "process 1 of 2 is gone" in found["clex"].info["reason"]
     assert said.count("failed: clex, seed 0: process 1 of 2 is gone") == 1
     assert said.count("failed clex, seed 0") == 1
