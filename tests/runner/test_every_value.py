@@ -23,7 +23,7 @@ IN_WORDS = {  # another value of those that are no numbers, by the last part of 
     "accelerator": "gpu",
     "dtype": "bfloat16",
     "mode": "online",
-    "cluster": "local",
+    "cluster": "moon",
     "cut": "end_of_context",
     "targets": "linear",
     "model_type": "mistral",
@@ -32,9 +32,10 @@ IN_WORDS = {  # another value of those that are no numbers, by the last part of 
     "where": "x",
     "shots": 1,
     "examples": 3,
-    "chosen": None,
-    "sampling": None,
 }
+
+
+OF_OTHER_DEVICES = ("hardware.device", "hardware.core", "hardware.mfu")  # a forecast for a CPU needs none of a GPU's
 
 
 def leaves(node, prefix):
@@ -44,7 +45,7 @@ def leaves(node, prefix):
         value = node._get_node(name)
         if isinstance(value, DictConfig) and not value._is_none() and not value._is_interpolation() and len(value):
             yield from leaves(value, key)
-        elif name not in ("_target_", "_partial_"):
+        elif name not in ("_target_", "_partial_") and key not in OF_OTHER_DEVICES:
             yield key, None if OmegaConf.is_missing(node, name) else node[name]
 
 
@@ -52,7 +53,7 @@ def another(key, value):
     """Return a value like the given one, and not the same."""
     name = key.rpartition(".")[2]
     if name in IN_WORDS and (value is None or isinstance(value, str) or name == "hidden_size"):
-        return IN_WORDS[name]
+        return IN_WORDS[name] if IN_WORDS[name] != value else f"{value}x"
     if isinstance(value, bool):
         return not value
     if isinstance(value, int):
@@ -103,7 +104,7 @@ def test_another_value_changes_a_key_or_what_is_made_or_is_refused(group, name, 
     line += ["data.corpus.load.path=books.jsonl"] if (group, name) == ("data", "hub") else []
     line += ["dry_run=forecast"] if group == "hardware" else []
     line += ["trainer.devices=1"] if (group, name) == ("trainer", "fsdp") else []
-    line += [f"{group}={name}"]
+    line += [f"{group}={name}", *(["launch.cluster=local"] if name == "slurm" else [])]
     (tmp_path / "books.jsonl").write_text('{"text": "once"}\n')
     part = composed(*line)
     for inner in group.split("/"):
