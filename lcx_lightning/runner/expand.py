@@ -12,10 +12,10 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from lcx_lightning.methods.library import complete, read_method
-from lcx_lightning.runner.own_methods import method_file, method_files_named, own_folders
+from lcx_lightning.runner.own_files import method_file, method_files_named, own_folders
 from lcx_lightning.runner.refusals import explained, wrong_word
 from lcx_lightning.runner.secrets import masked_words
-from lcx_lightning.runner.settings import check_experiment, check_of_arm, check_trained, settle
+from lcx_lightning.runner.settings import check_name, check_needed, check_of_arm, check_trained, settle
 from lcx_lightning.runner.values import check_values
 from lcx_lightning.schema.targets import check_targets
 
@@ -51,7 +51,7 @@ def expand(config: DictConfig, command_line: list[str]) -> Grid:
         ValueError: If a name or a value makes no sense. The message names its whole key.
     """
     settle(config)
-    check_experiment(config)
+    check_name(config)
     parser = OverridesParser.create()
     given = _by_key(parser, command_line)
     grid: dict[tuple[str, ...], dict[str, str]] = {}
@@ -92,11 +92,10 @@ def _composed(config: DictConfig, overrides: list[str]) -> DictConfig:
         raise ValueError(explained(error, overrides)) from error
     OmegaConf.set_readonly(arm, False)
     arm.experiment = config.experiment
-    settle(arm)
-    check_experiment(arm)
-    methods_of(arm)  # of a list, whether they can be composed, before the values of what Hydra made of them
     own_modules = [Path(folder).name for folder in own_folders(arm)]
     with method_files_named(methods_of(arm), arm):
+        settle(arm)
+        check_needed(arm)
         check_targets(arm, own_modules)
         plain = plain_values(arm)
         check_targets(plain, own_modules)  # a resolver may have made one

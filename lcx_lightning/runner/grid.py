@@ -11,9 +11,9 @@ from lcx_lightning.results.metrics import as_data
 from lcx_lightning.runner.arms import Arm
 from lcx_lightning.runner.built_arm import BuiltArm, Described, resolve
 from lcx_lightning.runner.contents import contents_in
-from lcx_lightning.runner.expand import Grid
+from lcx_lightning.runner.expand import Cell, Grid
 from lcx_lightning.runner.launch import torchrun
-from lcx_lightning.runner.own_methods import method_files_named
+from lcx_lightning.runner.own_files import method_files_named
 from lcx_lightning.runner.recipe import train_length
 from lcx_lightning.runner.settings import KNOBS, changes_nothing, check_ignored
 from lcx_lightning.schema.targets import check_targets
@@ -38,21 +38,32 @@ def build(config: DictConfig, grid: Grid) -> list[BuiltArm]:
     loaded: dict[str, LongContextData] = {}
     given = {line.partition("=")[0] for line in grid.line}
     for order, cell in enumerate(grid.cells):
-        for seed in range(config.seed, config.seed + config.seeds):
-            plain, described = resolve(cell.config, seed)
-            check_targets(plain, cell.own_modules)
-            idle = _idle_knobs(cell.config, described)
-            ignored = [knob for knob in idle if knob in given]
-            factor = None if "factor" in idle else plain["factor"]
-            built = BuiltArm(Arm(cell.name, cell.methods, order, plain, factor=factor), described, loaded, ignored)
-            with method_files_named(cell.methods, cell.config):
-                method = _fill_in(built)
-            if "grow" in given and not method.positions.length_dependent:
-                built.ignored = [*ignored, "grow"]
-            arms.append(built)
+        with method_files_named(cell.methods, cell.config):
+            arms += [_arm(cell, order, seed, given, loaded) for seed in range(config.seed, config.seed + config.seeds)]
     launched_here = "at_once" in config.launch and not torchrun.started()
     check_ignored([built.arm for built in arms], grid.line, launched_here)
     return arms
+
+
+def _arm(cell: Cell, order: int, seed: int, given: set[str], loaded: dict[str, LongContextData]) -> BuiltArm:
+    """Return an arm of the grid.
+
+    Args:
+        cell: Its configuration.
+        order: Rank of the cell in the grid.
+        seed: Seed of the arm.
+        given: Keys on the command line.
+        loaded: Data that arms share.
+    """
+    plain, described = resolve(cell.config, seed)
+    check_targets(plain, cell.own_modules)
+    idle = _idle_knobs(cell.config, described)
+    factor = None if "factor" in idle else plain["factor"]
+    built = BuiltArm(Arm(cell.name, cell.methods, order, plain, factor=factor), described, loaded)
+    if not _fill_in(built).positions.length_dependent:
+        idle.append("grow")
+    built.ignored = [name for name in idle if name in given]
+    return built
 
 
 def _idle_knobs(composed: DictConfig, described: Described) -> list[str]:

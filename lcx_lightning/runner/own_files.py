@@ -1,11 +1,16 @@
-"""Files of the user's own configurations, read before Hydra reads them, which would not say what is wrong with them."""
+"""Files of the user's own, in the folder of --config-dir: read before Hydra reads them, and named in refusals."""
 
 import re
-import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
 from lcx_lightning.methods.method_file import read_file
+from lcx_lightning.runner.refusals import explained
+from lcx_lightning.schema.checked import SettingError
 from lcx_lightning.schema.yaml_files import read_yaml
 
 GROUP = "method"
@@ -33,15 +38,42 @@ def used_files(words: Sequence[str]) -> list[Path]:
     return used
 
 
-def with_own_methods(text: str) -> str:
-    """Return a message, with the user's own files of methods if it is about a value of a method and names none.
+def own_folders(config: DictConfig) -> list[str]:
+    """Return the folders of the user's own configurations: that of --config-dir."""
+    return [source.path for source in config.hydra.runtime.config_sources if source.schema == "file"]
 
-    Values are looked up in many places, also ahead of the arms, and what OmegaConf raises there knows no files.
+
+def method_file(name: str, config: DictConfig) -> str:
+    """Return the path of a method in the folder of --config-dir, or the name of one of the package."""
+    paths = [Path(folder) / GROUP / f"{name}.yaml" for folder in own_folders(config)]
+    return next((str(path) for path in paths if path.is_file()), name)
+
+
+@contextmanager
+def method_files_named(names: Sequence[str], config: DictConfig) -> Iterator[None]:
+    """Put the files of own methods ahead of an error that is about their method.
+
+    Args:
+        names: Names of the methods of an arm.
+        config: Composed configuration of the arm.
     """
-    own = [str(path) for path in used_files(sys.argv[1:]) if path.parent.name == GROUP]
-    if not own or f"{GROUP}." not in text or any(path in text for path in own):
-        return text
-    return f"{' and '.join(own)}: {text}"
+    try:
+        yield
+    except (ValueError, OmegaConfBaseException) as error:
+        said = explained(error, ()) if isinstance(error, OmegaConfBaseException) else str(error)
+        files = [file for file in (method_file(name, config) for name in names) if file not in names]
+        if not files or not _is_of_method(error, said, config) or any(file in said for file in files):
+            raise
+        raise ValueError(f"{' and '.join(files)}: {said}") from error
+
+
+def _is_of_method(error: Exception, said: str, config: DictConfig) -> bool:
+    """Return whether an error is about the method: its keys, what its parts compute, or a class that it names."""
+    computed = isinstance(error, SettingError) and type(error) is not SettingError
+    if computed or f"{GROUP}." in said:
+        return True
+    classes = OmegaConf.to_yaml(config.method)
+    return any(f"_target_: {target}\n" in classes for target in re.findall(r"_target_: ([\w.]+)", said))
 
 
 def _config_dir(words: Sequence[str]) -> str:

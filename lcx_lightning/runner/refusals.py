@@ -14,7 +14,6 @@ from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseExceptio
 
 from lcx_lightning.methods.library import methods, read_method
 from lcx_lightning.results.report.screen import say
-from lcx_lightning.runner.own_files import with_own_methods
 from lcx_lightning.runner.secrets import masked_text
 from lcx_lightning.schema.build import TARGET
 from lcx_lightning.schema.near import did_you_mean
@@ -38,7 +37,7 @@ BAD_INPUT = (ValueError, OSError, HydraException, OmegaConfBaseException)
 def refuse(error: BaseException, console: "Console", line: Sequence[str] = ()) -> int:
     """Say what is wrong with the input, and return the exit code."""
     hydras = isinstance(error, HydraException | OmegaConfBaseException)
-    say(console, with_own_methods(explained(error, line) if hydras else str(error)), "error:", "red")
+    say(console, explained(error, line) if hydras else str(error), "error:", "red")
     return 2
 
 

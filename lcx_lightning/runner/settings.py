@@ -76,13 +76,17 @@ def _name_of(part: Any, inner: str) -> str:
     return snake_case(kind.removesuffix("Model").removesuffix("Corpus")) or inner
 
 
-def check_experiment(config: DictConfig) -> None:
-    """Raise a ValueError if a value is missing that only the user knows, or the experiment's name is no folder's."""
+def check_needed(config: DictConfig) -> None:
+    """Raise a ValueError if a value is missing that only the user knows."""
     values = OmegaConf.masked_copy(config, [str(name) for name in config if name != "hydra"])
     OmegaConf.set_struct(values, False)
     values.pretrain_length = 1  # which the model tells, unless it is set
     if missing := OmegaConf.missing_keys(values):
         raise ValueError(f"A value is needed: add {' '.join(f'{name}=VALUE' for name in sorted(missing))}.")
+
+
+def check_name(config: DictConfig) -> None:
+    """Raise a ValueError if the name of the experiment can be no folder's."""
     if not NAME.fullmatch(config.experiment or "") or config.experiment == "aside":
         raise ValueError(
             "experiment is the name of a folder in results_dir: it begins with a letter or a digit and has no slash, "

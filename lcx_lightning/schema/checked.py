@@ -3,7 +3,8 @@
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin
+from types import SimpleNamespace
+from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation, PydanticUserError
@@ -111,12 +112,18 @@ def parameters(function: Callable[..., Any]) -> dict[str, Parameter]:
 def _kind(annotation: Any, names: Mapping[str, Any]) -> tuple[Any, TypeAdapter[Any] | None]:
     """Return an annotation and its check: None, so any value, where it names what only type checkers import."""
     try:
-        found = eval(annotation, dict(names)) if isinstance(annotation, str) else annotation
+        found = _resolved(annotation, names) if isinstance(annotation, str) else annotation
         if found is inspect.Parameter.empty or found is Any:
             return Any, None
         return found, TypeAdapter(strict(found), config=OF_CLASSES)
     except NO_KIND:
         return Any, None
+
+
+def _resolved(annotation: str, names: Mapping[str, Any]) -> Any:
+    """Return an annotation that is written as a text; NameError if it names what only type checkers import."""
+    written = SimpleNamespace(__annotations__={"it": annotation})
+    return get_type_hints(written, dict(names), include_extras=True)["it"]
 
 
 def _valid(parameter: Parameter, value: Any, key: str) -> Any:

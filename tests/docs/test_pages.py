@@ -1,7 +1,6 @@
 """Every block of the pages on comparing and on files of one's own is tried; one of another kind is refused."""
 
 import os
-import runpy
 import shlex
 import sqlite3
 import subprocess
@@ -10,11 +9,9 @@ import textwrap
 
 import pytest
 import torch
-from hydra.core.global_hydra import GlobalHydra
+from support.in_process import exit_code
 from support.lab import ROOT, environment, folders, save_checkpoint
 from support.pages import answers_of, blocks_of, runs_of
-
-from lcx_lightning.training import preemption
 
 PAGES = {name: blocks_of((ROOT / "docs" / f"{name}.md").read_text()) for name in ("comparing", "own")}
 RUNS = [words for blocks in PAGES.values() for block in blocks for words in runs_of(block)]
@@ -61,15 +58,9 @@ def answer(mine, monkeypatch, capfd):
         dry = [] if any(word.startswith("dry_run=") for word in words) else ["dry_run=fingerprint"]
         monkeypatch.chdir(mine)
         monkeypatch.setattr(sys, "path", [path for path in sys.path if path])  # as of the script: not this folder
-        monkeypatch.setattr(sys, "argv", ["lcx", *kept, *dry, *folders(mine)])
-        monkeypatch.setattr(preemption, "listen", lambda: None)  # pytest's own process
-        try:
-            with pytest.raises(SystemExit) as stop:
-                runpy.run_module("experiments.run", run_name="__main__")
-        finally:
-            GlobalHydra.instance().clear()
+        code = exit_code([*kept, *dry, *folders(mine)], monkeypatch)
         shown = capfd.readouterr()
-        return stop.value.code, " ".join((shown.out + shown.err).split())
+        return code, " ".join((shown.out + shown.err).split())
 
     return run
 

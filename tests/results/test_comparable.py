@@ -1,10 +1,9 @@
 """What may stand in one table: other bases, corpora and lengths are apart, other methods and training are not."""
 
-import copy
 import re
 
 import pytest
-from support.experiment_files import make_row, write_run
+from support.experiment_files import changed, make_row, write_run
 
 from lcx_lightning.results import records
 from lcx_lightning.results.comparable import groups_of, parts_of
@@ -23,22 +22,11 @@ CONFIG = {
 }  # fmt: skip
 
 
-def config(changes):
-    found = copy.deepcopy(CONFIG)
-    for key, value in changes.items():
-        *parts, last = key.split(".")
-        node = found
-        for part in parts:
-            node = node[part]
-        node[last] = value
-    return found
-
-
 def experiment(folder, *changes):
     """An arm for each change of the configuration, or of run.json where the key is that of another value in it."""
     for number, change in enumerate(changes):
         of_run = {key: value for key, value in change.items() if key in ("corpus", "pretrain_length", "model", "seed")}
-        own = config({key: value for key, value in change.items() if key not in of_run})
+        own = changed(CONFIG, {key: value for key, value in change.items() if key not in of_run})
         seed = of_run.pop("seed", 0)
         write_run(folder, f"arm{number}", seed, order=number, **{"corpus": "c", "config": own} | of_run)
     return records.read_experiment(folder)
@@ -134,7 +122,7 @@ def test_arms_that_were_to_have_no_number_of_a_measure_are_not_in_its_table(tmp_
     for place, own, row in (("a", {}, {}), ("b", passkey, {"protocol": "passkey", "metric": "accuracy", "n": 1})):
         key = f"{row.get('protocol', 'last_k')}/{row.get('metric', 'nll')}"
         metrics = {key: {"title": "t", "axis": {"key": "context_length", "title": "t"}}}
-        write_run(tmp_path, "pi", place=place, rows=False, config=config(own), metrics=metrics)
+        write_run(tmp_path, "pi", place=place, rows=False, config=changed(CONFIG, own), metrics=metrics)
         records.append(tmp_path / place / "records.jsonl", [make_row(value=1.0, **row)])
     found = records.read_experiment(tmp_path)
     assert found.arms() == ["pi evaluation=growing_context", "pi evaluation=passkey"]
@@ -149,7 +137,7 @@ def test_two_evaluations_of_one_kind_are_told_apart_by_their_protocol(tmp_path):
     both = {"documents": one, "documents_one_pass": one | {"chunk": None}}
     row = make_row(evaluation="documents", protocol="documents_128")
     for place, chosen in (("a", both), ("b", {"documents": one}), ("c", {"documents": one | {"chunk": 2}})):
-        write_run(tmp_path, place, place=place, rows=False, config=config({"evaluation": chosen}))
+        write_run(tmp_path, place, place=place, rows=False, config=changed(CONFIG, {"evaluation": chosen}))
         records.append(tmp_path / place / "records.jsonl", [row])
     found = groups_of(records.read_experiment(tmp_path), Measure("documents_128"))
     assert [part.arms() for part in found.parts] == [["a", "b"], ["c"]]

@@ -1,10 +1,9 @@
 """Arms of several commands under one name: told apart by the settings that differ, and by no others."""
 
-import copy
 import json
 
 import pytest
-from support.experiment_files import write_run
+from support.experiment_files import changed, write_run
 
 from lcx_lightning.results import records
 from lcx_lightning.results.naming import apart, named, settings
@@ -30,21 +29,9 @@ CONFIG = {
 }  # fmt: skip
 
 
-def changed(changes):
-    """The configuration with other values, by dotted key."""
-    config = copy.deepcopy(CONFIG)
-    for key, value in changes.items():
-        *parts, last = key.split(".")
-        node = config
-        for part in parts:
-            node = node[part]
-        node[last] = value
-    return config
-
-
 def words(*changes):
     """What tells configurations apart."""
-    return [" ".join(said) for said in apart([settings({"config": changed(one)}) for one in changes])]
+    return [" ".join(said) for said in apart([settings({"config": changed(CONFIG, one)}) for one in changes])]
 
 
 def window(size):
@@ -101,9 +88,9 @@ def test_many_settings_are_named_by_those_that_tell_all_apart():
 def test_seeds_of_one_configuration_are_one_arm_and_another_configuration_is_another(tmp_path):
     """Also if the seeds of the two do not meet: their mean would be that of unlike methods."""
     for seed in (0, 1):
-        write_run(tmp_path, "lm_infinite", seed, config=changed({**window(16), "seed": seed}))
-    write_run(tmp_path, "lm_infinite", 2, config=changed({**window(32), "seed": 2}))
-    write_run(tmp_path, "pi", 0, order=1, config=changed({}))
+        write_run(tmp_path, "lm_infinite", seed, config=changed(CONFIG, {**window(16), "seed": seed}))
+    write_run(tmp_path, "lm_infinite", 2, config=changed(CONFIG, {**window(32), "seed": 2}))
+    write_run(tmp_path, "pi", 0, order=1, config=changed(CONFIG, {}))
     found = records.read_experiment(tmp_path)
     assert [(run.arm, run.info["seed"]) for run in found.runs] == [
         ("lm_infinite window=16", 0),
@@ -117,7 +104,7 @@ def test_seeds_of_one_configuration_are_one_arm_and_another_configuration_is_ano
 def test_what_no_setting_tells_apart_is_told_by_contents_or_by_its_id(tmp_path):
     for number in range(4):
         contents = {"method": {"mine.py": f"{number // 2}abcdefgh"}}
-        write_run(tmp_path, "mine", place=f"run{number}", config=changed({}), contents=contents)
+        write_run(tmp_path, "mine", place=f"run{number}", config=changed(CONFIG, {}), contents=contents)
     runs = [records.read_run(path.parent) for path in sorted(tmp_path.glob("*/run.json"))]
     assert [run.arm for run in named(runs)] == [f"mine code={n // 2}abcde run=run{n}" for n in range(4)]
 

@@ -2,16 +2,13 @@
 
 import json
 import re
-import runpy
-import sys
 
 import pytest
-from hydra.core.global_hydra import GlobalHydra
+from support.in_process import exit_code
 from support.lab import TINY, TRAINING, folders, launch, save_checkpoint, save_documents
 
 from lcx_lightning.methods.library import methods
 from lcx_lightning.results import records
-from lcx_lightning.training import preemption
 
 
 @pytest.mark.slow
@@ -30,15 +27,9 @@ def refuse(tmp_path, monkeypatch, capfd):
         line = [*TINY, *folders(tmp_path), *map(str, overrides)]
         if "model=hub" in line:
             line = [word for word in line if not word.startswith(("model.source.architecture", "model.recipe"))]
-        monkeypatch.setattr(sys, "argv", ["experiments.run", *line])
-        monkeypatch.setattr(preemption, "listen", lambda: None)  # pytest's own process
-        try:
-            with pytest.raises(SystemExit) as stop:
-                runpy.run_module("experiments.run", run_name="__main__")
-        finally:
-            GlobalHydra.instance().clear()
+        code = exit_code(line, monkeypatch)
         shown = capfd.readouterr()
-        assert stop.value.code == 2, shown
+        assert code == 2, shown
         assert "Traceback" not in shown.out + shown.err
         assert not list((tmp_path / "cache").glob("*/*"))
         return shown.out + shown.err

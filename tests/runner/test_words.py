@@ -2,9 +2,9 @@
 
 import pytest
 from hydra import compose, initialize_config_module
+from support.in_process import exit_code
 from support.lab import TINY, composed, folders
 
-from lcx_lightning.runner.command import run
 from lcx_lightning.runner.expand import expand
 from lcx_lightning.runner.refusals import wrong_word
 
@@ -57,9 +57,7 @@ SAID = {
 @pytest.mark.parametrize("word", SAID)
 def test_what_hydra_refuses_is_a_sentence_without_a_plus_that_hides_the_typo(word, monkeypatch, capfd, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.argv", ["lcx", word, *folders(tmp_path)])
-    monkeypatch.setattr("lcx_lightning.training.preemption.listen", lambda: None)
-    assert run() == 2
+    assert exit_code([word, *folders(tmp_path)], monkeypatch) == 2
     shown = capfd.readouterr()
     said = shown.out + shown.err
     assert all(part in said for part in SAID[word]), said

@@ -159,28 +159,19 @@ def _nearly(tree, rng):
     return rng.choice([text[:-1] + ",}", text.replace('"', "'"), "// comment\n" + text, text + "]", text[1:]]), ()
 
 
-def replaced(path, rng):
-    return _json(path, _replaced, rng)
+def _of_json(change):
+    """Return the damage that makes a change to a JSON file."""
+
+    def damage(path, rng):
+        return _json(path, change, rng)
+
+    damage.__name__ = change.__name__.removeprefix("_")
+    return damage
 
 
-def removed(path, rng):
-    return _json(path, _removed, rng)
-
-
-def raw(path, rng):
-    return _json(path, _raw, rng)
-
-
-def twofold(path, rng):
-    return _json(path, _twofold, rng)
-
-
-def other(path, rng):
-    return _json(path, _other, rng)
-
-
-def nearly(path, rng):
-    return _json(path, _nearly, rng)
+replaced, removed, raw, twofold, other, nearly = VALUES = [
+    *map(_of_json, (_replaced, _removed, _raw, _twofold, _other, _nearly))
+]
 
 
 # Archives
@@ -256,5 +247,4 @@ def packed_again(path, rng):
 
 BYTES = [empty, junk, cut, flipped, zeroed, page_instead, utf16, latin1, marked, twice]
 PLACES = [folder_instead, link_to_nowhere, link_to_itself, no_permission]
-VALUES = [replaced, removed, raw, twofold, other, nearly]
 ARCHIVE = [encrypted, unknown_method, wrong_checksum, bomb, outside, folder_inside, repeated, packed_again]

@@ -1,5 +1,6 @@
 """An experiment made by hand: its records and run files, and what is printed of them."""
 
+import copy
 from io import StringIO
 
 from rich.console import Console
@@ -45,3 +46,15 @@ def shown(renderable, width=120):
     console = Console(file=StringIO(), width=width)
     console.print(renderable)
     return console.file.getvalue()
+
+
+def changed(config, changes):
+    """Return a configuration with other values, by dotted key."""
+    found = copy.deepcopy(config)
+    for key, value in changes.items():
+        *parts, last = key.split(".")
+        node = found
+        for part in parts:
+            node = node[part]
+        node[last] = value
+    return found
