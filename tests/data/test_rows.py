@@ -22,12 +22,12 @@ from lcx_lightning.data.tokenizers import ByteTokens
 
 DIGEST = """
 import hashlib
-from support.made import made
 from omegaconf import OmegaConf
 from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.data.tokenizers import ByteTokens
+from lcx_lightning.schema.build import build
 config = OmegaConf.load("experiments/configs/data/stdlib.yaml")
-corpus = made(config.corpus)
+corpus = build(config.corpus, "data.corpus")
 ids = LongContextData(corpus, ByteTokens(), config.mixture).batch(5, seed=2, rows=16, length=128)["input_ids"]
 print(corpus.identity(), hashlib.sha256(ids.numpy().tobytes()).hexdigest())
 """

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_module
-from support.command_lines import LINES, Typist, is_named
+from support.command_lines import LINES, Typist, is_named, words_of
 from support.lab import ROOT, folders
 
 from lcx_lightning.methods.library import methods
@@ -65,6 +65,17 @@ def answer(words, file):
             os._exit(code)
     status = os.waitpid(child, 0)[1]
     return os.waitstatus_to_exitcode(status), Path(file).read_text(errors="replace")
+
+
+@pytest.mark.slow
+def test_the_lines_that_are_mistyped_are_right(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "books.jsonl").write_text('{"text": "once upon a time"}\n')
+    for line in LINES:
+        words = [*words_of(line), *folders(tmp_path)]
+        words += [] if "dry_run=" in line else ["dry_run=fingerprint"]
+        code, said = answer(words, tmp_path / "said")
+        assert code == 0, f"{line}\n{said}"
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ LINES = [  # each takes well under a second
     "method=self_extend evaluation=[growing_context,passkey]",
     "method=dynamic_ntk evaluation=sliding",
     "method=longrope training=papers",
-    "method=pose factor=4 training=finetune training/lora=longlora",
+    "method=pose factor=4 train_factor=1 training=finetune training/lora=longlora",
     "method=ntk trainer=fsdp trainer.devices=1 trainer.accelerator=cpu",
     "method=streaming_llm evaluation=[needle,ruler,key_value]",
     "method=window_only evaluation=[attention,hidden_states,frequencies,score_bounds,cost]",
@@ -66,6 +66,11 @@ def typo(word, rng):
     )  # fmt: skip
 
 
+def words_of(line):
+    """Return the words of one of LINES, quotes and all."""
+    return [word for word in re.split(r" (?=[\w+/.]+=)(?![^']*'[,\]])", line) if word]
+
+
 class Typist:
     """Change command lines.
 
@@ -82,7 +87,7 @@ class Typist:
         """Return a command line, and the words that were put into it or taken out of it."""
         rng = self._rng
         start = rng.choice(LINES)
-        words = [word for word in re.split(r" (?=[\w+/.]+=)(?![^']*'[,\]])", start) if word]
+        words = words_of(start)
         changed = [word for _ in range(rng.choice([1, 1, 1, 2, 3])) for word in self._change(words, start)]
         return words, changed
 
