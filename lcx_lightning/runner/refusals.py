@@ -54,7 +54,11 @@ def explained(error: HydraException | OmegaConfBaseException, line: Sequence[str
     if isinstance(error, OverrideParseException):
         return _unreadable(error)
     if found := UNKNOWN.search(text):
-        return _unknown_key(found[1], line)
+        inner = getattr(error.__cause__, "full_key", None)
+        if inner in (None, "", found[1]):
+            return _unknown_key(found[1], line)
+        kept = f"A mapping in braces changes the values that it names, and leaves the others of {found[1]} as they are."
+        return f"{_unknown_key(inner, line)} {kept}"
     if found := THERE.search(text):
         return f"{found[1]} is a value that is there already: write {found[1]}=VALUE, without +."
     if found := NOT_THERE.search(text):
@@ -169,7 +173,7 @@ def _unresolved(error: OmegaConfBaseException) -> str:
 
 def keys_without(key: str, line: Iterable[str]) -> list[str]:
     """Return all keys and groups of the configuration of a command line, in which an unknown key is left out."""
-    kept = [word for word in line if word.lstrip("+~").partition("=")[0] != key]
+    kept = [word for word in line if not f"{key}.".startswith(f"{word.lstrip('+~').partition('=')[0]}.")]
     if not GlobalHydra.instance().is_initialized():
         return []
     fewer = [word for word in kept if word.startswith(("hydra.searchpath=", "+exp="))]

@@ -50,6 +50,10 @@ SAID = {
         "Did you mean evaluation.growing_context.last",
         "has multiples, last, windows",
     ],
+    "model.recipe.schedule={warm: 3}": [
+        "There is no value 'model.recipe.schedule.warm'. Did you mean model.recipe.schedule.warmup",
+        "leaves the others of model.recipe.schedule as they are",
+    ],
     "question=${nothing}": ["nothing"],
 }
 
