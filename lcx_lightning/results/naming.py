@@ -31,19 +31,40 @@ def snake_case(name: str) -> str:
 
 
 def named(runs: Sequence["Run"]) -> list["Run"]:
-    """The runs under names that no two configurations share; those of one configuration differ in their seed."""
+    """The runs under names that each stand for one configuration; the runs of one configuration differ in their seed.
+
+    A name that a command gave stays, unless commands gave it to several configurations, or several to one.
+    """
     rivals: dict[str, list[Run]] = {}
     for run in runs:
-        rivals.setdefault(run.info["arm"], []).append(run)
+        rivals.setdefault(_methods(run.info), []).append(run)
     names = {}
-    for name, some in rivals.items():
+    for method, some in rivals.items():
+        configurations = [_configuration(run.info) for run in some]
+        given = [run.info["arm"] for run in some]
+        pairs = set(zip(given, configurations, strict=True))
+        if len(pairs) == len(set(given)) == len(set(configurations)):
+            names |= {run.folder: run.info["arm"] for run in some}
+            continue
         for run, words in zip(some, apart([settings(run.info) for run in some]), strict=True):
-            names[run.folder] = " ".join([name, *words])
+            names[run.folder] = " ".join([method, *words])
     taken = Counter((names[run.folder], run.info["seed"]) for run in runs)
     for run in runs:
         if taken[names[run.folder], run.info["seed"]] > 1:  # what no setting tells apart
             names[run.folder] += f" run={str(run.info.get('run') or run.folder.name)[:SHORT]}"
     return [replace(run, name=names[run.folder]) for run in runs]
+
+
+def _methods(info: Mapping[str, Any]) -> str:
+    """The methods of a run; the first word of its name, in files that do not say them."""
+    return info.get("method") or info["arm"].split(" ")[0]
+
+
+def _configuration(info: Mapping[str, Any]) -> str:
+    """A text that changes with what the numbers of a run depend on, but for its seed."""
+    known = settings(info)
+    kept = [key for key in known if "." in key or key in (*PARTS, *HASHES, "pretrain_length")]
+    return repr([(key, known[key]) for key in sorted(kept)])
 
 
 def settings(info: Mapping[str, Any]) -> Settings:
@@ -62,7 +83,12 @@ def settings(info: Mapping[str, Any]) -> Settings:
     hashes["code"] = "".join(one[:SHORT] for part in (info.get("contents") or {}).values() for one in part.values())
     class_name = str(source.get("_target_") or "").rpartition(".")[2].removesuffix("Model").lower()
     words = {"model": PurePath(str(source.get("name") or class_name)).name, "evaluation": "+".join(chosen)} | hashes
-    return dict(leaves(length | knobs | parts)) | {name: word for name, word in words.items() if word}
+    training = config.get("training")
+    trained = {"training": f"{training.get('steps')}-steps"} if training else {}
+    found = dict(leaves(length | knobs)) | trained | dict(leaves(parts))
+    if trained:
+        found.pop("training.steps", None)  # which the word says
+    return found | {name: word for name, word in words.items() if word}
 
 
 def evaluations(info: Mapping[str, Any]) -> dict[str, Any]:
@@ -74,7 +100,7 @@ def evaluations(info: Mapping[str, Any]) -> dict[str, Any]:
 def leaves(node: Any, key: str = "") -> list[tuple[str, Any]]:
     """Values of nested mappings by dotted key."""
     if not isinstance(node, Mapping):
-        return [(key, node)]
+        return [(key, int(node) if isinstance(node, float) and node.is_integer() else node)]  # factor=2.0 is factor=2
     inner = [(f"{key}.{name}" if key else str(name), value) for name, value in node.items() if name not in READERS]
     return [leaf for name, value in inner for leaf in leaves(value, name)]
 

@@ -47,9 +47,10 @@ def window(size):
         (({"factor": 4, "method.positions.factor": 4}, {}), ["factor=4", "factor=8"]),
         (({"factor": 4}, {}), ["", ""]),  # nothing follows it
         (({"train_factor": 1, "training.length_factor": 1}, {}), ["train_factor=1", "train_factor=2"]),
-        (({"training": None}, {}), ["training=none", ""]),
+        (({"training": None}, {}), ["training=none", "training=64-steps"]),
         (({"training.optimizer.lr": 0.3}, {}), ["lr=0.3", "lr=0.1"]),
-        (({"training.steps": 9}, {}), ["training.steps=9", "training.steps=64"]),  # two others end in steps
+        (({"training.steps": 9}, {}), ["training=9-steps", "training=64-steps"]),
+        (({"factor": 8.0, "method.positions.factor": 8.0}, {}), ["", ""]),
         (({"attention": "dense"}, {}), ["attention=dense", "attention=auto"]),
         (({"trainer.precision": "bf16"}, {}), ["precision=bf16", "precision=32-true"]),
         (({"method.scaling": {"_target_": "lcx.YaRN", "fast": 4}}, {}), ["scaling=YaRN", "scaling=CLEX"]),
@@ -99,6 +100,28 @@ def test_seeds_of_one_configuration_are_one_arm_and_another_configuration_is_ano
         ("pi", 0),
     ]
     assert json.loads((tmp_path / "pi-0" / "run.json").read_text())["arm"] == "pi", "the records stay as they are"
+
+
+def test_commands_that_named_one_configuration_differently_fill_one_row(tmp_path):
+    """As a grid, a later command with another seed of one of its arms, one that is fine-tuned, and factor=4.0."""
+    factor = {n: {"factor": n, "method.positions.factor": n, "training": None} for n in (2, 4, 4.0)}
+    for arm, seed, change in (
+        ("pi factor=2", 0, factor[2]),
+        ("pi factor=4", 0, factor[4]),
+        ("pi", 1, factor[4]),
+        ("pi factor=4.0", 2, {"factor": 4.0, "method.positions.factor": 4.0, "training": None}),
+        ("pi", 0, factor[2] | {"training": CONFIG["training"]}),
+    ):
+        place = f"{arm}-{seed}-{len(list(tmp_path.iterdir()))}"
+        write_run(tmp_path, arm, seed, place=place, method="pi", config=changed(CONFIG, change | {"seed": seed}))
+    found = records.read_experiment(tmp_path)
+    assert sorted((run.arm, run.info["seed"]) for run in found.runs) == [
+        ("pi factor=2 training=64-steps", 0),
+        ("pi factor=2 training=none", 0),
+        ("pi factor=4 training=none", 0),
+        ("pi factor=4 training=none", 1),
+        ("pi factor=4 training=none", 2),
+    ]
 
 
 def test_what_no_setting_tells_apart_is_told_by_contents_or_by_its_id(tmp_path):

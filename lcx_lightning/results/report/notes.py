@@ -15,12 +15,20 @@ from lcx_lightning.results.report.labels import (
     train_lengths,
 )
 
-OF_NUMBERS = ("At the longest", "One seed", "Mean over", "Geometric mean", "Each number")  # how these notes begin
+OF_NUMBERS = (
+    "At the longest",
+    "One seed",
+    "Seeds differ",
+    "Mean over",
+    "Geometric mean",
+    "Each number",
+)  # how these notes begin
 
 
 def notes(experiment: Experiment, measure: Measure, found: dict[tuple[str, float], Estimate]) -> list[str]:
     """Return sentences that explain the table of a measure: marks, intervals, counts, times, and what is missing."""
     written = [_marks_note(experiment, measure), _spread_note(found, experiment.metric(measure))]
+    written += [_seeds_note(experiment, measure)]
     written += [_counts_note(experiment, measure), _effective_note(experiment, measure)]
     written += [_times_note(experiment), _fingerprint_note(experiment)]
     return [note for note in written if note] + _absent_notes(experiment) + _state_notes(experiment)
@@ -41,13 +49,26 @@ def _marks_note(experiment: Experiment, measure: Measure) -> str:
 def _spread_note(found: dict[tuple[str, float], Estimate], metric: Metric) -> str:
     n_seeds = max((estimate.n_seeds for estimate in found.values()), default=0)
     if n_seeds < 2:
-        return "One seed, so no spread over seeds." if n_seeds else ""
+        return "One seed an arm, so no spread over seeds." if n_seeds else ""
     if not metric.logarithmic:
         return f"Mean over {n_seeds} seeds ± half of the 95% t interval over seeds."
     return (
         f"Geometric mean over {n_seeds} seeds ± half of the 95% t interval over seeds, which is computed in log "
         "perplexity; where it is too lopsided for ±, the interval itself is given."
     )
+
+
+def _seeds_note(experiment: Experiment, measure: Measure) -> str:
+    """A sentence where arms are of unlike seeds, whose bases differ before any method does."""
+    seeds: dict[tuple[int, ...], list[str]] = {}
+    for arm in experiment.arms():
+        found = tuple(sorted({row["seed"] for row in arm_rows(experiment, arm, measure)}))
+        seeds.setdefault(found, []).append(arm)
+    seeds.pop((), None)
+    if len(seeds) < 2:
+        return ""
+    said = "; ".join(f"{', '.join(arms)}: {', '.join(map(str, found))}" for found, arms in seeds.items())
+    return f"Seeds differ, and with them what the arms extend: compare arms on the seeds that they share. {said}."
 
 
 def _counts_note(experiment: Experiment, measure: Measure) -> str:

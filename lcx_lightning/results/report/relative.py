@@ -35,7 +35,9 @@ def relative_table(experiment: Experiment, measure: Measure, reference: str) -> 
         rows.append([Cell(arm_label(runs)), *(Cell(f"({text})" if status(runs) else text) for text in texts)])
     header = ["arm", *(place_header(experiment, measure, place) for place in columns)]
     title = titled(experiment, f"{described(experiment, measure)}, relative to {reference} [95%]")
-    return Table(title, header, rows, [_note(found, metric, reference)], own=("",))
+    compared = {reference, *(arm for arm, _ in found)}
+    left_out = [_left_out(experiment, measure, arm, reference) for arm in experiment.arms() if arm not in compared]
+    return Table(title, header, rows, [_note(found, metric, reference), *filter(None, left_out)], own=("",))
 
 
 def reference_of(whole: Experiment, part: Experiment) -> str | None:
@@ -78,6 +80,24 @@ def _comparisons(experiment: Experiment, measure: Measure, reference: str) -> di
             if both[0] & both[1]:
                 found[arm, place] = paired(rows[place], of_reference[place], metric)
     return found
+
+
+def _left_out(experiment: Experiment, measure: Measure, arm: str, reference: str) -> str:
+    """A sentence on an arm with numbers that has no seed, or no document and length, in common with the reference."""
+    every = [arm_rows(experiment, name, measure) for name in (arm, reference)]
+    if not all(every):
+        return ""
+    mine, others = ({row["seed"] for row in rows} for rows in every)
+    if mine & others:
+        return f"{arm} is not compared: it has no documents at the lengths of {reference}."
+    return (
+        f"{arm} is not compared: its seeds are {_listed(mine)}, and those of {reference} are {_listed(others)}. Run both "
+        "with the same."
+    )
+
+
+def _listed(seeds: Iterable[int]) -> str:
+    return ", ".join(map(str, sorted(seeds)))
 
 
 def _by_place(rows: list[dict], metric: Metric) -> dict[float, list[dict]]:

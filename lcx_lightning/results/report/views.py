@@ -11,7 +11,7 @@ from lcx_lightning.results.records import Experiment
 from lcx_lightning.results.report.figures import length_figure
 from lcx_lightning.results.report.heatmaps import depth_figure, k_max_table, task_table
 from lcx_lightning.results.report.labels import titled
-from lcx_lightning.results.report.relative import reference_of, relative_table
+from lcx_lightning.results.report.relative import UNTOUCHED, reference_of, relative_table
 from lcx_lightning.results.report.tables import Table, length_table
 
 if TYPE_CHECKING:
@@ -67,8 +67,8 @@ def tables_of(experiment: Experiment, measure: Measure, reference: str | None = 
     found = [relative_table(experiment, measure, reference)] if reference else []
     found += [task_table(experiment, measure.protocol) if measure == first else None, k_max_table(experiment, measure)]
     table, against = length_table(experiment, measure), experiment.meta.get("against")
-    if against and not reference:
-        said = f"Nothing is compared with {against}, which is not among these arms"
+    if not reference and experiment.metric(measure).better:
+        said = f"Nothing is compared with {against or UNTOUCHED}, which is not among these arms"
         said += f", {experiment.part}." if experiment.part else "."
         table = replace(table, notes=[*table.notes, said])
     return [table, *(one for one in found if one)]

@@ -99,6 +99,19 @@ def test_there_is_no_table_without_a_reference_or_of_what_neither_way_is_better(
     assert relative_table(records.read_experiment(tmp_path), measure, "pretrained run=pretra") is None
 
 
+def test_an_arm_without_a_seed_of_the_reference_is_said_to_be_left_out_and_seeds_that_differ_are_named(tmp_path):
+    for arm, seed in (("pretrained", 0), ("pi", 0), ("yarn", 1)):
+        write_run(tmp_path, arm, seed)
+    said = printed(tmp_path)[0]
+    assert "yarn is not compared: its seeds are 1, and those of pretrained are 0. Run both with the same." in said
+    assert "compare arms on the seeds that they share. pretrained, pi: 0; yarn: 1." in said
+
+
+def test_a_report_without_the_untouched_model_says_that_nothing_is_compared(tmp_path):
+    write_run(tmp_path, "pi")
+    assert "Nothing is compared with pretrained, which is not among these arms." in printed(tmp_path)[0]
+
+
 def test_an_unknown_arm_is_refused_with_near_names():
     check_against("pi", ["pretrained", "pi"])
     with pytest.raises(ValueError, match=r"there is no 'pretraind'\. Did you mean 'pretrained'\? The arms are: pret"):
