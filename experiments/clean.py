@@ -7,7 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from experiments.list import add_folders
+from experiments.list import add_folders, as_options
 from lcx_lightning.results.cleaning import Removal, of_aside, of_cache, of_experiment, of_run, of_unfinished
 from lcx_lightning.results.listing import experiments_in, find_experiment, find_runs
 from lcx_lightning.results.report.screen import aligned, readers_may_leave, size_text
@@ -17,7 +17,7 @@ UNUSED, ALL = CACHE = ("unused", "all")
 
 def main(arguments: list[str] | None = None) -> int:
     """Return the exit code: 0; 1 if the answer was no; 2 if there is nothing of that name, or it is in use."""
-    asked = _parser().parse_args(arguments)
+    asked = _parser().parse_args(as_options(arguments))
     asked.cache_dir = asked.cache_dir.expanduser()
     try:
         found = [removal for removal in removals(asked) if removal.parts]
@@ -73,7 +73,7 @@ def removals(asked: argparse.Namespace) -> list[Removal]:
         if asked.unfinished:
             return of_unfinished(found, asked.cache_dir)
         return of_aside(found, None if asked.names else asked.cache_dir)
-    if not asked.names:
+    if not all(asked.names) or not asked.names:
         raise ValueError("Name what is to go: an experiment, NAME/ARM, --unfinished, --aside or --cache=unused.")
     return [removal for name in asked.names for removal in _named(name, results)]
 

@@ -1,6 +1,7 @@
 """List experiments, their arms, and the cache, with states and sizes: `python -m experiments.list`."""
 
 import argparse
+import re
 import sys
 from pathlib import Path
 from time import localtime, strftime
@@ -16,7 +17,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="lcx list", description=__doc__)
     parser.add_argument("name", nargs="?", help="an experiment, whose arms are listed; all experiments without it")
     add_folders(parser)
-    asked = parser.parse_args(arguments)
+    asked = parser.parse_args(as_options(arguments))
     console = screen()
     try:
         if asked.name is not None:
@@ -35,6 +36,12 @@ def add_folders(parser: argparse.ArgumentParser) -> None:
     """Add the options that name the folders of results and of the cache, called as in `lcx run`."""
     parser.add_argument("--results-dir", type=Path, default=Path("results"), help="folder of experiments (%(default)s)")
     parser.add_argument("--cache-dir", type=Path, default=CACHE, help="folder of trained models (%(default)s)")
+
+
+def as_options(arguments: list[str] | None) -> list[str]:
+    """Return the words of a command line, with folders as options that are written as in `lcx run`: results_dir=..."""
+    words = sys.argv[1:] if arguments is None else arguments
+    return [re.sub(r"^(results|cache)_dir=", r"--\1-dir=", word) for word in words]
 
 
 def experiments_of(results: Path) -> list[str]:

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from annotated_types import MinLen
@@ -134,6 +134,11 @@ class AtMultiples(Evaluation):
             raise ValueError(
                 f"A context has {LONGEST:,} tokens at most, and multiples={list(self._multiples)} of the pretraining "
                 f"length, {pretrain_length:,}, has {found[-1]:,}. Lower the largest of multiples."
+            )
+        if twice := [length for length, after in pairwise(found) if length == after]:
+            raise ValueError(
+                f"multiples={list(self._multiples)} of the pretraining length, {pretrain_length:,}, has {twice[0]:,} "
+                "tokens twice. Give each length once."
             )
         return found
 

@@ -7,6 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lcx_lightning.schema.build import TARGET
 from lcx_lightning.schema.kinds import shown
+from lcx_lightning.schema.near import did_you_mean
 from lcx_lightning.schema.targets import check_targets
 from lcx_lightning.schema.yaml_files import naming_yaml, read_yaml
 
@@ -70,5 +71,8 @@ def _path(name: str, named_by: tuple[Path, ...]) -> Path:
     if named_by and (named_by[-1].parent / f"{name}.yaml").is_file():
         return named_by[-1].parent / f"{name}.yaml"
     if name not in methods():
-        raise ValueError(f"There is no method {name!r}. There are: {', '.join(methods())}. Or give the path of a file.")
+        listed = [one.strip() for one in name.split(",")]
+        several = f" Give several as a list: {listed}." if len(listed) > 1 and set(listed) <= set(methods()) else ""
+        meant, there_are = several or did_you_mean(name, methods()), ", ".join(methods())
+        raise ValueError(f"There is no method {name!r}.{meant} There are: {there_are}. Or give the path of a file.")
     return METHODS / f"{name}.yaml"

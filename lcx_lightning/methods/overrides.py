@@ -9,6 +9,7 @@ import numpy as np
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from lcx_lightning.methods.library import PARTS
+from lcx_lightning.schema.near import did_you_mean
 
 OPEN = re.compile(r"\$\{(\w+)\}")
 
@@ -97,7 +98,8 @@ def _part_and_setting(method: DictConfig, name: str, value: Any) -> tuple[str, d
             f"{name} is a setting of {' and '.join(parts)}: say which, as in {parts[0]}={{{name!r}: ...}}."
         )
     if not parts:
-        raise ValueError(f"The method has no value {name!r}. {_available_values(method)}")
+        names = [*open_values(method), *(one for part in PARTS for one in _settings(method, part))]
+        raise ValueError(f"The method has no value {name!r}.{did_you_mean(name, names)} {_available_values(method)}")
     return parts[0], {name: value}
 
 

@@ -1,5 +1,6 @@
 """Attach a method to a Hugging Face RoPE model, through documented extension points of transformers only."""
 
+import os
 from functools import partial
 from typing import Any
 
@@ -70,6 +71,11 @@ def attach(
             the model's logits change under the method `pretrained`. The model is unchanged then. Later, in a forward
             pass, if its mask or cache is not supported.
     """
+    if isinstance(model, str | os.PathLike):
+        raise ValueError(
+            f"A method is attached to a loaded model, got the name {str(model)!r}: load it first, as in "
+            f"AutoModelForCausalLM.from_pretrained({str(model)!r})."
+        )
     if has_method(model):
         raise ValueError(
             "The model has a method already: detach(model) restores the original model; to compose methods, attach a "

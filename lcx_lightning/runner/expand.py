@@ -50,6 +50,7 @@ def expand(config: DictConfig, command_line: list[str]) -> Grid:
     Raises:
         ValueError: If a name or a value makes no sense. The message names its whole key.
     """
+    _check_package(config, command_line)
     settle(config)
     check_name(config)
     parser = OverridesParser.create()
@@ -72,6 +73,16 @@ def expand(config: DictConfig, command_line: list[str]) -> Grid:
             grid.setdefault(tuple(sorted([*own.values(), *given.values()])), own)
     cells = _named_cells([(own, _composed(config, [*given.values(), *own.values()])) for own in grid.values()])
     return Grid(cells, command_line, _what_is_replaced(replaced, len(written), len(cells)))
+
+
+def _check_package(config: DictConfig, command_line: list[str]) -> None:
+    """Raise a ValueError if the file of an experiment sets its values inside of the group of experiments."""
+    if "exp" in config:
+        words = [word for word in command_line if word.startswith("+exp=")]
+        raise ValueError(
+            f"The file of {' '.join(words) or 'the experiment'} sets values of exp, and none of a run: its first line "
+            "must be `# @package _global_`."
+        )
 
 
 def _combinations(parser: OverridesParser, line: str) -> list[list[str]]:

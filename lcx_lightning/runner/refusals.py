@@ -10,11 +10,12 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
+from omegaconf.errors import InterpolationKeyError, InterpolationResolutionError, OmegaConfBaseException
 
 from lcx_lightning.methods.library import methods, read_method
 from lcx_lightning.results.report.screen import say
 from lcx_lightning.runner.secrets import masked_text
+from lcx_lightning.runner.settings import OF_EXPERIMENT
 from lcx_lightning.schema.build import TARGET
 from lcx_lightning.schema.near import did_you_mean
 
@@ -26,7 +27,9 @@ THERE = re.compile(r"An item is already at '([^']+)'")
 NOT_THERE = re.compile(r"Could not delete from config\. '([^']+)'")
 SWEEP = re.compile(r"Sweep parameters '([^']*=[^']*)' requires")
 GROUPS = ("exp", "model", "data", "method", "training", "evaluation", "trainer", "launch", "logger", "hardware")
+SUBGROUPS = ("training/lora",)
 NAME = re.compile(r"\+{0,2}[\w./@:-]+")  # of a value or a group
+FEW = 8  # choices of a group that are looked into
 WITH_VALUE = re.compile(r"^(--config-\w+|--package|--experimental-rerun|-cd|-cn|-cp|-p|-c|--cfg)$")
 AMBIGUOUS = re.compile(r"Ambiguous value for argument '([^']*=[^']*)'")
 
@@ -55,7 +58,7 @@ def explained(error: HydraException | OmegaConfBaseException, line: Sequence[str
         return _unreadable(error)
     if found := UNKNOWN.search(text):
         inner = getattr(error.__cause__, "full_key", None)
-        if inner in (None, "", found[1]):
+        if not str(inner).startswith(f"{found[1]}."):
             return _unknown_key(found[1], line)
         kept = f"A mapping in braces changes the values that it names, and leaves the others of {found[1]} as they are."
         return f"{_unknown_key(inner, line)} {kept}"
@@ -65,6 +68,8 @@ def explained(error: HydraException | OmegaConfBaseException, line: Sequence[str
         return f"There is no {found[1]} that could be left out.{did_you_mean(found[1], keys_without(found[1], line))}"
     if found := AMBIGUOUS.search(text) or SWEEP.search(text):
         return _several(found[1])
+    if isinstance(error, InterpolationKeyError) and (left_out := [word for word in line if word.startswith("~")]):
+        return f"{_unresolved(error)} It is left out by {' '.join(left_out)}."
     if isinstance(error, OmegaConfBaseException):
         return _unresolved(error)
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else None
@@ -74,8 +79,18 @@ def explained(error: HydraException | OmegaConfBaseException, line: Sequence[str
 
 def wrong_word(words: Sequence[str]) -> str:
     """Return a sentence about the first word of a command line that can be no override; nothing if all can be."""
+    if len(experiments := [word for word in words if word.startswith("+exp=")]) > 1:
+        return f"{' and '.join(experiments)}: one experiment at a time. To run each: -m +exp=NAME,NAME."
     for word in words:
-        name, equals, _ = word.partition("=")
+        name, equals, value = word.partition("=")
+        if equals and name.startswith("+") and name.lstrip("+") in GROUPS and name.lstrip("+") != "exp":
+            return (
+                f"{word}: {name.lstrip('+')} is a group that has a choice already: write {word.lstrip('+')}, without +."
+            )
+        if name == "method" and value in ("null", "None"):
+            return f"{word}: the model without a method is method=pretrained."
+        if name == "+exp" and value.startswith("["):
+            return f"{word}: one experiment at a time. To run each: -m +exp={value.strip('[]')}."
         if equals and name.lstrip("+") in GROUPS and not _is_choice(word):
             return f"{word}: {name} is a group, which takes the name of a file, such as {name}=NAME."
         if word.startswith(("-", "~", "hydra")) or (equals and NAME.fullmatch(name)):
@@ -111,15 +126,29 @@ def _unknown_choice(error: MissingConfigException) -> str:
         options = sorted({*options, *methods()})
     if not group:
         return f"There is no group or file {name!r}.{did_you_mean(name, options)}"
-    there_are = f" There are: {', '.join(options)}." if options else ""
+    if group not in (*GROUPS, *SUBGROUPS):  # the path of a file, as in method=folder/mine.yaml
+        first, *inner = group.split("/")
+        return (
+            f"{first}={'/'.join([*inner, name])}: {first} takes the name of a file, and no path. For a file of your "
+            f"own: --config-dir FOLDER {first}=NAME, with FOLDER/{first}/NAME.yaml."
+        )
+    there_are = f" There are: {', '.join(options)}."
     word = f"+{group}=" if group == "exp" else f"{group}="
-    return f"{word}{name}: there is no {group} {name!r}.{did_you_mean(name, options, word)}{there_are}"
+    meant = did_you_mean(name, options, word) or _in_other_groups(name, group)
+    return f"{word}{name}: there is no {group} {name!r}.{meant}{there_are}"
+
+
+def _in_other_groups(name: str, group: str) -> str:
+    """Return a question with the choice of another group that has a name; nothing if there is none."""
+    words = [f"{one}={name}" for one in (*GROUPS, *SUBGROUPS) if one != group and name in _options(one)]
+    return f" Did you mean {' or '.join(words)}?" if words else ""
 
 
 def _unreadable(error: OverrideParseException) -> str:
     word = masked_text(str(error.override))
     what = str(error.message if hasattr(error, "message") else error).split("\n")[0]
-    what = "it has characters that need quotes" if "Exception" in what or "Error parsing" in what else what
+    unclear = any(sign in what for sign in ("Exception", "Error parsing", "expecting"))
+    what = "it breaks off, or has signs that need quotes" if unclear else what
     if "=" not in word:
         return f"{word!r} is no value: write NAME=VALUE, such as method=lm_infinite or factor=4."
     if word.startswith("arms="):
@@ -139,13 +168,40 @@ def _unknown_key(key: str, line: Sequence[str]) -> str:
     if owners := [name for name, keys in _method_keys().items() if key in keys]:
         return f"{key} is no value of this method, but of {', '.join(owners)}: choose one of these with method=NAME."
     there = keys_without(key, line)
-    known = list(dict.fromkeys([*there, *chain.from_iterable(_method_keys().values())]))
+    group, _, inner = key.partition(".")
+    name = inner.split(".")[0]
+    chosen = any(one.startswith(f"evaluation.{name}.") for one in there)
+    if group == "evaluation" and not chosen and name in _options(group):
+        several = f"evaluation=[{name},growing_context]"
+        return f"{key}: the evaluation {name} is not chosen. Add evaluation={name}, or a list such as {several}."
+    if owners := _choices_with(key, group):
+        return f"{key} is no value of this {group}, but of {' or '.join(owners)}: choose it with {group}=NAME."
+    last = key.rpartition(".")[2]
+    others = [] if any(one.rpartition(".")[2] == last for one in there) else _method_keys().values()
+    known = [*there, *chain.from_iterable(others)]
     inside = [name for name in there if name.startswith(f"{key.rpartition('.')[0]}.")]
     there_are = ""
     if "." in key and inside and len(inside) <= 30:
         parent = key.rpartition(".")[0]
         there_are = f" {parent} has {', '.join(name.removeprefix(f'{parent}.') for name in inside)}."
     return f"There is no value {key!r}.{did_you_mean(key, known)}{there_are} All values: lcx run --cfg job."
+
+
+def _options(group: str) -> list[str]:
+    """Return the choices of a group."""
+    return (
+        GlobalHydra.instance().config_loader().get_group_options(group)
+        if GlobalHydra.instance().is_initialized()
+        else []
+    )
+
+
+def _choices_with(key: str, group: str) -> list[str]:
+    """Return the choices of a small group, not that of methods, that have a value of this key."""
+    options = _options(group) if group in GROUPS and "." in key else []
+    if group in ("method", "exp") or len(options) > FEW:
+        return []
+    return [name for name in options if key in keys_without(key, [f"{group}={name}"])]
 
 
 def _method_keys() -> dict[str, list[str]]:
@@ -161,7 +217,10 @@ def _several(word: str) -> str:
             f"{word} names several methods. To compare them: -m {word}, or \"arms=['{word}']\". To compose a hybrid: "
             f"'method=[{values}]'."
         )
-    return f"{word} has several values. To run each: -m {word}, or \"arms=['{word}']\". A list is '{name}=[{values}]'."
+    each = f"{word} has several values. To run each: -m {word}"
+    if name.lstrip("+").split(".")[0] in OF_EXPERIMENT:
+        return f"{each}."
+    return f"{each}, or \"arms=['{word}']\". Where a value is a list, write '{name}=[{values}]'."
 
 
 def _unresolved(error: OmegaConfBaseException) -> str:
@@ -173,7 +232,8 @@ def _unresolved(error: OmegaConfBaseException) -> str:
 
 def keys_without(key: str, line: Iterable[str]) -> list[str]:
     """Return all keys and groups of the configuration of a command line, in which an unknown key is left out."""
-    kept = [word for word in line if not f"{key}.".startswith(f"{word.lstrip('+~').partition('=')[0]}.")]
+    names = [(word, word.lstrip("+~").partition("=")[0]) for word in line]
+    kept = [word for word, name in names if name in GROUPS or not f"{key}.".startswith(f"{name}.")]
     if not GlobalHydra.instance().is_initialized():
         return []
     fewer = [word for word in kept if word.startswith(("hydra.searchpath=", "+exp="))]

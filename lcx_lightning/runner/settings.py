@@ -14,7 +14,7 @@ TEXTS = ("experiment", "question", "results_dir", "cache_dir")  # `question=5` i
 LISTS = ("look_for", "arms")
 FOLDERS = ("results_dir", "cache_dir")
 KNOBS = ("factor", "train_factor")  # which a grid may turn also for arms that do not depend on them
-OF_EXPERIMENT = (*TEXTS, *LISTS, "seeds", "seed", "dry_run", "jobs", "launch", "report")
+OF_EXPERIMENT = ("exp", *TEXTS, *LISTS, "seeds", "seed", "dry_run", "jobs", "launch", "report")
 NAME = re.compile(r"[^\W_][^/\\\x00-\x1f]*")  # of a folder
 OF_TRAINING = ("training.", "training/", "in_loop.")
 OF_ANY_TRAINING = ("recompute", "nonfinite", "checkpoint_seconds", "data.mixture", "data.documents")  # of a base too

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from lcx_lightning.attention.names import Backend
-from lcx_lightning.runner.recipe import DEFAULT_SCHEDULE, Training
+from lcx_lightning.runner.recipe import DEFAULT_SCHEDULE, Training, schedule_of
 from lcx_lightning.schema.build import TARGET, check
 from lcx_lightning.schema.checked import SettingError, checked_arguments
 from lcx_lightning.schema.kinds import LargeNumber, shown
@@ -143,6 +143,7 @@ def _check_data(values: Part) -> None:
 def _check_training(values: Part, key: str) -> None:
     _check_object(values["optimizer"], f"{key}.optimizer", "model")
     _check_object({**DEFAULT_SCHEDULE, **values["schedule"]}, f"{key}.schedule", "steps")
+    schedule_of(values, key)
     if values.get("lora") is not None:
         from lcx_lightning.models.lora import add_adapters
 

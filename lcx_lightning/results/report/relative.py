@@ -91,8 +91,8 @@ def _left_out(experiment: Experiment, measure: Measure, arm: str, reference: str
     if mine & others:
         return f"{arm} is not compared: it has no documents at the lengths of {reference}."
     return (
-        f"{arm} is not compared: its seeds are {_listed(mine)}, and those of {reference} are {_listed(others)}. Run both "
-        "with the same."
+        f"{arm} is not compared: its seeds are {_listed(mine)}, and those of {reference} are {_listed(others)}. Run "
+        "both with the same."
     )
 
 
