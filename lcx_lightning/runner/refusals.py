@@ -57,8 +57,8 @@ def explained(error: HydraException | OmegaConfBaseException, line: Sequence[str
     if isinstance(error, OverrideParseException):
         return _unreadable(error)
     if found := UNKNOWN.search(text):
-        inner = getattr(error.__cause__, "full_key", None)
-        if not str(inner).startswith(f"{found[1]}."):
+        inner = str(getattr(error.__cause__, "full_key", ""))
+        if not inner.startswith(f"{found[1]}."):
             return _unknown_key(found[1], line)
         kept = f"A mapping in braces changes the values that it names, and leaves the others of {found[1]} as they are."
         return f"{_unknown_key(inner, line)} {kept}"
