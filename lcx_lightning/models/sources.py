@@ -91,7 +91,7 @@ class EmbeddedModel(ModelSource):
 
     def config(self) -> PretrainedConfig:
         kind = self.architecture.get("model_type")
-        if kind not in FAMILIES:
+        if not isinstance(kind, str) or kind not in FAMILIES:
             raise ValueError(
                 f"model.source.architecture.model_type must be one of {', '.join(sorted(FAMILIES))}, got {kind!r}."
             )

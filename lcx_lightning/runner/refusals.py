@@ -29,6 +29,12 @@ SWEEP = re.compile(r"Sweep parameters '([^']*=[^']*)' requires")
 GROUPS = ("exp", "model", "data", "method", "training", "evaluation", "trainer", "launch", "logger", "hardware")
 SUBGROUPS = ("training/lora",)
 NAME = re.compile(r"\+{0,2}[\w./@:-]+")  # of a value or a group
+NONE = {  # how a part is left out
+    "method": "write method=pretrained",
+    "training": "write training=none",
+    "logger": "write logger=none",
+    "training/lora": "leave the word out",
+}
 FEW = 8  # choices of a group that are looked into
 WITH_VALUE = re.compile(r"^(--config-\w+|--package|--experimental-rerun|-cd|-cn|-cp|-p|-c|--cfg)$")
 AMBIGUOUS = re.compile(r"Ambiguous value for argument '([^']*=[^']*)'")
@@ -87,12 +93,12 @@ def wrong_word(words: Sequence[str]) -> str:
             return (
                 f"{word}: {name.lstrip('+')} is a group that has a choice already: write {word.lstrip('+')}, without +."
             )
-        if name == "method" and value in ("null", "None"):
-            return f"{word}: the model without a method is method=pretrained."
         if name == "+exp" and value.startswith("["):
             return f"{word}: one experiment at a time. To run each: -m +exp={value.strip('[]')}."
-        if equals and name.lstrip("+") in GROUPS and not _is_choice(word):
-            return f"{word}: {name} is a group, which takes the name of a file, such as {name}=NAME."
+        if equals and name.lstrip("+") in (*GROUPS, *SUBGROUPS) and not _is_choice(word):
+            none = NONE.get(name.lstrip("+"), "")
+            instead = f" To have none, {none}." if none and value == "null" else ""
+            return f"{word}: {name} is a group, which takes the name of a file, such as {name}=NAME.{instead}"
         if word.startswith(("-", "~", "hydra")) or (equals and NAME.fullmatch(name)):
             continue
         if takes_value(words[words.index(word) - 1], word):
@@ -111,7 +117,7 @@ def _is_choice(word: str) -> bool:
     except HydraException:  # Hydra says what cannot be read
         return True
     value = "several" if parsed.is_sweep_override() else parsed.value()
-    return value is None or all(isinstance(one, str) and one for one in (value if isinstance(value, list) else [value]))
+    return all(isinstance(one, str) and one for one in (value if isinstance(value, list) else [value]))
 
 
 def takes_value(option: str, after: str) -> bool:

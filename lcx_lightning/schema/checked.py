@@ -74,7 +74,7 @@ def checked_arguments(
     names = [name for name in takes if name not in (given_later or ())]
     for name in values:
         if name not in names and not open_ended:
-            raise SettingError(unknown_name(str(name), names, key))
+            raise SettingError(unknown_name(_whole_name(str(name), values[name]), names, key))
     missing = [name for name in names if takes[name].needed and name not in values]
     if missing and given_later is not None:
         needed = [f"{prefix}{name}, {allowed_values(takes[name].annotation)}" for name in missing]
@@ -95,6 +95,14 @@ def unknown_name(name: str, names: list[str], key: str) -> str:
     prefix = f"{key}." if key else ""
     there_are = f" There are {', '.join(names)}." if names else " It has no values."
     return f"{key or 'The configuration'} has no {name!r}.{did_you_mean(name, names, prefix)}{there_are}"
+
+
+def _whole_name(name: str, value: Any) -> str:
+    """Return a name with those inside it, where each holds one: that which was typed."""
+    while isinstance(value, Mapping) and len(value) == 1:
+        ((inner, value),) = value.items()
+        name += f".{inner}"
+    return name
 
 
 @functools.cache

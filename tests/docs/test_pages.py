@@ -65,8 +65,16 @@ def answer(mine, monkeypatch, capfd):
     return run
 
 
+def is_run(line):
+    """Return whether a line of a page is run, and not only composed: those on which other lines of the page rest."""
+    if not line.startswith("lcx run "):
+        return True
+    return "seeds=" not in line and any(word in line for word in ("experiment=", "--config-dir", "/shared"))
+
+
 def in_folder(mine, script):
     """Return what a block prints that runs in the folder that holds `mine`, with /shared in it and its own group."""
+    script = "\n".join(filter(is_run, script.splitlines()))
     script = script.replace("/shared", str(mine / "shared")).replace("chgrp lab", f"chgrp {os.getgid()}")
     (mine / "shared").mkdir(exist_ok=True)
     variables = environment(PYTHONPATH=f"{ROOT}{os.pathsep}{ROOT / 'tests'}", PYTHONSAFEPATH="1", HOME=str(mine))
