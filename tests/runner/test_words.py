@@ -28,7 +28,7 @@ def test_a_word_that_can_be_no_value_is_named(word, said):
 
 @pytest.mark.parametrize(
     "word",
-    ["method=pi", "method=[pi,lm_infinite]", "+exp=zoo", "~data.mixture.copy", "training/lora=null", "++x=1"],
+    ["method=pi", "method=[pi,lm_infinite]", "+exp=zoo", "~data.mixture.copy", "++x=1"],
 )
 def test_words_that_can_be_values_pass(word):
     assert wrong_word([word]) == ""
