@@ -29,6 +29,7 @@ from support.cache_inputs import ROOM  # noqa: E402
 from support.experiment_files import write_run  # noqa: E402
 from support.made import made  # noqa: E402
 from support.method_parts import offered  # noqa: E402
+from support.pairs import a_few  # noqa: E402
 from support.property_tests import PROFILE  # noqa: E402
 from support.text_corpora import CONFIGS  # noqa: E402
 from support.tiny_models import OWN, TINY  # noqa: E402
@@ -66,6 +67,12 @@ def _build(names, spec):
 @pytest.fixture(params=methods())
 def any_method(request):
     """The name of a method: a test that takes it runs for every one that there is."""
+    return request.param
+
+
+@pytest.fixture(params=a_few(methods(), 8))
+def some_method(request):
+    """The name of a method, for tests that take a second for each: eight of them by default, all in the full run."""
     return request.param
 
 

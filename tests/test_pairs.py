@@ -3,7 +3,7 @@
 from collections import Counter
 
 import pytest
-from support.pairs import pairs
+from support.pairs import a_few, pairs
 
 METHODS = [f"m{i}" for i in range(11)]
 FAMILIES = {f"f{i}": i for i in range(4)}
@@ -42,6 +42,16 @@ def test_a_value_meets_others_than_it_has_met():
 def test_a_product_smaller_than_what_is_asked_for_is_whole():
     assert len(few(pairs(["a", "b"], [1], meets=3))) == 2
     assert len(few(pairs(SIDES, SIDES, meets=2))) == 4
+
+
+def test_a_few_of_many_run_by_default_and_all_in_the_full_run():
+    params = a_few(METHODS, 4)
+    assert [param.values for param in params] == [(name,) for name in METHODS]
+    assert [param.values[0] for param in few(params)] == [METHODS[step * 11 // 4] for step in range(4)]
+    of_pairs = a_few(pairs(METHODS, FAMILIES, meets=1), 3)
+    assert len(few(of_pairs)) == 3
+    assert len(of_pairs) == len(METHODS) * len(FAMILIES)
+    assert [param.marks for param in a_few(SIDES, 99)] == [(), ()]
 
 
 def test_the_choice_is_the_same_every_time():

@@ -63,11 +63,11 @@ def test_old_words_are_gone(path):
 # Methods
 
 
-def test_the_page_of_a_method_has_its_parts_its_file_and_its_drawings(any_method):
-    page = method_page(any_method)
-    assert page.startswith(f"# {any_method}\n")
+def test_the_page_of_a_method_has_its_parts_its_file_and_its_drawings(some_method):
+    page = method_page(some_method)
+    assert page.startswith(f"# {some_method}\n")
     assert all(f"\n| {part} | [`" in page for part in ("scaling", "positions", "temperature", "pattern"))
-    assert f"{any_method}_mask.svg" in page
+    assert f"{some_method}_mask.svg" in page
     assert "## Equation" in page or "It composes [" in page
 
 

@@ -65,6 +65,7 @@ def test_a_learned_scaling_within_its_pretraining_length_is_alike_the_untouched_
     assert not alike(fingerprint(built("clex"), [16, 33], None), fingerprint(built("pretrained"), [16, 33], None))
 
 
+@pytest.mark.slow
 def test_methods_that_differ_are_not_alike_however_little(passes):
     untouched = fingerprint(built("pretrained"), LENGTHS, None)
     assert not alike(fingerprint(built("pi", factor=1.0001), LENGTHS, None), untouched)

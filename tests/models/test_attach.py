@@ -6,7 +6,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from support.chunked_reading import CHUNKS_MATTER
-from support.pairs import pairs
+from support.pairs import a_few, pairs
 
 import lcx_lightning as lcx
 from lcx_lightning.methods.library import complete, methods, read_method
@@ -68,9 +68,13 @@ def test_a_part_with_a_target_replaces_that_of_the_method(tiny):
 @pytest.mark.parametrize(
     ("name", "values", "complaint"),
     [
-        ("yarm", {}, "no method 'yarm'. There are: .*lm_infinite"),
+        ("yarm", {}, r"no method 'yarm'. Did you mean yarn\? There are: .*lm_infinite"),
         ("yarn", {}, "needs a value for factor: give factor="),
-        ("yarn", {"factor": 4, "fsat": 8}, "no value 'fsat'. There are: factor; fast, slow of scaling; factor of pos"),
+        (
+            "yarn",
+            {"factor": 4, "fsat": 8},
+            r"no value 'fsat'. Did you mean fast\? There are: factor; fast, slow of scaling",
+        ),
         ("yarn", {"factor": 4, "scaling": {"fsat": 8}}, "scaling has no setting 'fsat'. There are: factor; fast, slow"),
         ("yarn", {"factor": 4, "scaling": 8}, "scaling needs a mapping of its settings, got 8"),
         ("pi", {"factor": 4, "positions": {"factor": 2}}, "factor would change nothing"),
@@ -162,11 +166,11 @@ def generate(model, ids, new=25, **options):
     return out.sequences, torch.stack(out.logits, dim=1)
 
 
-def test_generation_with_a_cache_has_the_logits_of_generation_without(extended, any_method):
-    model, prompt = extended(any_method), IDS[:, :30]
+def test_generation_with_a_cache_has_the_logits_of_generation_without(extended, some_method):
+    model, prompt = extended(some_method), IDS[:, :30]
     ours, cached = generate(model, prompt)
     again, uncached = generate(model, prompt, use_cache=False)
-    if any_method not in CHUNKS_MATTER:
+    if some_method not in CHUNKS_MATTER:
         assert torch.equal(ours, again)
         close(cached, uncached)
 
@@ -203,7 +207,10 @@ def test_a_generation_beyond_the_reach_is_refused_before_its_first_token(extende
         extended("clex").generate(IDS[:, :30], max_new_tokens=100)
 
 
-@pytest.mark.parametrize(("options", "name"), pairs({"greedy": {}, "beams": {"num_beams": 3}}, methods(), meets=1))
+SEARCHES = {"greedy": {}, "beams": {"num_beams": 3}}
+
+
+@pytest.mark.parametrize(("options", "name"), a_few(pairs(SEARCHES, methods(), meets=1), 8))
 def test_a_prompt_in_a_padded_batch_generates_what_it_generates_alone(extended, name, options):
     model, lengths = extended(name), (30, 17)
     ids = torch.stack([torch.nn.functional.pad(row[:n], (30 - n, 0)) for row, n in zip(IDS, lengths, strict=True)])

@@ -50,6 +50,7 @@ def test_a_compiled_model_trains_as_one_that_is_not(extended, name, checkpointin
         assert_close(step(model, compiled, number), step(plain, plain, number))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["clex", "lm_infinite"])
 def test_factors_and_padding_that_change_every_step_reach_compiled_code_as_tensors(extended, name):
     """After two steps nothing is compiled again for them."""

@@ -11,7 +11,7 @@ import pytest
 import torch
 from support.answers import answer, answers
 from support.cache_inputs import IDS
-from support.pairs import pairs
+from support.pairs import a_few, pairs
 from torch.distributed.device_mesh import init_device_mesh
 from transformers import AttentionInterface
 
@@ -56,7 +56,7 @@ def forgotten(monkeypatch):
     return forget
 
 
-@pytest.mark.parametrize(("how", "name"), pairs(COPIES, methods(), meets=1))
+@pytest.mark.parametrize(("how", "name"), a_few(pairs(COPIES, methods(), meets=1), 8))
 def test_a_copy_answers_as_the_original(extended, forgotten, how, name):
     family = KINDS[methods().index(name) % len(KINDS)]
     model = extended(name, family, **({"rope_theta": 10_000.0} if name == "abf" else {}))  # below that of ABF
@@ -66,7 +66,7 @@ def test_a_copy_answers_as_the_original(extended, forgotten, how, name):
     assert same(answers(model), wanted)
 
 
-@pytest.mark.parametrize(("family", "how"), pairs(KINDS, COPIES))
+@pytest.mark.parametrize(("family", "how"), a_few(pairs(KINDS, COPIES), 4))
 def test_a_copy_and_its_original_are_independent(tiny, extended, family, how):
     model, stock = extended("lm_infinite", family), tiny(family)
     other = how(model)
@@ -126,7 +126,7 @@ def test_a_cache_is_copied_with_the_model_that_fills_it(extended, how, name):
         assert same(wanted, [other(IDS[:, i : i + 1], past_key_values=held).logits for i in range(60, 90)])
 
 
-@pytest.mark.parametrize("family", KINDS)
+@pytest.mark.parametrize("family", a_few(KINDS, 1))
 def test_a_model_is_copied_after_a_pass_that_broke_off(extended, family):
     model = extended("clex_lm_infinite", family)
     wanted = answers(model)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from support.cache_inputs import IDS
+from support.pairs import a_few
 from support.refusals import refusal
 from transformers import DynamicCache, TemperatureLogitsWarper, TopPLogitsWarper
 
@@ -63,7 +64,7 @@ def pass_by_pass(model, prompt, new):
 DYNAMIC = ["dynamic_ntk", "dynamic_yarn", "clex", "clex_blocks", "clex_lm_infinite", "longrope"]
 
 
-@pytest.mark.parametrize("name", DYNAMIC)
+@pytest.mark.parametrize("name", a_few(DYNAMIC, 2))
 def test_an_answer_whose_factor_grows_does_not_depend_on_how_many_tokens_are_asked_for(tiny, name):
     model = growing(tiny, name)
     for prompt in PROMPTS:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from support.cache_inputs import IDS, TOKENS, close
 from support.chunked_reading import CHUNKS_MATTER, in_chunks, is_static, pad, token_by_token
-from support.pairs import pairs
+from support.pairs import a_few, pairs
 
 from lcx_lightning.methods.library import methods
 from lcx_lightning.models.families import FAMILIES
@@ -18,7 +18,7 @@ STEPS = {  # tokens of padding on the left, and where each step ends
 }
 
 
-@pytest.mark.parametrize(("steps", "name"), pairs(STEPS, methods(), meets=1))
+@pytest.mark.parametrize(("steps", "name"), a_few(pairs(STEPS, methods(), meets=1), 8))
 @torch.no_grad()
 def test_reading_in_steps_is_reading_at_once_where_no_length_changes_the_frequencies(extended, steps, name):
     model, (left, ends) = extended(name), steps
@@ -27,7 +27,10 @@ def test_reading_in_steps_is_reading_at_once_where_no_length_changes_the_frequen
         close(in_chunks(model, ids, [n + left for n in ends], mask)[:, left:], model(IDS).logits)
 
 
-@pytest.mark.parametrize(("ends", "name"), pairs({"tokens": EVERY, "chunks": [7, 40, 60, TOKENS]}, methods(), meets=1))
+READ = {"tokens": EVERY, "chunks": [7, 40, 60, TOKENS]}
+
+
+@pytest.mark.parametrize(("ends", "name"), a_few(pairs(READ, methods(), meets=1), 8))
 @torch.no_grad()
 def test_in_one_layer_the_last_step_is_the_same_however_the_text_was_read(extended, ends, name):
     model = extended(name, num_hidden_layers=1)
@@ -36,8 +39,8 @@ def test_in_one_layer_the_last_step_is_the_same_however_the_text_was_read(extend
 
 
 @torch.no_grad()
-def test_rows_of_different_lengths_decode_in_one_layer_as_each_alone(extended, any_method):
-    model = extended(any_method, num_hidden_layers=1)
+def test_rows_of_different_lengths_decode_in_one_layer_as_each_alone(extended, some_method):
+    model = extended(some_method, num_hidden_layers=1)
     ids = torch.cat([IDS[:1], torch.nn.functional.pad(IDS[1:, :50], (50, 0))])
     mask = torch.cat([torch.ones(1, TOKENS), torch.arange(TOKENS)[None] >= 50]).long()
     logits = in_chunks(model, ids, [70, *range(71, TOKENS + 1)], mask)[:, -1]
@@ -45,7 +48,7 @@ def test_rows_of_different_lengths_decode_in_one_layer_as_each_alone(extended, a
     close(logits[1], model(IDS[1:, :50]).logits[0, -1])
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", a_few(FAMILIES, 4))
 @torch.no_grad()
 def test_a_cache_serves_every_family(extended, family):
     model = extended("lm_infinite", family)

@@ -9,7 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from support.lab import EVALUATION, TINY, TRAINING, arms_of, composed, folders, save_checkpoint, save_documents
 from support.made import made
-from support.pairs import pairs
+from support.pairs import a_few, pairs
 
 from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.evaluation.base import Evaluation
@@ -160,7 +160,10 @@ def test_every_logger_file_is_no_logger_or_one_of_a_run(name):
     assert config is None or {"_target_", "folder", "mode"} <= set(config)
 
 
-@pytest.mark.parametrize(("name", "tiny"), pairs(choices("exp"), {"as it stands": False, "tiny": True}, meets=1))
+SIZES = {"as it stands": False, "tiny": True}
+
+
+@pytest.mark.parametrize(("name", "tiny"), a_few(pairs(choices("exp"), SIZES, meets=1), 2))
 def test_every_experiment_builds_all_of_its_arms_as_it_stands_and_at_tiny_sizes(name, tiny, tmp_path):
     config = composed(f"+exp={name}")
     assert config.experiment == name
@@ -175,6 +178,7 @@ def test_every_experiment_builds_all_of_its_arms_as_it_stands_and_at_tiny_sizes(
     assert not any(arm.equals_pretrained for arm in arms)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
 def test_every_sweep_is_a_grid_for_wandb_that_names_this_program(path):
     sweep = yaml.safe_load(path.read_text())
@@ -192,6 +196,7 @@ def test_every_sweep_is_a_grid_for_wandb_that_names_this_program(path):
             assert not set(str(value)) & set(",={}'\" ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
 def test_every_point_of_every_sweep_builds_and_they_are_different_runs(path, tmp_path):
     sweep = yaml.safe_load(path.read_text())
@@ -256,6 +261,7 @@ def test_a_size_that_is_a_share_of_pretraining_may_be_given_in_tokens(tmp_path):
     assert (pattern.window, pattern.group) == (32, 21)  # (4 * 64 - 32) / (0.667 * 64 - 32) = 20.95
 
 
+@pytest.mark.slow
 def test_training_values_on_the_command_line_reach_the_arms_that_train_and_no_others(tmp_path):
     arms = {arm.name: arm for arm in arms_of("+exp=quickstart", *TINY, *TRAINING, *folders(tmp_path))}
     steps = {name: arm.config["training"] and arm.config["training"]["steps"] for name, arm in arms.items()}

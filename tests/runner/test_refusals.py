@@ -105,6 +105,7 @@ def test_a_value_that_only_the_user_knows_is_asked_for(refuse, given, needed):
     assert needed in refuse(given)
 
 
+@pytest.mark.slow
 def test_a_length_that_no_document_reaches_is_answered_with_how_long_they_are(refuse):
     said = refuse("evaluation.growing_context.multiples=[1,100000]")
     assert "6,400,000 tokens" in said

@@ -26,6 +26,20 @@ def pairs(*axes, meets=2):
     ]
 
 
+def a_few(values, count):
+    """Return pytest parameters for all values, or parameters of `pairs`: `count` of them unmarked, the rest `full`.
+
+    Those that run by default are spread evenly over those that are not marked yet.
+    """
+    params = [value if hasattr(value, "marks") else pytest.param(value, id=str(value)) for value in values]
+    free = [index for index, param in enumerate(params) if not param.marks]
+    kept = {free[step * len(free) // count] for step in range(count)} if count < len(free) else {*free}
+    return [
+        param if index in kept or param.marks else pytest.param(*param.values, id=param.id, marks=pytest.mark.full)
+        for index, param in enumerate(params)
+    ]
+
+
 def _few(axes, meets):
     """Return the names of combinations in which every name of every axis occurs `meets` times, chosen greedily."""
     left = Counter()

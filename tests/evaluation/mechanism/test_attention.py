@@ -72,8 +72,8 @@ def expected(model, data, length):
     return found
 
 
-def test_every_number_is_that_of_all_pairs_written_out(extended, data, any_method):
-    model = extended(any_method)
+def test_every_number_is_that_of_all_pairs_written_out(extended, data, some_method):
+    model = extended(some_method)
     rows = all_rows(evaluation().work_units(data, LENGTH, None), model)
     wanted = expected(model, data, LENGTH) | expected(model, data, 3 * LENGTH)
     ours = values(rows)
