@@ -143,7 +143,8 @@ def _check_data(values: Part) -> None:
 def _check_training(values: Part, key: str) -> None:
     _check_object(values["optimizer"], f"{key}.optimizer", "model")
     _check_object({**DEFAULT_SCHEDULE, **values["schedule"]}, f"{key}.schedule", "steps")
-    schedule_of(values, key)
+    if not values.get("zero_shot"):
+        schedule_of(values, key)
     if values.get("lora") is not None:
         from lcx_lightning.models.lora import add_adapters
 
