@@ -104,7 +104,7 @@ def test_an_arm_without_a_seed_of_the_reference_is_said_to_be_left_out_and_seeds
         write_run(tmp_path, arm, seed)
     said = printed(tmp_path)[0]
     assert "yarn is not compared: its seeds are 1, and those of pretrained are 0. Run both with the same." in said
-    assert "compare arms on the seeds that they share. pretrained, pi: 0; yarn: 1." in said
+    assert "compare arms on the seeds that they share. pi, pretrained: 0; yarn: 1." in said
 
 
 def test_a_report_without_the_untouched_model_says_that_nothing_is_compared(tmp_path):
