@@ -79,7 +79,7 @@ def test_the_lines_that_are_mistyped_are_right(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("group", range(GROUPS))
+@pytest.mark.parametrize("group", [pytest.param(n, marks=pytest.mark.xdist_group(f"lines {n}")) for n in range(GROUPS)])
 def test_mistyped_command_lines_are_answered_in_sentences_that_name_what_is_wrong(group, keys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "books.jsonl").write_text('{"text": "once upon a time"}\n')
