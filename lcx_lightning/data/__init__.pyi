@@ -2,6 +2,7 @@ from .corpora.base import Corpus as Corpus
 from .corpora.base import Document as Document
 from .corpora.base import HashSplit as HashSplit
 from .corpora.hub import HubCorpus as HubCorpus
+from .corpora.package_sources import PackageSources as PackageSources
 from .corpora.stdlib import StandardLibrary as StandardLibrary
 from .datamodule import LongContextDataModule as LongContextDataModule
 from .dataset import LongContextData as LongContextData

@@ -7,7 +7,7 @@ from support.made import made
 
 from lcx_lightning.data.corpora.base import SPLITS
 
-OWN = {"hub", "stdlib"}  # of no one repository
+OWN = {"hub", "stdlib", "sympy"}  # of no one repository
 FILES = sorted(path.stem for path in (ROOT / "experiments" / "configs" / "data").glob("*.yaml"))
 
 
