@@ -27,6 +27,11 @@ def folder_identity(folder: Path, memory: Path) -> str:
     return hashlib.sha256(json.dumps(found).encode()).hexdigest()[:16]
 
 
+def file_identity(path: Path, memory: Path) -> str:
+    """Return a hash of the contents of a file; `memory` as in `folder_identity`."""
+    return _hash(path, memory)[:16]
+
+
 def _is_hidden(path: Path) -> bool:
     return any(part.startswith(".") for part in path.parts)
 

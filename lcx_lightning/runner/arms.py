@@ -11,6 +11,8 @@ from lcx_lightning.runner.secrets import without_readers
 from lcx_lightning.runner.trainer_config import TrainerSettings
 
 CACHE_FORMAT = 3  # raise it when a stage's result would change for the same configuration
+PLACES = ("cache", "origin", "package")  # settings of a model's source that say where it is found
+OF_FILES = ("name", "file", "revision")  # the same of a source that is files
 LONGEST = 100  # characters of an arm's name in that of its folder; the id tells those apart that begin alike
 
 
@@ -52,7 +54,7 @@ class Arm:
     def base_key(self) -> str:
         """Key of the base: model, data, training, seed."""
         trained = [*self._part("data"), self.corpus, self.pretrain_length, self.seed, self.trainer.numerics]
-        return key(*self._part("model"), self.model, *(trained if self.config["model"]["recipe"] else []))
+        return key(*self._model, self.model, *(trained if self.config["model"]["recipe"] else []))
 
     @property
     def extend_key(self) -> str | None:
@@ -75,6 +77,15 @@ class Arm:
         parts = [*self._method, *self._part("evaluation"), self.examples, *self._part("data"), self.corpus]
         parts += self._growth
         return key(self.base_key, self.extend_key, *parts, self.pretrain_length, self.seed)
+
+    @property
+    def _model(self) -> list[Any]:
+        """The model; one that is files of this machine goes by their contents, wherever they are."""
+        part, contents = self._part("model")
+        places = (*PLACES, *(OF_FILES if self.model else ()))
+        there = {str(part["source"].get(name)) for name in places}
+        part = part | {"source": {name: value for name, value in part["source"].items() if name not in places}}
+        return [part, (contents and {name: value for name, value in contents.items() if name not in there}) or None]
 
     @property
     def _method(self) -> list[Any]:

@@ -21,6 +21,7 @@ from lcx_lightning.models.sources import ModelSource
 from lcx_lightning.runner.arms import Arm, key
 from lcx_lightning.runner.recipe import Recipe
 from lcx_lightning.runner.secrets import as_typed
+from lcx_lightning.runner.settings import leave_open
 from lcx_lightning.runner.trainer_config import TrainerSettings
 from lcx_lightning.schema.build import build
 
@@ -67,7 +68,8 @@ class BuiltArm:
     def check_model(self) -> None:
         """Raise a ValueError if the model is not the one that the run was planned with."""
         if self.model_identity() != self.arm.model:
-            name = self.arm.config["model"]["source"]["name"]
+            source = self.arm.config["model"]["source"]
+            name = source.get("file") or source.get("name")
             raise ValueError(f"The files of the model {name} have changed since this run was planned: start it again.")
 
     @cached_property
@@ -142,14 +144,34 @@ def resolve(composed: DictConfig, seed: int) -> tuple[dict[str, Any], Described]
     config.pop("hydra", None)
     if config.training.get("zero_shot"):
         config.training = None
+    leave_open(config)
     given = None if OmegaConf.is_missing(config, "pretrain_length") else config.pretrain_length
     described = describe(config.model.source, given)
     if commit := described.source.commit():
         config.model.source.revision = commit
     config.pretrain_length, config.seed = described.spec.pretrain_length, seed
+    if lengths := config.pop("lengths"):
+        evaluate_at(config.evaluation, lengths, config.pretrain_length)
     config.method = with_own_clex(complete(config.method), described.config)
     plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # pyright: ignore[reportAssignmentType]
     return as_typed(plain, OmegaConf.to_container(config)), described
+
+
+def evaluate_at(evaluations: DictConfig, lengths: Sequence[int], pretrain_length: int) -> None:
+    """Set the context lengths in tokens of all evaluations that have multiples of L, in place.
+
+    Raises:
+        ValueError: If none has.
+    """
+    scaled = [name for name, node in evaluations.items() if "multiples" in node]
+    if not scaled:
+        raise ValueError(
+            f"lengths={list(lengths)} would change nothing: no context length of {', '.join(map(str, evaluations))} is "
+            "a multiple of L. Choose another evaluation, such as evaluation=growing_context."
+        )
+    multiples = [length / pretrain_length for length in sorted(set(lengths))]
+    for name in scaled:
+        evaluations[name].multiples = [int(one) if one.is_integer() else one for one in multiples]
 
 
 def load_data(
