@@ -15,7 +15,16 @@ from lcx_lightning.methods.library import complete, read_method
 from lcx_lightning.runner.own_files import method_file, method_files_named, own_folders
 from lcx_lightning.runner.refusals import explained, wrong_word
 from lcx_lightning.runner.secrets import masked_words
-from lcx_lightning.runner.settings import check_name, check_needed, check_of_arm, check_trained, settle
+from lcx_lightning.runner.settings import (
+    KNOBS,
+    check_name,
+    check_needed,
+    check_of_arm,
+    check_trained,
+    idle_knobs,
+    leave_open,
+    settle,
+)
 from lcx_lightning.runner.values import check_values
 from lcx_lightning.schema.targets import check_targets
 
@@ -71,7 +80,8 @@ def expand(config: DictConfig, command_line: list[str]) -> Grid:
                 else:
                     replaced.setdefault(given[winner], set()).add(word)
             grid.setdefault(tuple(sorted([*own.values(), *given.values()])), own)
-    cells = _named_cells([(own, _composed(config, [*given.values(), *own.values()])) for own in grid.values()])
+    composed = [(own, _composed(config, [*given.values(), *own.values()])) for own in grid.values()]
+    cells = _named_cells(_without_idle_knobs(composed))
     return Grid(cells, command_line, _what_is_replaced(replaced, len(written), len(cells)))
 
 
@@ -121,8 +131,19 @@ def plain_values(arm: DictConfig) -> dict[str, Any]:
     if OmegaConf.is_missing(given, "pretrain_length"):
         given.pretrain_length = ANY_LENGTH
     given.method = complete(given.method)
+    leave_open(given)
     plain: Any = OmegaConf.to_container(given, resolve=True)
     return plain
+
+
+def _without_idle_knobs(composed: list[tuple[dict[str, str], DictConfig]]) -> list[tuple[dict[str, str], DictConfig]]:
+    """Return the arms, those as one that differ in nothing but knobs that they do not depend on."""
+    apart: dict[tuple[str, ...], tuple[dict[str, str], DictConfig]] = {}
+    for own, arm in composed:
+        idle = idle_knobs(arm) if own.keys() & set(KNOBS) else []
+        turned = {name: word for name, word in own.items() if name not in idle}
+        apart.setdefault(tuple(sorted(turned.values())), (turned, arm))
+    return list(apart.values())
 
 
 def _what_is_replaced(replaced: dict[str, set[str]], written: int, left: int) -> list[str]:

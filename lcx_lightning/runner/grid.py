@@ -15,7 +15,7 @@ from lcx_lightning.runner.expand import Cell, Grid
 from lcx_lightning.runner.launch import torchrun
 from lcx_lightning.runner.own_files import method_files_named
 from lcx_lightning.runner.recipe import train_length
-from lcx_lightning.runner.settings import KNOBS, changes_nothing, check_ignored
+from lcx_lightning.runner.settings import check_ignored, idle_knobs
 from lcx_lightning.schema.targets import check_targets
 
 BASELINE = ["pretrained"]
@@ -71,9 +71,8 @@ def _idle_knobs(composed: DictConfig, described: Described) -> list[str]:
     config = composed.copy()
     OmegaConf.set_readonly(config, False)
     OmegaConf.set_struct(config, False)
-    config.pop("hydra", None)
     config.method = with_own_clex(complete(config.method), described.config)
-    return [knob for knob in KNOBS if changes_nothing(config, knob)]
+    return idle_knobs(config)
 
 
 def _fill_in(built: BuiltArm) -> Method:

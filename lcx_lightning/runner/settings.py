@@ -7,13 +7,15 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from lcx_lightning.methods.library import complete
 from lcx_lightning.results.naming import snake_case
 from lcx_lightning.schema.build import TARGET
 
 TEXTS = ("experiment", "question", "results_dir", "cache_dir")  # `question=5` is a text too
 LISTS = ("look_for", "arms")
 FOLDERS = ("results_dir", "cache_dir")
-KNOBS = ("factor", "train_factor")  # which a grid may turn also for arms that do not depend on them
+OPEN_KNOBS = ("window", "sink_tokens", "distance_limit", "width", "max_factor", "solver_steps")  # of the method's file
+KNOBS = ("factor", "train_factor", *OPEN_KNOBS)  # which a grid may turn also for arms that do not depend on them
 OF_EXPERIMENT = ("exp", *TEXTS, *LISTS, "seeds", "seed", "dry_run", "jobs", "launch", "report")
 NAME = re.compile(r"[^\W_][^/\\\x00-\x1f]*")  # of a folder
 OF_TRAINING = ("training.", "training/", "in_loop.")
@@ -81,7 +83,7 @@ def check_needed(config: DictConfig) -> None:
     values = OmegaConf.masked_copy(config, [str(name) for name in config if name != "hydra"])
     OmegaConf.set_struct(values, False)
     values.pretrain_length = 1  # which the model tells, unless it is set
-    if missing := OmegaConf.missing_keys(values):
+    if missing := OmegaConf.missing_keys(values) - set(OPEN_KNOBS):
         raise ValueError(f"A value is needed: add {' '.join(f'{name}=VALUE' for name in sorted(missing))}.")
 
 
@@ -131,6 +133,23 @@ def check_ignored(arms: Sequence[Any], command_line: Iterable[str], launched_her
             raise ValueError(f"{line} would change nothing: a forecast alone counts with it. Add dry_run=forecast.")
         if name == "jobs" and not launched_here:
             raise ValueError(f"{line} would change nothing: torchrun or Slurm decides how many processes run.")
+
+
+def leave_open(config: DictConfig) -> None:
+    """Leave out the knobs that are not set, in place: the method's file says what they are."""
+    for knob in OPEN_KNOBS:
+        if OmegaConf.is_missing(config, knob):
+            del config[knob]
+
+
+def idle_knobs(config: DictConfig) -> list[str]:
+    """Return the knobs that no part of a composed configuration depends on."""
+    values = config.copy()
+    OmegaConf.set_readonly(values, False)
+    OmegaConf.set_struct(values, False)
+    values.pop("hydra", None)
+    values.method = complete(values.method)
+    return [knob for knob in KNOBS if changes_nothing(values, knob)]
 
 
 def changes_nothing(config: DictConfig, name: str) -> bool:

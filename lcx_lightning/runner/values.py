@@ -5,8 +5,9 @@ Values that an object is built from are described by its constructor: see `lcx_l
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from annotated_types import MinLen
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from lcx_lightning.attention.names import Backend
@@ -51,6 +52,13 @@ class Values:
     launch: Part
     logger: Part | None
     hardware: Part
+    lengths: Annotated[Sequence[PositiveInt], MinLen(1)] | None
+    window: PositiveInt | None = None  # a knob that is not set is missing
+    sink_tokens: NonNegativeInt | None = None
+    distance_limit: PositiveInt | None = None
+    width: PositiveFloat | None = None
+    max_factor: PositiveFloat | None = None
+    solver_steps: PositiveInt | None = None
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,10 @@ import pytest
 import wandb
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, ListConfig, OmegaConf
+from support.gguf_files import TOKENS, write_gguf
 from support.lab import ROOT, TINY, composed, folders, save_checkpoint
+from support.tiny_models import TINY as TINY_SIZES
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from lcx_lightning.runner.expand import expand
 from lcx_lightning.runner.grid import build
@@ -35,7 +38,10 @@ IN_WORDS = {  # another value of those that are no numbers, by the last part of 
 }
 
 
-OF_OTHER_DEVICES = ("hardware.device", "hardware.core", "hardware.mfu")  # a forecast for a CPU needs none of a GPU's
+ELSEWHERE = (
+    *("hardware.device", "hardware.core", "hardware.mfu"),  # a forecast for a CPU needs none of a GPU's
+    "model.source.cache",  # where a checkpoint is kept, and no number
+)
 
 
 def leaves(node, prefix):
@@ -45,7 +51,7 @@ def leaves(node, prefix):
         value = node._get_node(name)
         if isinstance(value, DictConfig) and not value._is_none() and not value._is_interpolation() and len(value):
             yield from leaves(value, key)
-        elif name not in ("_target_", "_partial_") and key not in OF_OTHER_DEVICES:
+        elif name not in ("_target_", "_partial_") and key not in ELSEWHERE:
             yield key, None if OmegaConf.is_missing(node, name) else node[name]
 
 
@@ -88,8 +94,14 @@ def choices():
     """Return the choices of all groups, but for those that are others with other values, whose keys are the same."""
     groups = ("model", "data", "training", "evaluation", "trainer", "launch", "hardware")
     found = [(group, path.stem) for group in groups for path in sorted((CONFIGS / group).glob("*.yaml"))]
+    found.remove(("model", "smollm2"))  # it needs the hub or a package: tests/models/test_gguf.py
     found = [one for one in found if "defaults:" not in (CONFIGS / one[0] / f"{one[1]}.yaml").read_text()]
     return [*found, ("logger", "wandb"), ("training/lora", "default"), ("training/lora", "longlora")]
+
+
+def tiny_llama():
+    sizes = TINY_SIZES | {"vocab_size": len(TOKENS), "bos_token_id": 0, "eos_token_id": 1}
+    return AutoModelForCausalLM.from_config(AutoConfig.for_model("llama", **sizes))
 
 
 def named(key, refusal):
@@ -99,9 +111,11 @@ def named(key, refusal):
 @pytest.mark.slow
 @pytest.mark.parametrize(("group", "name"), choices(), ids=lambda one: one)
 def test_another_value_changes_a_key_or_what_is_made_or_is_refused(group, name, tmp_path):
-    tiny = [word for word in TINY if not word.startswith("model" if (group, name) == ("model", "hub") else group)]
+    tiny = [word for word in TINY if not word.startswith("model" if group == "model" and name != "embedded" else group)]
     line = [*tiny, "method=pi", "training=finetune", *folders(tmp_path)]
     line += [f"model.source.name={save_checkpoint(tmp_path / 'model')}"] if (group, name) == ("model", "hub") else []
+    if (group, name) == ("model", "gguf"):
+        line += [f"model.source.file={write_gguf(tmp_path / 'model.gguf', tiny_llama())}"]
     line += ["data.corpus.load.path=books.jsonl"] if (group, name) == ("data", "hub") else []
     line += ["dry_run=forecast"] if group == "hardware" else []
     line += ["trainer.devices=1"] if (group, name) == ("trainer", "fsdp") else []

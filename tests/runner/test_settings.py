@@ -44,6 +44,13 @@ OBEYED = {
     "jobs": ("1", lambda *line: composed(*line).launch.at_once),
     "checkpoint_seconds": ("3", lambda *line: with_a_checkpoint(*line).config["checkpoint_seconds"]),
     "report": ("{against: pi}", lambda *line: composed(*line).report.against),
+    "lengths": ("[64,96]", lambda *line: with_a_checkpoint(*line).lengths),
+    "window": ("20", lambda *line: arm_of(*TINY, "method=lm_infinite", *line).run),
+    "sink_tokens": ("3", lambda *line: arm_of(*TINY, "method=lm_infinite", *line).run),
+    "distance_limit": ("20", lambda *line: arm_of(*TINY, "method=lm_infinite", *line).run),
+    "width": ("2", lambda *line: arm_of(*TINY, "method=clex", *line).run),
+    "max_factor": ("8", lambda *line: arm_of(*TINY, "method=clex", *line).run),
+    "solver_steps": ("3", lambda *line: arm_of(*TINY, "method=clex", *line).run),
     "results_dir": ("elsewhere", lambda *line: str(arm_of(*TINY, *line).folder.parent)),
     "cache_dir": ("elsewhere", lambda *line: str(arm_of(*TINY, *line).cache("base", "x"))),
 }

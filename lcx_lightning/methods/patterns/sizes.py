@@ -11,30 +11,34 @@ from lcx_lightning.schema.kinds import Factor
 
 
 @checked
-def share(*, of: PositiveInt, by: PositiveFloat) -> int:
+def share(*, of: PositiveInt, by: PositiveFloat, unless: PositiveInt | None = None) -> int:
     """Return `by` times `of` tokens, rounded, and at least 1.
 
     Args:
         of: Length in tokens.
         by: Share of the length, above 0.
+        unless: Size in tokens that counts instead, if there is one.
 
     Raises:
         ValueError: If `by` is not above 0, or `of` is below 1.
     """
-    return max(round(by * of), 1)
+    return unless or max(round(by * of), 1)
 
 
 @checked
-def rest(*, of: PositiveInt, without: NonNegativeInt) -> int:
+def rest(*, of: PositiveInt, without: NonNegativeInt, unless: PositiveInt | None = None) -> int:
     """Return `of` minus `without`, in tokens.
 
     Args:
         of: Length in tokens.
         without: Tokens to subtract.
+        unless: Size in tokens that counts instead, if there is one.
 
     Raises:
         ValueError: If nothing is left.
     """
+    if unless:
+        return unless
     if without >= of:
         raise ValueError(f"Nothing is left of {of} tokens without {without}: subtract fewer, or set the size itself.")
     return of - without
