@@ -71,16 +71,7 @@ def attach(
             the model's logits change under the method `pretrained`. The model is unchanged then. Later, in a forward
             pass, if its mask or cache is not supported.
     """
-    if isinstance(model, str | os.PathLike):
-        raise ValueError(
-            f"A method is attached to a loaded model, got the name {str(model)!r}: load it first, as in "
-            f"AutoModelForCausalLM.from_pretrained({str(model)!r})."
-        )
-    if has_method(model):
-        raise ValueError(
-            "The model has a method already: detach(model) restores the original model; to compose methods, attach a "
-            "list of them."
-        )
+    _check_free(model)
     family_of(model.config)  # raises before the model is called
     check_own_config(model.config)
     method = _built(model.config, method, values)
@@ -96,6 +87,20 @@ def attach(
         raise
     _replace_functions(model)
     return model
+
+
+def _check_free(model: Any) -> None:
+    """Raise a ValueError if a model is not loaded, or has a method already."""
+    if isinstance(model, str | os.PathLike):
+        raise ValueError(
+            f"A method is attached to a loaded model, got the name {str(model)!r}: load it first, as in "
+            f"AutoModelForCausalLM.from_pretrained({str(model)!r})."
+        )
+    if has_method(model):
+        raise ValueError(
+            "The model has a method already: detach(model) restores the original model; to compose methods, attach a "
+            "list of them."
+        )
 
 
 def _built(config: PretrainedConfig, method: Method | Names, values: dict[str, Any]) -> Method:

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from support.gguf_files import TOKENS, write_gguf
@@ -21,15 +20,11 @@ from lcx_lightning.models.attach import attach
 from lcx_lightning.models.rope_spec import rope_spec
 from lcx_lightning.models.sources import ModelSource, skeleton
 from lcx_lightning.runner.hardware import hardware_of, table
-from lcx_lightning.runner.settings import OF_EXPERIMENT
 from lcx_lightning.runner.trainer_config import TrainerSettings
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "experiments" / "configs"
 GROUPS = sorted(path.name for path in CONFIGS.iterdir() if path.is_dir() and any(path.glob("*.yaml")))
-SWEEPS = sorted((ROOT / "sweeps").glob("*.yaml"))
-SWEEP_KEYS = {"program", "command", "project", "entity", "name", "description", "method", "metric", "parameters"}
-SWEEP_KEYS |= {"early_terminate", "run_cap"}
 AGAIN = {"multiples": "[2]", "last": 16, "windows": 2, "split": "test", "seed": 0, "batch_tokens": 4096}
 
 
@@ -184,38 +179,6 @@ def test_every_experiment_builds_all_of_its_arms_as_it_stands_and_at_tiny_sizes(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
-def test_every_sweep_is_a_grid_for_wandb_that_names_this_program(path):
-    sweep = yaml.safe_load(path.read_text())
-    assert set(sweep) <= SWEEP_KEYS
-    assert {"program", "command", "method", "parameters"} <= set(sweep)
-    assert sweep["program"] == "experiments.run"
-    assert sweep["method"] in ("grid", "random", "bayes")
-    assert sweep["command"][:4] == ["${env}", "${interpreter}", "-m", "${program}"]
-    assert sweep["command"][-1] == "${args_no_hyphens}"
-    for parameter in sweep["parameters"].values():
-        assert len(parameter) == 1
-        assert set(parameter) <= {"value", "values"}
-        for value in parameter.get("values", [parameter.get("value")]):
-            assert isinstance(value, str | int | float | bool)  # other kinds do not survive the way to Hydra
-            assert not set(str(value)) & set(",={}'\" ")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
-def test_every_point_of_every_sweep_builds_and_they_are_different_runs(path, tmp_path):
-    sweep = yaml.safe_load(path.read_text())
-    fixed = [item for item in sweep["command"][4:-1] if item != "logger=wandb"]
-    fixed += [f"{name}={p['value']}" for name, p in sweep["parameters"].items() if name in OF_EXPERIMENT]
-    turned = {name: p for name, p in sweep["parameters"].items() if name not in OF_EXPERIMENT}
-    points = [""]
-    for name, those in ((name, p.get("values", [p.get("value")])) for name, p in turned.items()):
-        points = [f"{point} {name}={value}".strip() for point in points for value in those]
-    arms = arms_of(*fixed, f"arms={points}", *TINY, *folders(tmp_path))
-    assert len({arm.run for arm in arms}) == len(arms) == len(points)
-    assert not any(arm.equals_pretrained for arm in arms)
-
-
 def test_overrides_of_the_command_line_win_over_those_of_the_arms(tmp_path):
     arms = arms_of("+exp=quickstart", "method=pi", *TINY, *TRAINING, *folders(tmp_path))
     assert {tuple(arm.methods) for arm in arms} == {("pi",)}
