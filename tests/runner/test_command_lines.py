@@ -26,6 +26,7 @@ def _choices():
     found = {
         name: sorted(options) for name, options in groups.items() if options and name not in ("exp", "__pycache__")
     }
+    found["model"].remove("smollm2")  # which is read from a package for half a minute
     return found | {"method": methods(), "+exp": ["ablate_lambda", "recipes"]}
 
 
