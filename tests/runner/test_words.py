@@ -125,3 +125,11 @@ def test_an_experiment_without_a_name_is_called_by_its_model_and_corpus():
         with initialize_config_module("experiments.configs", version_base="1.3"):
             names[" ".join(line)] = expand(config, list(line)).cells[0].config.experiment
     assert list(names.values()) == ["embedded-standard_library", "Llama-2-7b-hf-pg19", "embedded-books", "mine"]
+
+
+def test_a_schedule_that_does_not_fit_is_found_by_a_dry_run(monkeypatch, capfd, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    words = ["method=pi", "training=finetune", "training.steps=4", "training.schedule.warmup=8", "dry_run=fingerprint"]
+    assert exit_code([*words, *folders(tmp_path)], monkeypatch) == 2
+    shown = capfd.readouterr()
+    assert "training.schedule: A schedule of 4 steps needs room for warmup=8 steps" in shown.out + shown.err
