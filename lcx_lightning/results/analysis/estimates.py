@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
@@ -30,6 +30,37 @@ class Estimate:
     n_scored: int
 
 
+@dataclass(frozen=True)
+class Sample:
+    """What is known of a mean: the mean of each seed and, with one seed, draws of a bootstrap over its documents."""
+
+    by_seed: list[float]
+    draws: np.ndarray | None = None
+
+    @property
+    def mean(self) -> float:
+        """The mean over seeds."""
+        return float(np.mean(self.by_seed))
+
+    def interval(self) -> tuple[float, float]:
+        """A t interval over seeds, or that of the bootstrap; nan if nothing can be resampled."""
+        if len(self.by_seed) > 1:
+            return _t_interval(self.by_seed)
+        return (math.nan, math.nan) if self.draws is None else _quantiles(self.draws)
+
+    def p_above(self, bound: float) -> float:
+        """The p-value of the mean being above a bound: how likely such a sample is where it is not; 1 if unknown."""
+        if len(self.by_seed) > 1:
+            return _t_p_value(np.asarray(self.by_seed) - bound)
+        if self.draws is None or not np.isfinite(self.draws).all():
+            return 1.0
+        return (1 + int((self.draws <= bound).sum())) / (1 + len(self.draws))
+
+    def p_below(self, bound: float) -> float:
+        """The p-value of the mean being below a bound."""
+        return replace(self, by_seed=[-x for x in self.by_seed], draws=_negative(self.draws)).p_above(-bound)
+
+
 def score(rows: Iterable[dict], metric: Metric) -> float:
     """The mean of the rows of one metric, as it is shown: for NLL exp(sum of nats / number of tokens).
 
@@ -52,17 +83,16 @@ def estimate(rows: Iterable[dict], metric: Metric) -> Estimate:
         ValueError: If nothing was scored, or the rows are of several metrics.
     """
     _, per_seed = _sums(rows)
-    means = [_mean(documents) for documents in per_seed.values()]
-    first = _arrays(next(iter(per_seed.values())))
-    if len(means) > 1:
-        low, high = _t_interval(means)
-    elif first.shape[1] == 1:
-        low = high = math.nan
-    elif metric.trials and _are_trials(first):
+    found, first = _sample(per_seed), _arrays(next(iter(per_seed.values())))
+    low, high = found.interval()
+    if found.draws is not None and metric.trials and _are_trials(first):
         low, high = _wilson(*first.sum(axis=1).tolist())
-    else:
-        low, high = _quantiles(_resampled(first))
-    return _estimate(metric.shown, float(np.mean(means)), low, high, list(per_seed.values()))
+    return _estimate(metric.shown, found.mean, low, high, list(per_seed.values()))
+
+
+def sample(rows: Iterable[dict]) -> Sample:
+    """What is known of the mean of the rows of one arm, measure and length."""
+    return _sample(_sums(rows)[1])
 
 
 def paired(rows_a: Iterable[dict], rows_b: Iterable[dict], metric: Metric) -> Estimate:
@@ -75,6 +105,42 @@ def paired(rows_a: Iterable[dict], rows_b: Iterable[dict], metric: Metric) -> Es
     Raises:
         ValueError: If they share no seed and document, or differ in metric.
     """
+    a, b = _paired(rows_a, rows_b)
+    return _difference(metric, a, b, draw_of_b=0)
+
+
+def paired_sample(rows_a: Iterable[dict], rows_b: Iterable[dict]) -> Sample:
+    """What is known of the mean of a minus b, on the (seed, document) pairs that both have; of NLL, in nats.
+
+    Raises:
+        ValueError: As `paired`.
+    """
+    return _difference_sample(*_paired(rows_a, rows_b))
+
+
+def ratio_sample(rows_a: Iterable[dict], rows_b: Iterable[dict]) -> Sample:
+    """What is known of the logarithm of the mean of a over that of b, on the pairs that both have; nan unless above 0.
+
+    Raises:
+        ValueError: As `paired`.
+    """
+    a, b = _paired(rows_a, rows_b)
+    logs = [{seed: _log(x) for seed, x in one.items()} for one in (a, b)]
+    found = [logs[0][seed] - logs[1][seed] for seed in a]
+    if len(found) > 1 or min(len(next(iter(one.values()))) for one in (a, b)) == 1:
+        return Sample([float(x) for x in found])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        draws = [np.log(_resampled(_arrays(next(iter(one.values()))))) for one in (a, b)]
+    return Sample([float(x) for x in found], draws[0] - draws[1])
+
+
+def _log(documents: dict[tuple, tuple[float, int]]) -> float:
+    mean = _mean(documents)
+    return math.log(mean) if mean > 0 else math.nan
+
+
+def _paired(rows_a: Iterable[dict], rows_b: Iterable[dict]) -> tuple[dict[int, dict], dict[int, dict]]:
+    """The sums of both by seed and document, of the pairs that both have."""
     (name, a), (other, b) = _sums(rows_a), _sums(rows_b)
     common = {seed: a[seed].keys() & b[seed].keys() for seed in sorted(a.keys() & b.keys())}
     common = {seed: documents for seed, documents in common.items() if documents}
@@ -84,7 +150,7 @@ def paired(rows_a: Iterable[dict], rows_b: Iterable[dict], metric: Metric) -> Es
             f"{sorted(a)} and {other} of seeds {sorted(b)} share none. Evaluate both arms with the same seeds and data."
         )
     a, b = ({seed: {key: x[seed][key] for key in keys} for seed, keys in common.items()} for x in (a, b))
-    return _difference(metric, a, b, draw_of_b=0)
+    return a, b
 
 
 def unpaired(rows_a: Iterable[dict], rows_b: Iterable[dict], metric: Metric) -> Estimate:
@@ -96,16 +162,22 @@ def unpaired(rows_a: Iterable[dict], rows_b: Iterable[dict], metric: Metric) -> 
 
 def _difference(metric: Metric, a: dict[int, dict], b: dict[int, dict], draw_of_b: int) -> Estimate:
     """a minus b, for the same seeds; with `draw_of_b` 0 the same documents are drawn for both."""
-    differences = [_mean(a[seed]) - _mean(b[seed]) for seed in a]
-    seed = next(iter(a))
-    if len(a) > 1:
-        low, high = _t_interval(differences)
-    elif min(len(a[seed]), len(b[seed])) == 1:
-        low = high = math.nan
-    else:
-        with np.errstate(invalid="ignore"):
-            low, high = _quantiles(_resampled(_arrays(a[seed])) - _resampled(_arrays(b[seed]), draw_of_b))
-    return _estimate(metric.shown, float(np.mean(differences)), low, high, list(a.values()))
+    found = _difference_sample(a, b, draw_of_b)
+    return _estimate(metric.shown, found.mean, *found.interval(), list(a.values()))
+
+
+def _sample(per_seed: dict[int, dict]) -> Sample:
+    means, first = [_mean(documents) for documents in per_seed.values()], _arrays(next(iter(per_seed.values())))
+    return Sample(means, None if len(means) > 1 or first.shape[1] == 1 else _resampled(first))
+
+
+def _difference_sample(a: dict[int, dict], b: dict[int, dict], draw_of_b: int = 0) -> Sample:
+    """What is known of the mean of a minus b, for the same seeds."""
+    differences, seed = [_mean(a[seed]) - _mean(b[seed]) for seed in a], next(iter(a))
+    if len(a) > 1 or min(len(a[seed]), len(b[seed])) == 1:
+        return Sample(differences)
+    with np.errstate(invalid="ignore"):
+        return Sample(differences, _resampled(_arrays(a[seed])) - _resampled(_arrays(b[seed]), draw_of_b))
 
 
 def arm_rows(experiment: Experiment, arm: str, measure: Measure) -> list[dict]:
@@ -180,6 +252,20 @@ def _t_interval(means: list[float]) -> tuple[float, float]:
     with np.errstate(invalid="ignore"):
         half = _t_quantile(len(means) - 1) * float(np.std(means, ddof=1)) / math.sqrt(len(means))
     return float(np.mean(means)) - half, float(np.mean(means)) + half
+
+
+def _t_p_value(values: np.ndarray) -> float:
+    """The p-value of the mean of some numbers being above 0, by a t test."""
+    from scipy.special import stdtr
+
+    if not np.isfinite(values).all():
+        return 1.0
+    mean, spread = float(values.mean()), float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    return float(mean <= 0) if spread == 0 else float(stdtr(len(values) - 1, -mean / spread))
+
+
+def _negative(draws: np.ndarray | None) -> np.ndarray | None:
+    return None if draws is None else -draws
 
 
 def _are_trials(sums: np.ndarray) -> bool:
