@@ -7,7 +7,10 @@ from lcx_lightning.results.report.screen import readers_may_leave
 
 COMMANDS = {  # name -> function that runs it, module:name, and what it does
     "run": ("lcx_lightning.runner.command:run", "run one arm, or the grid of an experiment: lcx run +exp=quickstart"),
-    "report": ("lcx_lightning.results.report.command:main", "tables and figures of a folder: lcx report results/NAME"),
+    "report": (
+        "experiments.report:main",
+        "tables, figures and verdicts on claims: lcx report results/NAME",
+    ),
     "list": ("experiments.list:main", "experiments, their arms with states, sizes of results and cache: lcx list"),
     "clean": ("experiments.clean:main", "remove results or cached models, after asking: lcx clean NAME"),
     "bench": ("experiments.bench:main", "measure speed or memory against an alternative: lcx bench attention"),

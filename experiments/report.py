@@ -1,9 +1,66 @@
-"""Show the results of a folder again: `python -m experiments.report results/quickstart`."""
+"""Show the results of a folder, or what folders say of papers: `python -m experiments.report results/quickstart`."""
 
+import argparse
 import sys
+from pathlib import Path
 
-from lcx_lightning.results.report.command import main
-from lcx_lightning.results.report.screen import readers_may_leave
+from rich.console import Console
+
+from lcx_lightning.results.report.screen import Output, readers_may_leave, say, screen
+
+PAPERS = Path(__file__).parent / "papers"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Return the exit code: 0, or 2 where a folder holds no runs."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.report", description=__doc__)
+    parser.add_argument("folders", type=Path, nargs="+", help="a results folder, such as results/quickstart")
+    parser.add_argument("--against", metavar="ARM", help="arm that the others are compared with, not pretrained")
+    parser.add_argument("--markdown", action="store_true", help="print the tables in Markdown and write nothing")
+    parser.add_argument("--claims", action="store_true", help="print the verdicts on the claims of the papers")
+    parser.add_argument("--papers", type=Path, default=PAPERS, help="folder with files of claims (%(default)s)")
+    options = parser.parse_args(arguments)
+    if len(options.folders) > 1 and not options.claims:
+        parser.error("several folders are read together with --claims only")
+    console = screen()
+    try:
+        if options.claims:
+            print_claims(options.folders, options.papers, options.markdown, console)
+        else:
+            print_report(options.folders[0], options.against, options.markdown, console)
+    except (ValueError, OSError) as error:
+        Output(sys.stderr).write(f"{error}\n")
+        return 2
+    return 0
+
+
+def print_report(folder: Path, against: str | None, in_markdown: bool, console: Console) -> None:
+    """Print the tables of a folder, and the paths of the figures and the page that are written."""
+    from lcx_lightning.results.report.command import markdown, report
+
+    if in_markdown:
+        console.file.write(markdown(folder, against))
+        return
+    for path in report(folder, console, against=against):
+        say(console, str(path))
+
+
+def print_claims(folders: list[Path], papers: Path, in_markdown: bool, console: Console) -> None:
+    """Print what the runs of several folders say of the claims of papers."""
+    from lcx_lightning.results.claims import read_papers
+    from lcx_lightning.results.records import joined, read_experiment
+    from lcx_lightning.results.report.claims_table import claims_tables
+    from lcx_lightning.results.report.tables import escaped, markdown_table
+    from lcx_lightning.results.report.terminal import TerminalTable
+    from lcx_lightning.runner.recorded import recorded
+
+    experiment = joined([read_experiment(folder) for folder in folders])
+    for table in claims_tables(read_papers(papers, recorded()), experiment):
+        if in_markdown:
+            console.file.write(f"{escaped(table.title)}\n\n{markdown_table(table)}\n")
+        else:
+            console.print(TerminalTable(table))
+
 
 if __name__ == "__main__":
     with readers_may_leave():

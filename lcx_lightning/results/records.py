@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -237,6 +237,12 @@ def read_experiment(folder: Path | str) -> Experiment:
     runs.sort(key=lambda run: (order.get(run.folder.name, 0), run.info.get("order", len(runs)), run.arm))
     runs = in_order(named(_without_doubles(runs)))
     return Experiment(folder, meta, runs)
+
+
+def joined(experiments: Sequence[Experiment]) -> Experiment:
+    """The runs of several experiments as one; a run that several have counts once, where it is most complete."""
+    runs = _without_doubles([run for one in experiments for run in one.runs])
+    return Experiment(experiments[0].folder, experiments[0].meta, in_order(named(runs)))
 
 
 def in_order(runs: list[Run]) -> list[Run]:

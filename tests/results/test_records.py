@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from support.experiment_files import make_row, shown
 
+from experiments.report import main
 from lcx_lightning.results import records
 from lcx_lightning.results.metrics import Measure
 from lcx_lightning.results.report import page, tables
-from lcx_lightning.results.report.command import main
 from lcx_lightning.results.report.terminal import TerminalTable
 from lcx_lightning.results.report.views import sections_of
 

@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 from hydra.core.global_hydra import GlobalHydra
 
-from lcx_lightning.results.report.command import main
+from experiments.report import main
 from lcx_lightning.runner import command, experiment
 from lcx_lightning.runner.built_arm import BuiltArm
 from lcx_lightning.runner.launch import forkserver, worker

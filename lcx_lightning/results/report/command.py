@@ -1,12 +1,10 @@
 """Report of a results folder: tables in the terminal, figures and a page on disk. Reads records only."""
 
-import argparse
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lcx_lightning.results.report.screen import Output, say, screen
+from lcx_lightning.results.report.screen import say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -94,28 +92,3 @@ def markdown(folder: Path, against: str | None = None) -> str:
         ]
         texts += [markdown_list(section.notes)] if section.notes else []
     return "\n".join(texts)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Exit status: 0, or 2 where the folder holds no runs."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.report", description=__doc__)
-    parser.add_argument("folder", type=Path, help="a results folder, such as results/quickstart")
-    parser.add_argument("--against", metavar="ARM", help="arm that the others are compared with, not pretrained")
-    parser.add_argument("--markdown", action="store_true", help="print the tables in Markdown and write nothing")
-    options = parser.parse_args(arguments)
-    console = screen()
-    try:
-        if options.markdown:
-            console.file.write(markdown(options.folder, options.against))
-            return 0
-        paths = report(options.folder, console, against=options.against)
-    except (ValueError, OSError) as error:
-        Output(sys.stderr).write(f"{error}\n")
-        return 2
-    for path in paths:
-        say(console, str(path))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

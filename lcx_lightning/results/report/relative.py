@@ -119,7 +119,13 @@ def _text(found: Estimate | None, metric: Metric) -> str:
     """A ratio or a difference, with its interval unless it has none or the arms are equal."""
     if found is None or math.isnan(found.value):
         return NOT_EVALUATED
-    value, low, high = (_number(number, metric, found.value) for number in (found.value, found.low, found.high))
+    return estimate_with_interval(found, metric)
+
+
+def estimate_with_interval(found: Estimate, metric: Metric, compared: bool = True) -> str:
+    """A number with its interval, unless it has none; `compared`: it is a ratio or a difference."""
+    ends = (found.value, found.low, found.high)
+    value, low, high = (_number(one, metric, found.value) if compared else metric.text(one) for one in ends)
     unknown = not math.isfinite(found.low + found.high) or found.low == found.value == found.high
     return value if unknown else f"{value} [{low}, {high}]"
 

@@ -40,7 +40,8 @@ class Table:
     """Header and rows of cells (the arm's name first), the title, and the notes that explain them.
 
     The last `about` columns tell of the arms, and not of what the table is about. Notes that begin like one of `own`
-    are of the numbers of this table; the others explain names and marks wherever they stand.
+    are of the numbers of this table; the others explain names and marks wherever they stand. The cells of a table of
+    `sentences` are broken into lines.
     """
 
     title: str
@@ -49,6 +50,7 @@ class Table:
     notes: list[str]
     about: int = 0
     own: tuple[str, ...] = ()
+    sentences: bool = False
 
 
 def length_table(experiment: Experiment, measure: Measure) -> Table:

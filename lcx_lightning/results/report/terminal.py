@@ -79,8 +79,13 @@ def _texts(table: Table, row: list[Cell], width: int) -> list[str]:
     """The cells of a row: a name in lines of a third of the width, numbers of a column with marks above each other."""
     marked = {index for one in table.rows for index, cell in enumerate(one) if cell.marked}
     texts = [starred(cell) + " " * (index in marked and not cell.marked) for index, cell in enumerate(row)]
-    parts = texts[0].replace(" (", "\n(").splitlines()
-    return ["\n".join(line for part in parts for line in textwrap.wrap(part, max(NAMED, width // 3))), *texts[1:]]
+    if table.sentences:
+        return [_wrapped(text, max(NAMED, width // len(texts) - GAP - 1)) for text in texts]
+    return [_wrapped(texts[0].replace(" (", "\n("), max(NAMED, width // 3)), *texts[1:]]
+
+
+def _wrapped(text: str, width: int) -> str:
+    return "\n".join(line for part in text.splitlines() for line in textwrap.wrap(part, width))
 
 
 def _block(table: Table, columns: list[int], width: int) -> "RenderableType":
@@ -91,8 +96,10 @@ def _block(table: Table, columns: list[int], width: int) -> "RenderableType":
     rich = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     header = _header(table)
     for index in (0, *columns):
-        rich.add_column(Text(header[index]), justify="right" if index else "left", no_wrap=True)
-    for row in table.rows:
+        rich.add_column(Text(header[index]), justify="right" if index and not table.sentences else "left", no_wrap=True)
+    for place, row in enumerate(table.rows):
         texts = _texts(table, row, width)
+        if place and table.sentences:
+            rich.add_section()
         rich.add_row(*(Text(texts[index], "bold" if row[index].marked else "") for index in (0, *columns)))
     return rich

@@ -6,10 +6,11 @@ from io import StringIO
 from rich.console import Console
 from support.experiment_files import make_row, write_run
 
+from experiments.report import main
 from lcx_lightning.results import records
 from lcx_lightning.results.metrics import Measure
 from lcx_lightning.results.report import page, tables
-from lcx_lightning.results.report.command import main, report
+from lcx_lightning.results.report.command import report
 from lcx_lightning.results.report.views import sections_of
 
 

@@ -9,9 +9,10 @@ import scipy.stats
 from rich.console import Console
 from support.experiment_files import make_row, write_run
 
+from experiments.report import main
 from lcx_lightning.results import records
 from lcx_lightning.results.metrics import Measure
-from lcx_lightning.results.report.command import main, report
+from lcx_lightning.results.report.command import report
 from lcx_lightning.results.report.relative import check_against, reference_of, relative_table
 
 LAST_K, PASSKEY = Measure("last_k"), Measure("passkey", "accuracy")

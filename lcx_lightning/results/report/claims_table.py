@@ -1,0 +1,70 @@
+"""The table of claims: what a paper says, its numbers, and on every model ours with the verdict."""
+
+from collections.abc import Sequence
+
+from lcx_lightning.results.analysis.estimates import LEVEL
+from lcx_lightning.results.analysis.verdicts import NOT_TESTED
+from lcx_lightning.results.claims import Claim, Paper
+from lcx_lightning.results.metrics import Metric
+from lcx_lightning.results.naming import settings
+from lcx_lightning.results.records import Experiment
+from lcx_lightning.results.report.labels import pretrain_length
+from lcx_lightning.results.report.relative import estimate_with_interval
+from lcx_lightning.results.report.tables import Cell, Table
+from lcx_lightning.results.verdicts import Finding, findings, models_of, said_of
+
+NOTE = (
+    "Verdicts: reproduced, if a test rejects that the number is outside of what the statement says; not reproduced, if "
+    "one rejects that it is inside; else not distinguishable. One-sided tests at "
+    f"{(1 - LEVEL) / 2:.1%}, paired by seed and document: t tests over seeds, or a bootstrap over documents with one "
+    "seed. The p-values of a paper's claims on one model are corrected by Holm's method. Of several lengths the least "
+    "supported one is shown. Intervals are of 95%, each by itself."
+)
+
+
+def claims_tables(papers: Sequence[Paper], experiment: Experiment) -> list[Table]:
+    """A table for each paper, a column for each model."""
+    models = models_of(experiment)
+    return [_table(paper, models) for paper in papers]
+
+
+def _table(paper: Paper, models: Sequence[Experiment]) -> Table:
+    every = [findings(paper.claims, model) for model in models]
+    rows = []
+    for i, claim in enumerate(paper.claims):
+        cells = [Cell(_text(claim, found[i], model)) for found, model in zip(every, models, strict=True)]
+        source = f" ({claim.source})" if claim.source else ""
+        rows.append([Cell(f"{claim.claim}{source}"), Cell(_statement(claim, models)), Cell(claim.paper), *cells])
+    return Table(paper.title, ["claim", "statement", "paper", *map(_model_name, models)], rows, [NOTE], sentences=True)
+
+
+def _statement(claim: Claim, models: Sequence[Experiment]) -> str:
+    """What is tested, in words."""
+    title = models[0].metric(claim.measure).title
+    over = (
+        f", {'over' if is_ratio(claim, models[0]) else 'less'} that of {said_of(claim.against)}"
+        if claim.against
+        else ""
+    )
+    return f"{title} of {said_of(claim.arm)}{over}: {claim.expect.text}"
+
+
+def is_ratio(claim: Claim, model: Experiment) -> bool:
+    """Whether two numbers are compared by their ratio."""
+    return model.metric(claim.measure).logarithmic if claim.ratio is None else claim.ratio
+
+
+def _model_name(model: Experiment) -> str:
+    """Name of a model, with its L and what else sets it apart from other models of the table."""
+    name, length = settings(model.runs[0].info).get("model", "model"), pretrain_length(model)
+    return f"{name} (L = {length:,})" if length else str(name)
+
+
+def _text(claim: Claim, found: Finding, model: Experiment) -> str:
+    if found.estimate is None or found.at is None:
+        return f"{NOT_TESTED}\n{found.reason}"
+    metric: Metric = model.metric(claim.measure)
+    number = estimate_with_interval(found.estimate, metric, compared=claim.against is not None)
+    seeds, documents = found.estimate.n_seeds, found.estimate.n_documents
+    n = f"{seeds} seed{'s' * (seeds > 1)}, {documents} document{'s' * (documents > 1)}"
+    return f"{found.verdict}\n{number} at {found.at:g}L\n{n}"
