@@ -1,7 +1,7 @@
 """Claims of papers: statements over records that can be checked, and beside them the paper's own numbers.
 
 A file names a paper and its claims. Each compares one arm with another one, or with itself at another length, or states
-a number of one arm; what is expected are bounds. The verdict comes from `lcx_lightning.results.verdicts`.
+a number of one arm; what is expected are bounds. The verdict comes from `lcx_lightning.results.findings`.
 """
 
 import csv
@@ -31,6 +31,7 @@ class Recorded(NamedTuple):
 
     methods: Collection[str]
     measures: Mapping[str, Collection[float]]  # context lengths in units of L by protocol/metric
+    perplexities: Collection[str]  # those of the measures that are perplexities: two are compared by their ratio
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,10 @@ class Side:
 def _found(run: Run, key: str) -> Any:
     if key == "factor":
         return run.info.get("factor")
-    return OmegaConf.select(OmegaConf.create(run.info.get("config") or {}), key)
+    found: Any = run.info.get("config")
+    for name in key.split("."):
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return found
 
 
 def _in_tokens(value: Any, length: float) -> Any:
@@ -84,7 +88,13 @@ class Expectation:
     within: PositiveFloat | None = None
 
     def bounds(self, logarithmic: bool) -> Bounds:
-        """The bounds of a mean as it is recorded: in nats where two numbers are compared by their ratio."""
+        """The bounds of a mean as it is recorded: logarithms of perplexities, and of ratios.
+
+        Raises:
+            ValueError: If they say nothing, or a perplexity or a ratio would not be above 0.
+        """
+        if logarithmic and any(end is not None and end <= 0 for end in (self.above, self.below)):
+            raise ValueError("A perplexity and a ratio are above 0, and so are their bounds.")
         if self.within is not None:
             most = math.log1p(self.within) if logarithmic else self.within
             return Bounds(-most, most)
@@ -113,7 +123,7 @@ class Claim:
         measure: protocol/metric of the records that are looked at.
         arm: The arm that the claim is about.
         against: What it is compared with; None: the claim is about its number alone.
-        ratio: Whether two numbers are compared by their ratio; None: as their metric says, by ratio for perplexities.
+        ratio: Whether two numbers are compared by their ratio, and not by their difference.
         expect: What is expected of the comparison or number.
         paper: The paper's own numbers, in words.
     """
@@ -124,7 +134,7 @@ class Claim:
     measure: Measure
     arm: Side
     against: Side | None
-    ratio: bool | None
+    ratio: bool
     expect: Expectation
     paper: str
 
@@ -148,7 +158,10 @@ class _Paper:
 
 @dataclass(frozen=True)
 class _Claim:
-    """A claim as it is written; `numbers` are values of columns that choose rows of the paper's table."""
+    """A claim as it is written; `numbers` are values of columns that choose rows of the paper's table.
+
+    Perplexities are compared by their ratio, and other numbers where `compare` says so.
+    """
 
     claim: str
     measure: str
@@ -156,7 +169,7 @@ class _Claim:
     expect: Mapping[str, Any]
     source: str = ""
     against: Mapping[str, Any] | None = None
-    compare: Literal["ratio", "difference"] | None = None
+    compare: Literal["ratio"] | None = None
     numbers: Sequence[Mapping[str, Any]] = ()
 
 
@@ -164,10 +177,13 @@ def read_papers(folder: Path, recorded: Recorded) -> list[Paper]:
     """Return the papers of the YAML files in a folder, by name of the file.
 
     Raises:
-        ValueError: If a file has none of that form, or a claim names a method, measure or length that nothing records,
-            or numbers that are not in the paper's table. The message names the claim and its file.
+        ValueError: If there is no file, or one has none of that form, or a claim names a method, measure or length that
+            nothing records, or numbers that are not in the paper's table. The message names the claim and its file.
     """
-    return [read_paper(path, recorded) for path in sorted(folder.glob("*.yaml"))]
+    found = [read_paper(path, recorded) for path in sorted(folder.glob("*.yaml"))]
+    if not found:
+        raise ValueError(f"A folder with files of claims (NAME.yaml) is needed, and {folder} holds none.")
+    return found
 
 
 def read_paper(path: Path, recorded: Recorded) -> Paper:
@@ -197,13 +213,14 @@ def _claim(name: str, values: Mapping[str, Any], table: list[dict[str, str]], re
     if against and len(against.at) not in (1, len(arm.at)):
         raise ValueError(f"{key}.against.at needs one length, or as many as {key}.arm.at, got {list(against.at)}.")
     expect = section(Expectation, one.expect, f"{key}.expect")
+    perplexity = one.measure in recorded.perplexities
+    ratio = perplexity or one.compare == "ratio"
     try:
-        expect.bounds(logarithmic=False)
+        expect.bounds(perplexity or (ratio and against is not None))
     except ValueError as error:
         raise ValueError(f"{key}.expect needs `above`, `below` or `within`: {error}") from error
     protocol, metric = one.measure.rsplit("/", 1)
     paper = "; ".join(_number(rows, table, f"{key}.numbers.{i}") for i, rows in enumerate(one.numbers))
-    ratio = None if one.compare is None else one.compare == "ratio"
     return Claim(name, one.claim, one.source, Measure(protocol, metric), arm, against, ratio, expect, paper)
 
 

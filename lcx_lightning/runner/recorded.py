@@ -22,13 +22,15 @@ def recorded() -> Recorded:
         config = compose("run", [f"evaluation=[{','.join(_choices('evaluation'))}]"]).evaluation
         experiments = [compose("run", [f"+exp={name}"]).evaluation for name in _choices("exp")]
     lengths: dict[str, set[float]] = defaultdict(set)
+    perplexities = set()
     for name, node in config.items():
         if OmegaConf.missing_keys(node):
             continue  # a task that is chosen on the command line, such as one of the harness
-        for measure in build(node, f"evaluation.{name}").metrics():
+        for measure, metric in build(node, f"evaluation.{name}").metrics().items():
+            perplexities |= {measure} if metric.display == "perplexity" else set()
             every = [node, *(chosen[name] for chosen in experiments if name in chosen)]
             lengths[measure].update(float(at) for one in every for at in _multiples(one))
-    return Recorded(methods(), lengths)
+    return Recorded(methods(), lengths, perplexities)
 
 
 def _multiples(node: DictConfig) -> list[float]:

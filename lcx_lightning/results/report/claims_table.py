@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from lcx_lightning.results.analysis.estimates import LEVEL
 from lcx_lightning.results.analysis.verdicts import NOT_TESTED
 from lcx_lightning.results.claims import Claim, Paper
+from lcx_lightning.results.findings import Finding, findings, models_of, said_of
 from lcx_lightning.results.metrics import Metric
 from lcx_lightning.results.naming import settings
 from lcx_lightning.results.records import Experiment
 from lcx_lightning.results.report.labels import pretrain_length
 from lcx_lightning.results.report.relative import estimate_with_interval
 from lcx_lightning.results.report.tables import Cell, Table
-from lcx_lightning.results.verdicts import Finding, findings, models_of, said_of
 
 NOTE = (
     "Verdicts: reproduced, if a test rejects that the number is outside of what the statement says; not reproduced, if "
@@ -40,18 +40,10 @@ def _table(paper: Paper, models: Sequence[Experiment]) -> Table:
 
 def _statement(claim: Claim, models: Sequence[Experiment]) -> str:
     """What is tested, in words."""
-    title = models[0].metric(claim.measure).title
-    over = (
-        f", {'over' if is_ratio(claim, models[0]) else 'less'} that of {said_of(claim.against)}"
-        if claim.against
-        else ""
-    )
+    declaring = (model for model in models if any(claim.measure.key in run.metrics for run in model.runs))
+    title = next(declaring, models[0]).metric(claim.measure).title
+    over = f", {'over' if claim.ratio else 'less'} that of {said_of(claim.against)}" if claim.against else ""
     return f"{title} of {said_of(claim.arm)}{over}: {claim.expect.text}"
-
-
-def is_ratio(claim: Claim, model: Experiment) -> bool:
-    """Whether two numbers are compared by their ratio."""
-    return model.metric(claim.measure).logarithmic if claim.ratio is None else claim.ratio
 
 
 def _model_name(model: Experiment) -> str:

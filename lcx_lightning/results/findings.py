@@ -28,8 +28,8 @@ class Finding:
     Attributes:
         verdict: reproduced, not reproduced, not distinguishable, or not tested.
         estimate: The number at the length where the claim is least supported; None if it is not tested.
-        at: That length in units of L.
-        reason: Why it is not tested.
+        at: Length of the estimate in units of L; None if the claim is not tested.
+        reason: Reason why the claim is not tested; empty if it is.
     """
 
     verdict: str
@@ -106,7 +106,7 @@ def _statistics(claim: Claim, rows: Sequence[list[dict]], metric: Metric) -> tup
         return sample(rows[0]), estimate(rows[0], metric)
     arm, against = rows
     shown = paired(arm, against, metric)
-    if metric.logarithmic or not claim.ratio:
+    if metric.logarithmic or not claim.ratio:  # the difference of nats is the logarithm of a ratio
         return paired_sample(arm, against), shown
     found = ratio_sample(arm, against)
     low, high = found.interval()
@@ -115,7 +115,7 @@ def _statistics(claim: Claim, rows: Sequence[list[dict]], metric: Metric) -> tup
 
 def _bounds(claim: Claim, metric: Metric) -> Bounds:
     """The bounds of a mean as it is recorded: logarithms of perplexities and of ratios, 0.9 for 90%."""
-    logarithmic = metric.display == "perplexity" or bool(claim.against and claim.ratio)
+    logarithmic = metric.display == "perplexity" or (claim.ratio and claim.against is not None)
     bounds = claim.expect.bounds(logarithmic)
     percent = metric.display == "percent" and not logarithmic
     return replace(bounds, least=bounds.least / 100, most=bounds.most / 100) if percent else bounds
