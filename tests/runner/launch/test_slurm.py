@@ -4,6 +4,7 @@ import os
 import signal
 import stat
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -63,12 +64,14 @@ def test_a_job_of_the_cluster_saves_and_is_queued_again_and_one_that_fails_stops
 
 
 SCRIPT = ROOT / "docs" / "slurm.sbatch"
-SRUN = """#!/bin/bash
-echo "$@" > words
-trap 'touch saved; exit 1' USR1
-mkfifo nothing && exec 3<> nothing
-touch began
-read -r -u 3  # until the signal
+SRUN = f"""#!{sys.executable}
+import pathlib, signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+pathlib.Path("words").write_text(" ".join(sys.argv[1:]))
+pathlib.Path("began").touch()
+signal.sigwait([signal.SIGUSR1])
+pathlib.Path("saved").touch()
+sys.exit(1)
 """
 STAND_INS = {"srun": SRUN, "scontrol": '#!/bin/bash\n[ "$1" = show ] && echo node7 || echo "$@" > requeued\n'}
 
