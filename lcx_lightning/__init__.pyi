@@ -1,6 +1,7 @@
 from . import data as data
 from . import distributed as distributed
 from . import evaluation as evaluation
+from . import laboratory as laboratory
 from . import models as models
 from . import patterns as patterns
 from . import positions as positions

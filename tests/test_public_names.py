@@ -10,7 +10,18 @@ from support.lab import ROOT
 import lcx_lightning as lcx
 
 FUNCTIONS = {"attach", "detach", "load", "methods"}
-PARTS = {"data", "distributed", "evaluation", "models", "patterns", "positions", "results", "runner", "scaling"}
+PARTS = {
+    "data",
+    "distributed",
+    "evaluation",
+    "laboratory",
+    "models",
+    "patterns",
+    "positions",
+    "results",
+    "runner",
+    "scaling",
+}
 PARTS |= {"temperature", "training"}
 COMPLETED = """
 import json, rlcompleter, sys

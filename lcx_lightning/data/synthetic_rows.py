@@ -13,11 +13,12 @@ from jaxtyping import Int
 
 from lcx_lightning.data.tokenizers import Tokens, encoded
 
-SHORTEST_ROW = 64  # tokens: room for two needles of 13 bytes, each repeated once: 1 + 4 * 13 = 53
+SHORTEST_ROW = 64  # tokens: room for two needles of 14 bytes, each repeated once: 1 + 4 * 14 = 57
 SHORTEST_COPY = 16  # tokens: so many bytes of code rarely repeat by chance
 CUE_LETTERS = 6
 VALUE_LETTERS = 5
 MOST_NEEDLES = 4
+AT_ONCE = 0.1  # share of needles that are repeated at once, or after other needles
 DIGITS = 5  # digits of a passkey, of the value of a key, and of a variable
 MOST_HOPS = 4  # largest number of variables that copy the value of another
 
@@ -35,8 +36,11 @@ def question(cue: str) -> str:
 
 
 def needle(cue: str, value: str) -> str:
-    """Return the text that states the value of `cue`: the question with its answer, on a line."""
-    return f"{question(cue)}{value}\n"
+    """Return the text that states the value of `cue`: the question with its answer, on a line.
+
+    The blank keeps the tokens of a cue apart from those of its value: no pair of bytes is joined across it.
+    """
+    return f"{question(cue)} {value}\n"
 
 
 def corpus_row(row: Row, _rng: np.random.Generator, _tokens: Tokens) -> Row:
@@ -58,7 +62,7 @@ def copy_row(row: Row, rng: np.random.Generator, tokens: Tokens) -> Row:
 def retrieval_row(row: Row, rng: np.random.Generator, tokens: Tokens) -> Row:
     """Return the row with one to four needles inserted, each of them repeated at a later position.
 
-    Needles and repetitions are in random order at random positions, each needle before its repetition.
+    Distances from a needle to its repetition are uniform, up to the whole row, but a tenth of them are the least.
     """
     drawn = [needle(letters(rng, CUE_LETTERS), letters(rng, VALUE_LETTERS)) for _ in range(MOST_NEEDLES)]
     needles = [tokens.encode(text) for text in drawn]
@@ -66,10 +70,13 @@ def retrieval_row(row: Row, rng: np.random.Generator, tokens: Tokens) -> Row:
     ahead = len(tokens.prefix)
     room = len(row) - ahead
     count = int(rng.integers(1, min(MOST_NEEDLES, room // (2 * width)) + 1))
-    free = np.sort(rng.integers(room - 2 * count * width + 1, size=2 * count))
-    starts = ahead + free + width * np.arange(2 * count)
+    distances = rng.uniform(-AT_ONCE, 1 - AT_ONCE, count).clip(min=0) / (1 - AT_ONCE)  # as shares of the room
+    first = rng.random(count) * (1 - distances)
+    places = np.stack([first, first + distances], axis=1)
+    ranks = places.ravel().argsort().argsort().reshape(count, 2)
+    starts = ahead + (places * (room - 2 * count * width + 1)).astype(int) + width * ranks
     with_needles = row.copy()
-    for ids, both_starts in zip(needles[:count], rng.permutation(starts).reshape(count, 2), strict=True):
+    for ids, both_starts in zip(needles[:count], starts, strict=True):
         for start in both_starts:
             with_needles[start : start + len(ids)] = ids
     return with_needles

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from pydantic import NonNegativeInt
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
 from lcx_lightning.data.tokenizers import ByteTokens, HubTokens, NoTokenizerError, Tokens
+from lcx_lightning.laboratory import bases
 from lcx_lightning.models.checkpoint_files import check_tokenizer, why_no_tokenizer
 from lcx_lightning.models.clex_checkpoint import separate_clex
 from lcx_lightning.models.config_file import place_of, read_config
@@ -26,6 +28,7 @@ from lcx_lightning.schema.files import naming
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+BYTES, LABORATORY = "bytes", "laboratory"  # tokenizers that are no files of the user's
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 SHORT_NAMES = {
     **dict.fromkeys(("fp32", "float", "f32", "torch.float32"), "float32"),
@@ -42,7 +45,7 @@ class ModelSource(abc.ABC):
         has_weights: Whether it comes pretrained.
     """
 
-    has_weights = True
+    has_weights: bool = True
 
     @abc.abstractmethod
     def config(self) -> PretrainedConfig:
@@ -77,17 +80,43 @@ class ModelSource(abc.ABC):
 
 
 class EmbeddedModel(ModelSource):
-    """A small byte-level model that this program pretrains, in minutes.
+    """A small model of the laboratory: a base that comes with the package, or one that this program pretrains.
+
+    A base comes with the package for some seeds and one architecture; any other one is pretrained.
 
     Args:
         architecture: Arguments of the transformers config, `model_type` among them.
+        tokenizer: `bytes` for UTF-8 bytes, `laboratory` for the byte pairs that come with the package, or a folder with
+            a tokenizer in the format of the Hugging Face hub.
+        seed: Seed of the base.
+        train: Whether it is pretrained even if it comes with the package.
+
+    Attributes:
+        has_weights: Whether it comes with the package.
+
+    Raises:
+        ValueError: If there is no base of the seed, or the package was installed without its bases, or there is no such
+            tokenizer.
     """
 
-    has_weights = False
-
     @checked
-    def __init__(self, *, architecture: Mapping[str, Any]) -> None:
-        self.architecture = dict(architecture)
+    def __init__(self, *, architecture: Mapping[str, Any], tokenizer: str, seed: NonNegativeInt, train: bool) -> None:
+        self.architecture, self.tokenizer = dict(architecture), tokenizer
+        if tokenizer not in (BYTES, LABORATORY) and not Path(tokenizer).is_dir():
+            raise ValueError(f"tokenizer must be {BYTES}, {LABORATORY} or a folder that is there, got {tokenizer!r}.")
+        if not train and bases.architecture() is None:
+            raise ValueError(
+                f"This installation lacks the bases of the laboratory, {bases.FOLDER}: install the package again, or "
+                "train one with model.train=true."
+            )
+        shipped = not train and self.architecture == bases.architecture() and tokenizer == LABORATORY
+        if shipped and seed not in bases.seeds():
+            raise ValueError(
+                f"Bases come with the package for the seeds {', '.join(map(str, bases.seeds())) or '(none)'}, and seed "
+                f"{seed} was asked for. To train one, which takes an hour or two, add model.train=true; a quick one: "
+                "model.train=true model.recipe.steps=800."
+            )
+        self.seed, self.has_weights = seed, shipped
 
     def config(self) -> PretrainedConfig:
         kind = self.architecture.get("model_type")
@@ -101,12 +130,43 @@ class EmbeddedModel(ModelSource):
             raise ValueError(f"model.source.architecture makes no model: {' '.join(str(error).split())}") from error
 
     def tokens(self) -> Tokens:
-        return ByteTokens()
+        if self.tokenizer == BYTES:
+            return ByteTokens()
+        return bases.tokens() if self.tokenizer == LABORATORY else _checked_tokens(self.tokenizer, "main", None)
+
+    def identity(self, memory: Path) -> str | None:
+        """Return what changes with the files: those of the bases, or of the tokenizer, which bytes have not."""
+        if self.has_weights:
+            return bases.identity()
+        if self.tokenizer == BYTES:
+            return None
+        return folder_identity(bases.TOKENIZER if self.tokenizer == LABORATORY else Path(self.tokenizer), memory)
 
     def load(self, folder: Path | None, ranks: int = 1) -> "PreTrainedModel":
-        if folder is None:
-            return AutoModelForCausalLM.from_config(self.config())
-        return load_weights(folder)
+        if folder is not None:
+            return load_weights(folder)
+        model = AutoModelForCausalLM.from_config(self.config())
+        if self.has_weights:
+            model.load_state_dict(bases.load(self.seed))
+        return model
+
+
+def _checked_tokens(name: str, revision: str, config: PretrainedConfig | None) -> Tokens:
+    """Return a tokenizer of the hub or of a folder.
+
+    Raises:
+        ValueError: If it is damaged, or needs Python code of its own. The message says what to do.
+    """
+    check_tokenizer(name, revision)
+    try:
+        return HubTokens(name, revision, config)
+    except NoTokenizerError as error:
+        if "trust_remote_code" not in str(error.__cause__):
+            raise ValueError(why_no_tokenizer(name, revision, error.__cause__)) from error
+        raise ValueError(
+            f"The tokenizer of {name} needs Python code of its own (auto_map in its tokenizer_config.json). "
+            "Code that comes with a checkpoint is never run. Save it as a tokenizer.json of the tokenizers library."
+        ) from error
 
 
 class HubModel(ModelSource):
@@ -135,17 +195,7 @@ class HubModel(ModelSource):
             return config if self.own_scaling else without_scaling(config)
 
     def tokens(self) -> Tokens:
-        config = read_config(self.name, self.revision)
-        check_tokenizer(self.name, self.revision)
-        try:
-            return HubTokens(self.name, self.revision, config)
-        except NoTokenizerError as error:
-            if "trust_remote_code" not in str(error.__cause__):
-                raise ValueError(why_no_tokenizer(self.name, self.revision, error.__cause__)) from error
-            raise ValueError(
-                f"The tokenizer of {self.name} needs Python code of its own (auto_map in its tokenizer_config.json). "
-                "Code that comes with a checkpoint is never run. Save it as a tokenizer.json of the tokenizers library."
-            ) from error
+        return _checked_tokens(self.name, self.revision, read_config(self.name, self.revision))
 
     def identity(self, memory: Path) -> str | None:
         folder = Path(self.name)

@@ -11,7 +11,17 @@ if TYPE_CHECKING:
     from lcx_lightning.results.records import Run
 
 PARTS = ("model", "data", "method", "training", "evaluation", "attention", "grow")  # of a configuration: what an arm is
-OF_EXPERIMENT = ("experiment", "question", "seeds", "dry_run", "recompute", "nonfinite", "jobs", "checkpoint_seconds")
+OF_EXPERIMENT = (
+    "experiment",
+    "question",
+    "takes",
+    "seeds",
+    "dry_run",
+    "recompute",
+    "nonfinite",
+    "jobs",
+    "checkpoint_seconds",
+)
 LAYOUT = ("accelerator", "devices", "num_nodes", "accumulate_grad_batches", "strategy")  # how a trainer shares the work
 READERS = ("token", "hf_token", "use_auth_token", "password", "api_key", "storage_options")  # who reads, not what
 HASHES = ("corpus", "files", "examples", "code")
@@ -88,6 +98,7 @@ def settings(info: Mapping[str, Any]) -> Settings:
     found = dict(leaves(length | knobs)) | trained | dict(leaves(parts))
     if trained:
         found.pop("training.steps", None)  # which the word says
+    found.pop("model.source.seed", None)
     return found | {name: word for name, word in words.items() if word}
 
 

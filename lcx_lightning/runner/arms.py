@@ -10,9 +10,9 @@ from lcx_lightning.attention.names import AUTO
 from lcx_lightning.runner.secrets import without_readers
 from lcx_lightning.runner.trainer_config import TrainerSettings
 
-CACHE_FORMAT = 3  # raise it when a stage's result would change for the same configuration
+CACHE_FORMAT = 4  # raise it when a stage's result would change for the same configuration
 PLACES = ("cache", "origin", "package")  # settings of a model's source that say where it is found
-OF_FILES = ("name", "file", "revision")  # the same of a source that is files
+OF_FILES = ("name", "file", "revision", "tokenizer")  # the same of a source that is files
 LONGEST = 100  # characters of an arm's name in that of its folder; the id tells those apart that begin alike
 
 

@@ -146,10 +146,15 @@ def resolve(composed: DictConfig, seed: int) -> tuple[dict[str, Any], Described]
         config.training = None
     leave_open(config)
     given = None if OmegaConf.is_missing(config, "pretrain_length") else config.pretrain_length
+    config.seed = seed
     described = describe(config.model.source, given)
+    if described.source.has_weights:
+        config.model.recipe = None
+    elif "train" in config.model:
+        config.model.train = config.model.source.train = True
     if commit := described.source.commit():
         config.model.source.revision = commit
-    config.pretrain_length, config.seed = described.spec.pretrain_length, seed
+    config.pretrain_length = described.spec.pretrain_length
     if lengths := config.pop("lengths"):
         evaluate_at(config.evaluation, lengths, config.pretrain_length)
     config.method = with_own_clex(complete(config.method), described.config)

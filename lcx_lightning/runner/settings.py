@@ -11,7 +11,7 @@ from lcx_lightning.methods.library import complete
 from lcx_lightning.results.naming import snake_case
 from lcx_lightning.schema.build import TARGET
 
-TEXTS = ("experiment", "question", "results_dir", "cache_dir")  # `question=5` is a text too
+TEXTS = ("experiment", "question", "takes", "results_dir", "cache_dir")  # `question=5` is a text too
 LISTS = ("look_for", "arms")
 FOLDERS = ("results_dir", "cache_dir")
 OPEN_KNOBS = ("window", "sink_tokens", "distance_limit", "width", "max_factor", "solver_steps")  # of the method's file
@@ -70,7 +70,7 @@ def _name_of(part: Any, inner: str) -> str:
     if not isinstance(node, dict):
         return inner
     load = node.get("load")
-    named = node.get("name") or (load.get("path") if isinstance(load, dict) else None)
+    named = node.get("name") or node.get("package") or (load.get("path") if isinstance(load, dict) else None)
     if named and named != "???":
         parts = [part for part in Path(str(named)).parts if not set("*?[") & set(part)]
         return Path(parts[-1]).stem if parts and "/" in str(named) else str(named)
@@ -127,6 +127,8 @@ def check_ignored(arms: Sequence[Any], command_line: Iterable[str], launched_her
     for name, line in lines.items():
         if name.startswith(OF_ANY_TRAINING) and not trained:
             raise ValueError(f"{line} would change nothing: neither base nor arms are trained. Add training=finetune.")
+        if name.startswith("model.recipe.") and not any(arm.config["model"]["recipe"] for arm in arms):
+            raise ValueError(f"{line} would change nothing: the model comes pretrained. Add model.train=true.")
         if name.startswith("in_loop.") and not any(arm.config["in_loop"]["every"] for arm in arms):
             raise ValueError(f"{line} would change nothing: in_loop.every is 0. Add in_loop.every=STEPS.")
         if name.split(".")[0] == "hardware" and arms[0].config["dry_run"] != "forecast":

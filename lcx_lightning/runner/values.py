@@ -25,6 +25,7 @@ class Values:
 
     experiment: str | None
     question: str | None
+    takes: str | None
     look_for: Sequence[str]
     arms: Sequence[str]
     factor: PositiveFloat
@@ -83,6 +84,7 @@ class Model:
 
     source: Part
     recipe: Part | None
+    train: bool = False  # whether a base is trained even if one comes with the package
 
 
 @dataclass(frozen=True)

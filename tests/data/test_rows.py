@@ -103,6 +103,20 @@ def test_the_mixture_gives_each_kind_its_share():
     assert (ids[:, 1] == ord(".")).float().mean().item() == pytest.approx(0.5, abs=0.05)
 
 
+@pytest.mark.parametrize("length", [64, 128, 700])
+def test_repetitions_of_needles_are_as_often_far_as_near_and_a_tenth_at_once(length):
+    row, rng, shares = np.full(length, ord(".")), np.random.default_rng(0), []
+    for _ in range(1000):
+        text = text_of(retrieval_row(row, rng, ByteTokens())[1:])
+        cues = [found.start() for found in re.finditer(r"\n([a-z]{6}) [a-z]{5}\n", text)]
+        if len(cues) == 2:
+            shares.append((cues[1] - cues[0] - 14) / (length - 1 - 2 * 14))
+    later = np.array([share for share in shares if share > 0])
+    assert np.mean(later) == pytest.approx(0.5, abs=0.06)
+    assert np.quantile(later, [0.1, 0.9]) == pytest.approx([0.1, 0.9], abs=0.06)
+    assert 0.07 < 1 - len(later) / len(shares) < 0.16
+
+
 @pytest.mark.parametrize("length", [64, 129, 512])
 def test_a_copy_row_repeats_an_earlier_span_and_changes_nothing_else(length):
     row, rng, distances = np.arange(1000, 1000 + length), np.random.default_rng(0), set()
@@ -127,8 +141,8 @@ def test_in_a_retrieval_row_every_cue_stands_twice_with_the_same_value_behind_it
     counts, last, interrupted = set(), set(), 0
     for _ in range(300):
         text = text_of(retrieval_row(row, rng, ByteTokens())[1:])
-        found = re.findall(r"\n([a-z]{6})([a-z]{5})\n", text)
-        assert len(re.sub(r"\n[a-z]{11}\n", "", text).strip(".")) == 0
+        found = re.findall(r"\n([a-z]{6}) ([a-z]{5})\n", text)
+        assert len(re.sub(r"\n[a-z]{6} [a-z]{5}\n", "", text).strip(".")) == 0
         values = {}
         for cue, value in found:
             values.setdefault(cue, []).append(value)
@@ -143,7 +157,7 @@ def test_in_a_retrieval_row_every_cue_stands_twice_with_the_same_value_behind_it
 
 
 def test_a_question_is_the_beginning_of_its_needle():
-    assert needle("abcdef", "vwxyz") == question("abcdef") + "vwxyz\n"
+    assert needle("abcdef", "vwxyz") == question("abcdef") + " vwxyz\n"
 
 
 @pytest.mark.parametrize("length", [64, 128, 513])

@@ -6,6 +6,7 @@ import math
 import pytest
 from support.lab import save_checkpoint
 from support.tiny_models import TINY
+from support.trainable_model import FROM_BYTES
 from transformers import AutoConfig
 
 from lcx_lightning.models.rope_spec import rope_spec
@@ -101,7 +102,7 @@ def test_what_makes_sense_is_read(folder, scaling):
 )
 def test_the_architecture_of_the_command_line_is_checked_alike(values, key):
     with pytest.raises(ValueError, match=f"{key} in the model's config must"):
-        EmbeddedModel(architecture={"model_type": "llama"} | TINY | values).config()
+        EmbeddedModel(architecture={"model_type": "llama"} | TINY | values, **FROM_BYTES).config()
 
 
 @pytest.mark.parametrize("value", [-1, NAN, None, "x"])

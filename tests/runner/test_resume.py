@@ -35,7 +35,7 @@ def undisturbed(tmp_path_factory):
 def test_a_run_stopped_in_every_stage_ends_with_the_records_of_an_undisturbed_one(undisturbed, tmp_path):
     cache, results, line = (
         tmp_path / "cache",
-        tmp_path / "results" / "embedded-standard_library",
+        tmp_path / "results" / "embedded-sympy",
         [*LINE, *folders(tmp_path)],
     )
     steps = random.Random(7).randrange(2, 100)

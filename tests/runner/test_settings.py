@@ -28,6 +28,7 @@ def with_a_checkpoint(*line):
 OBEYED = {
     "experiment": ("mine", lambda *line: arm_of(*TINY, *line).folder.parent.name),
     "question": ("Why?", lambda *line: composed(*line).question),
+    "takes": ("ages", lambda *line: composed(*line).takes),
     "look_for": ("[this]", lambda *line: list(composed(*line).look_for)),
     "arms": ("['method=pi,ntk']", lambda *line: len(built_arms_of(*TINY, *line))),
     "factor": ("4", lambda *line: with_a_checkpoint(*line).fingerprint),

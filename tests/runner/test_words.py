@@ -52,7 +52,9 @@ SAID = {
     ],
     "rope_scaling.factor=4": ["There is no value 'rope_scaling.factor'. Did you mean factor"],
     "evaluation.passkey.trials=3": ["the evaluation passkey is not chosen. Add evaluation=passkey, or a list"],
-    "model.source.name=gpt2": ["is no value of this model, but of hub or smollm2: choose it with model=NAME"],
+    "model.source.name=gpt2": [
+        "is no value of this model, but of hub, llama_2_7b, llama_7b, smollm2: choose one of these"
+    ],
     "training=longlora": ["Did you mean training/lora=longlora?"],
     "method=YaRN": ["Did you mean method=yarn?"],
     "method=mine/slower.yaml": ["takes the name of a file, and no path", "--config-dir FOLDER method=NAME"],
@@ -124,7 +126,7 @@ def test_an_experiment_without_a_name_is_called_by_its_model_and_corpus():
         config = composed(*line)
         with initialize_config_module("experiments.configs", version_base="1.3"):
             names[" ".join(line)] = expand(config, list(line)).cells[0].config.experiment
-    assert list(names.values()) == ["embedded-standard_library", "Llama-2-7b-hf-pg19", "embedded-books", "mine"]
+    assert list(names.values()) == ["embedded-sympy", "Llama-2-7b-hf-pg19", "embedded-books", "mine"]
 
 
 def test_a_schedule_that_does_not_fit_is_found_by_a_dry_run(monkeypatch, capfd, tmp_path):

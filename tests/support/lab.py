@@ -20,6 +20,7 @@ from lcx_lightning.runner.preflight import prepare
 
 ROOT = Path(__file__).parents[2]
 L = 64  # tokens, pretraining length
+BYTES = {"vocab_size": 257, "bos_token_id": 256, "eos_token_id": 256, "pad_token_id": 256}
 SIZES = {
     "hidden_size": 16,
     "intermediate_size": 16,
@@ -35,7 +36,8 @@ EVALUATION = [
 ]
 BASE = ["model.recipe.steps=4", "model.recipe.rows=2", "model.recipe.validation_steps=1"]
 TINY = [
-    *(f"model.source.architecture.{name}={size}" for name, size in SIZES.items()),
+    "model.source.tokenizer=bytes",
+    *(f"model.source.architecture.{name}={size}" for name, size in (BYTES | SIZES).items()),
     *(*BASE, "model.recipe.schedule.warmup=1", *EVALUATION),
 ]
 TRAINING = ["training.steps=2", "training.rows=2", "training.validation_steps=1", "training.schedule.warmup=1"]
@@ -90,11 +92,16 @@ def arms_of(*overrides):
 def run_here(*overrides):
     """Run all stages of the one arm of a command line in this process, and return the arm."""
     (arm,) = arms_of(*overrides)
+    run_built(BuiltArm(arm))
+    return arm
+
+
+def run_built(built):
+    """Run all stages of an arm in this process."""
     with warnings.catch_warnings():
         for said in ("does not have many workers", "Found .* in eval mode"):  # Lightning's, on a small machine
             warnings.filterwarnings("ignore", f".*{said}")
-        worker.run_arm(BuiltArm(arm), lambda *_: None)
-    return arm
+        worker.run_arm(built, lambda *_: None)
 
 
 def results(root):

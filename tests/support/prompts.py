@@ -94,8 +94,6 @@ def needles(wording, text):
     """Return the values of the keys that are asked for, in the order of the text."""
     pattern = re.escape(wording["needle"]).replace(r"\{key\}", r"(?P<key>[\w-]+?)")
     pattern = pattern.replace(r"\{value\}", r"(?P<value>[\w-]+)", 1).replace(r"\{value\}", r"(?P=value)")
-    if wording["needle"] == "{key}{value}":
-        pattern = r"(?P<key>[a-z]{6})(?P<value>[a-z]{5})"
     lines = text.split("\n")
     found = [match.groupdict() for line in lines if (match := re.fullmatch(pattern, line))]
     question = text[text.rindex("\n") :] if '"' not in wording["question"] else text[text.rindex("\n\nKey") :]

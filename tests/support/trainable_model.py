@@ -10,8 +10,10 @@ from lcx_lightning.models.sources import EmbeddedModel
 
 RATES = {"matrix_lr": 0.02, "lr": 0.003, "method_lr": 0.01, "betas": (0.9, 0.95)}
 SIZES = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
+FROM_BYTES = {"tokenizer": "bytes", "seed": 0, "train": True}  # arguments of an EmbeddedModel that is trained
 SOURCE = EmbeddedModel(
-    architecture={"model_type": "llama", "vocab_size": 257, "max_position_embeddings": 32, "bos_token_id": 256} | SIZES
+    architecture={"model_type": "llama", "vocab_size": 257, "max_position_embeddings": 32, "bos_token_id": 256} | SIZES,
+    **FROM_BYTES,
 )
 
 

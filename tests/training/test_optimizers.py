@@ -7,7 +7,7 @@ import torch
 from support.lab import composed
 from support.made import made
 from support.refusals import COUNT, refusal
-from support.trainable_model import RATES, SOURCE, load, same
+from support.trainable_model import FROM_BYTES, RATES, SOURCE, load, same
 from torch.optim import SGD, AdamW, Muon
 from torch.optim.lr_scheduler import LinearLR
 from transformers import get_cosine_schedule_with_warmup
@@ -41,7 +41,7 @@ def test_parameter_groups_are_disjoint_and_hold_all_that_learns(name):
 
 
 def test_tied_embeddings_are_trained_once():
-    source = EmbeddedModel(architecture=SOURCE.architecture | {"tie_word_embeddings": True})
+    source = EmbeddedModel(architecture=SOURCE.architecture | {"tie_word_embeddings": True}, **FROM_BYTES)
     groups = parameter_groups(source.load(None))
     held = [id(p) for group in groups.values() for p in group]
     assert len(held) == len(set(held))

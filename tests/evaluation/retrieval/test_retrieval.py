@@ -109,11 +109,11 @@ def test_rows_have_the_accuracy_and_the_likelihood_of_every_trial(bytewise, data
     for (prompt, answer), row, hit in zip(ids, nll, hits, strict=True):
         assert len(prompt) + len(answer) == row["context_length"] == hit["context_length"]
         assert row["value"] == pytest.approx(float(by_hand(model, prompt[None], answer[None]).sum()), abs=1e-4)
-        right = torch.equal(generated(model, prompt[None], 5)[0], answer)
-        assert (row["n"], hit["n"], hit["value"]) == (5, 1, float(right))
+        right = torch.equal(generated(model, prompt[None], 6)[0], answer)  # a blank and five letters
+        assert (row["n"], hit["n"], hit["value"]) == (6, 1, float(right))
         text = data.tokens.decode(prompt[1:].tolist())
         needle = f"\n{text[-6:]}{data.tokens.decode(answer.tolist())}\n"
-        assert text.index(needle) == round(hit["at"]["depth"] * (hit["context_length"] - 5 - 1 - 7 - 13))
+        assert text.index(needle) == round(hit["at"]["depth"] * (hit["context_length"] - 6 - 1 - 7 - 14))
         assert hit["at"] == row["at"]
         depth, trial = hit["at"]["depth"], hit["at"]["trial"]
         assert hit["document"] == row["document"] == f"passkey, depth {depth:g}, trial {trial}"

@@ -26,7 +26,7 @@ LINE = [
         "model.recipe.rows=4",
         "model.recipe.validation_steps=1",
     ),
-    *("training.steps=40", "training.rows=4", "training.validation_steps=1", "training.optimizer.matrix_lr=0.0003"),
+    *("training.steps=40", "training.rows=4", "training.validation_steps=1", "training.optimizer.lr=0.0003"),
     *(
         "evaluation.growing_context.last=16",
         "evaluation.growing_context.windows=8",

@@ -22,7 +22,7 @@ LINE = [
     *(f"model.source.architecture.{name}={size}" for name, size in SIZES.items()),
     *("model.recipe.steps=8", "model.recipe.rows=4", "model.recipe.validation_steps=1"),
     *("model.recipe.schedule.warmup=1", "training.schedule.warmup=1"),
-    *("training.steps=60", "training.rows=4", "training.validation_steps=1", "training.optimizer.matrix_lr=0.0003"),
+    *("training.steps=60", "training.rows=4", "training.validation_steps=1", "training.optimizer.lr=0.0003"),
     *(
         "evaluation.growing_context.last=16",
         "evaluation.growing_context.windows=4",
@@ -88,10 +88,10 @@ def assert_same(run, expected):
 
 def test_after_a_rank_was_killed_torchrun_goes_on_with_the_arms_that_are_left(alone, tmp_path):
     """On two machines with one process each. An arm that fails in all ranks ends no process; none is tried again."""
-    too_much = "training.optimizer.matrix_lr=1e12 training.optimizer.lr=1e12"
+    too_much = "training.optimizer.lr=1e12"
     arms = f"arms=['method=ntk training=finetune {too_much}','method=clex,pi training=finetune']"
     agents = two_machines(tmp_path, *LINE[1:], *RANKS, OFTEN, arms, *folders(tmp_path), restarts=1)
-    results = tmp_path / "results" / "embedded-standard_library"
+    results = tmp_path / "results" / "embedded-sympy"
     await_(agents[0], tmp_path, lambda: any(results.glob("clex-*/run.json")))
     await_checkpoints(agents[0], tmp_path, "extend", 3)  # one may be of the arm that failed
     (rank,) = children(agents[1].pid)
