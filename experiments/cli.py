@@ -7,10 +7,8 @@ from lcx_lightning.results.report.screen import readers_may_leave
 
 COMMANDS = {  # name -> function that runs it, module:name, and what it does
     "run": ("lcx_lightning.runner.command:run", "run one arm, or the grid of an experiment: lcx run +exp=quickstart"),
-    "report": (
-        "experiments.report:main",
-        "tables, figures and verdicts on claims: lcx report results/NAME",
-    ),
+    "experiments": ("lcx_lightning.runner.experiments:main", "which experiments there are, and what they ask"),
+    "report": ("experiments.report:main", "tables, figures and verdicts on claims: lcx report results/NAME"),
     "list": ("experiments.list:main", "experiments, their arms with states, sizes of results and cache: lcx list"),
     "clean": ("experiments.clean:main", "remove results or cached models, after asking: lcx clean NAME"),
     "bench": ("experiments.bench:main", "measure speed or memory against an alternative: lcx bench attention"),
@@ -23,7 +21,7 @@ def main() -> int:
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name not in COMMANDS:
         asked = name in ("-h", "--help", "help")
-        lines = [f"  {command:8}{what}" for command, (_, what) in COMMANDS.items()]
+        lines = [f"  {command:12}{what}" for command, (_, what) in COMMANDS.items()]
         text = "\n".join(["usage: lcx COMMAND ...", "", *lines, "", "lcx COMMAND --help says more of a command."])
         print(text if asked else f"There is no command {name!r}.\n{text}", file=sys.stdout if asked else sys.stderr)
         return 0 if asked else 2

@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from lcx_lightning.methods.library import methods
 from lcx_lightning.results.report.screen import screen
 from lcx_lightning.runner.expand import expand
+from lcx_lightning.runner.experiments import asks_for_list, experiments, table_of
 from lcx_lightning.runner.launch import torchrun
 from lcx_lightning.runner.own_files import check_own_files
 from lcx_lightning.runner.refusals import BAD_INPUT, refuse, takes_value, wrong_word
@@ -43,6 +44,9 @@ def run() -> int:
     if own:
         sys.path.append(str(own.parent))  # its classes are FOLDER.MODULE.CLASS
         searched = [f"hydra.searchpath=[{METHODS},'file://{own}']"]
+    if asks_for_list(sys.argv[1:]):
+        screen().print(table_of(experiments(own)))
+        return 0
     if said := wrong_word(sys.argv[1:]):
         return refuse(ValueError(said), screen())
     sys.argv[1:] = map(readable, sys.argv[1:])

@@ -14,6 +14,7 @@ from omegaconf.errors import InterpolationKeyError, InterpolationResolutionError
 
 from lcx_lightning.methods.library import methods, read_method
 from lcx_lightning.results.report.screen import say
+from lcx_lightning.runner.experiments import experiments
 from lcx_lightning.runner.secrets import masked_text
 from lcx_lightning.runner.settings import OF_EXPERIMENT
 from lcx_lightning.schema.build import TARGET
@@ -139,6 +140,11 @@ def _unknown_choice(error: MissingConfigException) -> str:
             f"own: --config-dir FOLDER {first}=NAME, with FOLDER/{first}/NAME.yaml."
         )
     there_are = f" There are: {', '.join(options)}."
+    if group == "exp":
+        questions = {one.name: f"{one.question} ({one.takes})" for one in experiments()}
+        there_are = "".join(
+            ["\nThere are:", *(f"\n  {one}: {questions.get(one, 'one of your own')}" for one in options)]
+        )
     word = f"+{group}=" if group == "exp" else f"{group}="
     meant = did_you_mean(name, options, word) or _in_other_groups(name, group)
     return f"{word}{name}: there is no {group} {name!r}.{meant}{there_are}"
@@ -181,7 +187,7 @@ def _unknown_key(key: str, line: Sequence[str]) -> str:
         several = f"evaluation=[{name},growing_context]"
         return f"{key}: the evaluation {name} is not chosen. Add evaluation={name}, or a list such as {several}."
     if owners := _choices_with(key, group):
-        return f"{key} is no value of this {group}, but of {' or '.join(owners)}: choose it with {group}=NAME."
+        return f"{key} is no value of this {group}, but of {', '.join(owners)}: choose one of these with {group}=NAME."
     last = key.rpartition(".")[2]
     others = [] if any(one.rpartition(".")[2] == last for one in there) else _method_keys().values()
     known = [*there, *chain.from_iterable(others)]
