@@ -14,12 +14,19 @@ PAPERS = Path(__file__).parent / "papers"
 def main(arguments: list[str] | None = None) -> int:
     """Return the exit code: 0, or 2 where a folder holds no runs."""
     parser = argparse.ArgumentParser(prog="python -m experiments.report", description=__doc__)
-    parser.add_argument("folders", type=Path, nargs="+", help="a results folder, such as results/quickstart")
+    parser.add_argument(
+        "folders", type=Path, nargs="+", help="a results folder, such as results/quickstart, or an archive of one"
+    )
     parser.add_argument("--against", metavar="ARM", help="arm that the others are compared with, not pretrained")
     parser.add_argument("--markdown", action="store_true", help="print the tables in Markdown and write nothing")
     parser.add_argument("--claims", action="store_true", help="print the verdicts on the claims of the papers")
     parser.add_argument("--papers", type=Path, default=PAPERS, help="folder with files of claims (%(default)s)")
     options = parser.parse_args(arguments)
+    packed = [folder for folder in options.folders if folder.is_file()]
+    if packed and not (options.claims or options.markdown):
+        parser.error(
+            f"{packed[0]} is an archive, which has no room for figures: add --markdown or --claims, or unpack it"
+        )
     if len(options.folders) > 1 and not options.claims:
         parser.error("several folders are read together with --claims only")
     console = screen()

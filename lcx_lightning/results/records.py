@@ -4,16 +4,17 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from lcx_lightning.results.archive import SUFFIX, unpacked
 from lcx_lightning.results.metrics import Measure, Metric, from_data, undeclared
 from lcx_lightning.results.naming import named
 from lcx_lightning.results.stored import RESULT, ExperimentFile, check_row, check_run
 from lcx_lightning.schema.files import check_values, read_json
 
-RUN, EXPERIMENT = "run.json", "experiment.json"
+RUN, RECORDS, EXPERIMENT = "run.json", "records.jsonl", "experiment.json"
 AWAY = "Move its folder away and run the command again."
 
 
@@ -209,7 +210,7 @@ def read_run(folder: Path | str) -> Run:
     """One run folder: run.json and, where it exists, records.jsonl."""
     folder = Path(folder)
     info = {"arm": folder.name, "seed": 0} | read_run_file(folder)
-    rows = {identity(row): row for row in read_records(folder / "records.jsonl")}
+    rows = {identity(row): row for row in read_records(folder / RECORDS)}
     try:
         metrics = from_data(info.get("metrics") or {})
     except ValueError as error:
@@ -218,12 +219,15 @@ def read_run(folder: Path | str) -> Run:
 
 
 def read_experiment(folder: Path | str) -> Experiment:
-    """The experiment in a results folder: the runs of all commands, arms under names that tell them apart.
+    """The experiment in a results folder, or an archive of one: all its runs, arms under names that tell them apart.
 
     Raises:
         ValueError: If there is none.
     """
     folder = Path(folder)
+    if folder.suffix == SUFFIX and folder.is_file():
+        with unpacked(folder) as files:
+            return replace(read_experiment(files), folder=folder)
     meta = read_experiment_file(folder)
     order: dict[str, int] = {name: rank for rank, name in enumerate(meta.get("runs", []))}
     found = [path for path in sorted(folder.glob("*/")) if os.path.lexists(path / RUN)]

@@ -10,7 +10,6 @@ from lcx_lightning.runner.aside import put_aside
 from lcx_lightning.runner.provenance import provenance
 from lcx_lightning.runner.secrets import masked, without_secrets
 
-RECORDS = "records.jsonl"
 TEXTS = ("reason", "traceback")  # which may quote a secret
 
 
@@ -28,7 +27,7 @@ def write_run(arm: Arm, state: str, **more: Any) -> None:
     more = {name: without_secrets(said, arm.config) if name in TEXTS else said for name, said in more.items()}
     said = _named(arm) | {"state": state, "reason": None, "traceback": None}
     before = read_run(arm)
-    kept = _computed(arm) | before if (arm.folder / RECORDS).exists() else before | _computed(arm)
+    kept = _computed(arm) | before if (arm.folder / records.RECORDS).exists() else before | _computed(arm)
     records.write_json(arm.folder / "run.json", kept | said | more)
 
 
@@ -89,13 +88,13 @@ def is_finished(arm: Arm) -> bool:
 
 def why_stale(arm: Arm) -> str | None:
     """Return why the numbers of a run cannot be used or added to, None if they can or there are none."""
-    run, file = read_run(arm), arm.folder / RECORDS
+    run, file = read_run(arm), arm.folder / records.RECORDS
     if file.exists() and "fingerprint" not in run:
-        return f"run.json does not say what computed {RECORDS}"
+        return f"run.json does not say what computed {records.RECORDS}"
     if file.exists() and run["fingerprint"] != arm.fingerprint:
         return f"its method has changed (fingerprint {run['fingerprint']}, now {arm.fingerprint})"
     if run.get("state") == "finished" and run.get("records") != checksum(file):
-        return f"{RECORDS} is not as it was written"
+        return f"{records.RECORDS} is not as it was written"
     return None
 
 

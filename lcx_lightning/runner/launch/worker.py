@@ -25,7 +25,7 @@ from lcx_lightning.runner.arms import Arm
 from lcx_lightning.runner.built_arm import BuiltArm
 from lcx_lightning.runner.launch.base import FAILED
 from lcx_lightning.runner.quiet import silence_library_logging
-from lcx_lightning.runner.run_json import RECORDS, begin_run, checksum, is_finished, read_run, write_run
+from lcx_lightning.runner.run_json import begin_run, checksum, is_finished, read_run, write_run
 from lcx_lightning.runner.secrets import masked, without_secrets
 from lcx_lightning.schema.build import build
 from lcx_lightning.training import preemption
@@ -169,7 +169,7 @@ def _run_stages(built: BuiltArm, report: stages.Report, first: bool) -> None:
         throughput=of_extension["throughput"],
         base={"key": arm.base_key} | of_base,
         extend={"key": arm.extend_key} | of_extension,
-        records=checksum(arm.folder / RECORDS),
+        records=checksum(arm.folder / records.RECORDS),
         fingerprint_after_training=stages.trained_fingerprint(arm, model),
         parameters=sum(p.numel() for p in model.parameters()),
         trained_parameters=of_extension["trained_parameters"],

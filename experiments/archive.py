@@ -1,0 +1,49 @@
+"""Keep the records of finished experiments: `python -m experiments.archive results/reproduce_cpu`.
+
+What stays is experiment.json, and run.json and records.jsonl of each run; tables, figures and pages are made from them.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from lcx_lightning.results.archive import SUFFIX, save_archive
+from lcx_lightning.results.listing import ENDED
+from lcx_lightning.results.records import EXPERIMENT, RECORDS, RUN, read_experiment
+from lcx_lightning.results.report.screen import Output, say, screen
+
+KEPT = Path(__file__).parent / "results"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Return the exit code: 0, or 2 if a folder is no finished experiment."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.archive", description=__doc__)
+    parser.add_argument("folders", type=Path, nargs="+", help="a results folder, such as results/reproduce_cpu")
+    parser.add_argument("--to", type=Path, default=KEPT, help="folder of the archives (%(default)s)")
+    asked = parser.parse_args(arguments)
+    try:
+        for folder in asked.folders:
+            archive = asked.to / f"{folder.resolve().name}{SUFFIX}"
+            save_archive(kept_files(folder), archive)
+            say(screen(), str(archive))
+    except (ValueError, OSError) as error:
+        Output(sys.stderr).write(f"{error}\n")
+        return 2
+    return 0
+
+
+def kept_files(folder: Path) -> dict[str, Path]:
+    """Return the files of an experiment that its tables are made from, by name in the folder.
+
+    Raises:
+        ValueError: If a run is not finished.
+    """
+    runs = read_experiment(folder).runs
+    if unfinished := [run.folder.name for run in runs if run.info.get("state") not in ENDED]:
+        raise ValueError(f"{folder} has runs that are not finished: {', '.join(unfinished)}. Run its command again.")
+    paths = [folder / EXPERIMENT, *(run.folder / name for run in runs for name in (RUN, RECORDS))]
+    return {path.relative_to(folder).as_posix(): path for path in paths if path.exists()}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
