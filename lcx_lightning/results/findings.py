@@ -29,12 +29,14 @@ class Finding:
         verdict: reproduced, not reproduced, not distinguishable, or not tested.
         estimate: The number at the length where the claim is least supported; None if it is not tested.
         at: Length of the estimate in units of L; None if the claim is not tested.
+        p: Corrected p-value of the test that came closer to rejecting; None if the claim is not tested.
         reason: Reason why the claim is not tested; empty if it is.
     """
 
     verdict: str
     estimate: Estimate | None = None
     at: float | None = None
+    p: float | None = None
     reason: str = ""
 
 
@@ -52,10 +54,11 @@ def findings(claims: Sequence[Claim], part: Experiment) -> list[Finding]:
     found = [_tested(claim, part) for claim in claims]
     tests = [one for one in found if isinstance(one, _Test)]
     said = iter(verdicts([one.inside for one in tests], [one.outside for one in tests]))
-    return [
-        Finding(next(said), one.estimate, one.at) if isinstance(one, _Test) else Finding(NOT_TESTED, reason=one)
-        for one in found
-    ]
+    return [_finding(one, *next(said)) if isinstance(one, _Test) else Finding(NOT_TESTED, reason=one) for one in found]
+
+
+def _finding(test: _Test, verdict: str, p: float) -> Finding:
+    return Finding(verdict, test.estimate, test.at, p)
 
 
 def models_of(experiment: Experiment) -> list[Experiment]:
@@ -68,7 +71,8 @@ def _tested(claim: Claim, part: Experiment) -> _Test | str:
     sides = [side for side in (claim.arm, claim.against) if side]
     tests, absent, several, words = [], {*range(len(sides))}, "", []
     for group in groups_of(part, claim.measure).parts:
-        runs = [[run for run in group.runs if run.finished and side.matches(run)] for side in sides]
+        measured = [run for run in group.runs if run.finished and _measured(run, claim)]
+        runs = [[run for run in measured if side.matches(run)] for side in sides]
         arms = [dict.fromkeys(run.arm for run in some) for some in runs]
         several = several or next((", ".join(some) for some in arms if len(some) > 1), "")
         absent -= {i for i, some in enumerate(runs) if some}
@@ -128,6 +132,10 @@ def _places(claim: Claim) -> list[list[float]]:
         return [here]
     there = list(claim.against.at)
     return [here, there * len(here) if len(there) == 1 else there]
+
+
+def _measured(run: Run, claim: Claim) -> bool:
+    return any((row["protocol"], row["metric"]) == claim.measure for row in run.rows)
 
 
 def _rows(runs: Sequence[Run], at: float, claim: Claim) -> list[dict]:

@@ -232,7 +232,7 @@ def test_the_command_prints_claims_statements_and_verdicts_of_several_folders(tm
     text = capsys.readouterr().out
     assert text.count("| claim | statement | paper |") == 3
     assert "perplexity of pretrained (zero-shot) at 2L, 4L, over that of pretrained (zero-shot) at 1L: above 3" in text
-    assert "not reproduced 1.11 \\[1.11, 1.11\\] at 2L 3 seeds, 3 documents" in text
+    assert "not reproduced 1.11 \\[1.11, 1.11\\] at 2L p \\< 0.001, 3 seeds, 3 documents" in text
     assert "Holm" in text
 
 
@@ -265,3 +265,15 @@ def test_a_run_that_several_folders_have_counts_once_where_it_is_most_complete(t
     assert [(run.arm, run.info["seed"]) for run in whole.runs].count(("pretrained", 0)) == 1
     assert len(whole.runs) == 6
     assert all(run.finished for run in whole.runs)
+
+
+def test_an_arm_that_has_no_records_of_the_measure_is_not_meant(file, tmp_path):
+    nats(tmp_path / "x", range(3), {"pretrained": 1.0})
+    for seed in range(3):
+        other = {"arm": "pretrained evaluation=cost", "method": "pretrained", "seed": seed}
+        write_run(tmp_path / "x", rows=False, place=f"other-{seed}", **other)
+        append(
+            tmp_path / "x" / f"other-{seed}" / "records.jsonl", [make_row(protocol="cost", metric="seconds", **other)]
+        )
+    (said,) = found(file(), tmp_path / "x")
+    assert said.verdict == "reproduced"

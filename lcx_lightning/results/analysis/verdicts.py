@@ -57,8 +57,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def verdicts(inside: Sequence[float], outside: Sequence[float]) -> list[str]:
+def verdicts(inside: Sequence[float], outside: Sequence[float]) -> list[tuple[str, float]]:
     """The verdict on each of several statements, from the p-values of its mean being inside its bounds, and outside.
+
+    Beside it is the corrected p-value of the test that came closer to rejecting.
 
     Tests are one-sided at half of 1 - LEVEL: alone, a statement is reproduced where the whole interval lies inside.
     """
@@ -66,5 +68,6 @@ def verdicts(inside: Sequence[float], outside: Sequence[float]) -> list[str]:
     found = []
     for holds, fails in zip(holm(inside), holm(outside), strict=True):
         assert not (holds <= level and fails <= level)
-        found.append(REPRODUCED if holds <= level else NOT_REPRODUCED if fails <= level else NOT_DISTINGUISHABLE)
+        verdict = REPRODUCED if holds <= level else NOT_REPRODUCED if fails <= level else NOT_DISTINGUISHABLE
+        found.append((verdict, min(holds, fails)))
     return found

@@ -17,9 +17,11 @@ NOTE = (
     "Verdicts: reproduced, if a test rejects that the number is outside of what the statement says; not reproduced, if "
     "one rejects that it is inside; else not distinguishable. One-sided tests at "
     f"{(1 - LEVEL) / 2:.1%}, paired by seed and document: t tests over seeds, or a bootstrap over documents with one "
-    "seed. The p-values of a paper's claims on one model are corrected by Holm's method. Of several lengths the least "
-    "supported one is shown. Intervals are of 95%, each by itself."
+    "seed. The p-values of a paper's claims on one model are corrected by Holm's method; p is the smaller one of "
+    "the two tests of a claim. Of several lengths the least supported one is shown. Intervals are of 95%, each by itself and "
+    "not corrected, so one may exclude what its claim cannot."
 )
+LEAST_P = 0.001
 
 
 def claims_tables(papers: Sequence[Paper], experiment: Experiment) -> list[Table]:
@@ -53,10 +55,11 @@ def _model_name(model: Experiment) -> str:
 
 
 def _text(claim: Claim, found: Finding, model: Experiment) -> str:
-    if found.estimate is None or found.at is None:
+    if found.estimate is None or found.at is None or found.p is None:
         return f"{NOT_TESTED}\n{found.reason}"
     metric: Metric = model.metric(claim.measure)
     number = estimate_with_interval(found.estimate, metric, compared=claim.against is not None)
     seeds, documents = found.estimate.n_seeds, found.estimate.n_documents
     n = f"{seeds} seed{'s' * (seeds > 1)}, {documents} document{'s' * (documents > 1)}"
-    return f"{found.verdict}\n{number} at {found.at:g}L\n{n}"
+    p = f"p = {found.p:.2g}" if found.p >= LEAST_P else f"p < {LEAST_P}"
+    return f"{found.verdict}\n{number} at {found.at:g}L\n{p}, {n}"

@@ -47,7 +47,7 @@ def test_alone_a_statement_is_reproduced_where_the_whole_interval_lies_inside():
         low, high = sample.interval()
         inside = bounds.least < low and high < bounds.most
         outside = high < bounds.least or low > bounds.most
-        (verdict,) = verdicts([bounds.p_inside(sample)], [bounds.p_outside(sample)])
+        ((verdict, _),) = verdicts([bounds.p_inside(sample)], [bounds.p_outside(sample)])
         assert (verdict == "reproduced") == inside
         if verdict == "not reproduced":
             assert outside
@@ -67,8 +67,10 @@ def test_holm_rejects_what_its_steps_reject(p_values):
 
 
 def test_a_statement_that_stands_alone_may_not_stand_among_many():
-    assert verdicts([0.01], [1.0]) == ["reproduced"]
-    assert verdicts([0.01, 0.5, 0.5], [1.0, 1.0, 1.0]) == ["not distinguishable"] * 3
+    assert verdicts([0.01], [1.0]) == [("reproduced", 0.01)]
+    said = verdicts([0.01, 0.5, 0.5], [1.0, 1.0, 1.0])
+    assert [verdict for verdict, _ in said] == ["not distinguishable"] * 3
+    assert [p for _, p in said] == pytest.approx([0.03, 1.0, 1.0])
 
 
 @pytest.mark.parametrize("ends", [(), (1.0, 1.0), (2.0, 1.0), (math.nan, 1.0)])
