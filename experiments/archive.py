@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lcx_lightning.results.archive import SUFFIX, save_archive
 from lcx_lightning.results.listing import ENDED
-from lcx_lightning.results.records import EXPERIMENT, RECORDS, RUN, read_experiment
+from lcx_lightning.results.records import EXPERIMENT, RECORDS, RUN, read_experiment, read_experiment_file
 from lcx_lightning.results.report.screen import Output, say, screen
 
 KEPT = Path(__file__).parent / "results"
@@ -36,10 +36,11 @@ def kept_files(folder: Path) -> dict[str, Path]:
     """Return the files of an experiment that its tables are made from, by name in the folder.
 
     Raises:
-        ValueError: If a run is not finished.
+        ValueError: If a run is not finished, or has not begun.
     """
-    runs = read_experiment(folder).runs
-    if unfinished := [run.folder.name for run in runs if run.info.get("state") not in ENDED]:
+    runs, asked = read_experiment(folder).runs, read_experiment_file(folder).get("runs", [])
+    ended = [run.folder.name for run in runs if run.info.get("state") in ENDED]
+    if unfinished := sorted({*asked, *(run.folder.name for run in runs)} - {*ended}):
         raise ValueError(f"{folder} has runs that are not finished: {', '.join(unfinished)}. Run its command again.")
     paths = [folder / EXPERIMENT, *(run.folder / name for run in runs for name in (RUN, RECORDS))]
     return {path.relative_to(folder).as_posix(): path for path in paths if path.exists()}

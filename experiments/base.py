@@ -18,6 +18,8 @@ def main(arguments: list[str] | None = None) -> int:
         found = {run.info["checkpoint"]["base"]: run for run in read_experiment(asked.results).runs}  # arms share it
         for run in found.values():
             config, place = run.info["config"], run.info["checkpoint"]
+            if not run.finished:
+                raise ValueError(f"{run.folder} is not finished: run `python -m experiments.run +exp=base` again.")
             if not place["base"]:
                 raise ValueError(f"{run.folder} has no base of its own: run `python -m experiments.run +exp=base`.")
             described = {
@@ -25,10 +27,10 @@ def main(arguments: list[str] | None = None) -> int:
                 "recipe": config["model"]["recipe"],
                 "data": config["data"],
                 "corpus": run.info["corpus"],
-                "versions": run.info["base"]["computed_by"][0]["versions"],
             }
+            versions = run.info["base"]["computed_by"][0]["versions"]
             weights = Path(place["cache_dir"]) / place["base"] / "model.safetensors"
-            print(bases.put(config["seed"], weights, described, asked.to))
+            print(bases.put(config["seed"], weights, described, versions, asked.to))
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 2

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from lcx_lightning.results.archive import SUFFIX
 from lcx_lightning.results.report.screen import Output, readers_may_leave, say, screen
 
 PAPERS = Path(__file__).parent / "papers"
@@ -22,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--claims", action="store_true", help="print the verdicts on the claims of the papers")
     parser.add_argument("--papers", type=Path, default=PAPERS, help="folder with files of claims (%(default)s)")
     options = parser.parse_args(arguments)
-    packed = [folder for folder in options.folders if folder.is_file()]
+    packed = [folder for folder in options.folders if folder.suffix == SUFFIX and folder.is_file()]
     if packed and not (options.claims or options.markdown):
         parser.error(
             f"{packed[0]} is an archive, which has no room for figures: add --markdown or --claims, or unpack it"

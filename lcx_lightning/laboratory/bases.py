@@ -21,8 +21,8 @@ ABOUT = "about.json"
 def about(folder: Path | None = None) -> dict[str, Any] | None:
     """Return what the bases are, None if the package was installed without them.
 
-    `architecture` has the arguments of their config, `sha256` the checksum of each seed's file, `recipe`, `corpus` and
-    `computed_by` how they were trained.
+    `architecture` has the arguments of their config; `recipe`, `data` and `corpus` say how they were trained;
+    `versions` and `sha256` have, for each seed, what it was trained with and the checksum of its file.
     """
     path = (folder or FOLDER) / ABOUT
     return json.loads(path.read_text()) if path.is_file() else None
@@ -68,22 +68,25 @@ def load(seed: int) -> dict[str, torch.Tensor]:
     return {name: weight.float() for name, weight in load_file(file_of(seed)).items()}
 
 
-def put(seed: int, weights: Path, described: Mapping[str, Any], folder: Path | None = None) -> Path:
+def put(
+    seed: int, weights: Path, described: Mapping[str, Any], versions: Mapping[str, str], folder: Path | None = None
+) -> Path:
     """Put a trained base into the package, in bfloat16, and return its file.
 
     Args:
         seed: Seed of the base; one that is there is replaced.
         weights: Its weights, a safetensors file.
-        described: What `about` says of all bases, without checksums.
+        described: What `about` says of all bases alike.
+        versions: Versions of the libraries that it was trained with.
         folder: Folder of the bases; None for that of the package.
 
     Raises:
-        ValueError: If there are bases of another architecture, recipe or corpus.
+        ValueError: If there are bases of another architecture, recipe, data or corpus.
     """
     folder = folder or FOLDER
     about.cache_clear()
     before = dict(about(folder) or {})
-    sums = before.pop("sha256", {})
+    by_seed = {name: before.pop(name, {}) for name in ("versions", "sha256")}
     if differing := [name for name in described if before and before.get(name) != described[name]]:
         raise ValueError(
             f"The bases in {folder} differ from the one of seed {seed} in {', '.join(differing)}: the bases of all "
@@ -92,8 +95,9 @@ def put(seed: int, weights: Path, described: Mapping[str, Any], folder: Path | N
     folder.mkdir(parents=True, exist_ok=True)
     path = file_of(seed, folder)
     path.write_bytes(save({name: weight.to(torch.bfloat16) for name, weight in load_file(weights).items()}))
-    text = json.dumps({**described, "sha256": dict(sorted({**sums, str(seed): _checksum(path)}.items()))}, indent=1)
-    (folder / ABOUT).write_text(text + "\n")
+    by_seed["versions"][str(seed)], by_seed["sha256"][str(seed)] = dict(versions), _checksum(path)
+    sorted_by_seed = {name: dict(sorted(values.items())) for name, values in by_seed.items()}
+    (folder / ABOUT).write_text(json.dumps({**described, **sorted_by_seed}, indent=1) + "\n")
     about.cache_clear()
     return path
 

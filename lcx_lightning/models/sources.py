@@ -43,9 +43,11 @@ class ModelSource(abc.ABC):
 
     Attributes:
         has_weights: Whether it comes pretrained.
+        recipe: How it was pretrained, if it says so.
     """
 
     has_weights: bool = True
+    recipe: Mapping[str, Any] | None = None
 
     @abc.abstractmethod
     def config(self) -> PretrainedConfig:
@@ -117,6 +119,7 @@ class EmbeddedModel(ModelSource):
                 "model.train=true model.recipe.steps=800."
             )
         self.seed, self.has_weights = seed, shipped
+        self.recipe = (bases.about() or {}).get("recipe") if shipped else None
 
     def config(self) -> PretrainedConfig:
         kind = self.architecture.get("model_type")

@@ -1,5 +1,6 @@
 """Archives: the records of a finished experiment in one small file, for a repository or a colleague."""
 
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,6 @@ def unpacked(archive: Path) -> Iterator[Path]:
         try:
             with ZipFile(archive) as packed:
                 packed.extractall(folder)
-        except BadZipFile as error:
+        except (BadZipFile, zlib.error, NotImplementedError) as error:
             raise ValueError(f"{archive} is damaged, or no ZIP file: {error}. Fetch it again.") from error
         yield Path(folder)

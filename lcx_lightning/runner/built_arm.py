@@ -18,6 +18,7 @@ from lcx_lightning.methods.scaling.base import RopeSpec
 from lcx_lightning.models.clex_checkpoint import with_own_clex
 from lcx_lightning.models.rope_spec import length_source, rope_spec
 from lcx_lightning.models.sources import ModelSource
+from lcx_lightning.results.naming import leaves
 from lcx_lightning.runner.arms import Arm, key
 from lcx_lightning.runner.recipe import Recipe
 from lcx_lightning.runner.secrets import as_typed
@@ -69,7 +70,7 @@ class BuiltArm:
         """Raise a ValueError if the model is not the one that the run was planned with."""
         if self.model_identity() != self.arm.model:
             source = self.arm.config["model"]["source"]
-            name = source.get("file") or source.get("name")
+            name = source.get("file") or source.get("name") or "that comes with the package"
             raise ValueError(f"The files of the model {name} have changed since this run was planned: start it again.")
 
     @cached_property
@@ -149,6 +150,7 @@ def resolve(composed: DictConfig, seed: int) -> tuple[dict[str, Any], Described]
     config.seed = seed
     described = describe(config.model.source, given)
     if described.source.has_weights:
+        check_recipe(config.model.recipe, described.source)
         config.model.recipe = None
     elif "train" in config.model:
         config.model.train = config.model.source.train = True
@@ -160,6 +162,17 @@ def resolve(composed: DictConfig, seed: int) -> tuple[dict[str, Any], Described]
     config.method = with_own_clex(complete(config.method), described.config)
     plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # pyright: ignore[reportAssignmentType]
     return as_typed(plain, OmegaConf.to_container(config)), described
+
+
+def check_recipe(recipe: DictConfig | None, source: ModelSource) -> None:
+    """Raise a ValueError if a model that comes pretrained is given a recipe which it was not trained by."""
+    trained_by = dict(leaves(source.recipe or {}))
+    for name, value in leaves(OmegaConf.to_container(recipe, resolve=True) if recipe else {}):
+        if name not in trained_by or trained_by[name] != value:
+            raise ValueError(
+                f"model.recipe.{name}={value} would change nothing: the model comes pretrained. Add model.train=true, "
+                "if it is one that can be trained here, or leave the recipe out."
+            )
 
 
 def evaluate_at(evaluations: DictConfig, lengths: Sequence[int], pretrain_length: int) -> None:
@@ -189,12 +202,12 @@ def load_data(
         loaded: Data that were loaded before, by key.
         identity: Identity of the corpus, if it is known: then the corpus is not read to find it out.
     """
-    data = config["data"]
-    name = key(data, config["model"]["source"])
+    data, source = config["data"], config["model"]["source"]
+    name = key(data, {part: value for part, value in source.items() if part != "seed"})  # no tokenizer depends on it
     if name not in loaded:
         loaded[name] = LongContextData(
             build(data["corpus"], "data.corpus"),
-            build(config["model"]["source"], "model.source").tokens(),
+            build(source, "model.source").tokens(),
             **{part: values for part, values in data.items() if part != "corpus"},
             cache=Path(config["cache_dir"]).expanduser() / "tokens",
             identity=identity,

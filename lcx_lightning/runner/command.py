@@ -45,7 +45,10 @@ def run() -> int:
         sys.path.append(str(own.parent))  # its classes are FOLDER.MODULE.CLASS
         searched = [f"hydra.searchpath=[{METHODS},'file://{own}']"]
     if asks_for_list(sys.argv[1:]):
-        screen().print(table_of(experiments(own)))
+        try:
+            screen().print(table_of(experiments(own)))
+        except ValueError as error:
+            return refuse(error, screen())
         return 0
     if said := wrong_word(sys.argv[1:]):
         return refuse(ValueError(said), screen())

@@ -127,8 +127,6 @@ def check_ignored(arms: Sequence[Any], command_line: Iterable[str], launched_her
     for name, line in lines.items():
         if name.startswith(OF_ANY_TRAINING) and not trained:
             raise ValueError(f"{line} would change nothing: neither base nor arms are trained. Add training=finetune.")
-        if name.startswith("model.recipe.") and not any(arm.config["model"]["recipe"] for arm in arms):
-            raise ValueError(f"{line} would change nothing: the model comes pretrained. Add model.train=true.")
         if name.startswith("in_loop.") and not any(arm.config["in_loop"]["every"] for arm in arms):
             raise ValueError(f"{line} would change nothing: in_loop.every is 0. Add in_loop.every=STEPS.")
         if name.split(".")[0] == "hardware" and arms[0].config["dry_run"] != "forecast":

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
 from support.base_logits import STORED, logits_of
 from support.lab import TINY, arms_of, composed, folders, launch, results, runs
@@ -13,6 +14,7 @@ from support.made import made
 from experiments.base import main as put_into_package
 from lcx_lightning.laboratory import bases
 from lcx_lightning.laboratory.byte_pairs import save_byte_pairs
+from lcx_lightning.runner.built_arm import resolve
 
 SEEDS = [0, 1, 2]
 
@@ -113,11 +115,11 @@ def test_a_damaged_or_missing_file_is_refused(seed, installed):
 def test_bases_that_were_not_trained_alike_are_not_put_together(tmp_path):
     weights = tmp_path / "weights.safetensors"
     save_file({"a": torch.tensor([1.0, 2.0])}, weights)
-    path = bases.put(5, weights, {"architecture": {"a": 1}}, tmp_path)
+    path = bases.put(5, weights, {"architecture": {"a": 1}}, {"torch": "2"}, tmp_path)
     assert load_file(path)["a"].dtype == torch.bfloat16
     with pytest.raises(ValueError, match="differ from the one of seed 6 in architecture"):
-        bases.put(6, weights, {"architecture": {"a": 2}}, tmp_path)
-    bases.put(6, weights, {"architecture": {"a": 1}}, tmp_path)
+        bases.put(6, weights, {"architecture": {"a": 2}}, {"torch": "2"}, tmp_path)
+    bases.put(6, weights, {"architecture": {"a": 1}}, {"torch": "3"}, tmp_path)  # made again by another version
     assert sorted(json.loads((tmp_path / "about.json").read_text())["sha256"]) == ["5", "6"]
 
 
@@ -139,3 +141,10 @@ def test_the_bases_of_an_experiment_go_into_the_package(tmp_path):
 def test_the_tokenizer_of_the_laboratory_is_made_again_to_the_byte(tmp_path):
     save_byte_pairs(made(composed("data=sympy").data.corpus), composed().model.source.architecture.vocab_size, tmp_path)
     assert (tmp_path / "tokenizer.json").read_bytes() == (bases.TOKENIZER / "tokenizer.json").read_bytes()
+
+
+def test_a_recipe_of_an_experiment_that_a_base_was_not_trained_by_is_refused():
+    config = composed("method=lm_infinite")
+    OmegaConf.update(config, "model.recipe.steps", 13000)
+    with pytest.raises(ValueError, match=r"recipe\.steps=13000 would change nothing: the model comes pretrained"):
+        resolve(config, 0)

@@ -7,7 +7,8 @@ from support.experiment_files import write_run
 
 from experiments.archive import main
 from experiments.report import main as report
-from lcx_lightning.results.records import read_experiment
+from lcx_lightning.results.records import read_experiment, write_json
+from lcx_lightning.schema.files import read_json
 
 
 def test_an_archive_reads_as_the_folder_it_was_made_from(folder, tmp_path):
@@ -49,9 +50,21 @@ def test_an_unfinished_experiment_is_not_kept(folder, tmp_path, capsys):
     assert not (tmp_path / "quickstart.zip").exists()
 
 
-def test_a_damaged_archive_is_refused(folder, tmp_path):
+@pytest.mark.parametrize("at", [0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99])
+def test_a_damaged_archive_is_refused(at, folder, tmp_path):
     main([str(folder), "--to", str(tmp_path)])
     path = tmp_path / "quickstart.zip"
-    path.write_bytes(path.read_bytes()[:-30])
+    held = bytearray(path.read_bytes())
+    place = int(at * len(held))
+    held[place : place + 20] = bytes(255 - byte for byte in held[place : place + 20])
+    path.write_bytes(held)
     with pytest.raises(ValueError, match=r"quickstart\.zip is damaged, or no ZIP file: .*\. Fetch it again\."):
         read_experiment(path)
+
+
+def test_a_run_that_has_not_begun_is_not_finished(folder, tmp_path, capsys):
+    path = folder / "experiment.json"
+    names = [run.folder.name for run in read_experiment(folder).runs]
+    write_json(path, read_json(path, "") | {"runs": [*names, "yarn-0"]})
+    assert main([str(folder), "--to", str(tmp_path)]) == 2
+    assert "has runs that are not finished: yarn-0." in capsys.readouterr().err

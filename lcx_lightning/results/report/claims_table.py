@@ -18,8 +18,8 @@ NOTE = (
     "one rejects that it is inside; else not distinguishable. One-sided tests at "
     f"{(1 - LEVEL) / 2:.1%}, paired by seed and document: t tests over seeds, or a bootstrap over documents with one "
     "seed. The p-values of a paper's claims on one model are corrected by Holm's method; p is the smaller one of "
-    "the two tests of a claim. Of several lengths the least supported one is shown. Intervals are of 95%, each by itself and "
-    "not corrected, so one may exclude what its claim cannot."
+    "the two tests of a claim. Of several lengths the least supported one is shown. Intervals are of 95%, each by "
+    "itself and not corrected, so one may exclude what its claim cannot."
 )
 LEAST_P = 0.001
 
