@@ -62,7 +62,7 @@ def _arm(cell: Cell, order: int, seed: int, given: set[str], loaded: dict[str, L
     built = BuiltArm(Arm(cell.name, cell.methods, order, plain, factor=factor), described, loaded)
     if not _fill_in(built).positions.length_dependent:
         idle.append("grow")
-    built.ignored = [name for name in idle if name in given]
+    built.ignored = [name for name in idle if name in given and name in plain]  # window=??? leaves it open
     return built
 
 

@@ -11,6 +11,7 @@ LINE = [
     *("method=clex_blocks", "training=finetune", "factor=8", "train_factor=2"),
     *(f"model.source.architecture.{name}={size}" for name, size in SIZES.items()),
     *("model.recipe.steps=150", "model.recipe.rows=2", "model.recipe.validation_steps=1"),
+    "model.recipe.schedule.warmup=10",
     *("training.steps=60", "training.rows=2", "training.validation_steps=1"),
     *(
         "evaluation.growing_context.last=16",

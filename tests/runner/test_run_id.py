@@ -78,6 +78,8 @@ def test_a_factor_that_grows_is_another_run_of_the_same_training_and_of_the_same
     (static,) = built_arms_of(*PI, "grow=true")
     assert static.arm.run == before.run
     assert "grow" in static.ignored
+    (left_open,) = built_arms_of(*PI, "window=???")
+    assert not left_open.ignored
     loop = [*dynamic, "in_loop.every=1"]
     assert arms_of(*loop)[0].extend_key != arms_of(*loop, "grow=true")[0].extend_key
 

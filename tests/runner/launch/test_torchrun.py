@@ -22,7 +22,7 @@ LINE = [
     *(f"model.source.architecture.{name}={size}" for name, size in SIZES.items()),
     *("model.recipe.steps=8", "model.recipe.rows=4", "model.recipe.validation_steps=1"),
     *("model.recipe.schedule.warmup=1", "training.schedule.warmup=1"),
-    *("training.steps=60", "training.rows=4", "training.validation_steps=1", "training.optimizer.lr=0.0003"),
+    *("training.steps=60", "training.rows=4", "training.validation_steps=1"),
     *(
         "evaluation.growing_context.last=16",
         "evaluation.growing_context.windows=4",
