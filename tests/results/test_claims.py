@@ -231,7 +231,7 @@ def test_the_command_prints_claims_statements_and_verdicts_of_several_folders(tm
     assert main(["--claims", "--markdown", str(tmp_path / "x"), str(tmp_path / "y")]) == 0
     text = capsys.readouterr().out
     assert text.count("| claim | statement | paper |") == 3
-    assert "perplexity of pretrained (zero-shot) at 2L, 4L, over that of pretrained (zero-shot) at 1L: above 3" in text
+    assert "perplexity of pretrained (zero-shot) at 2L, over that of pretrained (zero-shot) at 1L: above 3" in text
     assert "not reproduced 1.11 \\[1.11, 1.11\\] at 2L p \\< 0.001, 3 seeds, 3 documents" in text
     assert "Holm" in text
 
