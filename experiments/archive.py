@@ -1,11 +1,14 @@
 """Keep the records of finished experiments: `python -m experiments.archive results/reproduce_cpu`.
 
 What stays is experiment.json, and run.json and records.jsonl of each run; tables, figures and pages are made from them.
+Where the folders of the machine were that ran it goes.
 """
 
 import argparse
+import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from lcx_lightning.results.archive import SUFFIX, save_archive
 from lcx_lightning.results.listing import ENDED
@@ -13,6 +16,7 @@ from lcx_lightning.results.records import EXPERIMENT, RECORDS, RUN, read_experim
 from lcx_lightning.results.report.screen import Output, say, screen
 
 KEPT = Path(__file__).parent / "results"
+PLACES = {"results_dir": "results", "cache_dir": "~/.cache/lcx_lightning"}  # as run.yaml has them
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -32,8 +36,8 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def kept_files(folder: Path) -> dict[str, Path]:
-    """Return the files of an experiment that its tables are made from, by name in the folder.
+def kept_files(folder: Path) -> dict[str, str]:
+    """Return the texts of an experiment that its tables are made from, by name of the file in the folder.
 
     Raises:
         ValueError: If a run is not finished, or has not begun.
@@ -42,8 +46,24 @@ def kept_files(folder: Path) -> dict[str, Path]:
     ended = [run.folder.name for run in runs if run.info.get("state") in ENDED]
     if unfinished := sorted({*asked, *(run.folder.name for run in runs)} - {*ended}):
         raise ValueError(f"{folder} has runs that are not finished: {', '.join(unfinished)}. Run its command again.")
-    paths = [folder / EXPERIMENT, *(run.folder / name for run in runs for name in (RUN, RECORDS))]
-    return {path.relative_to(folder).as_posix(): path for path in paths if path.exists()}
+    kept = {EXPERIMENT: folder / EXPERIMENT}
+    kept |= {f"{run.folder.name}/{name}": run.folder / name for run in runs for name in (RUN, RECORDS)}
+    configs = [run.info.get("config") or {} for run in runs]
+    places = {config[key]: usual for config in configs for key, usual in PLACES.items() if key in config}
+    return {name: _elsewhere(path, places) for name, path in kept.items() if path.exists()}
+
+
+def _elsewhere(path: Path, places: dict[str, str]) -> str:
+    """Return the text of a file without what holds on one machine alone: where its checkpoint is, and its folders."""
+    text = path.read_text()
+    if path.name == RECORDS:
+        return text
+    held: dict[str, Any] = json.loads(text)
+    held.pop("checkpoint", None)
+    text = json.dumps(held, indent=2)
+    for place, usual in places.items():
+        text = text.replace(json.dumps(place)[1:-1], usual) if Path(place).is_absolute() else text
+    return text
 
 
 if __name__ == "__main__":

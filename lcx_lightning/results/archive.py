@@ -10,12 +10,12 @@ from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile, ZipInfo
 SUFFIX = ".zip"
 
 
-def save_archive(files: dict[str, Path], archive: Path) -> None:
-    """Write files into an archive, under names relative to it; the same files make the same bytes at any time."""
+def save_archive(files: dict[str, str], archive: Path) -> None:
+    """Write texts into an archive, by name; the same texts make the same bytes at any time."""
     archive.parent.mkdir(parents=True, exist_ok=True)
     with ZipFile(archive, "w", ZIP_DEFLATED, compresslevel=9) as packed:
-        for name, path in sorted(files.items()):
-            packed.writestr(ZipInfo(name), path.read_bytes(), ZIP_DEFLATED)
+        for name, text in sorted(files.items()):
+            packed.writestr(ZipInfo(name), text, ZIP_DEFLATED)
 
 
 @contextmanager

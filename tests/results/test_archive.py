@@ -43,6 +43,21 @@ def test_its_tables_are_those_of_the_folder(folder, tmp_path, capsys):
     assert "is an archive, which has no room for figures: add --markdown or --claims" in capsys.readouterr().err
 
 
+def test_it_names_no_folder_of_the_machine_that_ran_it(folder, tmp_path):
+    here = {"results_dir": "/home/me/results", "cache_dir": "/home/me/cache"}
+    for path in folder.glob("*/run.json"):
+        held = read_json(path, "")
+        source = {"source": {"cache": "/home/me/cache/checkpoints"}}
+        held["config"] = (held.get("config") or {}) | here | {"model": source}
+        write_json(path, held | {"checkpoint": {"cache_dir": "/home/me/cache"}})
+    path = folder / "experiment.json"
+    write_json(path, read_json(path, "") | {"commands": ["lcx run results_dir=/home/me/results"]})
+    main([str(folder), "--to", str(tmp_path)])
+    with ZipFile(tmp_path / "quickstart.zip") as packed:
+        assert not [name for name in packed.namelist() if b"/home/me" in packed.read(name)]
+    assert read_experiment(tmp_path / "quickstart.zip").meta["commands"] == ["lcx run results_dir=results"]
+
+
 def test_an_unfinished_experiment_is_not_kept(folder, tmp_path, capsys):
     write_run(folder, "yarn", state="running")
     assert main([str(folder), "--to", str(tmp_path)]) == 2
