@@ -28,6 +28,7 @@ from lcx_lightning.runner.settings import (
 from lcx_lightning.runner.values import check_values
 from lcx_lightning.schema.targets import check_targets
 
+OF_RECIPE = ("method", "training")  # groups that a recipe chooses
 ANY_LENGTH = 4096  # tokens, where the model has not told its pretraining length yet
 
 
@@ -54,7 +55,7 @@ def expand(config: DictConfig, command_line: list[str]) -> Grid:
     Args:
         config: Composed configuration of the command line.
         command_line: Overrides of the command line. They win over those of an arm, a choice of a group also over values
-            that an arm sets inside the group.
+            that an arm sets inside the group, and a recipe over method and training.
 
     Raises:
         ValueError: If a name or a value makes no sense. The message names its whole key.
@@ -74,7 +75,9 @@ def expand(config: DictConfig, command_line: list[str]) -> Grid:
             written.add(tuple(sorted(keys.values())))
             own = {}
             for key, word in keys.items():
-                winner = next((name for name in (key, key.split(".")[0]) if name in given), None)
+                group = key.split(".")[0]
+                of_recipe = ["recipe"] if group in OF_RECIPE else []
+                winner = next((name for name in (key, group, *of_recipe) if name in given), None)
                 if winner is None:
                     own[key] = word
                 else:
