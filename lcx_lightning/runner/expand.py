@@ -47,6 +47,7 @@ class Grid(NamedTuple):
     cells: list[Cell]
     line: list[str]  # overrides of the command line
     replaced: list[str]  # sentences: what the command line replaces in the lines of `arms`
+    seeds: list[int]  # every cell is an arm at each of these
 
 
 def expand(config: DictConfig, command_line: list[str]) -> Grid:
@@ -83,9 +84,10 @@ def expand(config: DictConfig, command_line: list[str]) -> Grid:
                 else:
                     replaced.setdefault(given[winner], set()).add(word)
             grid.setdefault(tuple(sorted([*own.values(), *given.values()])), own)
-    composed = [(own, _composed(config, [*given.values(), *own.values()])) for own in grid.values()]
+    composed = [(own, composed_arm(config, [*given.values(), *own.values()])) for own in grid.values()]
     cells = _named_cells(_without_idle_knobs(composed))
-    return Grid(cells, command_line, _what_is_replaced(replaced, len(written), len(cells)))
+    seeds = list(range(config.seed, config.seed + config.seeds))
+    return Grid(cells, command_line, _what_is_replaced(replaced, len(written), len(cells)), seeds)
 
 
 def _check_package(config: DictConfig, command_line: list[str]) -> None:
@@ -108,8 +110,16 @@ def _combinations(parser: OverridesParser, line: str) -> list[list[str]]:
         raise ValueError(f"The line {line!r} of arms: {explained(error, words_of(line))}") from error
 
 
-def _composed(config: DictConfig, overrides: list[str]) -> DictConfig:
-    """Return the checked configuration of an arm."""
+def composed_arm(config: DictConfig, overrides: list[str]) -> DictConfig:
+    """Return the checked configuration of an arm.
+
+    Args:
+        config: Configuration of the whole experiment, whose name it gets.
+        overrides: All overrides of the arm.
+
+    Raises:
+        ValueError: If a name or a value makes no sense. The message names its whole key.
+    """
     try:
         arm = compose("run", overrides, return_hydra_config=True)
     except HydraException as error:

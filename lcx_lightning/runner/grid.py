@@ -39,7 +39,7 @@ def build(config: DictConfig, grid: Grid) -> list[BuiltArm]:
     given = {line.partition("=")[0] for line in grid.line}
     for order, cell in enumerate(grid.cells):
         with method_files_named(cell.methods, cell.config):
-            arms += [_arm(cell, order, seed, given, loaded) for seed in range(config.seed, config.seed + config.seeds)]
+            arms += [_arm(cell, order, seed, given, loaded) for seed in grid.seeds]
     launched_here = "at_once" in config.launch and not torchrun.started()
     check_ignored([built.arm for built in arms], grid.line, launched_here)
     return arms

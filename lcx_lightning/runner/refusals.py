@@ -27,7 +27,19 @@ UNKNOWN = re.compile(r"Could not override '([^']+)'")
 THERE = re.compile(r"An item is already at '([^']+)'")
 NOT_THERE = re.compile(r"Could not delete from config\. '([^']+)'")
 SWEEP = re.compile(r"Sweep parameters '([^']*=[^']*)' requires")
-GROUPS = ("exp", "recipe", "model", "data", "method", "training", "evaluation", "trainer", "launch", "logger", "hardware")
+GROUPS = (
+    "exp",
+    "recipe",
+    "model",
+    "data",
+    "method",
+    "training",
+    "evaluation",
+    "trainer",
+    "launch",
+    "logger",
+    "hardware",
+)
 SUBGROUPS = ("training/lora",)
 NAME = re.compile(r"\+{0,2}[\w./@:-]+")  # of a value or a group
 NONE = {  # how a part is left out
@@ -91,6 +103,8 @@ def wrong_word(words: Sequence[str]) -> str:
         return f"{' and '.join(experiments)}: one experiment at a time. To run each: -m +exp=NAME,NAME."
     for word in words:
         name, equals, value = word.partition("=")
+        if value == "None":
+            return f'{word}: None is a text here. Write {name}=null for none, and in the file of a sweep "null", in quotes.'
         if equals and name.startswith("+") and name.lstrip("+") in GROUPS and name.lstrip("+") != "exp":
             return (
                 f"{word}: {name.lstrip('+')} is a group that has a choice already: write {word.lstrip('+')}, without +."
