@@ -104,7 +104,7 @@ def wrong_word(words: Sequence[str]) -> str:
     for word in words:
         name, equals, value = word.partition("=")
         if value == "None":
-            return f'{word}: None is a text here. Write {name}=null for none, and in the file of a sweep "null", in quotes.'
+            return f'{word}: None is a text here. Write {name}=null for none; in the file of a sweep "null", in quotes.'
         if equals and name.startswith("+") and name.lstrip("+") in GROUPS and name.lstrip("+") != "exp":
             return (
                 f"{word}: {name.lstrip('+')} is a group that has a choice already: write {word.lstrip('+')}, without +."

@@ -1,7 +1,7 @@
 """The top-level values of a run: made what they mean, and refused where they mean nothing."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -154,9 +154,26 @@ def idle_knobs(config: DictConfig) -> list[str]:
 
 def changes_nothing(config: DictConfig, name: str) -> bool:
     """Return whether no part of a composed configuration depends on a value such as `factor`."""
+    if not _is_named(config, name):
+        return True
     parts = ["method", "evaluation", "model", "data"] + ([] if config.training.get("zero_shot") else ["training"])
     seen = []
     for value in (2.25, 3.5):
         other = OmegaConf.merge(config, {"pretrain_length": 64, name: value})
         seen.append([OmegaConf.to_container(OmegaConf.select(other, part), resolve=True) for part in parts])
     return seen[0] == seen[1]
+
+
+def _is_named(config: DictConfig, name: str) -> bool:
+    """Return whether a name stands in an interpolation, such as `${oc.select:window,64}`, which is cheap to tell."""
+    texts = _texts(OmegaConf.to_container(config, resolve=False))
+    return any("${" in text and name in text for text in texts)
+
+
+def _texts(node: Any) -> Iterator[str]:
+    """Yield all texts in a configuration."""
+    inner = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    for one in inner:
+        yield from _texts(one)
+    if isinstance(node, str):
+        yield node
