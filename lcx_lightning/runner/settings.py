@@ -144,30 +144,23 @@ def leave_open(config: DictConfig) -> None:
 
 def idle_knobs(config: DictConfig) -> list[str]:
     """Return the knobs that no part of a composed configuration depends on."""
-    values = config.copy()
+    values = OmegaConf.masked_copy(config, [str(part) for part in config if part != "hydra"])
     OmegaConf.set_readonly(values, False)
     OmegaConf.set_struct(values, False)
-    values.pop("hydra", None)
     values.method = complete(values.method)
-    return [knob for knob in KNOBS if changes_nothing(values, knob)]
+    named = [text for text in _texts(OmegaConf.to_container(values, resolve=False)) if "${" in text]
+    return [knob for knob in KNOBS if not any(knob in text for text in named) or changes_nothing(values, knob)]
 
 
 def changes_nothing(config: DictConfig, name: str) -> bool:
     """Return whether no part of a composed configuration depends on a value such as `factor`."""
-    if not _is_named(config, name):
-        return True
     parts = ["method", "evaluation", "model", "data"] + ([] if config.training.get("zero_shot") else ["training"])
+    other = OmegaConf.merge(config, {"pretrain_length": 64})
     seen = []
     for value in (2.25, 3.5):
-        other = OmegaConf.merge(config, {"pretrain_length": 64, name: value})
+        OmegaConf.update(other, name, value, force_add=True)
         seen.append([OmegaConf.to_container(OmegaConf.select(other, part), resolve=True) for part in parts])
     return seen[0] == seen[1]
-
-
-def _is_named(config: DictConfig, name: str) -> bool:
-    """Return whether a name stands in an interpolation, such as `${oc.select:window,64}`, which is cheap to tell."""
-    texts = _texts(OmegaConf.to_container(config, resolve=False))
-    return any("${" in text and name in text for text in texts)
 
 
 def _texts(node: Any) -> Iterator[str]:
