@@ -84,7 +84,7 @@ def expand(config: DictConfig, command_line: list[str]) -> Grid:
                 else:
                     replaced.setdefault(given[winner], set()).add(word)
             grid.setdefault(tuple(sorted([*own.values(), *given.values()])), own)
-    composed = [(own, composed_arm(config, [*given.values(), *own.values()])) for own in grid.values()]
+    composed = [(own, _composed(config, [*given.values(), *own.values()])) for own in grid.values()]
     cells = _named_cells(_without_idle_knobs(composed))
     seeds = list(range(config.seed, config.seed + config.seeds))
     return Grid(cells, command_line, _what_is_replaced(replaced, len(written), len(cells)), seeds)
@@ -110,20 +110,25 @@ def _combinations(parser: OverridesParser, line: str) -> list[list[str]]:
         raise ValueError(f"The line {line!r} of arms: {explained(error, words_of(line))}") from error
 
 
-def composed_arm(config: DictConfig, overrides: list[str]) -> DictConfig:
-    """Return the checked configuration of an arm.
-
-    Args:
-        config: Configuration of the whole experiment, whose name it gets.
-        overrides: All overrides of the arm.
-
-    Raises:
-        ValueError: If a name or a value makes no sense. The message names its whole key.
-    """
+def _composed(config: DictConfig, overrides: list[str]) -> DictConfig:
+    """Return the checked configuration of an arm."""
     try:
         arm = compose("run", overrides, return_hydra_config=True)
     except HydraException as error:
         raise ValueError(explained(error, overrides)) from error
+    return checked_arm(config, arm)
+
+
+def checked_arm(config: DictConfig, arm: DictConfig) -> DictConfig:
+    """Return the composed configuration of an arm, which is sound as far as can be seen without building it.
+
+    Args:
+        config: Configuration of the whole experiment, whose name the arm gets.
+        arm: Configuration of the arm, with that of Hydra in it; it is changed in place.
+
+    Raises:
+        ValueError: If a value makes no sense. The message names its whole key.
+    """
     OmegaConf.set_readonly(arm, False)
     arm.experiment = config.experiment
     own_modules = [Path(folder).name for folder in own_folders(arm)]
