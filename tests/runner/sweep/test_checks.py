@@ -91,7 +91,7 @@ def arms(tmp_path_factory):
     lines = [
         "method=pretrained",
         "method=clex factor=2",
-        "method=lm_infinite window=4096",
+        "method=ntk factor=1",
         "method=pi training=finetune",
     ]
     lines = ",".join(f"'{line}'" for line in lines)
