@@ -1,5 +1,6 @@
 """The grid of an experiment: its arms, each built once, with what its method does."""
 
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,7 +53,8 @@ def build(config: DictConfig, grid: Grid) -> list[BuiltArm]:
                 arm = Arm(cell.name, cell.methods, order, plain, factor=factor)
                 arms.append(_built(BuiltArm(arm, described, shared.loaded), [*idle], given, shared))
     launched_here = "at_once" in config.launch and not torchrun.started()
-    check_ignored([built.arm for built in arms], grid.line, launched_here)
+    in_sweep = "WANDB_SWEEP_ID" in os.environ  # a cell: others may be trained
+    check_ignored([built.arm for built in arms], grid.line, launched_here, in_sweep)
     return arms
 
 

@@ -111,23 +111,26 @@ def check_trained(line: Iterable[str], arm: DictConfig, name: str) -> None:
             raise ValueError(f"{word} would change nothing: {name} is not trained. Add training=finetune to its line.")
 
 
-def check_ignored(arms: Sequence[Any], command_line: Iterable[str], launched_here: bool = True) -> None:
+def check_ignored(
+    arms: Sequence[Any], command_line: Iterable[str], launched_here: bool = True, in_sweep: bool = False
+) -> None:
     """Raise a ValueError if the command line sets values that change nothing in any arm.
 
     Args:
         arms: Arms, as plain data.
         command_line: Overrides of the command line.
         launched_here: Whether this command itself decides how many processes run at the same time.
+        in_sweep: Whether the command is a cell of a sweep, whose other cells may be trained.
     """
     lines = {line.lstrip("+").partition("=")[0]: line for line in command_line}
-    for line in lines.values():
+    for line in lines.values() if not in_sweep else ():
         if line.lstrip("+").startswith(OF_TRAINING) and not any(arm.config["training"] for arm in arms):
             raise ValueError(f"{line} would change nothing: no arm is trained. Add training=finetune.")
     trained = any(arm.config["training"] or arm.config["model"]["recipe"] for arm in arms)
     for name, line in lines.items():
-        if name.startswith(OF_ANY_TRAINING) and not trained:
+        if name.startswith(OF_ANY_TRAINING) and not trained and not in_sweep:
             raise ValueError(f"{line} would change nothing: neither base nor arms are trained. Add training=finetune.")
-        if name.startswith("in_loop.") and not any(arm.config["in_loop"]["every"] for arm in arms):
+        if name.startswith("in_loop.") and not in_sweep and not any(arm.config["in_loop"]["every"] for arm in arms):
             raise ValueError(f"{line} would change nothing: in_loop.every is 0. Add in_loop.every=STEPS.")
         if name.split(".")[0] == "hardware" and arms[0].config["dry_run"] != "forecast":
             raise ValueError(f"{line} would change nothing: a forecast alone counts with it. Add dry_run=forecast.")

@@ -38,3 +38,11 @@ def test_a_recipe_on_the_command_line_takes_the_place_of_methods_and_training_in
     arms = arms_of(lines, "recipe=yarn", *many)
     (alone,) = arms_of("recipe=yarn", *many)
     assert [arm.run for arm in arms] == [alone.run]
+
+
+def test_values_of_training_are_ignored_in_a_zero_shot_cell_of_a_sweep_and_refused_in_a_command(tmp_path, monkeypatch):
+    line = ["recipe=lm_infinite", *TRAINING, *TINY, *folders(tmp_path)]
+    with pytest.raises(ValueError, match="would change nothing: no arm is trained"):
+        arms_of(*line)
+    monkeypatch.setenv("WANDB_SWEEP_ID", "abc")
+    assert len(arms_of(*line)) == 1

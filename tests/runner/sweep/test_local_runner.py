@@ -82,5 +82,5 @@ def test_cells_that_equal_pretrained_or_are_one_run_are_said_and_done_once_or_no
     done = run_sweep(write_sweep(tmp_path, grid), tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 of 4 cells equal pretrained and are left out" in done.stdout
-    assert "2 cells are one run, which is computed once: factor=2 window=8 seed=0; factor=2 window=16" in done.stdout
+    assert "2 cells are one run, which is computed once: factor=2 window=8; factor=2 window=16." in done.stdout
     assert sorted(run.info["state"] for run in runs(results(tmp_path)).values()) == ["finished", "skipped"]
