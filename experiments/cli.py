@@ -7,6 +7,7 @@ from lcx_lightning.results.report.screen import readers_may_leave
 
 COMMANDS = {  # name -> function that runs it, module:name, and what it does
     "run": ("lcx_lightning.runner.command:run", "run one arm, or the grid of an experiment: lcx run +exp=quickstart"),
+    "sweep": ("lcx_lightning.runner.sweep.command:main", "run a grid that W&B agents could run too: lcx sweep window"),
     "experiments": ("lcx_lightning.runner.experiments:main", "which experiments there are, and what they ask"),
     "report": ("experiments.report:main", "tables, figures and verdicts on claims: lcx report results/NAME"),
     "list": ("experiments.list:main", "experiments, their arms with states, sizes of results and cache: lcx list"),

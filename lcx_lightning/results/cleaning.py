@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 
 from lcx_lightning.results.listing import (
     ENDED,
+    HOLDER,
     LOCK,
     STAGES,
     Entry,
@@ -20,7 +21,7 @@ from lcx_lightning.results.listing import (
     size_of,
 )
 
-OF_RUN = ("run.json", ".run.json.*", "records.jsonl", "in_loop.jsonl", LOCK)
+OF_RUN = ("run.json", ".run.json.*", "records.jsonl", "in_loop.jsonl", LOCK, HOLDER)
 OF_EXPERIMENT = ("experiment.json*", ".experiment*", "*.svg", "*.png", "index.html")  # the report can be made again
 FOLDERS = ("aside", "slurm")  # of an experiment, beside its runs
 

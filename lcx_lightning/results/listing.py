@@ -13,6 +13,7 @@ from lcx_lightning.results.naming import named
 from lcx_lightning.schema.near import did_you_mean
 
 LOCK = ".lock"  # in the folder of a run: held while the run is computed
+HOLDER = ".holder"  # beside it: by which process
 STAGES = ("base", "extend", "tokens", "hashes")  # folders of a cache
 LISTED = {"base": "stage.json", "extend": "stage.json", "tokens": "documents.json"}  # what is in a finished stage
 ENTRY = re.compile(r"[0-9a-f]{12,32}")  # name of a finished stage
@@ -162,7 +163,7 @@ def read_run(folder: Path) -> FoundRun:
     """Return what a run is and how far it is. If run.json cannot be read, its state is damaged."""
     size = size_of(folder)
     try:
-        changed = max(path.stat().st_mtime for path in folder.iterdir() if path.name != LOCK)
+        changed = max(path.stat().st_mtime for path in folder.iterdir() if path.name not in (LOCK, HOLDER))
         info = records.read_json(folder / "run.json")
         arm, seed, state = info["arm"], info["seed"], info["state"]
         if not isinstance(arm, str) or not isinstance(seed, int) or not isinstance(state, str):

@@ -28,6 +28,7 @@ from lcx_lightning.runner.settings import (
 from lcx_lightning.runner.values import check_values
 from lcx_lightning.schema.targets import check_targets
 
+OF_RECIPE = ("method", "training")  # groups that a recipe chooses
 ANY_LENGTH = 4096  # tokens, where the model has not told its pretraining length yet
 
 
@@ -46,6 +47,7 @@ class Grid(NamedTuple):
     cells: list[Cell]
     line: list[str]  # overrides of the command line
     replaced: list[str]  # sentences: what the command line replaces in the lines of `arms`
+    seeds: list[int]  # every cell is an arm at each of these
 
 
 def expand(config: DictConfig, command_line: list[str]) -> Grid:
@@ -54,7 +56,7 @@ def expand(config: DictConfig, command_line: list[str]) -> Grid:
     Args:
         config: Composed configuration of the command line.
         command_line: Overrides of the command line. They win over those of an arm, a choice of a group also over values
-            that an arm sets inside the group.
+            that an arm sets inside the group, and a recipe over method and training.
 
     Raises:
         ValueError: If a name or a value makes no sense. The message names its whole key.
@@ -74,7 +76,9 @@ def expand(config: DictConfig, command_line: list[str]) -> Grid:
             written.add(tuple(sorted(keys.values())))
             own = {}
             for key, word in keys.items():
-                winner = next((name for name in (key, key.split(".")[0]) if name in given), None)
+                group = key.split(".")[0]
+                of_recipe = ["recipe"] if group in OF_RECIPE else []
+                winner = next((name for name in (key, group, *of_recipe) if name in given), None)
                 if winner is None:
                     own[key] = word
                 else:
@@ -82,7 +86,8 @@ def expand(config: DictConfig, command_line: list[str]) -> Grid:
             grid.setdefault(tuple(sorted([*own.values(), *given.values()])), own)
     composed = [(own, _composed(config, [*given.values(), *own.values()])) for own in grid.values()]
     cells = _named_cells(_without_idle_knobs(composed))
-    return Grid(cells, command_line, _what_is_replaced(replaced, len(written), len(cells)))
+    seeds = list(range(config.seed, config.seed + config.seeds))
+    return Grid(cells, command_line, _what_is_replaced(replaced, len(written), len(cells)), seeds)
 
 
 def _check_package(config: DictConfig, command_line: list[str]) -> None:
@@ -111,6 +116,19 @@ def _composed(config: DictConfig, overrides: list[str]) -> DictConfig:
         arm = compose("run", overrides, return_hydra_config=True)
     except HydraException as error:
         raise ValueError(explained(error, overrides)) from error
+    return checked_arm(config, arm)
+
+
+def checked_arm(config: DictConfig, arm: DictConfig) -> DictConfig:
+    """Return the composed configuration of an arm, which is sound as far as can be seen without building it.
+
+    Args:
+        config: Configuration of the whole experiment, whose name the arm gets.
+        arm: Configuration of the arm, with that of Hydra in it; it is changed in place.
+
+    Raises:
+        ValueError: If a value makes no sense. The message names its whole key.
+    """
     OmegaConf.set_readonly(arm, False)
     arm.experiment = config.experiment
     own_modules = [Path(folder).name for folder in own_folders(arm)]

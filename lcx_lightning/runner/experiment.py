@@ -14,6 +14,7 @@ from rich.console import Console
 from lcx_lightning.distributed import process_group
 from lcx_lightning.results.report.command import report
 from lcx_lightning.results.report.screen import say, screen
+from lcx_lightning.runner.arm_lock import holder
 from lcx_lightning.runner.arms import Arm
 from lcx_lightning.runner.built_arm import BuiltArm
 from lcx_lightning.runner.claim import claim
@@ -76,8 +77,8 @@ def run_experiment(config: DictConfig, command_line: list[str], grid: Grid) -> i
     try:
         run_jobs(plan.jobs, launch, console)
     except KeyboardInterrupt:
-        return _interrupted(plan, console, 130)
-    return _concluded(plan, console)
+        return interrupted(plan, console, 130)
+    return concluded(plan, console)
 
 
 def _run_in_turn(planned: Callable[[], Plan | int], accelerator: str, console: Console) -> int:
@@ -102,10 +103,10 @@ def _run_in_turn(planned: Callable[[], Plan | int], accelerator: str, console: C
     try:
         run_jobs_in_turn(plan.jobs, group, console)
     except KeyboardInterrupt:
-        return ending(_interrupted(plan, console, 130))
+        return ending(interrupted(plan, console, 130))
     if any(job.state == "interrupted" for job in plan.jobs):
-        return ending(_interrupted(plan, console, preemption.EXIT_CODE) if first else preemption.EXIT_CODE)
-    return ending(process_group.broadcast_from_rank_zero(_concluded(plan, console) if first else 0))
+        return ending(interrupted(plan, console, preemption.EXIT_CODE) if first else preemption.EXIT_CODE)
+    return ending(process_group.broadcast_from_rank_zero(concluded(plan, console) if first else 0))
 
 
 def _planned(config: DictConfig, grid: Grid, command: str, launch: Launcher, console: Console) -> Plan | int:
@@ -135,19 +136,31 @@ def _planned(config: DictConfig, grid: Grid, command: str, launch: Launcher, con
         return refuse(error, console)
 
 
-def _concluded(done: Plan, console: Console) -> int:
-    """Write down what failed or was cut short, report, say how to go on, and return the exit code."""
+def concluded(done: Plan, console: Console, again: str = "") -> int:
+    """Write down what failed or was cut short, report, say how to go on, and return the exit code.
+
+    Args:
+        done: What was run.
+        console: Where it is said.
+        again: Why the command might be typed again, if nothing failed. Empty for what suits a grid.
+    """
     if any(job.state == "interrupted" for job in done.jobs):
-        return _interrupted(done, console, preemption.EXIT_CODE)
-    failed = [job for job in done.jobs if job.state == "failed"]
+        return interrupted(done, console, preemption.EXIT_CODE)
+    failed = [job for job in done.jobs if job.state == "failed" and not _done_by_others(job)]
     _write_down(failed, done, console)
     for job in failed:
         said = job.error.split("\nTraceback ")[0]  # run.json has the rest
         say(console, f"{job.name}: {said}", "failed:", "red")
-    again = "to repeat over seeds, add seeds=3" if done.arms[0].config["seeds"] == 1 else "to see it again"
+    if not again:
+        again = "to repeat over seeds, add seeds=3" if done.arms[0].config["seeds"] == 1 else "to see it again"
     again = "to try what failed again" if failed else again
     say(console, f"{done.command}   # {again}")
     return 1 if failed else 0
+
+
+def _done_by_others(job: Job) -> bool:
+    """Return whether another process has finished an arm, or computes it, whose process has failed here."""
+    return not job.only_base and (is_finished(job.arm) or holder(job.arm.folder) is not None)
 
 
 def _write_down(failed: list[Job], done: Plan, console: Console) -> None:
@@ -163,10 +176,10 @@ def _write_down(failed: list[Job], done: Plan, console: Console) -> None:
         say(console, f"no report was made: {error}. To make it: lcx report {done.folder}", "error:", "red")
 
 
-def _interrupted(cut: Plan, console: Console, code: int) -> int:
+def interrupted(cut: Plan, console: Console, code: int) -> int:
     """Write down which arms were cut short, say how to go on, and return the exit code."""
     for job in cut.jobs:
-        if job.state == "interrupted" and not job.only_base:
+        if job.state == "interrupted" and not job.only_base and not _done_by_others(job):
             with suppress(OSError):  # of a full disk: a run that goes on says so anew
                 write_run(job.arm, "interrupted")
     say(console, f"interrupted; nothing is lost. To go on: {cut.command}")

@@ -1,5 +1,9 @@
 """The grid of an experiment: its arms, each built once, with what its method does."""
 
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
 from omegaconf import DictConfig, OmegaConf
 
 from lcx_lightning.data.dataset import LongContextData
@@ -11,7 +15,7 @@ from lcx_lightning.results.metrics import as_data
 from lcx_lightning.runner.arms import Arm
 from lcx_lightning.runner.built_arm import BuiltArm, Described, resolve
 from lcx_lightning.runner.contents import contents_in
-from lcx_lightning.runner.expand import Cell, Grid
+from lcx_lightning.runner.expand import Grid
 from lcx_lightning.runner.launch import torchrun
 from lcx_lightning.runner.own_files import method_files_named
 from lcx_lightning.runner.recipe import train_length
@@ -35,34 +39,58 @@ def build(config: DictConfig, grid: Grid) -> list[BuiltArm]:
         ValueError: If an arm cannot be built, or its model is not supported.
     """
     arms: list[BuiltArm] = []
-    loaded: dict[str, LongContextData] = {}
+    shared = Shared()
     given = {line.partition("=")[0] for line in grid.line}
     for order, cell in enumerate(grid.cells):
         with method_files_named(cell.methods, cell.config):
-            arms += [_arm(cell, order, seed, given, loaded) for seed in range(config.seed, config.seed + config.seeds)]
+            idle: list[str] = []
+            for seed in grid.seeds:
+                plain, described = resolve(cell.config, seed)
+                check_targets(plain, cell.own_modules)
+                if seed == grid.seeds[0]:  # the others depend on no other knobs
+                    idle = _idle_knobs(cell.config, described)
+                factor = None if "factor" in idle else plain["factor"]
+                arm = Arm(cell.name, cell.methods, order, plain, factor=factor)
+                arms.append(_built(BuiltArm(arm, described, shared.loaded), [*idle], given, shared))
     launched_here = "at_once" in config.launch and not torchrun.started()
-    check_ignored([built.arm for built in arms], grid.line, launched_here)
+    in_sweep = "WANDB_SWEEP_ID" in os.environ  # a cell: others may be trained
+    check_ignored([built.arm for built in arms], grid.line, launched_here, in_sweep)
     return arms
 
 
-def _arm(cell: Cell, order: int, seed: int, given: set[str], loaded: dict[str, LongContextData]) -> BuiltArm:
-    """Return an arm of the grid.
+@dataclass
+class Shared:
+    """What arms of a grid share: data that are loaded, and what a method does at the same lengths."""
+
+    loaded: dict[str, LongContextData] = field(default_factory=dict)
+    passes: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def fingerprint(self, method: Method, described: Any, arm: Arm) -> dict[str, Any]:
+        """Return the fingerprint of a method at the lengths of an arm.
+
+        Args:
+            method: The method.
+            described: What the method is made of, as plain data.
+            arm: An arm that knows its lengths.
+        """
+        key = repr((described, method.scaling.spec, arm.lengths, arm.train_length))
+        if key not in self.passes:
+            self.passes[key] = fingerprint(method, arm.lengths, arm.train_length)
+        return self.passes[key]
+
+
+def _built(built: BuiltArm, idle: list[str], given: set[str], shared: Shared) -> BuiltArm:
+    """Return an arm of the grid with what its method does.
 
     Args:
-        cell: Its configuration.
-        order: Rank of the cell in the grid.
-        seed: Seed of the arm.
+        built: The arm, in which this is filled in.
+        idle: Knobs that the arm does not depend on.
         given: Keys on the command line.
-        loaded: Data that arms share.
+        shared: What arms share.
     """
-    plain, described = resolve(cell.config, seed)
-    check_targets(plain, cell.own_modules)
-    idle = _idle_knobs(cell.config, described)
-    factor = None if "factor" in idle else plain["factor"]
-    built = BuiltArm(Arm(cell.name, cell.methods, order, plain, factor=factor), described, loaded)
-    if not _fill_in(built).positions.length_dependent:
+    if not _fill_in(built, shared).positions.length_dependent:
         idle.append("grow")
-    built.ignored = [name for name in idle if name in given and name in plain]  # window=??? leaves it open
+    built.ignored = [name for name in idle if name in given and name in built.arm.config]  # window=??? leaves it open
     return built
 
 
@@ -75,7 +103,7 @@ def _idle_knobs(composed: DictConfig, described: Described) -> list[str]:
     return idle_knobs(config)
 
 
-def _fill_in(built: BuiltArm) -> Method:
+def _fill_in(built: BuiltArm, shared: Shared) -> Method:
     """Fill in the lengths of an arm and what its method does at these, and return the method."""
     arm, length, evaluation = built.arm, built.model.spec.pretrain_length, built.evaluation
     training = arm.config["training"]
@@ -94,8 +122,8 @@ def _fill_in(built: BuiltArm) -> Method:
             "factor."
         )
     arm.metrics = as_data(evaluation.metrics())
-    passes = fingerprint(method, arm.lengths, arm.train_length)
-    pretrained = fingerprint(built.pretrained(), arm.lengths, arm.train_length)
+    passes = shared.fingerprint(method, (arm.config["method"], arm.contents.get("method")), arm)
+    pretrained = shared.fingerprint(built.pretrained(), BASELINE, arm)
     arm.fingerprint = digest(passes)
     arm.training_fingerprint = digest({name: one for name, one in passes.items() if name.startswith("training")})
     arm.equals_pretrained = arm.methods != BASELINE and alike(passes, pretrained)

@@ -25,10 +25,16 @@ def prepare(built: BuiltArm, *, here: bool) -> Arm:
     Raises:
         ValueError: If its data do not serve it, or it could not be run.
     """
+    arm = identified(built)
+    if not is_finished(arm):
+        check_arm(built, here=here)
+    return arm
+
+
+def identified(built: BuiltArm) -> Arm:
+    """Return an arm that knows its documents, and so the id of its run; whether it can be run is not looked at."""
     built.arm.corpus, built.arm.model = built.data.corpus.identity(), built.model_identity()
     built.arm.examples = built.evaluation.examples_identity()
-    if not is_finished(built.arm):
-        check_arm(built, here=here)
     return built.arm
 
 

@@ -27,7 +27,19 @@ UNKNOWN = re.compile(r"Could not override '([^']+)'")
 THERE = re.compile(r"An item is already at '([^']+)'")
 NOT_THERE = re.compile(r"Could not delete from config\. '([^']+)'")
 SWEEP = re.compile(r"Sweep parameters '([^']*=[^']*)' requires")
-GROUPS = ("exp", "model", "data", "method", "training", "evaluation", "trainer", "launch", "logger", "hardware")
+GROUPS = (
+    "exp",
+    "recipe",
+    "model",
+    "data",
+    "method",
+    "training",
+    "evaluation",
+    "trainer",
+    "launch",
+    "logger",
+    "hardware",
+)
 SUBGROUPS = ("training/lora",)
 NAME = re.compile(r"\+{0,2}[\w./@:-]+")  # of a value or a group
 NONE = {  # how a part is left out
@@ -35,6 +47,7 @@ NONE = {  # how a part is left out
     "training": "write training=none",
     "logger": "write logger=none",
     "training/lora": "leave the word out",
+    "recipe": "leave the word out",
 }
 FEW = 8  # choices of a group that are looked into
 WITH_VALUE = re.compile(r"^(--config-\w+|--package|--experimental-rerun|-cd|-cn|-cp|-p|-c|--cfg)$")
@@ -90,6 +103,8 @@ def wrong_word(words: Sequence[str]) -> str:
         return f"{' and '.join(experiments)}: one experiment at a time. To run each: -m +exp=NAME,NAME."
     for word in words:
         name, equals, value = word.partition("=")
+        if value == "None":
+            return f'{word}: None is a text here. Write {name}=null for none; in the file of a sweep "null", in quotes.'
         if equals and name.startswith("+") and name.lstrip("+") in GROUPS and name.lstrip("+") != "exp":
             return (
                 f"{word}: {name.lstrip('+')} is a group that has a choice already: write {word.lstrip('+')}, without +."

@@ -1,7 +1,7 @@
 """The top-level values of a run: made what they mean, and refused where they mean nothing."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -111,23 +111,26 @@ def check_trained(line: Iterable[str], arm: DictConfig, name: str) -> None:
             raise ValueError(f"{word} would change nothing: {name} is not trained. Add training=finetune to its line.")
 
 
-def check_ignored(arms: Sequence[Any], command_line: Iterable[str], launched_here: bool = True) -> None:
+def check_ignored(
+    arms: Sequence[Any], command_line: Iterable[str], launched_here: bool = True, in_sweep: bool = False
+) -> None:
     """Raise a ValueError if the command line sets values that change nothing in any arm.
 
     Args:
         arms: Arms, as plain data.
         command_line: Overrides of the command line.
         launched_here: Whether this command itself decides how many processes run at the same time.
+        in_sweep: Whether the command is a cell of a sweep, whose other cells may be trained.
     """
     lines = {line.lstrip("+").partition("=")[0]: line for line in command_line}
-    for line in lines.values():
+    for line in lines.values() if not in_sweep else ():
         if line.lstrip("+").startswith(OF_TRAINING) and not any(arm.config["training"] for arm in arms):
             raise ValueError(f"{line} would change nothing: no arm is trained. Add training=finetune.")
     trained = any(arm.config["training"] or arm.config["model"]["recipe"] for arm in arms)
     for name, line in lines.items():
-        if name.startswith(OF_ANY_TRAINING) and not trained:
+        if name.startswith(OF_ANY_TRAINING) and not trained and not in_sweep:
             raise ValueError(f"{line} would change nothing: neither base nor arms are trained. Add training=finetune.")
-        if name.startswith("in_loop.") and not any(arm.config["in_loop"]["every"] for arm in arms):
+        if name.startswith("in_loop.") and not in_sweep and not any(arm.config["in_loop"]["every"] for arm in arms):
             raise ValueError(f"{line} would change nothing: in_loop.every is 0. Add in_loop.every=STEPS.")
         if name.split(".")[0] == "hardware" and arms[0].config["dry_run"] != "forecast":
             raise ValueError(f"{line} would change nothing: a forecast alone counts with it. Add dry_run=forecast.")
@@ -144,19 +147,29 @@ def leave_open(config: DictConfig) -> None:
 
 def idle_knobs(config: DictConfig) -> list[str]:
     """Return the knobs that no part of a composed configuration depends on."""
-    values = config.copy()
+    values = OmegaConf.masked_copy(config, [str(part) for part in config if part != "hydra"])
     OmegaConf.set_readonly(values, False)
     OmegaConf.set_struct(values, False)
-    values.pop("hydra", None)
     values.method = complete(values.method)
-    return [knob for knob in KNOBS if changes_nothing(values, knob)]
+    named = [text for text in _texts(OmegaConf.to_container(values, resolve=False)) if "${" in text]
+    return [knob for knob in KNOBS if not any(knob in text for text in named) or changes_nothing(values, knob)]
 
 
 def changes_nothing(config: DictConfig, name: str) -> bool:
     """Return whether no part of a composed configuration depends on a value such as `factor`."""
     parts = ["method", "evaluation", "model", "data"] + ([] if config.training.get("zero_shot") else ["training"])
+    other = OmegaConf.merge(config, {"pretrain_length": 64})
     seen = []
     for value in (2.25, 3.5):
-        other = OmegaConf.merge(config, {"pretrain_length": 64, name: value})
+        OmegaConf.update(other, name, value, force_add=True)
         seen.append([OmegaConf.to_container(OmegaConf.select(other, part), resolve=True) for part in parts])
     return seen[0] == seen[1]
+
+
+def _texts(node: Any) -> Iterator[str]:
+    """Yield all texts in a configuration."""
+    inner = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    for one in inner:
+        yield from _texts(one)
+    if isinstance(node, str):
+        yield node

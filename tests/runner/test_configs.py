@@ -49,7 +49,8 @@ def local(tmp_path_factory):
 
 
 def test_every_group_is_known_to_these_tests():
-    assert GROUPS == ["data", "evaluation", "exp", "hardware", "launch", "logger", "model", "trainer", "training"]
+    names = ["data", "evaluation", "exp", "hardware", "launch", "logger", "model", "recipe", "trainer", "training"]
+    assert names == GROUPS
 
 
 @pytest.mark.parametrize("name", [name for name in choices("model") if name != "smollm2"])  # that one: test_gguf

@@ -10,8 +10,9 @@ from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalEx
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from lcx_lightning.runner.arm_lock import HeldError
 from lcx_lightning.runner.arms import Arm
-from lcx_lightning.runner.launch.base import END, FAILED, ended
+from lcx_lightning.runner.launch.base import BUSY, END, FAILED, ended
 from lcx_lightning.runner.launch.forkserver import share_fork_server
 from lcx_lightning.runner.launch.worker import follow_parent, run_job, teller, with_error_file
 from lcx_lightning.training import preemption
@@ -33,8 +34,8 @@ def work(count: int, number: int, arm: Arm, only_base: bool, threads: int, event
             elastic_launch(_config(errors, count), work_as_rank)(number, arm, only_base, threads, events, stop)
         except ChildFailedError as error:
             rank, failure = error.get_first_failure()
-            if failure.exitcode == preemption.EXIT_CODE:
-                raise SystemExit(preemption.EXIT_CODE) from None
+            if failure.exitcode in (preemption.EXIT_CODE, BUSY):
+                raise SystemExit(failure.exitcode) from None
             teller(events, number)("failed", 0, 1, _reason(failure, f"process {rank} of {count}"))
             raise SystemExit(FAILED) from None
         except SignalException:  # END
@@ -44,7 +45,10 @@ def work(count: int, number: int, arm: Arm, only_base: bool, threads: int, event
 def work_as_rank(number: int, arm: Arm, only_base: bool, threads: int, events: Queue, stop: Connection) -> None:
     """Run a job as one of the processes of an elastic agent, whose environment describes the process group."""
     follow_parent(stop)
-    with_error_file(lambda: run_job(arm, only_base, threads, teller(events, number)))
+    try:
+        with_error_file(lambda: run_job(arm, only_base, threads, teller(events, number), wait=False))
+    except HeldError as error:
+        raise SystemExit(BUSY) from error
 
 
 def _config(errors: str, count: int) -> LaunchConfig:

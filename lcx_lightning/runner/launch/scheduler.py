@@ -7,7 +7,8 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 
 from lcx_lightning.results.report.screen import say
-from lcx_lightning.runner.launch.base import FAILED, Event, Launcher, RunningJob, ended
+from lcx_lightning.runner.launch.base import BUSY, FAILED, Event, Launcher, RunningJob, ended
+from lcx_lightning.runner.launch.elsewhere import computed_by, ended_by_others, stamp
 from lcx_lightning.runner.launch.progress import add_job, display_of, show_event
 from lcx_lightning.training import preemption
 
@@ -23,8 +24,9 @@ class Job:
     arm: "Arm"
     only_base: bool
     needs: "Job | None" = None
-    state: str = "waiting"  # waiting, running, finished, failed, interrupted
+    state: str = "waiting"  # waiting, running, finished, failed, interrupted, left
     error: str = ""
+    before: int | None = None  # when run.json was last written before any job began
     running: RunningJob | None = field(default=None, repr=False)
     task: TaskID | None = None
 
@@ -34,12 +36,21 @@ class Job:
             self.state, self.error = "failed", f"its base failed: {self.needs.error}"
 
 
-def run_jobs(jobs: list[Job], launch: Launcher, console: Console) -> None:
+def run_jobs(jobs: list[Job], launch: Launcher, console: Console, at_most: int | None = None) -> None:
     """Run all jobs, as many at a time as the launcher has capacity for, and set their states.
 
-    A job that fails stops those that need it, and no others. On preemption running jobs save and end.
+    A job that fails stops those that need it, and no others. One that another process computes is left to that process
+    as long as it lives, while others are run. On preemption running jobs save and end.
+
+    Args:
+        jobs: The jobs.
+        launch: How they are started.
+        console: Where their progress is shown.
+        at_most: Number of arms that are run; the others are left. None for all.
     """
     stopping = False
+    for job in jobs:
+        job.before = stamp(job.arm)
     with display_of(console) as display:
         whole = display.add_task("all", total=len(jobs), stage="", words="")
         try:
@@ -47,10 +58,11 @@ def run_jobs(jobs: list[Job], launch: Launcher, console: Console) -> None:
                 if not stopping and (preemption.stop_requested() or any(job.state == "interrupted" for job in jobs)):
                     _request_stop(jobs)
                     stopping = True
-                _start_ready(jobs, launch, display)
+                said = "" if stopping else _start_ready(jobs, launch, display, at_most)
                 _show(jobs, launch.events(), display)
-                _collect(jobs, launch, display)
-                display.update(whole, completed=sum(job.state in ("finished", "failed") for job in jobs))
+                _collect(jobs, launch, display, stopping)
+                ended = sum(job.state in ("finished", "failed") for job in jobs)
+                display.update(whole, completed=ended, words=said)
         finally:
             for job in jobs:
                 if job.state == "running" and job.running is not None and job.running.end():
@@ -71,20 +83,54 @@ def show_end(job: Job, display: Progress) -> None:
     say(display.console, job.name + (f": {job.error.splitlines()[0]}" if job.error else ""), mark, style)
 
 
-def _start_ready(jobs: list[Job], launch: Launcher, display: Progress) -> None:
+def _start_ready(jobs: list[Job], launch: Launcher, display: Progress, at_most: int | None) -> str:
+    """Start the jobs that can be started, and return a few words on those that other processes compute."""
     for job in jobs:
         if job.state == "waiting":
             job.fail_with_base()
+    _leave(jobs, at_most)
     running = [job.running for job in jobs if job.state == "running"]
-    ready = [j for j in jobs if j.state == "waiting" and (j.needs is None or j.needs.state == "finished")]
-    beside = len(running) + len(ready) - 1
+    wanted = _wanted(jobs, at_most)
+    ready = [j for j in wanted if j.state == "waiting" and (j.needs is None or j.needs.state == "finished")]
+    beside, elsewhere = len(running) + len(ready) - 1, 0
     for job in ready:
         if not launch.has_capacity(job.arm.trainer, running):
             break
-        job.task = add_job(display, job.name)
-        job.running = launch.start(jobs.index(job), job.name, job.arm, job.only_base, beside)
-        job.state = "running"
-        running.append(job.running)
+        if ended_before := ended_by_others(job.arm, job.only_base, job.before):
+            job.state, job.error = ended_before
+            show_end(job, display)
+        elif computed_by(job.arm, job.only_base):
+            elsewhere += 1
+        else:
+            job.task = add_job(display, job.name)
+            job.running = launch.start(jobs.index(job), job.name, job.arm, job.only_base, beside)
+            job.state = "running"
+            running.append(job.running)
+    return f"{elsewhere} elsewhere" if elsewhere else ""
+
+
+def _wanted(jobs: list[Job], at_most: int | None) -> list[Job]:
+    """Return the jobs that may be started: all, or as many arms as are still to be run, with their bases."""
+    if at_most is None:
+        return jobs
+    arms: list[Job] = []
+    for job in jobs:
+        free = job.state == "waiting" and not job.only_base and len(arms) < at_most - _started(jobs)
+        if free and not computed_by(job.arm, only_base=False):
+            arms.append(job)
+    return [*arms, *(job.needs for job in arms if job.needs)]
+
+
+def _leave(jobs: list[Job], at_most: int | None) -> None:
+    """Leave all waiting jobs where as many arms as are to be run have been started."""
+    if at_most is not None and _started(jobs) >= at_most:
+        for job in jobs:
+            job.state = "left" if job.state == "waiting" else job.state
+
+
+def _started(jobs: list[Job]) -> int:
+    """Return how many arms this process has started."""
+    return sum(job.running is not None and not job.only_base for job in jobs)
 
 
 def _show(jobs: list[Job], events: list[Event], display: Progress) -> None:
@@ -96,7 +142,7 @@ def _show(jobs: list[Job], events: list[Event], display: Progress) -> None:
             show_progress(job, (stage, done, total, words), display)
 
 
-def _collect(jobs: list[Job], launch: Launcher, display: Progress) -> None:
+def _collect(jobs: list[Job], launch: Launcher, display: Progress, stopping: bool) -> None:
     for job in jobs:
         if job.state != "running" or job.running is None:
             continue
@@ -105,6 +151,9 @@ def _collect(jobs: list[Job], launch: Launcher, display: Progress) -> None:
             continue
         _show(jobs, launch.events(), display)
         job.running.end()  # those that would wait for one that is gone
+        if BUSY in codes.values():  # another process was faster
+            _put_back(job, display, stopping)
+            continue
         broken = sorted((code, name) for name, code in codes.items() if code)  # killed ones first
         job.state = "failed" if broken else "finished"
         if broken and (
@@ -114,6 +163,14 @@ def _collect(jobs: list[Job], launch: Launcher, display: Progress) -> None:
         elif broken and (broken[0][0] < 0 or not job.error):
             job.error = ended(*broken[0])
         show_end(job, display)
+
+
+def _put_back(job: Job, display: Progress, stopping: bool) -> None:
+    """Let a job wait again that another process computes."""
+    job.state, job.running = "interrupted" if stopping else "waiting", None
+    if job.task is not None:
+        display.remove_task(job.task)
+        job.task = None
 
 
 def _request_stop(jobs: list[Job]) -> None:

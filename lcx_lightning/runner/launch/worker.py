@@ -6,7 +6,7 @@ import signal
 import threading
 import traceback
 from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.queues import Queue
 from typing import Any
@@ -19,11 +19,11 @@ from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 from lcx_lightning.distributed import process_group
 from lcx_lightning.models.attach import backends
 from lcx_lightning.results import records
-from lcx_lightning.results.listing import LOCK
 from lcx_lightning.runner import in_loop_evaluation, stage_cache, stages
+from lcx_lightning.runner.arm_lock import HeldError, held
 from lcx_lightning.runner.arms import Arm
 from lcx_lightning.runner.built_arm import BuiltArm
-from lcx_lightning.runner.launch.base import FAILED
+from lcx_lightning.runner.launch.base import BUSY, FAILED
 from lcx_lightning.runner.quiet import silence_library_logging
 from lcx_lightning.runner.run_json import begin_run, checksum, is_finished, read_run, write_run
 from lcx_lightning.runner.secrets import masked, without_secrets
@@ -37,7 +37,8 @@ HEAD_START = 2.0  # seconds in which torchrun's agent finds a killed process bef
 def work(number: int, arm: Arm, only_base: bool, threads: int, events: Queue, stop: Connection) -> None:
     """Run a job of one process, and put its events into the queue.
 
-    A failure is written into run.json, put into the queue as stage `failed`, and ends the process with exit code 1.
+    A failure is written into run.json, put into the queue as stage `failed`, and ends the process with exit code 1. If
+    another process computes the arm, the exit code is BUSY.
 
     Args:
         number: Number of the job in its events.
@@ -51,7 +52,9 @@ def work(number: int, arm: Arm, only_base: bool, threads: int, events: Queue, st
     tell = teller(events, number)
     process_group.alone().export()
     try:
-        run_job(arm, only_base, threads, tell)
+        run_job(arm, only_base, threads, tell, wait=False)
+    except HeldError as error:
+        raise SystemExit(BUSY) from error
     except Exception as error:
         tell_failure(error, tell, None if only_base else arm)
         raise SystemExit(FAILED) from error
@@ -67,12 +70,20 @@ def tell_failure(error: Exception, tell: Tell, arm: Arm | None) -> None:
             write_run(arm, "failed", reason=reason, traceback=traceback.format_exc())
 
 
-def run_job(arm: Arm, only_base: bool, threads: int, tell: Tell) -> None:
+def run_job(arm: Arm, only_base: bool, threads: int, tell: Tell, wait: bool = True) -> None:
     """Run the stages of an arm, or its base alone; the first of its processes tells how far it is.
 
     The environment describes the process group (see `process_group.join`), unless this process has joined it.
 
+    Args:
+        arm: Arm that is run.
+        only_base: Whether only the base of the arm is made.
+        threads: Number of threads of torch.
+        tell: Is told how far the job is.
+        wait: Whether to wait while another process computes the arm.
+
     Raises:
+        HeldError: If another process computes the arm, and `wait` is false.
         SystemExit: With exit code 75 when preempted and everything is saved.
         Exception: Whatever a stage raises.
     """
@@ -82,7 +93,10 @@ def run_job(arm: Arm, only_base: bool, threads: int, tell: Tell) -> None:
     try:
         if not dist.is_initialized():
             process_group.join(arm.trainer.accelerator)
-        (stages.base if only_base else run_arm)(BuiltArm(arm), reporter(tell))
+        if only_base:
+            stages.base(BuiltArm(arm), reporter(tell))
+        else:
+            run_arm(BuiltArm(arm), reporter(tell), wait)
     except preemption.PreemptedError as error:
         raise SystemExit(preemption.EXIT_CODE) from error
 
@@ -107,6 +121,8 @@ def with_error_file(run: Callable[[], Any]) -> Any:
     """Return what a function returns. Write an error that it raises into torchelastic's error file, and exit with 1."""
     try:
         return run()
+    except HeldError:
+        raise
     except Exception as error:
         get_error_handler().record_exception(error)
         preemption.wait_for_request(HEAD_START)
@@ -125,12 +141,27 @@ def teller(events: Queue, number: int) -> Tell:
     return tell
 
 
-def run_arm(built: BuiltArm, report: stages.Report) -> None:
-    """Run base, extend and evaluate, and keep run.json true on the way; wait if another process runs the arm."""
+def run_arm(built: BuiltArm, report: stages.Report, wait: bool = True) -> None:
+    """Run base, extend and evaluate, and keep run.json true on the way.
+
+    Args:
+        built: The arm.
+        report: Is told how far it is.
+        wait: Whether to wait while another process computes the arm. What that has finished is not computed again.
+
+    Raises:
+        HeldError: In all processes of the arm, if other ones compute it and `wait` is false.
+    """
     first = process_group.rank() == 0
-    if first:
-        built.arm.folder.mkdir(parents=True, exist_ok=True)
-    with stage_cache.locked(built.arm.folder / LOCK) if first else nullcontext():
+    with ExitStack() as stack:
+        others = None
+        if first:
+            try:
+                stack.enter_context(held(built.arm.folder, wait))
+            except HeldError as error:
+                others = str(error)
+        if (others := process_group.broadcast_from_rank_zero(others)) is not None:
+            raise HeldError(others)
         if not process_group.broadcast_from_rank_zero(first and is_finished(built.arm)):  # by whom it waited for
             _run_stages(built, report, first)
 

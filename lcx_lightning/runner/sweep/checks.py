@@ -1,0 +1,102 @@
+"""What is wrong with a sweep, found before its first cell: refused, or said where cells can be run all the same."""
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+
+from lcx_lightning.runner.arms import Arm
+from lcx_lightning.runner.settings import OF_TRAINING
+from lcx_lightning.runner.sweep.files import Sweep
+from lcx_lightning.schema.near import did_you_mean
+
+WITH_HISTORY = ("in_loop/", "train/", "validation/")  # metrics that are logged while a run goes on
+IN_LOOP = "in_loop"
+KINDS = {"perplexity": "nll"}  # kind in the name of a metric -> metric of the records
+NOT_BY_LENGTH = ("train", "validation", "throughput", "cost", "base")  # which stand in no table of lengths
+MULTIPLE = re.compile(r"(\d+(?:\.\d+)?)L")
+FEW = 3  # cells that a sentence names
+
+
+def check_early_terminate(sweep: Sweep) -> None:
+    """Raise a ValueError if runs are to be ended by a metric that is logged at their end alone."""
+    if sweep.early_terminate and not (sweep.metric or "").startswith(WITH_HISTORY):
+        raise ValueError(
+            f"{sweep.path}: early_terminate needs a metric that is logged during a run, and {sweep.metric} is logged "
+            "at its end. Take one of in_loop/, such as in_loop/last_k/nll/256, with in_loop.every=STEPS."
+        )
+
+
+def check_metric(sweep: Sweep, arms: Sequence[Arm], labels: Sequence[str]) -> list[str]:
+    """Return what is to be said about a metric that some cells do not have.
+
+    Raises:
+        ValueError: If no cell ever logs it, or cells are chosen by it and one cannot have it.
+    """
+    if sweep.metric is None:
+        return []
+    why = [why_not_logged(sweep.metric, arm) for arm in arms]
+    without = [f"{label}: {said}" for label, said in zip(labels, why, strict=True) if said]
+    if len(without) == len(arms) or (without and sweep.method != "grid"):
+        raise ValueError(f"{sweep.path}: the metric {sweep.metric} is not logged by {_few(without)}.")
+    return [f"{len(without)} of {len(arms)} cells do not log {sweep.metric}: {_few(without)}."] if without else []
+
+
+def why_not_logged(metric: str, arm: Arm) -> str:
+    """Return why an arm never logs a metric; nothing if it does."""
+    kind, *rest = metric.split("/")
+    if kind == IN_LOOP:
+        if not arm.evaluates_in_loop:
+            return "nothing is evaluated during its training. Add in_loop.every=STEPS and a training"
+        kind, rest = (rest[1] if len(rest) > 1 else ""), [*rest[:1], *rest[2:]]
+    if kind in NOT_BY_LENGTH or len(rest) < 2:
+        return ""
+    protocol, place = rest[0], rest[1]
+    names = {f"{one}/{name}" for one, name in (measure.split("/", 1) for measure in arm.metrics)}
+    wanted = f"{protocol}/{KINDS.get(kind, kind)}"
+    if wanted not in names:
+        return f"it has no {wanted}.{did_you_mean(wanted, names) or ' It has ' + ', '.join(sorted(names))}"
+    tokens = tokens_of(place, arm.pretrain_length)
+    if tokens is None or tokens in arm.lengths:
+        return ""
+    reason = arm.not_evaluated.get(str(tokens), "no evaluation has this length")
+    return f"{tokens} tokens: {reason}"
+
+
+def tokens_of(place: str, pretrain_length: int) -> int | None:
+    """Return the tokens of a length in a metric's name, such as 512 or 4L; None if it is no length."""
+    if found := MULTIPLE.fullmatch(place):
+        return round(float(found[1]) * pretrain_length)
+    return int(place) if place.isdigit() else None
+
+
+def doubles(arms: Sequence[Arm], labels: Sequence[str]) -> list[str]:
+    """Return sentences on cells that are one run, because they differ in nothing that it depends on."""
+    by_run: dict[str, list[str]] = defaultdict(list)
+    for arm, label in zip(arms, labels, strict=True):
+        by_run[arm.run].append(label)
+    return [
+        f"{len(same)} cells are one run, which is computed once: {_few(same)}."
+        for same in by_run.values()
+        if len(same) > 1
+    ]
+
+
+def equal_to_pretrained(arms: Sequence[Arm], labels: Sequence[str]) -> list[str]:
+    """Return a sentence on cells whose method does nothing, which are left out."""
+    same = [label for arm, label in zip(arms, labels, strict=True) if arm.equals_pretrained]
+    return [f"{len(same)} of {len(arms)} cells equal pretrained and are left out: {_few(same)}."] if same else []
+
+
+def idle_training(sweep: Sweep, words: Sequence[str], arms: Sequence[Arm], labels: Sequence[str]) -> list[str]:
+    """Return a sentence on values of training that cells without training do not depend on."""
+    keys = [word.lstrip("+").partition("=")[0] for word in (*words, *(f"{key}=" for key in sweep.values))]
+    of_training = [key for key in dict.fromkeys(keys) if key.startswith(OF_TRAINING)]
+    idle = [label for arm, label in zip(arms, labels, strict=True) if arm.config["training"] is None]
+    if not of_training or not idle:
+        return []
+    return [f"{', '.join(of_training)} changes nothing in {len(idle)} cells that are not trained: {_few(idle)}."]
+
+
+def _few(found: Sequence[str]) -> str:
+    more = f" and {len(found) - FEW} more" if len(found) > FEW else ""
+    return "; ".join(found[:FEW]) + more

@@ -1,0 +1,68 @@
+"""Workers that are killed at random moments lose nothing, double nothing, and change no number."""
+
+import os
+import random
+import signal
+import subprocess
+
+import pytest
+from support.interrupted_runs import rows, start
+from support.lab import TRAINING, results, runs
+from support.sweeps import run_sweep, sweep_command, write_sweep
+
+from lcx_lightning.results.listing import HOLDER
+
+pytestmark = pytest.mark.slow
+PARAMETERS = {
+    "training": {"value": "finetune"},
+    "method": {"values": ["pi", "ntk", "yarn"]},
+    "factor": {"values": [2, 4]},
+    "seed": {"values": [0, 1, 2, 3]},
+}
+ARMS, WORKERS, KILLS = 24, 3, 10
+
+
+def wait_for(there, workers):
+    """Wait until `there()` holds, or all workers have ended."""
+    while not there() and any(worker.poll() is None for worker in workers):
+        try:
+            workers[0].wait(timeout=0.002)
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def kill(worker, alone):
+    """Kill a worker alone, whose processes find out, or all of its processes at the same time."""
+    if worker.poll() is None:
+        (os.kill if alone else os.killpg)(worker.pid, signal.SIGKILL)
+    worker.wait()
+
+
+def test_workers_killed_at_random_moments_finish_every_arm_once_with_the_numbers_of_an_undisturbed_run(tmp_path):
+    path, root = write_sweep(tmp_path / "file", PARAMETERS), tmp_path / "killed"
+    done = run_sweep(path, tmp_path / "undisturbed", *TRAINING)
+    assert done.returncode == 0, done.stdout + done.stderr
+    expected = runs(results(tmp_path / "undisturbed"))
+    assert len(expected) == ARMS
+    dice, total = random.Random(16), rows(tmp_path / "undisturbed")
+
+    def worker(number):
+        words = sweep_command(path, root, "--jobs", "1", *TRAINING)
+        return start(root, words=words, said=f"said-{number}.txt")
+
+    workers = [worker(number) for number in range(WORKERS)]
+    for moment in sorted(dice.sample(range(total), KILLS)):
+        wait_for(lambda moment=moment: rows(root) > moment, workers)
+        number = dice.randrange(WORKERS)
+        kill(workers[number], alone=dice.random() < 0.5)
+        workers[number] = worker(number)
+    said = [(one.wait(timeout=600), (root / f"said-{number}.txt").read_text()) for number, one in enumerate(workers)]
+    assert [code for code, _ in said] == [0] * WORKERS, said
+    found = runs(results(root))
+    assert found.keys() == expected.keys()
+    assert {run.info["state"] for run in found.values()} == {"finished"}
+    assert {name: {row["value"] for row in run.rows} for name, run in found.items()} == {
+        name: {row["value"] for row in run.rows} for name, run in expected.items()
+    }
+    assert rows(root) == total  # none was written twice
+    assert not [*root.rglob(HOLDER), *(root / "cache").glob("*/*.work")]

@@ -1,0 +1,149 @@
+"""What is refused of a sweep, or said, before its first cell: each in a sentence."""
+
+import re
+
+import pytest
+from support.lab import TINY, TRAINING, arms_of, folders
+from support.sweeps import write_sweep
+
+from lcx_lightning.runner.refusals import wrong_word
+from lcx_lightning.runner.sweep import checks
+from lcx_lightning.runner.sweep.cells import check_count, turned_values
+from lcx_lightning.runner.sweep.command import main
+from lcx_lightning.runner.sweep.files import find_sweep, read_sweep
+
+WINDOWS = {"method": {"value": "lm_infinite"}, "window": {"values": [16, 32]}}
+SENTENCES = [
+    ({"parameters": {"window": {"values": [16, None]}}}, 'window has the value null, .* Write "null", in quotes'),
+    ({"parameters": {"window": {"values": 16}}}, "the values of window must be a list, got 16"),
+    ({"parameters": {"window": {}}}, r"window needs a value, a list of values, or min and max, got \{\}"),
+    ({"parameters": {}}, "parameters must be a mapping from keys to values"),
+    ({"method": "grids"}, "method must be grid, random, bayes, got 'grids'"),
+    ({"programm": "x"}, "a file of a sweep has no 'programm'. Did you mean program"),
+    ({"program": "train.py"}, "program must be experiments.run, got 'train.py'"),
+]
+
+
+def said_by(capsys, *words):
+    """Return the exit code of a command in this process, and what it printed."""
+    code = main(list(map(str, words)))
+    return code, re.sub(r"\s+", " ", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(("changed", "sentence"), SENTENCES)
+def test_a_file_that_is_none_of_a_sweep_is_refused(tmp_path, changed, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        read_sweep(write_sweep(tmp_path, **{"parameters": WINDOWS} | changed))
+
+
+def test_a_sweep_that_there_is_not_is_refused_with_those_that_there_are():
+    with pytest.raises(ValueError, match=r"no sweep windo: .* Did you mean window.* There are: .*papers"):
+        find_sweep("windo")
+
+
+def test_an_empty_grid_and_one_of_many_cells_are_refused(tmp_path):
+    empty = read_sweep(write_sweep(tmp_path, WINDOWS | {"seed": {"values": []}}))
+    with pytest.raises(ValueError, match="seed has no values, so that the grid is empty"):
+        check_count(empty, turned_values(empty, []), confirmed=True)
+    many = read_sweep(write_sweep(tmp_path, WINDOWS | {"seed": {"values": [*range(6000)]}}))
+    with pytest.raises(ValueError, match=r"has 12,000 cells, more than 10,000. .* --yes"):
+        check_count(many, turned_values(many, []), confirmed=False)
+    check_count(many, turned_values(many, []), confirmed=True)
+    check_count(many, turned_values(many, ["seed=0"]), confirmed=False)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "sentence"),
+    [
+        (
+            WINDOWS | {"windw": {"values": [1]}},
+            "cell window=16 windw=1: There is no value 'windw'. Did you mean window",
+        ),
+        (WINDOWS | {"jobs": {"values": [1, 2]}}, "jobs belongs to the whole sweep: give it one value"),
+        (WINDOWS | {"seed": {"values": [-1]}}, "seed must be an integer of at least 0, got -1"),
+        (WINDOWS | {"window": {"values": ["wide"]}}, "cell window=wide: window must be a whole number"),
+        (WINDOWS | {"method": {"values": ["pi", "nope"]}}, "there is no method 'nope'"),
+    ],
+)
+def test_a_cell_that_cannot_be_composed_is_refused_by_name(tmp_path, capsys, parameters, sentence):
+    code, said = said_by(capsys, write_sweep(tmp_path, parameters), "--dry-run", *TINY, *folders(tmp_path))
+    assert code == 2
+    assert re.search(sentence, said)
+    assert not (tmp_path / "results").exists()
+
+
+def test_what_needs_a_server_is_refused(tmp_path, capsys):
+    code, said = said_by(capsys, write_sweep(tmp_path, WINDOWS, method="random"), "--dry-run")
+    assert code == 2
+    assert "method random needs the server of W&B" in said
+
+
+def test_runs_are_ended_early_by_what_is_logged_while_they_go_on(tmp_path, capsys):
+    path = write_sweep(tmp_path, WINDOWS, early_terminate={"type": "hyperband", "min_iter": 2})
+    code, said = said_by(capsys, path)
+    assert code == 2
+    assert "early_terminate needs a metric that is logged during a run, and perplexity/last_k/2L is logged at" in said
+
+
+@pytest.fixture(scope="module")
+def arms(tmp_path_factory):
+    """The untouched model, a method that reaches 2L, one that does nothing, and one that is trained."""
+    lines = [
+        "method=pretrained",
+        "method=clex factor=2",
+        "method=ntk factor=1",
+        "method=pi training=finetune",
+    ]
+    lines = ",".join(f"'{line}'" for line in lines)
+    sizes = [*TINY, "evaluation.growing_context.multiples=[1,2,4]", *TRAINING]
+    return arms_of(f"arms=[{lines}]", *sizes, *folders(tmp_path_factory.mktemp("arms")))
+
+
+@pytest.mark.parametrize(
+    ("metric", "sentence"),
+    [
+        ("perplexity/last_k/4L", "1 of 4 cells do not log .*: b: 256 tokens: beyond its reach, 128 tokens."),
+        ("perplexity/last_k/2L", None),
+        ("perplexity/last_k/128", None),
+        ("train/loss", None),
+    ],
+)
+def test_a_metric_beyond_the_reach_of_a_cell_is_said(tmp_path, arms, metric, sentence):
+    sweep = read_sweep(write_sweep(tmp_path, WINDOWS, metric={"name": metric, "goal": "minimize"}))
+    said = checks.check_metric(sweep, arms, [*"abcd"])
+    assert [bool(re.search(sentence or "", one)) for one in said] == ([True] if sentence else [])
+
+
+@pytest.mark.parametrize(
+    ("metric", "sentence"),
+    [
+        ("perplexity/last_k/3L", "is not logged by a: 192 tokens: no evaluation has this length; .* and 1 more"),
+        ("perplexity/lastk/2L", "it has no lastk/nll. Did you mean last_k/nll"),
+        ("in_loop/last_k/nll/128", "nothing is evaluated during its training. Add in_loop.every=STEPS"),
+    ],
+)
+def test_a_metric_that_no_cell_logs_is_refused(tmp_path, arms, metric, sentence):
+    sweep = read_sweep(write_sweep(tmp_path, WINDOWS, metric={"name": metric, "goal": "minimize"}))
+    with pytest.raises(ValueError, match=sentence):
+        checks.check_metric(sweep, arms, [*"abcd"])
+
+
+def test_what_is_done_twice_or_does_nothing_is_said(tmp_path, arms):
+    assert checks.doubles([arms[0], arms[1], arms[0]], [*"abc"]) == [
+        "2 cells are one run, which is computed once: a; c."
+    ]
+    assert checks.equal_to_pretrained(arms, [*"abcd"]) == ["1 of 4 cells equal pretrained and are left out: c."]
+    sweep = read_sweep(write_sweep(tmp_path, WINDOWS))
+    (said,) = checks.idle_training(sweep, ["training.steps=4"], arms, [*"abcd"])
+    assert said == "training.steps changes nothing in 3 cells that are not trained: a; b; c."
+    assert checks.idle_training(sweep, ["factor=4"], arms, [*"abcd"]) == []
+
+
+def test_none_is_refused_in_the_cell_of_an_agent():
+    assert 'Write distance_limit=null for none; in the file of a sweep "null"' in wrong_word(["distance_limit=None"])
+    assert wrong_word(["distance_limit=null"]) == ""
+
+
+def test_values_of_the_command_line_take_the_place_of_those_of_the_file(tmp_path):
+    sweep = read_sweep(write_sweep(tmp_path, WINDOWS | {"seed": {"values": [3, 5]}}))
+    assert turned_values(sweep, ["window=8", "factor=2"]) == {"seed": [3, 5]}
