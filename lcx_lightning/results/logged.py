@@ -1,7 +1,8 @@
 """What W&B is told of a run: its label, a summary, rows by length and a table of cells; from its records alone."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from lcx_lightning.results.analysis.effective_context import change_from, effective_contexts
@@ -22,6 +23,27 @@ class Label(NamedTuple):
     name: str
     job_type: str  # zero-shot, fine-tuned, base
     tags: list[str]
+
+
+@dataclass(frozen=True)
+class NewRun:
+    """What W&B is told of a run before there are numbers.
+
+    Attributes:
+        id: Id of the run; a resumed run continues under it.
+        label: Name, job type and tags.
+        group: Name of the group.
+        config: What W&B shows as the configuration.
+        leads: Whether the run is that of the cell of a sweep, if the command is one; others are runs beside it.
+        on_stop: Function that is called, in another thread, when W&B asks the run to stop.
+    """
+
+    id: str
+    label: Label
+    group: str
+    config: dict[str, Any]
+    leads: bool
+    on_stop: Callable[[], None]
 
 
 def label(known: Mapping[str, Any]) -> Label:

@@ -14,6 +14,7 @@ from rich.console import Console
 from lcx_lightning.distributed import process_group
 from lcx_lightning.results.report.command import report
 from lcx_lightning.results.report.screen import say, screen
+from lcx_lightning.runner import wandb_runs
 from lcx_lightning.runner.arms import Arm
 from lcx_lightning.runner.built_arm import BuiltArm
 from lcx_lightning.runner.claim import claim
@@ -124,15 +125,24 @@ def _planned(config: DictConfig, grid: Grid, command: str, launch: Launcher, con
             arms = [prepare(one, here=not launch.remote) for one in built]
             tell_prefixes(built, console)
         _refuse_equals(arms)
+        next(arm for arm in arms if not arm.equals_pretrained).leads = True
         folder = claim(config, command, arms)
         for said in filter(None, map(set_aside, arms)):
             say(console, said, "computed again:", "yellow")
         jobs = plan(arms)
         missing = sum(not job.only_base for job in jobs)
         tell_start(len(arms), missing, 1 if torchrun.started() else launch.at_once, folder, console)
+        _log_finished(arms, jobs)
         return Plan(arms, folder, jobs, command)
     except BAD_INPUT as error:
         return refuse(error, console)
+
+
+def _log_finished(arms: list[Arm], jobs: list[Job]) -> None:
+    """Log arms that need no job to W&B, if this command is the cell of a sweep."""
+    for arm in arms:
+        if not arm.equals_pretrained and all(job.arm is not arm for job in jobs):
+            wandb_runs.log_again(arm)
 
 
 def _concluded(done: Plan, console: Console) -> int:
@@ -144,6 +154,8 @@ def _concluded(done: Plan, console: Console) -> int:
     for job in failed:
         said = job.error.split("\nTraceback ")[0]  # run.json has the rest
         say(console, f"{job.name}: {said}", "failed:", "red")
+    for command in wandb_runs.commands_to_sync(done.arms):
+        say(console, command, "to upload to W&B:", "yellow")
     again = "to repeat over seeds, add seeds=3" if done.arms[0].config["seeds"] == 1 else "to see it again"
     again = "to try what failed again" if failed else again
     say(console, f"{done.command}   # {again}")
@@ -155,7 +167,9 @@ def _write_down(failed: list[Job], done: Plan, console: Console) -> None:
     try:
         for job in failed:
             if not job.only_base and read_run(job.arm).get("state") != "failed":  # it never began, or was killed
-                write_run(job.arm, "failed", reason=job.error.split("\nTraceback ")[0], traceback=job.error)
+                reason = job.error.split("\nTraceback ")[0]
+                write_run(job.arm, "failed", reason=reason, traceback=job.error)
+                wandb_runs.log_failure(job.arm, reason)
         for path in report(done.folder, console, redraw=bool(done.jobs)):
             say(console, str(path))
         tell_skipped(done.arms, console)
