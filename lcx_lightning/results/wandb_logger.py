@@ -23,11 +23,6 @@ BEGIN, END = 30, 60  # seconds to begin a run, and to end it
 FAR_STOP = 16.0  # seconds within which W&B passes on that it asks a run to stop
 
 
-def sweep() -> str | None:
-    """Return the id of the sweep of which this command is a cell; None outside of sweeps."""
-    return os.environ.get("WANDB_SWEEP_ID") or None
-
-
 class WandbRun:
     """A run of W&B. Errors of W&B are warnings: without a server it logs offline, and without that not at all.
 
@@ -59,7 +54,7 @@ class WandbRun:
         self._stop, self._unsent = threading.Event(), False
         self.has_curves = False  # whether training has been logged while it ran
         os.makedirs(folder, exist_ok=True)
-        cell = new.leads and sweep() is not None  # whose id, project and entity are the agent's
+        cell = new.leads and OF_CELL[0] in os.environ  # whose id, project and entity are the agent's
         chosen = {
             "project": None if cell else project or os.environ.get("WANDB_PROJECT") or PROJECT,
             "entity": None if cell else entity,
@@ -116,7 +111,9 @@ class WandbRun:
 
     def asked_to_stop(self) -> bool:
         """Return whether W&B asks the run to stop; an agent ends a run some seconds before W&B itself says why."""
-        return self._stop.wait(FAR_STOP if sweep() and not self.run.offline and not self.run.disabled else 0)
+        return self._stop.wait(
+            FAR_STOP if OF_CELL[0] in os.environ and not self.run.offline and not self.run.disabled else 0
+        )
 
     def end(self, status: Literal["finished", "failed", "preempted", "stopped"], reason: str | None = None) -> None:
         """End the run, so that the next one of this process is one of its own.

@@ -1,15 +1,18 @@
 """Runs of W&B for arms and bases: each ends as its arm does, and is made again from records where a cell asks."""
 
+import os
 import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from omegaconf import DictConfig, OmegaConf
+
 from lcx_lightning.results import records
 from lcx_lightning.results.curves import read_curves
 from lcx_lightning.results.knobs import knobs
-from lcx_lightning.results.logged import NewRun, label, label_of_base
+from lcx_lightning.results.logged import Label, NewRun, label, label_of_base
 from lcx_lightning.runner.arms import Arm
 from lcx_lightning.runner.run_json import described, read_run, write_run
 from lcx_lightning.runner.secrets import masked, without_secrets
@@ -52,7 +55,7 @@ def log_again(arm: Arm) -> None:
     """Log a finished arm from its records, where the cell of a sweep asks for it; else it has been logged before."""
     if not is_asked_for(arm):
         return
-        log = _begun(arm, knobs(read_run(arm)), label, arm.run, leads=arm.leads)
+    log = _begun(arm, knobs(read_run(arm)), label, arm.run, leads=arm.leads)
     log.log_curves(read_curves(arm.cache("extend", arm.extend_key) if arm.extend_key else None))
     log.log_results(records.read_run(arm.folder))
     _end(log, arm, "finished", "finished")
@@ -63,6 +66,16 @@ def log_failure(arm: Arm, reason: str) -> None:
     if is_asked_for(arm):
         log = _begun(arm, knobs(described(arm) | {"base": {"key": arm.base_key}}), label, arm.run, leads=arm.leads)
         log.end("failed", without_secrets(reason, arm.config))
+
+
+def log_refusal(config: DictConfig, error: Exception) -> None:
+    """Log a command that was refused as a failed run, where the cell of a sweep waits for it."""
+    if not config.get("logger") or not _sweep():
+        return
+    known: Any = OmegaConf.to_container(config)
+    new = NewRun("refused", Label("refused", "refused", []), str(config.experiment), {}, True, preemption.request_stop)
+    with suppress(ValueError):  # the logger may be what was refused
+        build(config.logger, "logger", new=new).end("failed", without_secrets(str(error), known))
 
 
 def log_base(arm: Arm, folder: Path | None) -> None:
@@ -82,9 +95,11 @@ def log_base(arm: Arm, folder: Path | None) -> None:
 
 def is_asked_for(arm: Arm) -> bool:
     """Return whether this command is the cell of a sweep, and the arm is to be logged."""
-    from lcx_lightning.results.wandb_logger import sweep
+    return bool(arm.config["logger"] and _sweep())
 
-    return bool(arm.config["logger"] and sweep())
+
+def _sweep() -> str | None:
+    return os.environ.get("WANDB_SWEEP_ID") or None
 
 
 def commands_to_sync(arms: Iterable[Arm]) -> list[str]:
@@ -93,10 +108,8 @@ def commands_to_sync(arms: Iterable[Arm]) -> list[str]:
 
 
 def _begun(arm: Arm, known: dict[str, Any], labelled: Any, run: str, *, leads: bool) -> "WandbRun":
-    from lcx_lightning.results.wandb_logger import sweep
-
     cfg = {name: value for name, value in masked(arm.config).items() if name not in OF_PERSON}
-    config = {"cfg": cfg, "lcx": known | {"sweep": sweep()}}
+    config = {"cfg": cfg, "lcx": known | {"sweep": _sweep()}}
     new = NewRun(run, labelled(known), arm.config["experiment"], config, leads, preemption.request_stop)
     return build(arm.config["logger"], "logger", new=new)
 

@@ -20,10 +20,15 @@ def logged(tmp_path_factory):
     done = launch(*arm, **places)
     assert done.returncode == 0, done.stdout + done.stderr
     (run,) = runs(results(root)).values()
-    (file,) = (root / "results" / "wandb").glob("offline-run-*/run-*.wandb")
+    (file,) = (root / "results" / "wandb").glob(f"offline-run-*/run-{run.info['run']}.wandb")
+    return run, entries_of(file, places), file
+
+
+def entries_of(file, places):
+    """Return what W&B's own tool reads in a file."""
     inspect = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)]
     said = subprocess.run(inspect, env=environment(**places), capture_output=True, text=True, check=True, timeout=60)
-    return run, [json.loads(line) for line in said.stdout.splitlines()], file
+    return [json.loads(line) for line in said.stdout.splitlines()]
 
 
 def told(entries, kind):
@@ -77,7 +82,7 @@ def test_the_summary_holds_what_the_records_give(logged):
     run, entries, _ = logged
     held = told(entries, "summary")
     expected = summary(run)
-    assert {name: held[name] for name in expected} == pytest.approx(expected, rel=1e-12)
+    assert {name: held[name] for name in expected} == expected
     assert held["status"] == "finished"
     assert held["throughput/tokens"] == 10 * 2 * 128
     assert held["train/tokens_per_second"] > 0
@@ -99,6 +104,18 @@ def test_the_table_holds_every_cell_and_the_records_are_an_artifact(logged):
     table = json.loads(path.read_text())
     assert table["columns"] == list(COLUMNS)
     assert table["data"] == cells(run)
+
+
+@pytest.mark.slow
+def test_the_base_is_a_run_of_its_own_with_its_curves(logged, tmp_path):
+    run, _, file = logged
+    (base,) = file.parent.parent.glob(f"offline-run-*/run-{run.info['base']['key']}.wandb")
+    entries = entries_of(base, {"HOME": str(tmp_path)})
+    said = next(entry["run"] for entry in entries if entry["type"] == "run")
+    assert (said["display_name"], said["job_type"]) == ("base embedded s0", "base")
+    held = told(entries, "summary")
+    assert held["base/validation_loss"] == run.info["base"]["validation_loss"]
+    assert "validation/loss" in held
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import itertools
 import json
 import re
 import threading
+from collections import defaultdict
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -23,6 +24,7 @@ class WandbServer:
         mode: ok; silent: takes connections and never answers; 404: answers every request with that; 409: refuses the
             run ids in `deleted` as those of deleted runs.
         runs: Each run: config, summary, history, state, exitcode, and what its client says of it.
+        ended: States and exit codes with which each run has ended, one after the other.
         sweeps: Each sweep: its configuration, the cells that are left, and the ids of its runs.
         unknown: Requests that the double does not know, which a test wants to be none.
     """
@@ -30,6 +32,7 @@ class WandbServer:
     def __init__(self, root, mode="ok"):
         self.root, self.mode, self.lock = root, mode, threading.RLock()
         self.runs, self.sweeps, self.agents, self.artifacts = {}, {}, {}, {}
+        self.ended = defaultdict(list)
         self.deleted, self.stopping, self.unknown, self.released = set(), set(), [], threading.Event()
         self.http = _Http(("127.0.0.1", 0), type("Handler", (_Handler,), {"backend": self}))
         self.url = f"http://127.0.0.1:{self.http.server_port}"
@@ -96,6 +99,7 @@ class WandbServer:
             run["exitcode"] = body.get("exitcode")
             ended = "preempted" if run["preempting"] else "stopped" if name in self.stopping else "failed"
             run["state"] = "finished" if run["exitcode"] == 0 else ended
+            self.ended[name].append((run["state"], run["exitcode"]))
         return {"limits": {}, "stopped": name in self.stopping}
 
 
