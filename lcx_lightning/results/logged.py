@@ -81,7 +81,8 @@ def summary(run: Run) -> dict[str, Any]:
             found[f"{_kind(measure)}/{measure.protocol}/{place}"] = one.value
         if _stands_by_length(alone, measure) and length:
             found |= _by_multiples(alone, measure, length)
-    return found | _costs(run) | _not_evaluated(run)
+    found |= _costs(run) | _not_evaluated(run)
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def by_length(run: Run) -> list[dict[str, Any]]:

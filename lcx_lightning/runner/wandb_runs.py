@@ -43,9 +43,8 @@ def logged(arm: Arm) -> Iterator["WandbRun | None"]:
         raise
     except Exception as error:
         reason = without_secrets(f"{type(error).__name__}: {error}", arm.config)
-        failed = {"reason": reason, "traceback": traceback.format_exc()}
         with suppress(OSError):  # the disk may be what has failed
-            _end(log, arm, "failed", "failed", reason, **failed)
+            _end(log, arm, "failed", "failed", reason=reason, traceback=traceback.format_exc())
         raise
     log.log_results(records.read_run(arm.folder))
     _end(log, arm, "finished", "finished")
@@ -114,9 +113,9 @@ def _begun(arm: Arm, known: dict[str, Any], labelled: Any, run: str, *, leads: b
     return build(arm.config["logger"], "logger", new=new)
 
 
-def _end(log: "WandbRun", arm: Arm, state: str, status: Any, reason: str | None = None, **more: Any) -> None:
+def _end(log: "WandbRun", arm: Arm, state: str, status: Any, **more: Any) -> None:
     """End a run of W&B once run.json says how the arm has ended, and keep there what W&B has not got."""
     write_run(arm, state, wandb=log.facts(), **more)
-    log.end(status, reason)
+    log.end(status, more.get("reason"))
     if log.facts() != read_run(arm).get("wandb"):
         write_run(arm, state, wandb=log.facts(), **more)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 from support.interrupted_runs import await_checkpoints, children
@@ -111,8 +112,10 @@ def test_a_preempted_cell_is_offered_again_and_ends_under_its_id(place, tmp_path
     agent = start_agent(tmp_path, server, sweep, said="said.txt")
     await_checkpoints(agent, tmp_path, "extend", 2)
     (name,) = server.sweeps[sweep]["runs"]
-    for started in children(agent.pid):
-        os.kill(started, signal.SIGTERM)
+    (command,) = [
+        child for child in children(agent.pid) if b"experiments.run" in Path(f"/proc/{child}/cmdline").read_bytes()
+    ]
+    os.kill(command, signal.SIGTERM)
     assert agent.wait(timeout=300) == 0
     assert server.ended[name] == [("preempted", 75), ("finished", 0)]
     assert server.sweeps[sweep]["runs"] == [name]
