@@ -32,7 +32,7 @@ class WandbServer:
     def __init__(self, root, mode="ok"):
         self.root, self.mode, self.lock = root, mode, threading.RLock()
         self.runs, self.sweeps, self.agents, self.artifacts = {}, {}, {}, {}
-        self.ended = defaultdict(list)
+        self.ended, self.told = defaultdict(list), threading.Event()
         self.deleted, self.stopping, self.unknown, self.released = set(), set(), [], threading.Event()
         self.http = _Http(("127.0.0.1", 0), type("Handler", (_Handler,), {"backend": self}))
         self.url = f"http://127.0.0.1:{self.http.server_port}"
@@ -49,6 +49,7 @@ class WandbServer:
 
     def run(self, name):
         """Return what is known of a run, new if it is not known yet."""
+        self.told.set()
         empty = {"config": {}, "summary": {}, "history": [], "exitcode": None, "state": "pending", "preempting": False}
         return self.runs.setdefault(name, empty)
 
