@@ -13,8 +13,9 @@ from support.wandb_server import wandb_server
 from lcx_lightning.results.logged import summary
 
 pytestmark = pytest.mark.slow
-LR = "training.optimizer.lr"
-GOOD, BAD = 0.001, 1e12
+DECAY = "training.optimizer.weight_decay"
+GOOD, BAD = 0.0, 1e12  # weights grow beyond what a number holds
+LINE = ("training=finetune", "training.steps=10")
 
 
 @pytest.fixture(scope="module")
@@ -22,26 +23,29 @@ def place(tmp_path_factory):
     """A folder and a server, on which two agents have worked on four cells, two of which fail."""
     root = tmp_path_factory.mktemp("sweeps")
     with wandb_server(root / "server") as server:
-        rates = {"training__optimizer__lr": [GOOD, BAD], "method": ["pi", "ntk"]}
-        sweep = new_sweep(root, server, "grid", "training=finetune", **rates)
+        cells = {"training__optimizer__weight_decay": [GOOD, BAD], "method": ["pi", "ntk"]}
+        sweep = new_sweep(root, server, "grid", *LINE, **cells)
         agents = [start_agent(root, server, sweep) for _ in range(2)]
         assert [agent.wait(timeout=300) for agent in agents] == [0, 0], (root / "agent.txt").read_text()
         yield root, server, sweep
 
 
+def decay_of(config):
+    return config["training"]["optimizer"]["weight_decay"]
+
+
 def told(server, sweep):
-    """Return what the server was told of each cell of a sweep, by method and rate."""
+    """Return what the server was told of each cell of a sweep, by method and weight decay."""
     return {
-        (server.lcx(name)["method"], server.lcx(name)["lr"]): server.runs[name] for name in server.sweeps[sweep]["runs"]
+        (server.lcx(name)["method"], decay_of(server.runs[name]["config"]["cfg"]["value"])): server.runs[name]
+        for name in server.sweeps[sweep]["runs"]
     }
 
 
 def records_of(root, name):
-    """Return the runs of an experiment by method, rate and seed."""
+    """Return the runs of an experiment by method, weight decay and seed."""
     found = runs(root / "results" / name).values()
-    return {
-        (run.info["method"], run.info["config"]["training"]["optimizer"]["lr"], run.info["seed"]): run for run in found
-    }
+    return {(run.info["method"], decay_of(run.info["config"]), run.info["seed"]): run for run in found}
 
 
 def numbers(told_of, run):
@@ -54,7 +58,7 @@ def test_every_cell_is_a_run_in_the_state_in_which_it_ended(place):
     cells = told(server, sweep)
     states = {cell: (run["state"], run["exitcode"], run["summary"]["status"]) for cell, run in cells.items()}
     ended = {GOOD: ("finished", 0, "finished"), BAD: ("failed", 1, "failed")}
-    assert states == {(method, lr): ended[lr] for method in ("pi", "ntk") for lr in (GOOD, BAD)}
+    assert states == {(method, decay): ended[decay] for method in ("pi", "ntk") for decay in (GOOD, BAD)}
     assert all("NonFiniteError" in cells[method, BAD]["summary"]["reason"] for method in ("pi", "ntk"))
     assert server.unknown == []
 
@@ -62,11 +66,11 @@ def test_every_cell_is_a_run_in_the_state_in_which_it_ended(place):
 def test_runs_of_cells_say_what_they_are_and_hold_the_numbers_of_their_records(place):
     root, server, sweep = place
     kept = records_of(root, "grid")
-    for (method, lr), run in told(server, sweep).items():
+    for (method, decay), run in told(server, sweep).items():
         assert (run["groupName"], run["jobType"]) == ("grid", "fine-tuned")
         assert run["displayName"] == f"{method} x2 s0"
-        if lr == GOOD:
-            assert numbers(run, kept[method, lr, 0]) == summary(kept[method, lr, 0])
+        if decay == GOOD:
+            assert numbers(run, kept[method, decay, 0]) == summary(kept[method, decay, 0])
             assert [row["length"] for row in run["history"] if "length" in row] == [64, 128]
             assert any("train/loss" in row for row in run["history"])
 
@@ -88,7 +92,7 @@ def test_agents_that_shared_a_base_logged_it_once_as_a_run_of_its_own(place):
 def test_arms_of_one_cell_are_runs_of_their_own_and_a_finished_one_is_logged_again(place):
     root, server, _ = place
     before = set(server.runs)
-    sweep = new_sweep(root, server, "grid", "training=finetune", f"{LR}={GOOD}", "seeds=2", method=["pi"])
+    sweep = new_sweep(root, server, "grid", *LINE, f"{DECAY}={GOOD}", "seeds=2", method=["pi"])
     assert start_agent(root, server, sweep).wait(timeout=300) == 0
     kept = records_of(root, "grid")
     new = {

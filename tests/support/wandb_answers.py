@@ -104,6 +104,10 @@ def FetchArtifactDigestAlgorithm(server, given):
     return {"project": {"artifactType": None}}
 
 
+def ArtifactType(server, given):
+    return {"project": {"artifact": None}}
+
+
 def XXHashDigestsEnabled(server, given):
     return {"entity": {"xxhashDigestsEnabled": False}}
 
