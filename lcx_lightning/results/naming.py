@@ -40,6 +40,19 @@ def snake_case(name: str) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
 
 
+def part_name(node: Any) -> str:
+    """The name, or the last part of the path, of a model or a corpus; that of its class if it has neither."""
+    if not isinstance(node, Mapping):
+        return ""
+    load = node.get("load")
+    given = node.get("name") or node.get("package") or (load.get("path") if isinstance(load, Mapping) else None)
+    if given and given != "???":
+        parts = [part for part in PurePath(str(given)).parts if not set("*?[") & set(part)]
+        return PurePath(parts[-1]).stem if parts and "/" in str(given) else str(given)
+    kind = str(node.get("_target_")).rpartition(".")[2]
+    return snake_case(kind.removesuffix("Model").removesuffix("Corpus"))
+
+
 def named(runs: Sequence["Run"]) -> list["Run"]:
     """The runs under names that each stand for one configuration; the runs of one configuration differ in their seed.
 

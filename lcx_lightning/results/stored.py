@@ -60,6 +60,7 @@ class RunFile(TypedDict, total=False):
     model: Text | None
     examples: Text | None
     contents: dict[str, dict[str, Text]] | None
+    wandb: dict[str, Text | None] | None
 
 
 class Config(TypedDict, total=False):

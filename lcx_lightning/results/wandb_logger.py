@@ -1,35 +1,40 @@
-"""Weights & Biases beside the records: the same numbers, online with a key, offline without one; it never hangs."""
+"""Weights & Biases beside the records: one run for one arm, which ends as the arm does, and never costs a result."""
 
-import contextlib
-import netrc
 import os
-import socket
+import shlex
+import threading
 import warnings
-from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlparse
 
-from lcx_lightning.results.analysis.estimates import score
-from lcx_lightning.results.metrics import Measure
-from lcx_lightning.results.records import Run, columns_of
+from lcx_lightning.results.logged import COLUMNS, Label, NewRun, by_length, cells, summary
+from lcx_lightning.results.records import RECORDS, Run
+from lcx_lightning.results.wandb_mode import choose_mode
 from lcx_lightning.schema.checked import checked
 
-HOSTS = ("api.wandb.ai", "api.forge.coreweave.com")
-PATIENCE = 5.0  # seconds to reach the server, and for it to answer
+PROJECT = "lcx-lightning"  # unless YAML or WANDB_PROJECT names another
+STEP = "trainer/global_step"  # optimizer steps: horizontal axis of the curves of training
+OF_CELL = ("WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH", "WANDB_RUN_ID")  # what an agent tells the run of its cell
+CODES = {"finished": 0, "failed": 1, "preempted": 75, "stopped": 255}  # exit codes; 75: W&B offers the run again
+AGAIN = "-2"  # follows the id of a run that W&B holds deleted
+BEGIN, END = 30, 60  # seconds to begin a run, and to end it
+FAR_STOP = 16.0  # seconds within which W&B passes on that it asks a run to stop
 
 
 class WandbRun:
-    """One run of the project, with the arm's configuration under the single key `cfg`.
+    """A run of W&B. Errors of W&B are warnings: without a server it logs offline, and without that not at all.
 
-    A sweep owns the top-level keys of a run's configuration, and ignores what a program writes to them.
+    Environment variables of W&B count: WANDB_PROJECT and WANDB_ENTITY where the arguments are None, WANDB_RUN_GROUP,
+    WANDB_NAME, WANDB_JOB_TYPE and WANDB_TAGS in any case.
 
     Args:
-        project: W&B project.
+        project: W&B project. None: that of WANDB_PROJECT, else lcx-lightning.
         entity: W&B team or user. None for the account's default.
         mode: online, offline, or auto: online if there is a key and the server answers. WANDB_MODE overrides auto.
         folder: Folder for the files of W&B.
-        run: Id of the run; a resumed run continues under it.
-        cfg: The arm's resolved configuration.
+        new: What the run is: a `NewRun`.
 
     Raises:
         ValueError: If the mode is unknown.
@@ -39,85 +44,153 @@ class WandbRun:
     def __init__(
         self,
         *,
-        project: str,
+        project: str | None,
         entity: str | None,
         mode: Literal["auto", "online", "offline"],
         folder: str,
-        run: str,
-        cfg: dict[str, Any],
+        new: Any,
     ) -> None:
-        import wandb
-
+        assert isinstance(new, NewRun)
+        self._stop, self._unsent = threading.Event(), False
+        self.has_curves = False  # whether training has been logged while it ran
         os.makedirs(folder, exist_ok=True)
-        in_sweep = "WANDB_SWEEP_ID" in os.environ  # the agent has chosen the id
-        self.run = wandb.init(
-            project=project,
-            entity=entity,
-            mode=choose_mode(mode),  # pyright: ignore[reportArgumentType]
-            dir=folder,
-            id=None if in_sweep else run,
-            resume="allow",
-            group=cfg["experiment"],
-            config={"cfg": cfg},
-            settings=wandb.Settings(init_timeout=PATIENCE * 6, silent=True),
-        )
+        cell = new.leads and OF_CELL[0] in os.environ  # whose id, project and entity are the agent's
+        chosen = {
+            "project": None if cell else project or os.environ.get("WANDB_PROJECT") or PROJECT,
+            "entity": None if cell else entity,
+            "dir": folder,
+            "group": os.environ.get("WANDB_RUN_GROUP") or new.group,
+            "config": new.config,
+        }
 
-    def log_records(self, run: Run) -> None:
-        """Add every metric by protocol and length to the summary, as it is shown, and the records as a table."""
+        def stop() -> None:
+            self._stop.set()
+            new.on_stop()
+
+        with _outside_of_cells(cell):
+            self.run = _begin(choose_mode(mode), None if cell else new.id, chosen | _labelled(new.label), stop)
+        with self._harmless():
+            for curves in ("train/*", "validation/*", "in_loop/*"):
+                self.run.define_metric(curves, step_metric=STEP)
+            self.run.define_metric("cells/*", step_metric="length")
+
+    def log(self, values: Mapping[str, Any]) -> None:
+        """Add a row to the history."""
+        with self._harmless():
+            self.run.log(dict(values))
+
+    def log_curve(self, values: Mapping[str, float], step: int) -> None:
+        """Add numbers of training at an optimizer step to the history."""
+        self.has_curves = True
+        self.log({**values, STEP: step})
+
+    def log_curves(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Add what was kept of a training that was not logged while it ran: rows with a `step`."""
+        for row in rows if not self.has_curves else ():
+            self.log_curve({name: value for name, value in row.items() if name != "step"}, row["step"])
+
+    def log_results(self, run: Run) -> None:
+        """Add numbers to the summary, a row for each length to the history, a table of cells, and the records."""
         import wandb
 
-        cells: dict[tuple[Measure, float], list[dict[str, Any]]] = defaultdict(list)
-        for row in run.rows:
-            measure = Measure(row["protocol"], row["metric"])
-            cells[measure, run.metric(measure).place(row)].append(row)
-        for (measure, place), rows in cells.items():
-            kind = "perplexity" if measure.metric == "nll" else measure.metric
-            self.run.summary.update({f"{kind}/{measure.protocol}/{place}": score(rows, run.metric(measure))})
-        flat = [columns_of(row) for row in run.rows]
-        columns: list[Any] = sorted({column for row in flat for column in row})
-        self.run.log({"records": wandb.Table(columns=columns, data=[[row.get(c) for c in columns] for row in flat])})
+        with self._harmless():
+            self.run.summary.update(summary(run))
+            for row in by_length(run):
+                self.run.log(row)
+            table: list[Any] = cells(run)
+            self.run.log({"cells": wandb.Table(columns=list(COLUMNS), data=table)})
+            if (run.folder / RECORDS).exists():
+                artifact = wandb.Artifact(f"records-{run.info['run']}", type="records")
+                artifact.add_file(str(run.folder / RECORDS))
+                self.run.log_artifact(artifact)
 
-    def log_throughput(self, throughput: dict[str, Any]) -> None:
-        """Add what training took to the summary."""
-        self.run.summary.update({f"throughput/{name}": value for name, value in throughput.items()})
+    def update_summary(self, values: Mapping[str, Any]) -> None:
+        """Add numbers to the summary."""
+        with self._harmless():
+            self.run.summary.update(dict(values))
 
-    def finish(self) -> None:
-        """End the run, so that the next arm starts one of its own."""
-        self.run.finish()
-
-
-def choose_mode(mode: str) -> str:
-    """Return online or offline. Without a key W&B would prompt for one; without a network it would wait for minutes.
-
-    Raises:
-        ValueError: If the mode is unknown.
-    """
-    if mode not in ("auto", "online", "offline"):
-        raise ValueError(f"The W&B mode is auto, online or offline, got {mode!r}.")
-    if mode == "auto":
-        mode = os.environ.get("WANDB_MODE", "auto")
-    if mode != "auto":
-        return mode
-    if not _has_key():
-        return "offline"
-    base = urlparse(os.environ.get("WANDB_BASE_URL", f"https://{HOSTS[0]}"))
-    port = base.port or (443 if base.scheme == "https" else 80)
-    try:
-        socket.create_connection((base.hostname, port), timeout=PATIENCE).close()
-    except OSError as error:
-        warnings.warn(
-            f"W&B at {base.hostname} does not answer ({error}): logging offline. `wandb sync` uploads the run later.",
-            stacklevel=2,
+    def asked_to_stop(self) -> bool:
+        """Return whether W&B asks the run to stop; an agent ends a run some seconds before W&B itself says why."""
+        return self._stop.wait(
+            FAR_STOP if OF_CELL[0] in os.environ and not self.run.offline and not self.run.disabled else 0
         )
-        return "offline"
-    return "online"
+
+    def end(self, status: Literal["finished", "failed", "preempted", "stopped"], reason: str | None = None) -> None:
+        """End the run, so that the next one of this process is one of its own.
+
+        Args:
+            status: How the arm has ended.
+            reason: Why it failed.
+        """
+        with self._harmless():
+            self.run.summary.update({"status": status} | ({"reason": reason} if reason else {}))
+            if status == "preempted":
+                self.run.mark_preempting()
+        try:
+            self.run.finish(exit_code=CODES[status])
+        except Exception as error:  # whatever W&B raises, the records are complete
+            self._unsent = True
+            warnings.warn(f"W&B has not got all of a run ({error}). To send it: {self.facts()['sync']}", stacklevel=2)
+
+    def facts(self) -> dict[str, str | None]:
+        """Return id, url, mode and folder of the run, and as `sync` the command that uploads it if that is needed."""
+        mode = "disabled" if self.run.disabled else "offline" if self.run.offline else "online"
+        folder = None if mode == "disabled" else str(Path(self.run.dir).absolute().parent)
+        url = self.run.url if mode == "online" else None
+        words = ["wandb", "sync", *(["--no-skip-online"] if mode == "online" else []), folder or ""]
+        sync = shlex.join(words) if mode == "offline" or self._unsent else None
+        return {"id": self.run.id, "url": url, "mode": mode, "folder": folder, "sync": sync}
+
+    @contextmanager
+    def _harmless(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # whatever W&B raises, it is not worth a result
+            warnings.warn(f"W&B has not logged something: {type(error).__name__}: {error}", stacklevel=3)
 
 
-def _has_key() -> bool:
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    host = urlparse(os.environ.get("WANDB_BASE_URL", "")).hostname
-    with contextlib.suppress(FileNotFoundError, netrc.NetrcParseError):
-        known = netrc.netrc(os.environ.get("NETRC")).hosts
-        return any(name in known for name in ([host] if host else HOSTS))
-    return False
+def _labelled(label: Label) -> dict[str, Any]:
+    """Return the label as W&B names its parts, with what the environment says in place of it or in addition."""
+    given = [tag for tag in os.environ.get("WANDB_TAGS", "").split(",") if tag]
+    return {
+        "name": os.environ.get("WANDB_NAME") or label.name,
+        "job_type": os.environ.get("WANDB_JOB_TYPE") or label.job_type,
+        "tags": list(dict.fromkeys([*given, *(tag[:64] for tag in label.tags)])),
+    }
+
+
+def _begin(mode: str, run: str | None, chosen: dict[str, Any], stop: Callable[[], None]) -> Any:
+    """Return a run of W&B: in the mode if that can be, under another id if W&B holds it deleted, else offline."""
+    import wandb
+
+    limits = {"init_timeout": BEGIN, "finish_timeout": END, "finish_timeout_raises": True}
+    patience = wandb.Settings(**limits, silent=True, stop_fn=stop)
+    wandb.setup(wandb.Settings(silent=True))
+    try:
+        return wandb.init(mode=mode, id=run, resume="allow", settings=patience, **chosen)  # pyright: ignore[reportArgumentType]
+    except Exception as error:  # whatever W&B raises, it is not worth a result
+        if mode == "disabled":
+            raise
+        if mode == "online" and run and not run.endswith(AGAIN) and _is_deleted(error):
+            return _begin(mode, f"{run}{AGAIN}", chosen, stop)
+        other = "offline" if mode == "online" else "disabled"
+        warnings.warn(f"W&B has not begun a run ({error}): it is {other}.", stacklevel=2)
+        return _begin(other, run, chosen, stop)
+
+
+def _is_deleted(error: Exception) -> bool:
+    return "409" in str(error) or "deleted" in str(error)
+
+
+@contextmanager
+def _outside_of_cells(cell: bool) -> Iterator[None]:
+    """Hide what an agent has told this command from W&B, unless the run is the one that it means."""
+    told = {} if cell else {name: os.environ.pop(name) for name in OF_CELL if name in os.environ}
+    if told:
+        import wandb
+
+        wandb.teardown()  # W&B has read the environment if it has begun a run before
+    try:
+        yield
+    finally:
+        os.environ.update(told)

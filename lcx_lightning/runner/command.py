@@ -91,6 +91,10 @@ def _checked_and_run(config: DictConfig, typed: list[str]) -> int:
         grid = expand(config, torchrun.decided(config, typed))
     except BAD_INPUT as error:
         torchrun.leave_the_word_to_rank_zero()
+        if os.environ.get("WANDB_SWEEP_ID"):
+            from lcx_lightning.runner.wandb_runs import log_refusal  # heavy
+
+            log_refusal(config, error)
         return refuse(error, screen(), typed)
     with without_garbage_collection():
         from lcx_lightning.runner.experiment import run_experiment  # heavy: not where a value is refused

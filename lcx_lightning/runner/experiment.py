@@ -14,6 +14,7 @@ from rich.console import Console
 from lcx_lightning.distributed import process_group
 from lcx_lightning.results.report.command import report
 from lcx_lightning.results.report.screen import say, screen
+from lcx_lightning.runner import wandb_runs
 from lcx_lightning.runner.arm_lock import holder
 from lcx_lightning.runner.arms import Arm
 from lcx_lightning.runner.built_arm import BuiltArm
@@ -125,15 +126,32 @@ def _planned(config: DictConfig, grid: Grid, command: str, launch: Launcher, con
             arms = [prepare(one, here=not launch.remote) for one in built]
             tell_prefixes(built, console)
         _refuse_equals(arms)
+        next(arm for arm in arms if not arm.equals_pretrained).leads = True
         folder = claim(config, command, arms)
         for said in filter(None, map(set_aside, arms)):
             say(console, said, "computed again:", "yellow")
         jobs = plan(arms)
         missing = sum(not job.only_base for job in jobs)
         tell_start(len(arms), missing, 1 if torchrun.started() else launch.at_once, folder, console)
+        _log_finished(arms, jobs)
         return Plan(arms, folder, jobs, command)
     except BAD_INPUT as error:
+        wandb_runs.log_refusal(config, error)
         return refuse(error, console)
+
+
+def _log_finished(arms: list[Arm], jobs: list[Job]) -> None:
+    """Log arms that need no job to W&B, if this command is the cell of a sweep."""
+    for arm in arms:
+        if not arm.equals_pretrained and all(job.arm is not arm for job in jobs):
+            wandb_runs.log_again(arm)
+
+
+def _log_those_of_others(jobs: list[Job]) -> None:
+    """Log arms that other processes have ended to W&B, if this command is the cell of a sweep."""
+    for job in jobs:
+        if job.by_others and not job.only_base:
+            wandb_runs.log_again(job.arm) if job.state == "finished" else wandb_runs.log_failure(job.arm, job.error)
 
 
 def concluded(done: Plan, console: Console, again: str = "") -> int:
@@ -147,10 +165,13 @@ def concluded(done: Plan, console: Console, again: str = "") -> int:
     if any(job.state == "interrupted" for job in done.jobs):
         return interrupted(done, console, preemption.EXIT_CODE)
     failed = [job for job in done.jobs if job.state == "failed" and not _done_by_others(job)]
+    _log_those_of_others(done.jobs)
     _write_down(failed, done, console)
     for job in failed:
         said = job.error.split("\nTraceback ")[0]  # run.json has the rest
         say(console, f"{job.name}: {said}", "failed:", "red")
+    for command in wandb_runs.commands_to_sync(done.arms):
+        say(console, command, "to upload to W&B:", "yellow")
     if not again:
         again = "to repeat over seeds, add seeds=3" if done.arms[0].config["seeds"] == 1 else "to see it again"
     again = "to try what failed again" if failed else again
@@ -168,7 +189,9 @@ def _write_down(failed: list[Job], done: Plan, console: Console) -> None:
     try:
         for job in failed:
             if not job.only_base and read_run(job.arm).get("state") != "failed":  # it never began, or was killed
-                write_run(job.arm, "failed", reason=job.error.split("\nTraceback ")[0], traceback=job.error)
+                reason = job.error.split("\nTraceback ")[0]
+                write_run(job.arm, "failed", reason=reason, traceback=job.error)
+                wandb_runs.log_failure(job.arm, reason)
         for path in report(done.folder, console, redraw=bool(done.jobs)):
             say(console, str(path))
         tell_skipped(done.arms, console)

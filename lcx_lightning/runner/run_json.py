@@ -52,6 +52,7 @@ def _computed(arm: Arm) -> dict[str, Any]:
     return {
         "pretrain_length": arm.pretrain_length,
         "train_length": arm.train_length,
+        "max_context": arm.max_context,
         "lengths": arm.lengths,
         "not_evaluated": arm.not_evaluated,
         "fingerprint": arm.fingerprint,

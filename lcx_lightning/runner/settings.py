@@ -8,8 +8,7 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from lcx_lightning.methods.library import complete
-from lcx_lightning.results.naming import snake_case
-from lcx_lightning.schema.build import TARGET
+from lcx_lightning.results.naming import part_name
 
 TEXTS = ("experiment", "question", "takes", "results_dir", "cache_dir")  # `question=5` is a text too
 LISTS = ("look_for", "arms")
@@ -64,18 +63,9 @@ def usual_name(config: DictConfig) -> str:
 
 
 def _name_of(part: Any, inner: str) -> str:
-    """Return the name, or the last part of the path, of a model or a corpus; that of its class if it has neither."""
+    """Return the name of a model or a corpus; the word for it if it has none."""
     node: Any = OmegaConf.to_container(part) if isinstance(part, DictConfig) else {}
-    node = node.get(inner)
-    if not isinstance(node, dict):
-        return inner
-    load = node.get("load")
-    named = node.get("name") or node.get("package") or (load.get("path") if isinstance(load, dict) else None)
-    if named and named != "???":
-        parts = [part for part in Path(str(named)).parts if not set("*?[") & set(part)]
-        return Path(parts[-1]).stem if parts and "/" in str(named) else str(named)
-    kind = str(node.get(TARGET)).rpartition(".")[2]
-    return snake_case(kind.removesuffix("Model").removesuffix("Corpus")) or inner
+    return part_name(node.get(inner)) or inner
 
 
 def check_needed(config: DictConfig) -> None:

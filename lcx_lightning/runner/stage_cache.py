@@ -34,6 +34,7 @@ class Manifest(TypedDict):
     files: dict[str, Annotated[int, Field(strict=True)]]
     fingerprint: NotRequired[str | None]
     seconds: NotRequired[Amount]
+    validation_loss: NotRequired[float]
     throughput: NotRequired[dict[str, Any] | None]
     trained_parameters: NotRequired[Annotated[int, Field(strict=True, ge=0)]]
     computed_by: NotRequired[list[dict[str, Any]]]
@@ -99,7 +100,7 @@ def _sum(path: Path) -> int:
 def outcome_of(folder: Path | None) -> dict[str, Any]:
     """Return what the manifest of a trained stage tells about its training; that of no training if there is none."""
     manifest = read_json(folder / NAME) if folder else {}
-    nothing = {"seconds": 0.0, "throughput": None, "trained_parameters": 0, "computed_by": []}
+    nothing = {"seconds": 0.0, "validation_loss": None, "throughput": None, "trained_parameters": 0, "computed_by": []}
     return {name: manifest.get(name, of_none) for name, of_none in nothing.items()}
 
 

@@ -24,6 +24,7 @@ from lcx_lightning.models.attach import attach, detach
 from lcx_lightning.models.attached import method_of
 from lcx_lightning.models.lora import add_adapters
 from lcx_lightning.results import records
+from lcx_lightning.results.curves import FILE as CURVES
 from lcx_lightning.runner.arms import Arm
 from lcx_lightning.runner.built_arm import BuiltArm
 from lcx_lightning.runner.hardware import peak_flops
@@ -33,6 +34,7 @@ from lcx_lightning.runner.stage_cache import make_once, naming_what_is_kept, wri
 from lcx_lightning.training.callbacks.checkpoint import CheckpointOwner
 from lcx_lightning.training.callbacks.evaluate import EvaluateInLoop
 from lcx_lightning.training.callbacks.throughput import Throughput
+from lcx_lightning.training.curves import Curves, Listener
 from lcx_lightning.training.fit import Outcome, fit
 from lcx_lightning.training.module import LongContextModule
 
@@ -49,7 +51,7 @@ def base(built: BuiltArm, report: Report) -> Path | None:
     def make(work: Path) -> None:
         load = partial(load_model, built, None, built.pretrained)
         owner = CheckpointOwner(work, arm.base_key, f"the base, seed {arm.seed}")
-        outcome = _train(built, recipe, owner, load, partial(report, "base"), False)
+        outcome = _train(built, recipe, owner, load, partial(report, "base"))
         weights = gather_state_dict(outcome.model.state_dict())
         if process_group.rank() == 0:
             model = load()
@@ -57,13 +59,21 @@ def base(built: BuiltArm, report: Report) -> Path | None:
             detach(model)
             with naming_what_is_kept(work):
                 model.save_pretrained(work / "out")
+                _keep(work, CURVES)
                 write_outcome(work / "out", arm.base_key, outcome)
 
     return make_once(arm.cache("base", arm.base_key), make)
 
 
-def extend(built: BuiltArm, base_folder: Path | None, report: Report, logger: Any) -> Path | None:
-    """Return the folder of the fine-tuned model, trained now if it was not; None: zero-shot."""
+def extend(built: BuiltArm, base_folder: Path | None, report: Report, listener: Listener | None = None) -> Path | None:
+    """Return the folder of the fine-tuned model, trained now if it was not; None: zero-shot.
+
+    Args:
+        built: The arm.
+        base_folder: Folder of its base. None: the checkpoint is the base.
+        report: Function that is told how far the training is.
+        listener: Function that is told the curves of the training, if the model is trained now.
+    """
     arm, recipe, key = built.arm, built.recipe, built.arm.extend_key
     if recipe is None or key is None:
         return None
@@ -74,19 +84,25 @@ def extend(built: BuiltArm, base_folder: Path | None, report: Report, logger: An
         attention = arm.config["attention"]
         load = partial(load_model, built, base_folder, built.method, attention=attention, ranks=ranks, lora=recipe.lora)
         in_loop = InLoopEvaluation(built, work / FILE) if arm.evaluates_in_loop else None
-        outcome = _train(built, recipe, owner, load, partial(report, "extend"), logger, in_loop)
+        outcome = _train(built, recipe, owner, load, partial(report, "extend"), in_loop, listener)
         weights = gather_state_dict(
             trained_state_dict(outcome.model)
         )  # of adapters and the method alone, if the base is frozen
         if process_group.rank() == 0:
             with naming_what_is_kept(work):
                 (work / "out").mkdir(exist_ok=True)
-                if (work / FILE).exists():
-                    shutil.copy(work / FILE, work / "out" / FILE)
+                _keep(work, FILE)
+                _keep(work, CURVES)
                 torch.save(weights, work / "out" / "model.pt")
                 write_outcome(work / "out", key, outcome, arm.training_fingerprint)
 
     return make_once(arm.cache("extend", key), make, arm.training_fingerprint)
+
+
+def _keep(work: Path, name: str) -> None:
+    """Copy a file that training has written beside the trained model, if it has written any."""
+    if (work / name).exists():
+        shutil.copy(work / name, work / "out" / name)
 
 
 def evaluate(built: BuiltArm, model: PreTrainedModel, report: Report) -> float:
@@ -189,8 +205,8 @@ def _train(
     owner: CheckpointOwner,
     load: Callable[[], PreTrainedModel],
     report: Callable[[int, int, str], None],
-    logger: Any,
     in_loop: InLoopEvaluation | None = None,
+    listener: Listener | None = None,
 ) -> Outcome:
     arm = built.arm
     module = LongContextModule(
@@ -219,6 +235,6 @@ def _train(
         checkpoint_seconds=arm.config["checkpoint_seconds"],
         progress=progress,
         skip_nonfinite=arm.config["nonfinite"] == "skip",
-        logger=logger,
+        logger=Curves(owner.folder / CURVES, listener),
         callbacks=[EvaluateInLoop(arm.config["in_loop"]["every"], in_loop, progress)] if in_loop else [],
     )

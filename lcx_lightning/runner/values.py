@@ -124,7 +124,7 @@ def _check_objects(config: dict[str, Any]) -> None:
         part, _, inner = key.partition(".")
         node = config[part].get(inner) if inner else config[part]
         if node is not None:
-            _check_object(node, key, *(["run", "cfg"] if key == "logger" else []))
+            _check_object(node, key, *(["new"] if key == "logger" else []))
     for part, node in config["method"].items():
         _check_object(node, f"method.{part}", *(["spec"] if part == "scaling" else []))
     for name, node in config["evaluation"].items():

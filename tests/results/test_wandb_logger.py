@@ -1,18 +1,14 @@
-"""Weights & Biases beside the records: the same numbers, read back with W&B's own tool, and a mode that never hangs."""
+"""Weights & Biases beside the records: the same numbers, read back with W&B's own tool."""
 
 import json
-import math
-import socket
 import subprocess
 import sys
 
 import pytest
 from support.lab import TINY, TRAINING, environment, folders, launch, results, runs
 
-from lcx_lightning.results.records import columns_of
-from lcx_lightning.results.wandb_logger import choose_mode
-
-KEY = "0" * 40
+from lcx_lightning.results.knobs import knobs
+from lcx_lightning.results.logged import COLUMNS, by_length, cells, summary
 
 
 @pytest.fixture(scope="module")
@@ -24,10 +20,15 @@ def logged(tmp_path_factory):
     done = launch(*arm, **places)
     assert done.returncode == 0, done.stdout + done.stderr
     (run,) = runs(results(root)).values()
-    (file,) = (root / "results" / "wandb").glob("offline-run-*/run-*.wandb")
+    (file,) = (root / "results" / "wandb").glob(f"offline-run-*/run-{run.info['run']}.wandb")
+    return run, entries_of(file, places), file
+
+
+def entries_of(file, places):
+    """Return what W&B's own tool reads in a file."""
     inspect = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)]
     said = subprocess.run(inspect, env=environment(**places), capture_output=True, text=True, check=True, timeout=60)
-    return run, [json.loads(line) for line in said.stdout.splitlines()], file
+    return [json.loads(line) for line in said.stdout.splitlines()]
 
 
 def told(entries, kind):
@@ -48,43 +49,73 @@ def test_the_run_bears_the_id_of_the_records_and_ended_well(logged):
 
 
 @pytest.mark.slow
-def test_the_configuration_is_the_resolved_one_under_one_key(logged):
+def test_run_json_names_the_run_and_the_command_that_uploads_it(logged):
+    run, _, file = logged
+    folder = str(file.parent)
+    expected = {"id": run.info["run"], "url": None, "mode": "offline", "folder": folder, "sync": f"wandb sync {folder}"}
+    assert run.info["wandb"] == expected
+
+
+@pytest.mark.slow
+def test_the_configuration_is_the_resolved_one_under_one_key_and_the_knobs_under_another(logged):
     run, entries, _ = logged
     config = next(entry["run"]["config"]["update"] for entry in entries if entry["type"] == "run")
-    assert {name for name in config if name != "_wandb"} == {"cfg"}
-    assert config["cfg"] == run.info["config"]
+    assert {name for name in config if name != "_wandb"} == {"cfg", "lcx"}
+    of_person = ("results_dir", "cache_dir", "jobs", "logger")
+    assert config["cfg"] == {name: value for name, value in run.info["config"].items() if name not in of_person}
     assert config["cfg"]["method"]["positions"]["factor"] == 2
+    later = {"parameters": None, "trained_parameters": None}  # which the arm does not know before it runs
+    assert config["lcx"] == knobs(run.info) | later | {"sweep": None}
 
 
 @pytest.mark.slow
-def test_the_summary_holds_what_training_took_as_the_run_file_does(logged):
+def test_the_label_says_what_the_run_is(logged):
+    _, entries, _ = logged
+    said = next(entry["run"] for entry in entries if entry["type"] == "run")
+    assert (said["display_name"], said["run_group"]) == ("pi x2 s0", "embedded-sympy")
+    assert (said["job_type"], said["project"]) == ("fine-tuned", "lcx-lightning")
+    assert said["tags"] == ["pi", "fine-tuned", "embedded", "sympy"]
+
+
+@pytest.mark.slow
+def test_the_summary_holds_what_the_records_give(logged):
     run, entries, _ = logged
-    summary = {k.removeprefix("throughput/"): v for k, v in told(entries, "summary").items() if "throughput/" in k}
-    assert summary == run.info["throughput"]
-    assert summary["tokens"] == 10 * 2 * 128
-    assert told(entries, "summary")["train/tokens_per_second"] > 0
+    held = told(entries, "summary")
+    expected = summary(run)
+    assert {name: held[name] for name in expected} == expected
+    assert held["status"] == "finished"
+    assert held["throughput/tokens"] == 10 * 2 * 128
+    assert held["train/tokens_per_second"] > 0
 
 
 @pytest.mark.slow
-def test_the_summary_holds_the_perplexities_of_the_records(logged):
+def test_the_history_holds_a_row_for_each_length(logged):
     run, entries, _ = logged
-    summary = {k: v for k, v in told(entries, "summary").items() if k.startswith("perplexity/")}
-    cells = {(row["protocol"], row["context_length"]) for row in run.rows}
-    assert len(cells) == len(summary) == 4
-    for protocol, length in cells:
-        rows = [row for row in run.rows if (row["protocol"], row["context_length"]) == (protocol, length)]
-        expected = math.exp(sum(row["value"] for row in rows) / sum(row["n"] for row in rows))
-        assert summary[f"perplexity/{protocol}/{length}"] == pytest.approx(expected, rel=1e-12)
+    history = [entry["history"]["item"] for entry in entries if entry["type"] == "history"]
+    rows = [item for item in history if "length" in item]
+    expected = by_length(run)
+    assert [{name: row[name] for name in one} for row, one in zip(rows, expected, strict=True)] == expected
 
 
 @pytest.mark.slow
-def test_the_table_holds_every_row_of_the_records(logged):
+def test_the_table_holds_every_cell_and_the_records_are_an_artifact(logged):
     run, _, file = logged
-    (path,) = (file.parent / "files").rglob("records*.table.json")
+    (path,) = (file.parent / "files").rglob("cells*.table.json")
     table = json.loads(path.read_text())
-    rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
-    assert rows == [columns_of(row) for row in run.rows]
-    assert all(row["at.window"] for row in rows)
+    assert table["columns"] == list(COLUMNS)
+    assert table["data"] == cells(run)
+
+
+@pytest.mark.slow
+def test_the_base_is_a_run_of_its_own_with_its_curves(logged, tmp_path):
+    run, _, file = logged
+    (base,) = file.parent.parent.glob(f"offline-run-*/run-{run.info['base']['key']}.wandb")
+    entries = entries_of(base, {"HOME": str(tmp_path)})
+    said = next(entry["run"] for entry in entries if entry["type"] == "run")
+    assert (said["display_name"], said["job_type"]) == ("base embedded s0", "base")
+    held = told(entries, "summary")
+    assert held["base/validation_loss"] == run.info["base"]["validation_loss"]
+    assert "validation/loss" in held
 
 
 @pytest.mark.slow
@@ -93,58 +124,3 @@ def test_the_curves_of_training_are_there(logged):
     history = [entry["history"]["item"] for entry in entries if entry["type"] == "history"]
     assert any("train/loss" in item for item in history)
     assert any("validation/loss" in item for item in history)
-
-
-@pytest.fixture
-def no_account(monkeypatch, tmp_path):
-    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    return monkeypatch
-
-
-def closed_port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
-def test_without_a_key_the_mode_is_offline(no_account):
-    assert choose_mode("auto") == "offline"
-
-
-def test_a_key_and_a_server_that_answers_make_it_online(no_account, tmp_path):
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        server.listen()
-        no_account.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
-        assert choose_mode("auto") == "offline"
-        no_account.setenv("WANDB_API_KEY", KEY)
-        assert choose_mode("auto") == "online"
-        no_account.delenv("WANDB_API_KEY")
-        (tmp_path / "netrc").write_text(f"machine 127.0.0.1\nlogin user\npassword {KEY}\n")
-        (tmp_path / "netrc").chmod(0o600)
-        assert choose_mode("auto") == "online"
-
-
-def test_a_server_that_cannot_be_reached_makes_it_offline_with_a_warning(no_account):
-    no_account.setenv("WANDB_API_KEY", KEY)
-    no_account.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{closed_port()}")
-    with pytest.warns(UserWarning, match=r"127\.0\.0\.1 does not answer .* logging offline"):
-        assert choose_mode("auto") == "offline"
-
-
-@pytest.mark.parametrize("mode", ["online", "offline"])
-def test_a_mode_that_is_named_is_taken(no_account, mode):
-    assert choose_mode(mode) == mode
-
-
-def test_wandb_mode_decides_where_the_configuration_does_not(no_account):
-    no_account.setenv("WANDB_MODE", "disabled")
-    assert choose_mode("auto") == "disabled"
-    assert choose_mode("online") == "online"
-
-
-def test_an_unknown_mode_is_refused(no_account):
-    with pytest.raises(ValueError, match="auto, online or offline, got 'on'"):
-        choose_mode("on")

@@ -1,6 +1,5 @@
 """Every value of every group is obeyed or refused: another one changes a key, what is made of it, or is a sentence."""
 
-import copy
 from unittest import mock
 
 import pytest
@@ -12,6 +11,7 @@ from support.lab import ROOT, TINY, composed, folders, save_checkpoint
 from support.tiny_models import TINY as TINY_SIZES
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from lcx_lightning.results.logged import Label, NewRun
 from lcx_lightning.runner.expand import expand
 from lcx_lightning.runner.grid import build
 from lcx_lightning.runner.hardware import hardware_of
@@ -84,7 +84,8 @@ def made_of(line):
     seen.append({name: value for name, value in vars(launcher).items() if not callable(value) and name != "_events"})
     if arm.config["logger"]:
         with mock.patch.object(wandb, "init") as init, mock.patch.dict("os.environ", {"WANDB_API_KEY": "0" * 40}):
-            build_object(arm.config["logger"] | {"mode": "offline"}, "logger", run="r", cfg=copy.copy(arm.config))
+            new = NewRun("r", Label("n", "zero-shot", []), "g", {}, leads=False, on_stop=lambda: None)
+            build_object(arm.config["logger"] | {"mode": "offline"}, "logger", new=new)
             seen.append([init.call_args.kwargs[name] for name in ("project", "entity", "dir")])
         seen.append(arm.config["logger"]["mode"])
     return [str(one) for one in seen]

@@ -71,7 +71,9 @@ def _of_arm(experiment: Experiment, arm: str, measure: Measure, tolerance: float
     start_score = score(at_start, metric)
     if not math.isfinite(start_score) or (metric.better == "higher" and not start_score):
         return EffectiveContext(0, 0, 0, beyond[-1])
-    losses = [_losses(_change([r for r in rows if r["context_length"] == n], at_start, metric), metric) for n in beyond]
+    losses = [
+        _losses(change_from(at_start, [r for r in rows if r["context_length"] == n], metric), metric) for n in beyond
+    ]
     margin = tolerance if metric.logarithmic else tolerance * start_score
     if is_full_ruler(rows, measure):
         margin = start_score - RULER_SCORE
@@ -83,8 +85,8 @@ def _of_arm(experiment: Experiment, arm: str, measure: Measure, tolerance: float
     return EffectiveContext(length, certain, max(length, possible), beyond[-1])
 
 
-def _change(rows: list[dict], at_start: list[dict], metric: Metric) -> Estimate:
-    """The comparison with L: document by document, or as a whole if the lengths have different documents."""
+def change_from(at_start: list[dict], rows: list[dict], metric: Metric) -> Estimate:
+    """Rows against those at L of the same arm: document by document, or as a whole if they have different documents."""
     a, b = ({(row["seed"], row.get("dataset"), row["document"]) for row in some} for some in (rows, at_start))
     return (paired if a <= b or b <= a else unpaired)(rows, at_start, metric)
 

@@ -26,6 +26,7 @@ class Job:
     needs: "Job | None" = None
     state: str = "waiting"  # waiting, running, finished, failed, interrupted, left
     error: str = ""
+    by_others: bool = False  # whether another process has ended it
     before: int | None = None  # when run.json was last written before any job began
     running: RunningJob | None = field(default=None, repr=False)
     task: TaskID | None = None
@@ -97,7 +98,7 @@ def _start_ready(jobs: list[Job], launch: Launcher, display: Progress, at_most: 
         if not launch.has_capacity(job.arm.trainer, running):
             break
         if ended_before := ended_by_others(job.arm, job.only_base, job.before):
-            job.state, job.error = ended_before
+            (job.state, job.error), job.by_others = ended_before, True
             show_end(job, display)
         elif computed_by(job.arm, job.only_base):
             elsewhere += 1

@@ -9,26 +9,28 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.queues import Queue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
-from lightning.pytorch.loggers import WandbLogger
 from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
 from lcx_lightning.distributed import process_group
 from lcx_lightning.models.attach import backends
 from lcx_lightning.results import records
-from lcx_lightning.runner import in_loop_evaluation, stage_cache, stages
+from lcx_lightning.results.curves import read_curves
+from lcx_lightning.runner import in_loop_evaluation, stage_cache, stages, wandb_runs
 from lcx_lightning.runner.arm_lock import HeldError, held
 from lcx_lightning.runner.arms import Arm
 from lcx_lightning.runner.built_arm import BuiltArm
 from lcx_lightning.runner.launch.base import BUSY, FAILED
 from lcx_lightning.runner.quiet import silence_library_logging
 from lcx_lightning.runner.run_json import begin_run, checksum, is_finished, read_run, write_run
-from lcx_lightning.runner.secrets import masked, without_secrets
-from lcx_lightning.schema.build import build
+from lcx_lightning.runner.secrets import without_secrets
 from lcx_lightning.training import preemption
+
+if TYPE_CHECKING:
+    from lcx_lightning.results.wandb_logger import WandbRun
 
 Tell = Callable[[str, int, int, str], None]  # stage, parts done, parts in all, a few words
 HEAD_START = 2.0  # seconds in which torchrun's agent finds a killed process before those that fail because of it
@@ -94,7 +96,7 @@ def run_job(arm: Arm, only_base: bool, threads: int, tell: Tell, wait: bool = Tr
         if not dist.is_initialized():
             process_group.join(arm.trainer.accelerator)
         if only_base:
-            stages.base(BuiltArm(arm), reporter(tell))
+            _run_base(BuiltArm(arm), reporter(tell))
         else:
             run_arm(BuiltArm(arm), reporter(tell), wait)
     except preemption.PreemptedError as error:
@@ -141,6 +143,14 @@ def teller(events: Queue, number: int) -> Tell:
     return tell
 
 
+def _run_base(built: BuiltArm, report: stages.Report) -> None:
+    """Train the base of an arm, and log it as a run of its own unless another process has trained it."""
+    there = built.arm.cache("base", built.arm.base_key).exists()
+    folder = stages.base(built, report)
+    if process_group.rank() == 0 and not there:
+        wandb_runs.log_base(built.arm, folder)
+
+
 def run_arm(built: BuiltArm, report: stages.Report, wait: bool = True) -> None:
     """Run base, extend and evaluate, and keep run.json true on the way.
 
@@ -162,49 +172,47 @@ def run_arm(built: BuiltArm, report: stages.Report, wait: bool = True) -> None:
                 others = str(error)
         if (others := process_group.broadcast_from_rank_zero(others)) is not None:
             raise HeldError(others)
-        if not process_group.broadcast_from_rank_zero(first and is_finished(built.arm)):  # by whom it waited for
+        if not process_group.broadcast_from_rank_zero(first and is_finished(built.arm)):
             _run_stages(built, report, first)
+        elif first:  # it was finished by whom it waited for
+            wandb_runs.log_again(built.arm)
 
 
 def _run_stages(built: BuiltArm, report: stages.Report, first: bool) -> None:
-    arm = built.arm
-    if first:
-        begin_run(arm)
-    base = stages.base(built, report)
-    logger = None
-    if first and arm.config["logger"]:
-        logger = build(arm.config["logger"], "logger", run=arm.run, cfg=masked(arm.config))
-    try:
-        extended = stages.extend(built, base, report, WandbLogger(experiment=logger.run) if logger else False)
-        if first:
-            in_loop_evaluation.keep(extended, arm.folder, stages.row_head(arm))
-        model = stages.model_to_evaluate(built, base, extended)
-        before = read_run(arm).get("seconds", {}).get("evaluate", 0.0)
-        took = before + stages.evaluate(built, model, report)
-        of_base, of_extension = stage_cache.outcome_of(base), stage_cache.outcome_of(extended)
-        seconds = {"extend": of_extension["seconds"], "evaluate": took}
-        if logger:
-            logger.log_records(records.read_run(arm.folder))
-            logger.log_throughput(of_extension["throughput"] or {})
-    finally:
-        if logger:
-            logger.finish()
     if not first:
+        _computed(built, report, None)
         return
-    write_run(
-        arm,
-        "finished",
-        attention=backends(model, arm.lengths[-1]),
-        seconds=seconds,
-        device_seconds=sum(seconds.values()) * process_group.world_size(),
-        throughput=of_extension["throughput"],
-        base={"key": arm.base_key} | of_base,
-        extend={"key": arm.extend_key} | of_extension,
-        records=checksum(arm.folder / records.RECORDS),
-        fingerprint_after_training=stages.trained_fingerprint(arm, model),
-        parameters=sum(p.numel() for p in model.parameters()),
-        trained_parameters=of_extension["trained_parameters"],
-    )
+    begin_run(built.arm)
+    with wandb_runs.logged(built.arm) as log:
+        write_run(built.arm, "finished", **_computed(built, report, log))
+
+
+def _computed(built: BuiltArm, report: stages.Report, log: "WandbRun | None") -> dict[str, Any]:
+    """Run the stages, and return what run.json says of their results."""
+    arm, first = built.arm, process_group.rank() == 0
+    base = stages.base(built, report)
+    extended = stages.extend(built, base, report, log.log_curve if log else None)
+    if log:
+        log.log_curves(read_curves(extended))
+    if first:
+        in_loop_evaluation.keep(extended, arm.folder, stages.row_head(arm))
+    model = stages.model_to_evaluate(built, base, extended)
+    before = read_run(arm).get("seconds", {}).get("evaluate", 0.0)
+    took = before + stages.evaluate(built, model, report)
+    of_base, of_extension = stage_cache.outcome_of(base), stage_cache.outcome_of(extended)
+    seconds = {"extend": of_extension["seconds"], "evaluate": took}
+    return {
+        "attention": backends(model, arm.lengths[-1]),
+        "seconds": seconds,
+        "device_seconds": sum(seconds.values()) * process_group.world_size(),
+        "throughput": of_extension["throughput"],
+        "base": {"key": arm.base_key} | of_base,
+        "extend": {"key": arm.extend_key} | of_extension,
+        "records": checksum(arm.folder / records.RECORDS),
+        "fingerprint_after_training": stages.trained_fingerprint(arm, model),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "trained_parameters": of_extension["trained_parameters"],
+    }
 
 
 def follow_parent(stop: Connection | None = None) -> None:

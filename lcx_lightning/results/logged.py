@@ -1,0 +1,176 @@
+"""What W&B is told of a run: its label, a summary, rows by length and a table of cells; from its records alone."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from lcx_lightning.results.analysis.effective_context import change_from, effective_contexts
+from lcx_lightning.results.analysis.estimates import Estimate, arm_rows, estimate, estimates
+from lcx_lightning.results.knobs import knobs
+from lcx_lightning.results.metrics import Measure
+from lcx_lightning.results.records import Experiment, Run
+
+DEPTH = "depth"  # key of `at` in records: the place of a needle, as a share of the context
+OF_ARM = ("arm", "method", "factor", "seed", "window", "sink_tokens", "distance_limit", "ode_width", "ode_steps")
+OF_CELL = ("protocol", "metric", "length", "multiple", "depth", "shown", "value", "low", "high", "n")
+COLUMNS = (*OF_ARM, *OF_CELL)
+
+
+class Label(NamedTuple):
+    """How a run is called and grouped."""
+
+    name: str
+    job_type: str  # zero-shot, fine-tuned, base
+    tags: list[str]
+
+
+@dataclass(frozen=True)
+class NewRun:
+    """What W&B is told of a run before there are numbers.
+
+    Attributes:
+        id: Id of the run; a resumed run continues under it.
+        label: Name, job type and tags.
+        group: Name of the group.
+        config: What W&B shows as the configuration.
+        leads: Whether the run is that of the cell of a sweep, if the command is one; others are runs beside it.
+        on_stop: Function that is called, in another thread, when W&B asks the run to stop.
+    """
+
+    id: str
+    label: Label
+    group: str
+    config: dict[str, Any]
+    leads: bool
+    on_stop: Callable[[], None]
+
+
+def label(known: Mapping[str, Any]) -> Label:
+    """The label of an arm, such as `yarn x4 s0`, from its knobs."""
+    factor = known["factor"]
+    said = factor is None or "factor=" in known["arm"]
+    name = " ".join([known["arm"], *([] if said else [f"x{factor:g}"]), f"s{known['seed']}"])
+    job_type = "fine-tuned" if known["trained"] else "zero-shot"
+    tags = [*str(known["method"]).split("+"), job_type, known["model"], known["data"]]
+    return Label(name, job_type, [tag for tag in dict.fromkeys(tags) if tag])
+
+
+def label_of_base(known: Mapping[str, Any]) -> Label:
+    """The label of the base that an arm extends, from the knobs of the arm."""
+    tags = ["base", known["model"], known["data"]]
+    return Label(f"base {known['model']} s{known['seed']}", "base", [tag for tag in tags if tag])
+
+
+def relative(length: float, pretrain_length: int | None) -> str | None:
+    """A length in units of L, such as `4L`; None if L is unknown."""
+    return f"{length / pretrain_length:.3g}L" if pretrain_length else None
+
+
+def summary(run: Run) -> dict[str, Any]:
+    """Every number of a run by name.
+
+    `perplexity/last_k/512` is by the place on the axis of its metric, `perplexity/last_k/4L` the same by multiples of
+    L, with `/low` and `/high`, its 95% interval. `ratio/last_k/4L` is the perplexity over the own one at L,
+    `holds_to/last_k` the effective context in units of L, `accuracy/passkey/4L/depth_0.5` of needles at one depth.
+    """
+    alone, length = Experiment(run.folder, {}, [run]), run.info.get("pretrain_length")
+    found: dict[str, Any] = {}
+    for measure in alone.measures():
+        for (_, place), one in estimates(alone, measure).items():
+            found[f"{_kind(measure)}/{measure.protocol}/{place}"] = one.value
+        if _stands_by_length(alone, measure) and length:
+            found |= _by_multiples(alone, measure, length)
+    found |= _costs(run) | _not_evaluated(run)
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def by_length(run: Run) -> list[dict[str, Any]]:
+    """One row for each length, ascending: `length`, `multiple` and `cells/perplexity/last_k` with its interval."""
+    alone, pretrained = Experiment(run.folder, {}, [run]), run.info.get("pretrain_length")
+    rows: dict[float, dict[str, Any]] = {}
+    for measure in alone.measures():
+        if _stands_by_length(alone, measure):
+            for (_, length), one in estimates(alone, measure).items():
+                row = rows.setdefault(length, {"length": length, "multiple": pretrained and length / pretrained})
+                row.update(_with_ends(f"cells/{_kind(measure)}/{measure.protocol}", one))
+    return [rows[length] for length in sorted(rows)]
+
+
+def cells(run: Run) -> list[list[Any]]:
+    """Rows of a table with the columns COLUMNS: each measure at each length, and at each depth of a needle.
+
+    `shown` is the word for what `value` is, such as perplexity; `multiple` is in units of L.
+    """
+    alone, pretrained, known = Experiment(run.folder, {}, [run]), run.info.get("pretrain_length"), knobs(run.info)
+    head = [known[name] for name in OF_ARM]
+    table = []
+    for measure in alone.measures():
+        if not _stands_by_length(alone, measure):
+            continue
+        found = [(length, None, one) for (_, length), one in estimates(alone, measure).items()]
+        found += [(length, depth, one) for (length, depth), one in _by_depth(alone, measure).items()]
+        for length, depth, one in sorted(found, key=lambda cell: (cell[0], cell[1] is not None, cell[1] or 0)):
+            place = [length, pretrained and length / pretrained, depth]
+            ends = [_finite(one.low), _finite(one.high)]
+            table.append([*head, *measure, *place, _kind(measure), one.value, *ends, one.n_scored])
+    return table
+
+
+def _by_multiples(alone: Experiment, measure: Measure, length: int) -> dict[str, Any]:
+    kind, metric = f"{_kind(measure)}/{measure.protocol}", alone.metric(measure)
+    found: dict[str, Any] = {}
+    for (_, place), one in estimates(alone, measure).items():
+        found |= _with_ends(f"{kind}/{relative(place, length)}", one)
+    for (place, depth), one in _by_depth(alone, measure).items():
+        found[f"{kind}/{relative(place, length)}/depth_{depth:g}"] = one.value
+    rows = arm_rows(alone, alone.arms()[0], measure)
+    at_start = [row for row in rows if row["context_length"] == length]
+    for place in sorted({row["context_length"] for row in rows}) if at_start and metric.logarithmic else ():
+        change = change_from(at_start, [row for row in rows if row["context_length"] == place], metric)
+        found |= _with_ends(f"ratio/{measure.protocol}/{relative(place, length)}", change)
+    for effective in effective_contexts(alone, measure).values():
+        found[f"holds_to/{measure.protocol}"] = effective.length / length
+    return found
+
+
+def _by_depth(alone: Experiment, measure: Measure) -> dict[tuple[float, float], Estimate]:
+    """What was measured with needles at one depth, by length and depth."""
+    rows = [row for row in arm_rows(alone, alone.arms()[0], measure) if row["at"].get(DEPTH) is not None and row["n"]]
+    places = sorted({(row["context_length"], row["at"][DEPTH]) for row in rows})
+    return {place: estimate(_at(rows, place), alone.metric(measure)) for place in places}
+
+
+def _at(rows: list[dict], place: tuple[float, float]) -> list[dict]:
+    return [row for row in rows if (row["context_length"], row["at"][DEPTH]) == place]
+
+
+def _with_ends(name: str, one: Estimate) -> dict[str, float]:
+    ends = {"low": _finite(one.low), "high": _finite(one.high)}
+    return {name: one.value} | {f"{name}/{end}": x for end, x in ends.items() if x is not None}
+
+
+def _finite(number: float) -> float | None:
+    return number if math.isfinite(number) else None
+
+
+def _kind(measure: Measure) -> str:
+    return "perplexity" if measure.metric == "nll" else measure.metric
+
+
+def _stands_by_length(alone: Experiment, measure: Measure) -> bool:
+    return alone.metric(measure).axis.key == "context_length"
+
+
+def _costs(run: Run) -> dict[str, Any]:
+    """What base, training and evaluation took, as far as run.json says."""
+    base = run.info.get("base") or {}
+    found = {f"throughput/{name}": value for name, value in (run.info.get("throughput") or {}).items()}
+    found |= {f"base/{name}": base[name] for name in ("validation_loss", "seconds") if base.get(name)}
+    spent = run.info.get("device_seconds")
+    return found | ({} if spent is None else {"cost/device_seconds": spent})
+
+
+def _not_evaluated(run: Run) -> dict[str, str]:
+    absent, length = run.info.get("not_evaluated") or {}, run.info.get("pretrain_length")
+    return {f"not_evaluated/{relative(int(place), length) or place}": reason for place, reason in absent.items()}

@@ -1,0 +1,62 @@
+"""Whether W&B is logged to online: only with a key, and with a server that answers within seconds."""
+
+import contextlib
+import netrc
+import os
+import ssl
+import warnings
+from http.client import HTTPException
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlparse
+from urllib.request import Request, urlopen
+
+HOSTS = ("api.wandb.ai", "api.forge.coreweave.com")
+PATIENCE = 5.0  # seconds for the server to answer
+NOT_THERE = 404  # and all of 500 and more: what answers is not W&B, or is out of order
+
+
+def choose_mode(mode: str) -> str:
+    """Return online, offline, or what WANDB_MODE says. Without a key W&B would ask for one, and wait for the answer.
+
+    Raises:
+        ValueError: If the mode is unknown.
+    """
+    if mode not in ("auto", "online", "offline"):
+        raise ValueError(f"The W&B mode is auto, online or offline, got {mode!r}.")
+    if mode == "auto":
+        mode = os.environ.get("WANDB_MODE", "auto")
+    if mode != "auto":
+        return mode
+    if not _has_key():
+        return "offline"
+    base = os.environ.get("WANDB_BASE_URL", f"https://{HOSTS[0]}").rstrip("/")
+    problem = _problem_of(f"{base}/graphql")
+    if problem is None:
+        return "online"
+    warnings.warn(f"W&B at {urlparse(base).hostname} does not answer ({problem}): logging offline.", stacklevel=2)
+    return "offline"
+
+
+def _problem_of(address: str) -> str | None:
+    """Return why a server cannot be logged to; None if it answers, though it may refuse the question."""
+    question = Request(address, b'{"query":"query Ping{__typename}"}', {"Content-Type": "application/json"})
+    try:
+        urlopen(question, timeout=PATIENCE).close()
+    except HTTPError as error:
+        error.close()
+        return f"HTTP {error.code}" if error.code == NOT_THERE or error.code >= 500 else None
+    except URLError as error:  # certificates of a company may be known to W&B and not to Python
+        return None if isinstance(error.reason, ssl.SSLError) else str(error.reason)
+    except (OSError, HTTPException) as error:
+        return str(error) or type(error).__name__
+    return None
+
+
+def _has_key() -> bool:
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = urlparse(os.environ.get("WANDB_BASE_URL", "")).hostname
+    with contextlib.suppress(FileNotFoundError, netrc.NetrcParseError):
+        known = netrc.netrc(os.environ.get("NETRC")).hosts
+        return any(name in known for name in ([host] if host else HOSTS))
+    return False

@@ -1,0 +1,121 @@
+"""Runs of W&B for arms and bases: each ends as its arm does, and is made again from records where a cell asks."""
+
+import os
+import traceback
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from lcx_lightning.results import records
+from lcx_lightning.results.curves import read_curves
+from lcx_lightning.results.knobs import knobs
+from lcx_lightning.results.logged import Label, NewRun, label, label_of_base
+from lcx_lightning.runner.arms import Arm
+from lcx_lightning.runner.run_json import described, read_run, write_run
+from lcx_lightning.runner.secrets import masked, without_secrets
+from lcx_lightning.schema.build import build
+from lcx_lightning.training import preemption
+
+if TYPE_CHECKING:
+    from lcx_lightning.results.wandb_logger import WandbRun
+
+OF_PERSON = ("results_dir", "cache_dir", "jobs", "logger")  # of a configuration: places and habits of whoever runs it
+
+
+@contextmanager
+def logged(arm: Arm) -> Iterator["WandbRun | None"]:
+    """Give the W&B run of an arm, None without a logger. It ends as the block does, after run.json says so.
+
+    The block ends with everything on disk, also if it raises: what W&B then does costs no result.
+    """
+    if not arm.config["logger"]:
+        yield None
+        return
+    log = _begun(arm, knobs(read_run(arm) | {"base": {"key": arm.base_key}}), label, arm.run, leads=arm.leads)
+    write_run(arm, "running", wandb=log.facts())
+    try:
+        yield log
+    except preemption.PreemptedError:
+        _end(log, arm, "interrupted", "stopped" if log.asked_to_stop() else "preempted")
+        raise
+    except Exception as error:
+        reason = without_secrets(f"{type(error).__name__}: {error}", arm.config)
+        with suppress(OSError):  # the disk may be what has failed
+            _end(log, arm, "failed", "failed", reason=reason, traceback=traceback.format_exc())
+        raise
+    log.log_results(records.read_run(arm.folder))
+    _end(log, arm, "finished", "finished")
+
+
+def log_again(arm: Arm) -> None:
+    """Log a finished arm from its records, where the cell of a sweep asks for it; else it has been logged before."""
+    if not is_asked_for(arm):
+        return
+    log = _begun(arm, knobs(read_run(arm)), label, arm.run, leads=arm.leads)
+    log.log_curves(read_curves(arm.cache("extend", arm.extend_key) if arm.extend_key else None))
+    log.log_results(records.read_run(arm.folder))
+    _end(log, arm, "finished", "finished")
+
+
+def log_failure(arm: Arm, reason: str) -> None:
+    """Log an arm that failed before it could begin, or was killed, where the cell of a sweep waits for it."""
+    if is_asked_for(arm):
+        log = _begun(arm, knobs(described(arm) | {"base": {"key": arm.base_key}}), label, arm.run, leads=arm.leads)
+        log.end("failed", without_secrets(reason, arm.config))
+
+
+def log_refusal(config: DictConfig, error: Exception) -> None:
+    """Log a command that was refused as a failed run, where the cell of a sweep waits for it."""
+    if not config.get("logger") or not _sweep():
+        return
+    known: Any = OmegaConf.to_container(config)
+    new = NewRun("refused", Label("refused", "refused", []), str(config.experiment), {}, True, preemption.request_stop)
+    with suppress(ValueError):  # the logger may be what was refused
+        build(config.logger, "logger", new=new).end("failed", without_secrets(str(error), known))
+
+
+def log_base(arm: Arm, folder: Path | None) -> None:
+    """Log the base of an arm as a run of its own, from what its training has kept."""
+    if folder is None or not arm.config["logger"]:
+        return
+    from lcx_lightning.runner.stage_cache import outcome_of  # heavy
+
+    known = knobs(described(arm) | {"base": {"key": arm.base_key}})
+    log = _begun(arm, known, label_of_base, arm.base_key, leads=False)
+    log.log_curves(read_curves(folder))
+    outcome = outcome_of(folder)
+    taken = {f"throughput/{name}": value for name, value in (outcome["throughput"] or {}).items()}
+    log.update_summary(taken | {f"base/{name}": outcome[name] for name in ("validation_loss", "seconds")})
+    log.end("finished")
+
+
+def is_asked_for(arm: Arm) -> bool:
+    """Return whether this command is the cell of a sweep, and the arm is to be logged."""
+    return bool(arm.config["logger"] and _sweep())
+
+
+def _sweep() -> str | None:
+    return os.environ.get("WANDB_SWEEP_ID") or None
+
+
+def commands_to_sync(arms: Iterable[Arm]) -> list[str]:
+    """Return the commands that upload what W&B has not got of some arms."""
+    return [sync for arm in arms if (sync := (read_run(arm).get("wandb") or {}).get("sync"))]
+
+
+def _begun(arm: Arm, known: dict[str, Any], labelled: Any, run: str, *, leads: bool) -> "WandbRun":
+    cfg = {name: value for name, value in masked(arm.config).items() if name not in OF_PERSON}
+    config = {"cfg": cfg, "lcx": known | {"sweep": _sweep()}}
+    new = NewRun(run, labelled(known), arm.config["experiment"], config, leads, preemption.request_stop)
+    return build(arm.config["logger"], "logger", new=new)
+
+
+def _end(log: "WandbRun", arm: Arm, state: str, status: Any, **more: Any) -> None:
+    """End a run of W&B once run.json says how the arm has ended, and keep there what W&B has not got."""
+    write_run(arm, state, wandb=log.facts(), **more)
+    log.end(status, more.get("reason"))
+    if log.facts() != read_run(arm).get("wandb"):
+        write_run(arm, state, wandb=log.facts(), **more)
