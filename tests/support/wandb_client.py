@@ -59,7 +59,7 @@ def start_agent(root, server, sweep, said="agent.txt"):
 
 def launch_logged(root, server, *overrides):
     """Start an arm that is logged, outside of sweeps."""
-    line = ["logger=wandb", *TINY, *TRAINING, *folders(root), *overrides]
+    line = ["logger=wandb", *TINY, *folders(root), *overrides]
     return subprocess.Popen(
         command(*line),
         cwd=ROOT,
