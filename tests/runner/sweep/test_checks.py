@@ -19,7 +19,7 @@ SENTENCES = [
     ({"parameters": {"window": {}}}, r"window needs a value, a list of values, or min and max, got \{\}"),
     ({"parameters": {}}, "parameters must be a mapping from keys to values"),
     ({"method": "grids"}, "method must be grid, random, bayes, got 'grids'"),
-    ({"programm": "x"}, "a file of a sweep has no 'programm'. Did you mean program"),
+    ({"metrics": "x"}, "a file of a sweep has no 'metrics'. Did you mean metric"),
     ({"program": "train.py"}, "program must be experiments.run, got 'train.py'"),
 ]
 
