@@ -1,5 +1,6 @@
 """Jobs side by side, each in processes of its own, with their progress on one screen."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -24,12 +25,19 @@ class Job:
     arm: "Arm"
     only_base: bool
     needs: "Job | None" = None
-    state: str = "waiting"  # waiting, running, finished, failed, interrupted, left
+    state: str = "waiting"  # waiting, running, finished, failed, interrupted, stopped, left
     error: str = ""
+    unwanted: bool = False  # whether it is to end without being finished, and others are not
     by_others: bool = False  # whether another process has ended it
     before: int | None = None  # when run.json was last written before any job began
     running: RunningJob | None = field(default=None, repr=False)
     task: TaskID | None = None
+
+    def stop(self) -> None:
+        """Ask the job to save and to end, while others go on."""
+        if not self.unwanted and self.running is not None and self.state == "running":
+            self.unwanted = True
+            self.running.request_stop()
 
     def fail_with_base(self) -> None:
         """Fail if the base that this job needs has failed."""
@@ -37,7 +45,12 @@ class Job:
             self.state, self.error = "failed", f"its base failed: {self.needs.error}"
 
 
-def run_jobs(jobs: list[Job], launch: Launcher, console: Console, at_most: int | None = None) -> None:
+Feed = Callable[[list[Job]], bool]
+
+
+def run_jobs(
+    jobs: list[Job], launch: Launcher, console: Console, at_most: int | None = None, feed: Feed | None = None
+) -> None:
     """Run all jobs, as many at a time as the launcher has capacity for, and set their states.
 
     A job that fails stops those that need it, and no others. One that another process computes is left to that process
@@ -48,14 +61,15 @@ def run_jobs(jobs: list[Job], launch: Launcher, console: Console, at_most: int |
         launch: How they are started.
         console: Where their progress is shown.
         at_most: Number of arms that are run; the others are left. None for all.
+        feed: Function that adds jobs while others run, and returns whether more may follow. None: there are no others.
     """
-    stopping = False
-    for job in jobs:
-        job.before = stamp(job.arm)
+    stopping, following = False, feed is not None
+    _stamp(jobs)
     with display_of(console) as display:
         whole = display.add_task("all", total=len(jobs), stage="", words="")
         try:
-            while any(job.state in ("waiting", "running") for job in jobs):
+            while following or any(job.state in ("waiting", "running") for job in jobs):
+                following = feed is not None and not stopping and _fed(jobs, feed)
                 if not stopping and (preemption.stop_requested() or any(job.state == "interrupted" for job in jobs)):
                     _request_stop(jobs)
                     stopping = True
@@ -63,11 +77,23 @@ def run_jobs(jobs: list[Job], launch: Launcher, console: Console, at_most: int |
                 _show(jobs, launch.events(), display)
                 _collect(jobs, launch, display, stopping)
                 ended = sum(job.state in ("finished", "failed") for job in jobs)
-                display.update(whole, completed=ended, words=said)
+                display.update(whole, completed=ended, total=len(jobs), words=said)
         finally:
             for job in jobs:
                 if job.state == "running" and job.running is not None and job.running.end():
                     job.state = "interrupted"
+
+
+def _fed(jobs: list[Job], feed: Feed) -> bool:
+    known = len(jobs)
+    following = feed(jobs)
+    _stamp(jobs[known:])
+    return following
+
+
+def _stamp(jobs: list[Job]) -> None:
+    for job in jobs:
+        job.before = stamp(job.arm)
 
 
 def show_progress(job: Job, event: tuple[str, int, int, str], display: Progress) -> None:
@@ -160,7 +186,7 @@ def _collect(jobs: list[Job], launch: Launcher, display: Progress, stopping: boo
         if broken and (
             preemption.EXIT_CODE in codes.values() or (preemption.stop_requested() and broken[0][0] != FAILED)
         ):
-            job.state, job.error = "interrupted", "preempted"
+            job.state, job.error = ("stopped", "") if job.unwanted else ("interrupted", "preempted")
         elif broken and (broken[0][0] < 0 or not job.error):
             job.error = ended(*broken[0])
         show_end(job, display)

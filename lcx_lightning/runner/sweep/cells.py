@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import product
 from math import prod
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from hydra import compose
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -20,6 +20,7 @@ from lcx_lightning.runner.sweep.files import Sweep
 
 MOST = 10_000  # cells, unless it is confirmed
 SEED = "seed"
+Of = TypeVar("Of")
 
 
 class Cells(NamedTuple):
@@ -30,10 +31,10 @@ class Cells(NamedTuple):
     turned: list[str]  # by rank in the grid: `window=16 sink_tokens=4`
 
 
-def turned_values(sweep: Sweep, overrides: Sequence[str]) -> dict[str, list[Any]]:
-    """Return the values that the cells turn: those of the file, but for keys that the command line sets."""
+def turned(parameters: dict[str, Of], overrides: Sequence[str]) -> dict[str, Of]:
+    """Return the parameters that cells turn: those of the file, but for keys that the command line sets."""
     given = set(map(_key, overrides))
-    return {key: values for key, values in sweep.values.items() if key.lstrip("+") not in given}
+    return {key: one for key, one in parameters.items() if key.lstrip("+") not in given}
 
 
 def check_count(sweep: Sweep, values: dict[str, list[Any]], confirmed: bool) -> None:
@@ -59,22 +60,29 @@ def cells_of(sweep: Sweep, overrides: Sequence[str]) -> Cells:
     Raises:
         ValueError: If a word cannot be read, or a cell cannot be composed. The message names the cell.
     """
-    if said := wrong_word(overrides):
-        raise ValueError(said)
-    values = turned_values(sweep, overrides)
-    shared = [*_own_folder(sweep), *_last_of_each([*sweep.words, *overrides])]
-    if not any(word.startswith("experiment=") for word in shared):
-        shared.append(f"experiment={sweep.path.stem}")
-    config = _composed(shared)
+    config, shared = shared_by_cells(sweep, overrides)
+    values = turned(sweep.values, overrides)
     of_all = [key for key in values if key in OF_EXPERIMENT and key != SEED]
     if of_all:
         raise ValueError(f"{sweep.path}: {of_all[0]} belongs to the whole sweep: give it one value.")
     first_seeds = values.pop(SEED, None)
-    turned = [[f"{key}={value}" for key, value in zip(values, ones, strict=True)] for ones in product(*values.values())]
+    own_words = [
+        [f"{key}={value}" for key, value in zip(values, ones, strict=True)] for ones in product(*values.values())
+    ]
     composer = Composer()
-    cells = [_cell(sweep, config, shared, own, composer) for own in turned]
+    cells = [cell_of(sweep, config, shared, own, composer) for own in own_words]
     grid = Grid(cells, shared, [], _seeds(sweep, first_seeds or [config.seed], config.seeds))
-    return Cells(config, grid, [" ".join(own) for own in turned])
+    return Cells(config, grid, [" ".join(own) for own in own_words])
+
+
+def shared_by_cells(sweep: Sweep, overrides: Sequence[str]) -> tuple[DictConfig, list[str]]:
+    """Return the configuration of the whole sweep, and the overrides that all its cells have: see `cells_of`."""
+    if said := wrong_word(overrides):
+        raise ValueError(said)
+    shared = [*_own_folder(sweep), *_last_of_each([*sweep.words, *overrides])]
+    if not any(word.startswith("experiment=") for word in shared):
+        shared.append(f"experiment={sweep.path.stem}")
+    return _composed(shared), shared
 
 
 def _seeds(sweep: Sweep, first: list[Any], count: int) -> list[int]:
@@ -134,7 +142,7 @@ def _key(word: str) -> str:
     return word.lstrip("+~").partition("=")[0]
 
 
-def _cell(sweep: Sweep, config: DictConfig, shared: list[str], own: list[str], composer: Composer) -> Cell:
+def cell_of(sweep: Sweep, config: DictConfig, shared: list[str], own: list[str], composer: Composer) -> Cell:
     """Return a cell, named by its methods as a single command would name it: a report tells cells apart by itself."""
     words = _last_of_each([*shared, *own])
     try:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from lcx_lightning.runner.arms import Arm
 from lcx_lightning.runner.settings import OF_TRAINING
+from lcx_lightning.runner.sweep.drawn import check_drawn
 from lcx_lightning.runner.sweep.files import Sweep
 from lcx_lightning.schema.near import did_you_mean
 
@@ -14,6 +15,7 @@ IN_LOOP = "in_loop"
 KINDS = {"perplexity": "nll"}  # kind in the name of a metric -> metric of the records
 NOT_BY_LENGTH = ("train", "validation", "throughput", "cost", "base")  # which stand in no table of lengths
 MULTIPLE = re.compile(r"(\d+(?:\.\d+)?)L")
+HYPERBAND = "hyperband"
 FEW = 3  # cells that a sentence names
 
 
@@ -24,6 +26,21 @@ def check_early_terminate(sweep: Sweep) -> None:
             f"{sweep.path}: early_terminate needs a metric that is logged during a run, and {sweep.metric} is logged "
             "at its end. Take one of in_loop/, such as in_loop/last_k/nll/256, with in_loop.every=STEPS."
         )
+
+
+def check_search(sweep: Sweep, count: int | None, retry: bool) -> None:
+    """Raise a ValueError if cells cannot be drawn as a file and a command ask."""
+    if not (sweep.run_cap or count):
+        raise ValueError(f"{sweep.path}: a search needs run_cap, or --count: the number of cells that are drawn.")
+    if not sweep.metric:
+        raise ValueError(f"{sweep.path}: a search needs a metric, with name and goal, by which cells are judged.")
+    if not (sweep.values or sweep.drawn):
+        raise ValueError(f"{sweep.path}: there is nothing to draw: give a parameter several values, or min and max.")
+    if (kind := (sweep.early_terminate or {"type": HYPERBAND}).get("type")) != HYPERBAND:
+        raise ValueError(f"{sweep.path}: early_terminate must be of type {HYPERBAND}, got {kind!r}.")
+    if retry:
+        raise ValueError(f"{sweep.path}: --retry is for grids. A search goes on with other cells: raise run_cap.")
+    check_drawn(sweep)
 
 
 def check_metric(sweep: Sweep, arms: Sequence[Arm], labels: Sequence[str]) -> list[str]:

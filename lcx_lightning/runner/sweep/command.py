@@ -17,9 +17,9 @@ from lcx_lightning.runner.launch import torchrun
 from lcx_lightning.runner.refusals import BAD_INPUT, refuse
 from lcx_lightning.runner.secrets import masked_words
 from lcx_lightning.runner.startup import without_garbage_collection
-from lcx_lightning.runner.sweep.cells import cells_of, check_count, turned_values
-from lcx_lightning.runner.sweep.checks import check_early_terminate
-from lcx_lightning.runner.sweep.files import Sweep, find_sweep, read_sweep
+from lcx_lightning.runner.sweep.cells import cells_of, check_count, shared_by_cells, turned
+from lcx_lightning.runner.sweep.checks import check_early_terminate, check_search
+from lcx_lightning.runner.sweep.files import Sweep, find_sweep, is_grid, read_sweep
 
 LAUNCHERS = ("local", "slurm")
 
@@ -40,14 +40,34 @@ def main(arguments: list[str] | None = None) -> int:
         OmegaConf.register_new_resolver("scratch", tempfile.gettempdir, replace=True)
         OmegaConf.register_new_resolver("methods", str, replace=True)
         with initialize_config_module("experiments.configs", version_base="1.3"):
-            cells = cells_of(sweep, overrides)
-            with without_garbage_collection():
-                from lcx_lightning.runner.sweep.run import Request, run_cells  # heavy: not where a word is refused
-
-            command = shlex.join(["python", "-m", "experiments.sweep", *masked_words(words)])
-            return run_cells(Request(sweep, command, asked.count, asked.retry, asked.dry_run), cells)
+            return (_run_grid if is_grid(sweep) else _run_search)(sweep, asked, words, overrides)
     except BAD_INPUT as error:
         return refuse(error, screen(), overrides)
+
+
+def _run_grid(sweep: Sweep, asked: argparse.Namespace, words: Sequence[str], overrides: Sequence[str]) -> int:
+    cells = cells_of(sweep, overrides)
+    with without_garbage_collection():
+        from lcx_lightning.runner.sweep.run import Request, run_cells  # heavy: not where a word is refused
+
+    return run_cells(Request(sweep, _typed(words), asked.count, asked.retry, asked.dry_run), cells)
+
+
+def _run_search(sweep: Sweep, asked: argparse.Namespace, words: Sequence[str], overrides: Sequence[str]) -> int:
+    config, shared = shared_by_cells(sweep, overrides)
+    if config.seeds > 1:
+        raise ValueError(f"{sweep.path}: a drawn cell has one seed, got seeds={config.seeds}. Draw seed from a list.")
+    with without_garbage_collection():
+        from lcx_lightning.runner.sweep.run import Request  # heavy
+        from lcx_lightning.runner.sweep.search import run_search
+        from lcx_lightning.runner.sweep.space import Space
+
+    request = Request(sweep, _typed(words), asked.count, asked.retry, asked.dry_run)
+    return run_search(request, Space(sweep, config, shared), sweep.run_cap or asked.count)
+
+
+def _typed(words: Sequence[str]) -> str:
+    return shlex.join(["python", "-m", "experiments.sweep", *masked_words(words)])
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -89,11 +109,9 @@ def _checked(asked: argparse.Namespace, overrides: Sequence[str]) -> Sweep:
         sweep = replace(sweep, config_dir=asked.config_dir.absolute())
     if sweep.config_dir:
         sys.path.append(str(sweep.config_dir.parent))  # its classes are FOLDER.MODULE.CLASS
+    sweep = replace(sweep, values=turned(sweep.values, overrides), drawn=turned(sweep.drawn, overrides))
     check_early_terminate(sweep)
-    if sweep.method != "grid" or sweep.drawn:
-        raise ValueError(
-            f"{sweep.path}: method {sweep.method} needs the server of W&B: wandb sweep {sweep.path}. Here every "
-            "combination of values is run: write method: grid, and a list of values for each parameter."
-        )
-    check_count(sweep, turned_values(sweep, overrides), asked.yes)
+    check_count(sweep, sweep.values, asked.yes or not is_grid(sweep))
+    if not is_grid(sweep):
+        check_search(sweep, asked.count, asked.retry)
     return sweep

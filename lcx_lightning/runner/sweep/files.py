@@ -82,6 +82,11 @@ def read_sweep(path: Path) -> Sweep:
         raise ValueError(f"{path}: program must be {PROGRAM}, got {found.get('program')!r}.")
     parameters = _parameters(found.get("parameters"), path)
     metric = found.get("metric") or {}
+    for key, one in parameters.items() if found["method"] == "grid" else ():
+        if "value" not in one and "values" not in one:
+            raise ValueError(
+                f"{path}: {key} is drawn, and a grid draws nothing: give it values, or take method random."
+            )
     return Sweep(
         path=path,
         method=found["method"],
@@ -94,6 +99,11 @@ def read_sweep(path: Path) -> Sweep:
         early_terminate=found.get("early_terminate"),
         run_cap=found.get("run_cap"),
     )
+
+
+def is_grid(sweep: Sweep) -> bool:
+    """Return whether every combination of values is a cell; else cells are drawn."""
+    return sweep.method == "grid"
 
 
 def _check_keys(found: Mapping[str, Any], path: Path) -> None:

@@ -1,0 +1,76 @@
+"""A search without a server: cells are drawn once, by any number of workers, bad ones end early, and it goes on."""
+
+import signal
+
+import pytest
+from support.interrupted_runs import await_, end, start
+from support.lab import results, runs
+from support.sweeps import run_sweep, sweep_command, write_sweep
+
+from lcx_lightning.runner.sweep.study import JOURNAL
+
+pytestmark = pytest.mark.slow
+FIXED = {
+    "training": "finetune",
+    "training.steps": 12,
+    "training.rows": 2,
+    "training.validation_steps": 1,
+    "training.schedule.warmup": 1,
+    "in_loop.every": 2,
+    "method": "ntk",
+}
+RATE = {"distribution": "log_uniform_values", "min": 0.0001, "max": 1.0}
+METRIC = {"name": "in_loop/last_k/nll/128", "goal": "minimize"}
+
+
+def search(root, rate=RATE, **more):
+    """Write the file of a search for a learning rate, and return its path."""
+    fixed = {key: {"value": value} for key, value in FIXED.items()}
+    asked = {"method": "bayes", "run_cap": 6, "metric": METRIC} | more
+    return write_sweep(root, fixed | {"training.optimizer.lr": rate}, **asked)
+
+
+def rates(root):
+    """Return the learning rate and the state of every cell that has been run."""
+    found = [run.info for run in runs(results(root)).values()]
+    return sorted((info["config"]["training"]["optimizer"]["lr"], info["state"]) for info in found)
+
+
+@pytest.mark.parametrize("method", ["random", "bayes"])
+def test_a_search_goes_on_and_draws_what_one_command_would_have_drawn(method, tmp_path):
+    parts = search(tmp_path / "parts", method=method)
+    assert "2 of 6 cells have been drawn." in run_sweep(parts, tmp_path / "parts", "--count", 2, "jobs=1").stdout
+    said = run_sweep(parts, tmp_path / "parts", "jobs=1").stdout
+    assert "6 of 6 cells have been drawn." in said
+    assert "best: cell " in said
+    whole = search(tmp_path / "whole", method=method)
+    assert run_sweep(whole, tmp_path / "whole", "jobs=1").returncode == 0
+    assert rates(tmp_path / "parts") == rates(tmp_path / "whole")
+    assert len(set(rates(tmp_path / "whole"))) == 6
+    journal = (results(tmp_path / "whole") / JOURNAL).read_text()
+    assert run_sweep(whole, tmp_path / "whole").returncode == 0
+    assert (results(tmp_path / "whole") / JOURNAL).read_text() == journal
+
+
+def test_cells_of_a_killed_worker_are_taken_over_and_none_is_drawn_twice(tmp_path):
+    path = search(tmp_path, method="random")
+    words = sweep_command(path, tmp_path, "jobs=1")
+    workers = [start(tmp_path, words=words, said=said) for said in ("said.txt", "other.txt")]
+    await_(workers[0], tmp_path, lambda: runs(results(tmp_path)))
+    end(workers[0], signal.SIGKILL, tmp_path)
+    assert workers[1].wait(timeout=240) == 0
+    assert run_sweep(path, tmp_path).returncode == 0  # what the other worker had passed by before that one died
+    assert len(rates(tmp_path)) == 6
+    assert {state for _, state in rates(tmp_path)} == {"finished"}
+
+
+def test_hyperband_ends_bad_cells_early_and_keeps_good_ones(tmp_path):
+    rate = {"values": [0.003, 0.001, 300.0, 1000.0, 3000.0, 10000.0]}
+    early = {"type": "hyperband", "min_iter": 1, "eta": 2}
+    path = search(tmp_path, rate=rate, method="random", run_cap=12, early_terminate=early)
+    done = run_sweep(path, tmp_path, "jobs=1", "training.steps=40")
+    states = dict(rates(tmp_path))
+    assert "stopped" in done.stdout, done.stdout + done.stderr
+    assert all(state == "finished" for rate, state in states.items() if rate < 1), states
+    stopped = [run for run in runs(results(tmp_path)).values() if run.info["state"] == "interrupted"]
+    assert all("stopped early: in_loop/last_k/nll/128 is worse" in run.info["reason"] for run in stopped)
