@@ -72,7 +72,7 @@ def run_stage(stage: str, built: BuiltArm) -> None:
     base = stages.base(built, report)
     if stage == "base":
         return
-    extended = stages.extend(built, base, report, False)
+    extended = stages.extend(built, base, report)
     if stage == "evaluate":
         model = stages.model_to_evaluate(built, base, extended)
         stages.evaluate(built, model, report)
