@@ -15,6 +15,9 @@ def read_curves(folder: Path | None) -> list[dict[str, Any]]:
     rows: dict[int, dict[str, Any]] = {}
     path = folder and folder / FILE
     for line in path.read_text().splitlines() if path and path.exists() else ():
-        row = json.loads(line)
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:  # of a process that was killed, or is writing
+            continue
         rows.setdefault(row["step"], {}).update(row)
     return [rows[step] for step in sorted(rows)]

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+from lcx_lightning.results.harmless import harmless
 from lcx_lightning.results.logged import COLUMNS, Label, NewRun, by_length, cells, summary
 from lcx_lightning.results.records import RECORDS, Run
 from lcx_lightning.results.wandb_mode import choose_mode
@@ -69,14 +70,14 @@ class WandbRun:
 
         with _outside_of_cells(cell):
             self.run = _begin(choose_mode(mode), None if cell else new.id, chosen | _labelled(new.label), stop)
-        with self._harmless():
+        with harmless():
             for curves in ("train/*", "validation/*", "in_loop/*"):
                 self.run.define_metric(curves, step_metric=STEP)
             self.run.define_metric("cells/*", step_metric="length")
 
     def log(self, values: Mapping[str, Any]) -> None:
         """Add a row to the history."""
-        with self._harmless():
+        with harmless():
             self.run.log(dict(values))
 
     def log_curve(self, values: Mapping[str, float], step: int) -> None:
@@ -93,7 +94,7 @@ class WandbRun:
         """Add numbers to the summary, a row for each length to the history, a table of cells, and the records."""
         import wandb
 
-        with self._harmless():
+        with harmless():
             self.run.summary.update(summary(run))
             for row in by_length(run):
                 self.run.log(row)
@@ -106,7 +107,7 @@ class WandbRun:
 
     def update_summary(self, values: Mapping[str, Any]) -> None:
         """Add numbers to the summary."""
-        with self._harmless():
+        with harmless():
             self.run.summary.update(dict(values))
 
     def asked_to_stop(self) -> bool:
@@ -122,7 +123,7 @@ class WandbRun:
             status: How the arm has ended.
             reason: Why it failed.
         """
-        with self._harmless():
+        with harmless():
             self.run.summary.update({"status": status} | ({"reason": reason} if reason else {}))
             if status == "preempted":
                 self.run.mark_preempting()
@@ -141,13 +142,6 @@ class WandbRun:
         sync = shlex.join(words) if mode == "offline" or self._unsent else None
         return {"id": self.run.id, "url": url, "mode": mode, "folder": folder, "sync": sync}
 
-    @contextmanager
-    def _harmless(self) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:  # whatever W&B raises, it is not worth a result
-            warnings.warn(f"W&B has not logged something: {type(error).__name__}: {error}", stacklevel=3)
-
 
 def _labelled(label: Label) -> dict[str, Any]:
     """Return the label as W&B names its parts, with what the environment says in place of it or in addition."""
@@ -165,8 +159,8 @@ def _begin(mode: str, run: str | None, chosen: dict[str, Any], stop: Callable[[]
 
     limits = {"init_timeout": BEGIN, "finish_timeout": END, "finish_timeout_raises": True}
     patience = wandb.Settings(**limits, silent=True, stop_fn=stop)
-    wandb.setup(wandb.Settings(silent=True))
     try:
+        wandb.setup(wandb.Settings(silent=True))
         return wandb.init(mode=mode, id=run, resume="allow", settings=patience, **chosen)  # pyright: ignore[reportArgumentType]
     except Exception as error:  # whatever W&B raises, it is not worth a result
         if mode == "disabled":

@@ -39,15 +39,15 @@ def choose_mode(mode: str) -> str:
 
 def _problem_of(address: str) -> str | None:
     """Return why a server cannot be logged to; None if it answers, though it may refuse the question."""
-    question = Request(address, b'{"query":"query Ping{__typename}"}', {"Content-Type": "application/json"})
     try:
+        question = Request(address, b'{"query":"query Ping{__typename}"}', {"Content-Type": "application/json"})
         urlopen(question, timeout=PATIENCE).close()
     except HTTPError as error:
         error.close()
         return f"HTTP {error.code}" if error.code == NOT_THERE or error.code >= 500 else None
     except URLError as error:  # certificates of a company may be known to W&B and not to Python
         return None if isinstance(error.reason, ssl.SSLError) else str(error.reason)
-    except (OSError, HTTPException) as error:
+    except (OSError, HTTPException, ValueError) as error:  # ValueError: it is no address
         return str(error) or type(error).__name__
     return None
 
@@ -56,7 +56,7 @@ def _has_key() -> bool:
     if os.environ.get("WANDB_API_KEY"):
         return True
     host = urlparse(os.environ.get("WANDB_BASE_URL", "")).hostname
-    with contextlib.suppress(FileNotFoundError, netrc.NetrcParseError):
+    with contextlib.suppress(OSError, netrc.NetrcParseError):
         known = netrc.netrc(os.environ.get("NETRC")).hosts
         return any(name in known for name in ([host] if host else HOSTS))
     return False

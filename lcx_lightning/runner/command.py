@@ -6,6 +6,7 @@ import shutil
 import sys
 import tempfile
 import traceback
+from collections.abc import Callable
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,7 @@ def run() -> int:
             return refuse(error, screen())
         return 0
     if said := wrong_word(sys.argv[1:]):
+        _tell_sweep(ValueError(said))
         return refuse(ValueError(said), screen())
     sys.argv[1:] = map(readable, sys.argv[1:])
     OmegaConf.register_new_resolver("scratch", _scratch, use_cache=True, replace=True)
@@ -63,6 +65,7 @@ def run() -> int:
         return stop.code if isinstance(stop.code, int) else 1
     except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:
         torchrun.leave_the_word_to_rank_zero()
+        _tell_sweep(error)
         with initialize_config_module("experiments.configs", version_base="1.3"):
             words = takewhile(lambda word: not word.startswith("-"), sys.argv[1:])
             return refuse(error, screen(), [*searched, *words])
@@ -76,14 +79,18 @@ def _composed(config: DictConfig) -> None:
 
     preemption.listen()
     typed: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+    if code := without_secrets_shown(lambda: _checked_and_run(config, typed)):
+        sys.exit(code)
+
+
+def without_secrets_shown(run: Callable[[], int]) -> int:
+    """Return the exit code that a function returns; 1 if it fails. Neither W&B nor a traceback sees tokens."""
     sys.argv[1:] = masked_words(sys.argv[1:])  # which W&B writes down
     try:
-        code = _checked_and_run(config, typed)
+        return run()
     except Exception:  # Hydra would print every override, with the tokens among them
         sys.stderr.write(masked_text(traceback.format_exc()))
-        code = 1
-    if code:
-        sys.exit(code)
+        return 1
 
 
 def _checked_and_run(config: DictConfig, typed: list[str]) -> int:
@@ -91,10 +98,7 @@ def _checked_and_run(config: DictConfig, typed: list[str]) -> int:
         grid = expand(config, torchrun.decided(config, typed))
     except BAD_INPUT as error:
         torchrun.leave_the_word_to_rank_zero()
-        if os.environ.get("WANDB_SWEEP_ID"):
-            from lcx_lightning.runner.wandb_runs import log_refusal  # heavy
-
-            log_refusal(config, error)
+        _tell_sweep(error)
         return refuse(error, screen(), typed)
     with without_garbage_collection():
         from lcx_lightning.runner.experiment import run_experiment  # heavy: not where a value is refused
@@ -102,6 +106,14 @@ def _checked_and_run(config: DictConfig, typed: list[str]) -> int:
 
     silence_library_logging()
     return run_experiment(config, typed, grid)
+
+
+def _tell_sweep(error: Exception) -> None:
+    """Tell W&B that a command was refused, if it is the cell of a sweep, which would stay pending."""
+    if os.environ.get("WANDB_SWEEP_ID"):
+        from lcx_lightning.runner.wandb_runs import log_refusal  # heavy
+
+        log_refusal(error)
 
 
 def options_last(line: list[str]) -> list[str]:

@@ -136,7 +136,7 @@ def _planned(config: DictConfig, grid: Grid, command: str, launch: Launcher, con
         _log_finished(arms, jobs)
         return Plan(arms, folder, jobs, command)
     except BAD_INPUT as error:
-        wandb_runs.log_refusal(config, error)
+        wandb_runs.log_refusal(error)
         return refuse(error, console)
 
 

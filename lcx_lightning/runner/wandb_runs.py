@@ -1,27 +1,28 @@
 """Runs of W&B for arms and bases: each ends as its arm does, and is made again from records where a cell asks."""
 
 import os
+import sys
 import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf
-
 from lcx_lightning.results import records
 from lcx_lightning.results.curves import read_curves
+from lcx_lightning.results.harmless import harmless
 from lcx_lightning.results.knobs import knobs
 from lcx_lightning.results.logged import Label, NewRun, label, label_of_base
 from lcx_lightning.runner.arms import Arm
 from lcx_lightning.runner.run_json import described, read_run, write_run
-from lcx_lightning.runner.secrets import masked, without_secrets
+from lcx_lightning.runner.secrets import masked, masked_text, without_secrets
 from lcx_lightning.schema.build import build
 from lcx_lightning.training import preemption
 
 if TYPE_CHECKING:
     from lcx_lightning.results.wandb_logger import WandbRun
 
+RESULTS = "results"  # where a command that was refused would have put its results, unless it says so
 OF_PERSON = ("results_dir", "cache_dir", "jobs", "logger")  # of a configuration: places and habits of whoever runs it
 
 
@@ -46,7 +47,8 @@ def logged(arm: Arm) -> Iterator["WandbRun | None"]:
         with suppress(OSError):  # the disk may be what has failed
             _end(log, arm, "failed", "failed", reason=reason, traceback=traceback.format_exc())
         raise
-    log.log_results(records.read_run(arm.folder))
+    with harmless():
+        log.log_results(records.read_run(arm.folder))
     _end(log, arm, "finished", "finished")
 
 
@@ -55,8 +57,9 @@ def log_again(arm: Arm) -> None:
     if not is_asked_for(arm):
         return
     log = _begun(arm, knobs(read_run(arm)), label, arm.run, leads=arm.leads)
-    log.log_curves(read_curves(arm.cache("extend", arm.extend_key) if arm.extend_key else None))
-    log.log_results(records.read_run(arm.folder))
+    with harmless():
+        log.log_curves(read_curves(arm.cache("extend", arm.extend_key) if arm.extend_key else None))
+        log.log_results(records.read_run(arm.folder))
     _end(log, arm, "finished", "finished")
 
 
@@ -67,14 +70,19 @@ def log_failure(arm: Arm, reason: str) -> None:
         log.end("failed", without_secrets(reason, arm.config))
 
 
-def log_refusal(config: DictConfig, error: Exception) -> None:
-    """Log a command that was refused as a failed run, where the cell of a sweep waits for it."""
-    if not config.get("logger") or not _sweep():
+def log_refusal(error: Exception) -> None:
+    """Log a command that was refused as a failed run, where the cell of a sweep waits for it.
+
+    What it would have logged to is not known if it could not be composed: project and entity are the agent's.
+    """
+    if not _sweep():
         return
-    known: Any = OmegaConf.to_container(config)
-    new = NewRun("refused", Label("refused", "refused", []), str(config.experiment), {}, True, preemption.request_stop)
-    with suppress(ValueError):  # the logger may be what was refused
-        build(config.logger, "logger", new=new).end("failed", without_secrets(str(error), known))
+    from lcx_lightning.results.wandb_logger import WandbRun  # heavy
+
+    folders = [word.partition("=")[2] for word in sys.argv if word.startswith("results_dir=")]
+    new = NewRun("refused", Label("refused", "refused", []), "refused", {}, True, preemption.request_stop)
+    run = WandbRun(project=None, entity=None, mode="auto", folder=[RESULTS, *folders][-1], new=new)
+    run.end("failed", masked_text(str(error)))
 
 
 def log_base(arm: Arm, folder: Path | None) -> None:
@@ -85,7 +93,8 @@ def log_base(arm: Arm, folder: Path | None) -> None:
 
     known = knobs(described(arm) | {"base": {"key": arm.base_key}})
     log = _begun(arm, known, label_of_base, arm.base_key, leads=False)
-    log.log_curves(read_curves(folder))
+    with harmless():
+        log.log_curves(read_curves(folder))
     outcome = outcome_of(folder)
     taken = {f"throughput/{name}": value for name, value in (outcome["throughput"] or {}).items()}
     log.update_summary(taken | {f"base/{name}": outcome[name] for name in ("validation_loss", "seconds")})

@@ -12,7 +12,7 @@ from hydra import initialize_config_module
 from omegaconf import OmegaConf
 
 from lcx_lightning.results.report.screen import screen
-from lcx_lightning.runner.command import readable
+from lcx_lightning.runner.command import readable, without_secrets_shown
 from lcx_lightning.runner.launch import torchrun
 from lcx_lightning.runner.refusals import BAD_INPUT, refuse
 from lcx_lightning.runner.secrets import masked_words
@@ -31,6 +31,10 @@ def main(arguments: list[str] | None = None) -> int:
     interrupted.
     """
     words = sys.argv[1:] if arguments is None else arguments
+    return without_secrets_shown(lambda: _run(words))
+
+
+def _run(words: list[str]) -> int:
     asked = _parser().parse_intermixed_args(words)
     overrides = [readable(word) for word in asked.overrides]
     try:
