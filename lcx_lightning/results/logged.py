@@ -64,7 +64,7 @@ def label_of_base(known: Mapping[str, Any]) -> Label:
 
 def relative(length: float, pretrain_length: int | None) -> str | None:
     """A length in units of L, such as `4L`; None if L is unknown."""
-    return f"{length / pretrain_length:.3g}L" if pretrain_length else None
+    return f"{length / pretrain_length:.6g}L" if pretrain_length else None
 
 
 def summary(run: Run) -> dict[str, Any]:

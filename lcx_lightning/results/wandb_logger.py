@@ -52,7 +52,7 @@ class WandbRun:
         new: Any,
     ) -> None:
         assert isinstance(new, NewRun)
-        self._stop, self._unsent = threading.Event(), False
+        self._stop, self._sent = threading.Event(), False
         self.has_curves = False  # whether training has been logged while it ran
         os.makedirs(folder, exist_ok=True)
         cell = new.leads and OF_CELL[0] in os.environ  # whose id, project and entity are the agent's
@@ -129,17 +129,17 @@ class WandbRun:
                 self.run.mark_preempting()
         try:
             self.run.finish(exit_code=CODES[status])
+            self._sent = True
         except Exception as error:  # whatever W&B raises, the records are complete
-            self._unsent = True
             warnings.warn(f"W&B has not got all of a run ({error}). To send it: {self.facts()['sync']}", stacklevel=2)
 
     def facts(self) -> dict[str, str | None]:
-        """Return id, url, mode and folder of the run, and as `sync` the command that uploads it if that is needed."""
+        """Return id, url, mode and folder of the run, and as `sync` the command that uploads what W&B has not got."""
         mode = "disabled" if self.run.disabled else "offline" if self.run.offline else "online"
         folder = None if mode == "disabled" else str(Path(self.run.dir).absolute().parent)
         url = self.run.url if mode == "online" else None
         words = ["wandb", "sync", *(["--no-skip-online"] if mode == "online" else []), folder or ""]
-        sync = shlex.join(words) if mode == "offline" or self._unsent else None
+        sync = shlex.join(words) if mode == "offline" or (mode == "online" and not self._sent) else None
         return {"id": self.run.id, "url": url, "mode": mode, "folder": folder, "sync": sync}
 
 

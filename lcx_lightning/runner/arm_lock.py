@@ -31,8 +31,8 @@ class HeldError(Exception):
 
 def holder(folder: Path) -> str | None:
     """Return who computes the arm of a folder now, such as `process 12 on node3`; None if nobody does."""
-    said = _said(folder)
-    if is_held(folder / LOCK):
+    said, lock = _said(folder), folder / LOCK
+    if is_held(lock) and (os.access(lock, os.W_OK) or _is_fresh(folder)):  # of another user's lock nobody can tell
         return _words(said) or "another process"
     return _words(said) if _lives_elsewhere(folder, said) else None
 
@@ -56,16 +56,16 @@ def held(folder: Path, wait: bool) -> Iterator[None]:
             raise HeldError(holder(folder) or "another process")
         if preemption.stop_requested():
             raise preemption.PreemptedError(f"preempted while another process holds {folder / LOCK}")
-    over = threading.Event()
-    path = folder / HOLDER
-    records.write_json(path, {"host": socket.gethostname(), "process": os.getpid()})
+    over, path = threading.Event(), folder / HOLDER
     beat = threading.Thread(target=_beat, args=(path, over), daemon=True)
-    beat.start()
     try:
+        records.write_json(path, {"host": socket.gethostname(), "process": os.getpid()})
+        beat.start()
         yield
     finally:
         over.set()
-        beat.join()
+        if beat.is_alive():
+            beat.join()
         path.unlink(missing_ok=True)
         lock.release()
 
@@ -92,8 +92,11 @@ def _beat(path: Path, over: threading.Event) -> None:
 
 def _lives_elsewhere(folder: Path, said: dict[str, Any]) -> bool:
     """Return whether a holder on another machine has renewed its file a short while ago."""
-    if not said or said.get("host") == socket.gethostname():
-        return False
+    return bool(said) and said.get("host") != socket.gethostname() and _is_fresh(folder)
+
+
+def _is_fresh(folder: Path) -> bool:
+    """Return whether a holder has renewed its file a short while ago."""
     try:
         return time.time() - (folder / HOLDER).stat().st_mtime < LOST
     except FileNotFoundError:

@@ -40,7 +40,10 @@ def logged(arm: Arm) -> Iterator["WandbRun | None"]:
     try:
         yield log
     except preemption.PreemptedError:
-        _end(log, arm, "interrupted", "stopped" if log.asked_to_stop() else "preempted")
+        stopped = log.asked_to_stop()
+        _end(log, arm, "interrupted", "stopped" if stopped else "preempted")
+        if stopped:
+            raise preemption.StoppedError("W&B asked the run to stop") from None
         raise
     except Exception as error:
         reason = without_secrets(f"{type(error).__name__}: {error}", arm.config)
@@ -124,7 +127,9 @@ def _begun(arm: Arm, known: dict[str, Any], labelled: Any, run: str, *, leads: b
 
 def _end(log: "WandbRun", arm: Arm, state: str, status: Any, **more: Any) -> None:
     """End a run of W&B once run.json says how the arm has ended, and keep there what W&B has not got."""
-    write_run(arm, state, wandb=log.facts(), **more)
-    log.end(status, more.get("reason"))
+    try:
+        write_run(arm, state, wandb=log.facts(), **more)
+    finally:
+        log.end(status, more.get("reason"))
     if log.facts() != read_run(arm).get("wandb"):
         write_run(arm, state, wandb=log.facts(), **more)

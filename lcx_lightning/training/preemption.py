@@ -17,6 +17,10 @@ class PreemptedError(Exception):
     """The run was preempted, and everything is saved."""
 
 
+class StoppedError(PreemptedError):
+    """The run was asked to end for good, and everything is saved; others go on."""
+
+
 def listen() -> None:
     """Handle the signals from now on, in place of earlier handlers, and unblock them."""
     if threading.current_thread() is threading.main_thread():

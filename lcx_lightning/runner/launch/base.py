@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 Event: TypeAlias = tuple[int, str, int, int, str]  # number of the job, stage, parts done, parts in all, a few words
 
 FAILED = 1  # exit code of a process that has said why
+STOPPED = 76  # exit code of a process whose run was asked to end for good, while others go on
 BUSY = 69  # exit code of a process that has found another one at work on its arm: EX_UNAVAILABLE of sysexits.h
 END = signal.SIGALRM  # ends a job of several processes at once: a signal that nobody else sends or ignores
 

@@ -12,7 +12,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from lcx_lightning.runner.arm_lock import HeldError
 from lcx_lightning.runner.arms import Arm
-from lcx_lightning.runner.launch.base import BUSY, END, FAILED, ended
+from lcx_lightning.runner.launch.base import BUSY, END, FAILED, STOPPED, ended
 from lcx_lightning.runner.launch.forkserver import share_fork_server
 from lcx_lightning.runner.launch.worker import follow_parent, run_job, teller, with_error_file
 from lcx_lightning.training import preemption
@@ -34,7 +34,7 @@ def work(count: int, number: int, arm: Arm, only_base: bool, threads: int, event
             elastic_launch(_config(errors, count), work_as_rank)(number, arm, only_base, threads, events, stop)
         except ChildFailedError as error:
             rank, failure = error.get_first_failure()
-            if failure.exitcode in (preemption.EXIT_CODE, BUSY):
+            if failure.exitcode in (preemption.EXIT_CODE, BUSY, STOPPED):
                 raise SystemExit(failure.exitcode) from None
             teller(events, number)("failed", 0, 1, _reason(failure, f"process {rank} of {count}"))
             raise SystemExit(FAILED) from None

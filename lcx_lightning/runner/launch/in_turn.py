@@ -18,6 +18,7 @@ from lcx_lightning.distributed import process_group
 from lcx_lightning.runner.arms import Arm
 from lcx_lightning.runner.launch.progress import add_job, display_of
 from lcx_lightning.runner.launch.scheduler import Job, show_end, show_progress
+from lcx_lightning.runner.launch.threads import threads_of
 from lcx_lightning.runner.launch.worker import run_job
 from lcx_lightning.runner.run_json import read_run, write_run
 from lcx_lightning.training import preemption
@@ -152,7 +153,7 @@ def name_of(job: Job) -> str:
 def _run(job: Job, display: Progress) -> None:
     """Run a job, and set its state unless it fails."""
     local = int(os.environ["LOCAL_WORLD_SIZE"])
-    threads = torch.get_num_threads() if local == 1 else max(1, (os.cpu_count() or 1) // local)
+    threads = torch.get_num_threads() if local == 1 else threads_of(local)
     try:
         run_job(job.arm, job.only_base, threads, lambda *event: show_progress(job, event, display))
         process_group.barrier()

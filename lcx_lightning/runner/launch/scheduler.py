@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 
 from lcx_lightning.results.report.screen import say
-from lcx_lightning.runner.launch.base import BUSY, FAILED, Event, Launcher, RunningJob, ended
+from lcx_lightning.runner.launch.base import BUSY, FAILED, STOPPED, Event, Launcher, RunningJob, ended
 from lcx_lightning.runner.launch.elsewhere import computed_by, ended_by_others, stamp
 from lcx_lightning.runner.launch.progress import add_job, display_of, show_event
 from lcx_lightning.training import preemption
@@ -180,6 +180,10 @@ def _collect(jobs: list[Job], launch: Launcher, display: Progress, stopping: boo
         job.running.end()  # those that would wait for one that is gone
         if BUSY in codes.values():  # another process was faster
             _put_back(job, display, stopping)
+            continue
+        if STOPPED in codes.values():
+            job.state = "stopped"
+            show_end(job, display)
             continue
         broken = sorted((code, name) for name, code in codes.items() if code)  # killed ones first
         job.state = "failed" if broken else "finished"

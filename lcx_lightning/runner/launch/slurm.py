@@ -185,7 +185,7 @@ class Task:
                 requeue(over[0], None)
             raise SystemExit(0) from None  # quietly: the first task queues the job
         except Exception as error:
-            tell_failure(error, tell, self.arm if environment.num_tasks == 1 and not self.only_base else None)
+            tell_failure(error, tell, self.arm)
             raise RuntimeError("The reason is in the events of the job.") from error
 
     def checkpoint(self) -> Any:

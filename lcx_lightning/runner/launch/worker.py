@@ -5,8 +5,8 @@ import os
 import signal
 import threading
 import traceback
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.queues import Queue
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from lcx_lightning.runner import in_loop_evaluation, stage_cache, stages, wandb_
 from lcx_lightning.runner.arm_lock import HeldError, held
 from lcx_lightning.runner.arms import Arm
 from lcx_lightning.runner.built_arm import BuiltArm
-from lcx_lightning.runner.launch.base import BUSY, FAILED
+from lcx_lightning.runner.launch.base import BUSY, FAILED, STOPPED
 from lcx_lightning.runner.quiet import silence_library_logging
 from lcx_lightning.runner.run_json import begin_run, checksum, is_finished, read_run, write_run
 from lcx_lightning.runner.secrets import without_secrets
@@ -58,18 +58,14 @@ def work(number: int, arm: Arm, only_base: bool, threads: int, events: Queue, st
     except HeldError as error:
         raise SystemExit(BUSY) from error
     except Exception as error:
-        tell_failure(error, tell, None if only_base else arm)
+        tell_failure(error, tell, arm)
         raise SystemExit(FAILED) from error
 
 
-def tell_failure(error: Exception, tell: Tell, arm: Arm | None) -> None:
-    """Tell why a job failed, and write it into run.json if the job was that of an arm and of one process."""
-    config = arm.config if arm else {}
-    reason = without_secrets(f"{type(error).__name__}: {error}", config)
-    tell("failed", 0, 1, f"{reason}\n{without_secrets(traceback.format_exc(), config)}")
-    if arm:
-        with suppress(OSError):  # the disk may be what has failed
-            write_run(arm, "failed", reason=reason, traceback=traceback.format_exc())
+def tell_failure(error: Exception, tell: Tell, arm: Arm) -> None:
+    """Tell why a job of an arm failed."""
+    said = f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
+    tell("failed", 0, 1, f"{without_secrets(said, arm.config)}")
 
 
 def run_job(arm: Arm, only_base: bool, threads: int, tell: Tell, wait: bool = True) -> None:
@@ -99,6 +95,8 @@ def run_job(arm: Arm, only_base: bool, threads: int, tell: Tell, wait: bool = Tr
             _run_base(BuiltArm(arm), reporter(tell))
         else:
             run_arm(BuiltArm(arm), reporter(tell), wait)
+    except preemption.StoppedError as error:
+        raise SystemExit(STOPPED) from error
     except preemption.PreemptedError as error:
         raise SystemExit(preemption.EXIT_CODE) from error
 
@@ -145,9 +143,15 @@ def teller(events: Queue, number: int) -> Tell:
 
 def _run_base(built: BuiltArm, report: stages.Report) -> None:
     """Train the base of an arm, and log it as a run of its own unless another process has trained it."""
-    there = built.arm.cache("base", built.arm.base_key).exists()
-    folder = stages.base(built, report)
-    if process_group.rank() == 0 and not there:
+    trained = False
+
+    def noted(stage: str, done: int, total: int, words: str) -> None:
+        nonlocal trained
+        trained = True
+        report(stage, done, total, words)
+
+    folder = stages.base(built, noted)
+    if process_group.rank() == 0 and trained:
         wandb_runs.log_base(built.arm, folder)
 
 
@@ -173,9 +177,25 @@ def run_arm(built: BuiltArm, report: stages.Report, wait: bool = True) -> None:
         if (others := process_group.broadcast_from_rank_zero(others)) is not None:
             raise HeldError(others)
         if not process_group.broadcast_from_rank_zero(first and is_finished(built.arm)):
-            _run_stages(built, report, first)
+            with _failure_written(built.arm):
+                _run_stages(built, report, first)
         elif first:  # it was finished by whom it waited for
             wandb_runs.log_again(built.arm)
+
+
+@contextmanager
+def _failure_written(arm: Arm) -> Iterator[None]:
+    """Write that an arm of one process has failed, while its lock is held; several processes may be started again."""
+    try:
+        yield
+    except preemption.PreemptedError:
+        raise
+    except Exception as error:
+        if process_group.world_size() == 1:
+            with suppress(OSError):  # the disk may be what has failed
+                reason = without_secrets(f"{type(error).__name__}: {error}", arm.config)
+                write_run(arm, "failed", reason=reason, traceback=traceback.format_exc())
+        raise
 
 
 def _run_stages(built: BuiltArm, report: stages.Report, first: bool) -> None:

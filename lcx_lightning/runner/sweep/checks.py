@@ -12,8 +12,16 @@ from lcx_lightning.schema.near import did_you_mean
 
 WITH_HISTORY = ("in_loop/", "train/", "validation/")  # metrics that are logged while a run goes on
 IN_LOOP = "in_loop"
-KINDS = {"perplexity": "nll"}  # kind in the name of a metric -> metric of the records
-NOT_BY_LENGTH = ("train", "validation", "throughput", "cost", "base")  # which stand in no table of lengths
+KINDS = {"perplexity": "nll", "ratio": "nll"}  # kind in the name of a metric -> metric of the records
+NOT_BY_LENGTH = (
+    "train",
+    "validation",
+    "throughput",
+    "cost",
+    "base",
+    "holds_to",
+    "cells",
+)  # stand in no table
 MULTIPLE = re.compile(r"(\d+(?:\.\d+)?)L")
 HYPERBAND = "hyperband"
 FEW = 3  # cells that a sentence names
@@ -26,6 +34,13 @@ def check_early_terminate(sweep: Sweep) -> None:
             f"{sweep.path}: early_terminate needs a metric that is logged during a run, and {sweep.metric} is logged "
             "at its end. Take one of in_loop/, such as in_loop/last_k/nll/256, with in_loop.every=STEPS."
         )
+
+
+def check_grid(sweep: Sweep) -> None:
+    """Raise a ValueError if a grid is not to be run as a whole, which a server would obey."""
+    for name in ("run_cap", "early_terminate"):
+        if getattr(sweep, name):
+            raise ValueError(f"{sweep.path}: {name} is for method random or bayes: a grid is run as a whole here.")
 
 
 def check_search(sweep: Sweep, count: int | None, retry: bool) -> None:
@@ -73,6 +88,8 @@ def why_not_logged(metric: str, arm: Arm) -> str:
     if wanted not in names:
         return f"it has no {wanted}.{did_you_mean(wanted, names) or ' It has ' + ', '.join(sorted(names))}"
     tokens = tokens_of(place, arm.pretrain_length)
+    if metric.startswith(IN_LOOP) and place != str(tokens):
+        return f"during training lengths are in tokens: {tokens or 'such as 256'} in place of {place}"
     if tokens is None or tokens in arm.lengths:
         return ""
     reason = arm.not_evaluated.get(str(tokens), "no evaluation has this length")

@@ -18,7 +18,7 @@ from lcx_lightning.runner.refusals import BAD_INPUT, refuse
 from lcx_lightning.runner.secrets import masked_words
 from lcx_lightning.runner.startup import without_garbage_collection
 from lcx_lightning.runner.sweep.cells import cells_of, check_count, shared_by_cells, turned
-from lcx_lightning.runner.sweep.checks import check_early_terminate, check_search
+from lcx_lightning.runner.sweep.checks import check_early_terminate, check_grid, check_search
 from lcx_lightning.runner.sweep.files import Sweep, find_sweep, is_grid, read_sweep
 
 LAUNCHERS = ("local", "slurm")
@@ -116,6 +116,8 @@ def _checked(asked: argparse.Namespace, overrides: Sequence[str]) -> Sweep:
     sweep = replace(sweep, values=turned(sweep.values, overrides), drawn=turned(sweep.drawn, overrides))
     check_early_terminate(sweep)
     check_count(sweep, sweep.values, asked.yes or not is_grid(sweep))
-    if not is_grid(sweep):
+    if is_grid(sweep):
+        check_grid(sweep)
+    else:
         check_search(sweep, asked.count, asked.retry)
     return sweep

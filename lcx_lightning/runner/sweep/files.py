@@ -77,11 +77,14 @@ def read_sweep(path: Path) -> Sweep:
     """
     found: Any = OmegaConf.to_container(read_yaml(path), resolve=False)
     _check_keys(found, path)
-    command = [str(word) for word in found.get("command") or []]
+    command = found.get("command") or []
+    if not isinstance(command, list):
+        raise ValueError(f"{path}: command must be a list of words, got {command!r}.")
+    command = [str(word) for word in command]
     if PROGRAM not in (found.get("program"), *command):
         raise ValueError(f"{path}: program must be {PROGRAM}, got {found.get('program')!r}.")
     parameters = _parameters(found.get("parameters"), path)
-    metric = found.get("metric") or {}
+    metric = _mapping(found, "metric", path)
     for key, one in parameters.items() if found["method"] == "grid" else ():
         if "value" not in one and "values" not in one:
             raise ValueError(
@@ -96,7 +99,7 @@ def read_sweep(path: Path) -> Sweep:
         drawn={key: one for key, one in parameters.items() if "value" not in one and "values" not in one},
         metric=metric.get("name"),
         goal=metric.get("goal", "minimize"),
-        early_terminate=found.get("early_terminate"),
+        early_terminate=_mapping(found, "early_terminate", path) or None,
         run_cap=found.get("run_cap"),
     )
 
@@ -115,6 +118,14 @@ def _check_keys(found: Mapping[str, Any], path: Path) -> None:
         raise ValueError(f"{path}: method must be {', '.join(METHODS)}, got {found.get('method')!r}.")
 
 
+def _mapping(found: Mapping[str, Any], name: str, path: Path) -> dict[str, Any]:
+    """Return a part of a file that is a mapping, empty if there is none; a ValueError if it is anything else."""
+    part = found.get(name) or {}
+    if not isinstance(part, dict) or not isinstance(part.get("name", ""), str):
+        raise ValueError(f"{path}: {name} must be a mapping, such as name: perplexity/last_k/4L, got {part!r}.")
+    return part
+
+
 def _overrides(command: Iterable[str]) -> list[str]:
     """Return the overrides of all cells among the words of a command, without those that name a logger."""
     words = [word for word in command if "=" in word and not word.startswith(("-", "${"))]
@@ -130,6 +141,8 @@ def _parameters(found: Any, path: Path) -> dict[str, dict[str, Any]]:
     if not isinstance(found, dict) or not found:
         raise ValueError(f"{path}: parameters must be a mapping from keys to values, got {found!r}.")
     for key, one in found.items():
+        if not isinstance(key, str):
+            raise ValueError(f"{path}: the key of a parameter is a text, got {key!r}.")
         ways = [way for way in ("value", "values") if isinstance(one, dict) and way in one]
         drawn = isinstance(one, dict) and not ways and {*one} & {*DRAWN}
         if len(ways) != 1 and not drawn:
