@@ -77,7 +77,9 @@ def masked_text(text: str) -> str:
 
 def _masked_match(found: re.Match[str]) -> str:
     value = found["value"].strip("'\"")
-    if not is_secret(found["name"].split(".")[-1]) or value.lower() in PLAIN or AS_TYPED.fullmatch(value):
+    if not is_secret(found["name"].split(".")[-1]):  # the value may itself be one with a name: `ValueError: token=x`
+        return f"{found['name']}{found['sign']}{IN_TEXT.sub(_masked_match, found['value'])}"
+    if value.lower() in PLAIN or AS_TYPED.fullmatch(value):
         return found[0]
     return f"{found['name']}{found['sign']}{MASK}"
 

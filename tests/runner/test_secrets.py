@@ -1,10 +1,12 @@
 """Secrets are known by their names, and masked wherever a configuration is written."""
 
 import json
+import sys
 
 import pytest
 from support.lab import TINY, arms_of, folders, launch, save_documents
 
+from lcx_lightning.runner.command import without_secrets_shown
 from lcx_lightning.runner.run_json import write_run
 from lcx_lightning.runner.secrets import as_typed, is_secret, masked, masked_words, secrets_in, without_secrets
 
@@ -43,6 +45,19 @@ def test_secrets_are_masked_at_any_depth_and_nothing_else():
     assert masked("https://host/x?sig=1&signature=abc&page=2") == "https://host/x?sig=1&signature=***&page=2"
     assert set(secrets_in(config)) == {TOKEN, "a", "b", "1234567"}
     assert without_secrets(f"Bad {TOKEN}!", {"token": TOKEN}) == "Bad ***!"
+
+
+def test_neither_the_arguments_that_wandb_keeps_nor_a_traceback_have_them(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["lcx", f"+data.hf_token={TOKEN}"])
+
+    def fails():
+        assert sys.argv == ["lcx", "+data.hf_token=***"]
+        raise RuntimeError(f"token={TOKEN}")
+
+    assert without_secrets_shown(fails) == 1
+    said = capsys.readouterr().err
+    assert "RuntimeError" in said
+    assert TOKEN not in said
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from support.sweeps import write_sweep
 
 from lcx_lightning.runner.refusals import wrong_word
 from lcx_lightning.runner.sweep import checks
-from lcx_lightning.runner.sweep.cells import check_count, turned_values
+from lcx_lightning.runner.sweep.cells import check_count, turned
 from lcx_lightning.runner.sweep.command import main
 from lcx_lightning.runner.sweep.files import find_sweep, read_sweep
 
@@ -20,6 +20,10 @@ SENTENCES = [
     ({"parameters": {}}, "parameters must be a mapping from keys to values"),
     ({"method": "grids"}, "method must be grid, random, bayes, got 'grids'"),
     ({"metrics": "x"}, "a file of a sweep has no 'metrics'. Did you mean metric"),
+    ({"metric": "perplexity/last_k/4L"}, "metric must be a mapping, such as name: perplexity/last_k/4L"),
+    ({"metric": {"name": 4}}, r"metric must be a mapping, .* got \{'name': 4\}"),
+    ({"command": "python -m experiments.run"}, "command must be a list of words"),
+    ({"parameters": {4: {"value": 1}}}, "the key of a parameter is a text, got 4"),
     ({"program": "train.py"}, "program must be experiments.run, got 'train.py'"),
 ]
 
@@ -44,12 +48,12 @@ def test_a_sweep_that_there_is_not_is_refused_with_those_that_there_are():
 def test_an_empty_grid_and_one_of_many_cells_are_refused(tmp_path):
     empty = read_sweep(write_sweep(tmp_path, WINDOWS | {"seed": {"values": []}}))
     with pytest.raises(ValueError, match="seed has no values, so that the grid is empty"):
-        check_count(empty, turned_values(empty, []), confirmed=True)
+        check_count(empty, empty.values, confirmed=True)
     many = read_sweep(write_sweep(tmp_path, WINDOWS | {"seed": {"values": [*range(6000)]}}))
     with pytest.raises(ValueError, match=r"has 12,000 cells, more than 10,000. .* --yes"):
-        check_count(many, turned_values(many, []), confirmed=False)
-    check_count(many, turned_values(many, []), confirmed=True)
-    check_count(many, turned_values(many, ["seed=0"]), confirmed=False)
+        check_count(many, many.values, confirmed=False)
+    check_count(many, many.values, confirmed=True)
+    check_count(many, turned(many.values, ["seed=0"]), confirmed=False)
 
 
 @pytest.mark.parametrize(
@@ -72,10 +76,28 @@ def test_a_cell_that_cannot_be_composed_is_refused_by_name(tmp_path, capsys, par
     assert not (tmp_path / "results").exists()
 
 
-def test_what_needs_a_server_is_refused(tmp_path, capsys):
-    code, said = said_by(capsys, write_sweep(tmp_path, WINDOWS, method="random"), "--dry-run")
+RATE = {"training.optimizer.lr": {"distribution": "log_uniform_values", "min": 0.001, "max": 0.1}}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "more", "sentence"),
+    [
+        (WINDOWS, {"method": "grid", "run_cap": 3}, "run_cap is for method random or bayes"),
+        (RATE, {"method": "grid"}, "training.optimizer.lr is drawn, and a grid draws nothing"),
+        (RATE, {}, "a search needs run_cap, or --count"),
+        (RATE, {"run_cap": 3, "metric": {}}, "a search needs a metric"),
+        ({"method": {"value": "pi"}}, {"run_cap": 3}, "there is nothing to draw"),
+        (RATE, {"run_cap": 3, "early_terminate": {"type": "median"}}, "must be of type hyperband, got 'median'"),
+        ({"x": {"distribution": "normal", "mu": 0}}, {"run_cap": 3}, "x is drawn by 'normal', which needs the server"),
+        ({"x": {"min": 2, "max": 1}}, {"run_cap": 3}, "x needs two numbers, min and max, got 2 and 1"),
+        ({"x": RATE["training.optimizer.lr"] | {"min": 0}}, {"run_cap": 3}, "x needs two numbers above 0"),
+    ],
+)
+def test_what_cannot_be_searched_is_refused(tmp_path, capsys, parameters, more, sentence):
+    asked = {"method": "random", "metric": {"name": "in_loop/last_k/nll/128", "goal": "minimize"}} | more
+    code, said = said_by(capsys, write_sweep(tmp_path, parameters, **asked), "--dry-run")
     assert code == 2
-    assert "method random needs the server of W&B" in said
+    assert sentence in said
 
 
 def test_runs_are_ended_early_by_what_is_logged_while_they_go_on(tmp_path, capsys):
@@ -104,6 +126,8 @@ def arms(tmp_path_factory):
     [
         ("perplexity/last_k/4L", "1 of 4 cells do not log .*: b: 256 tokens: beyond its reach, 128 tokens."),
         ("perplexity/last_k/2L", None),
+        ("ratio/last_k/2L", None),
+        ("holds_to/last_k", None),
         ("perplexity/last_k/128", None),
         ("train/loss", None),
     ],
@@ -146,4 +170,4 @@ def test_none_is_refused_in_the_cell_of_an_agent():
 
 def test_values_of_the_command_line_take_the_place_of_those_of_the_file(tmp_path):
     sweep = read_sweep(write_sweep(tmp_path, WINDOWS | {"seed": {"values": [3, 5]}}))
-    assert turned_values(sweep, ["window=8", "factor=2"]) == {"seed": [3, 5]}
+    assert turned(sweep.values, ["window=8", "factor=2"]) == {"seed": [3, 5]}
