@@ -54,7 +54,7 @@ def test_cells_of_a_killed_worker_are_taken_over_and_none_is_drawn_twice(tmp_pat
     path = search(tmp_path, method="random")
     words = sweep_command(path, tmp_path, "jobs=1")
     workers = [start(tmp_path, words=words, said=said) for said in ("said.txt", "other.txt")]
-    await_(workers[0], tmp_path, lambda: runs(results(tmp_path)))
+    await_(workers[0], tmp_path, lambda: [*(tmp_path / "results").glob("*/*/run.json")])
     end(workers[0], signal.SIGKILL, tmp_path)
     assert workers[1].wait(timeout=240) == 0
     assert run_sweep(path, tmp_path).returncode == 0  # what the other worker had passed by before that one died
