@@ -63,12 +63,12 @@ def test_cells_of_a_killed_worker_are_taken_over_and_none_is_drawn_twice(tmp_pat
 
 
 def test_hyperband_ends_bad_cells_early_and_keeps_good_ones(tmp_path):
-    rate = {"values": [0.003, 0.001, 300.0, 1000.0, 3000.0, 10000.0]}
+    rate = {"values": [0.01, 0.003, 0.00001, 0.00002, 0.00003, 0.00004]}
     early = {"type": "hyperband", "min_iter": 1, "eta": 2}
     path = search(tmp_path, rate=rate, method="random", run_cap=12, early_terminate=early)
-    done = run_sweep(path, tmp_path, "jobs=1", "training.steps=40")
+    done = run_sweep(path, tmp_path, "jobs=1", "training.steps=240", "in_loop.every=60")
     states = dict(rates(tmp_path))
     assert "stopped" in done.stdout, done.stdout + done.stderr
-    assert all(state == "finished" for rate, state in states.items() if rate < 1), states
+    assert all(state == "finished" for rate, state in states.items() if rate > 0.001), states
     stopped = [run for run in runs(results(tmp_path)).values() if run.info["state"] == "interrupted"]
     assert all("stopped early: in_loop/last_k/nll/128 is worse" in run.info["reason"] for run in stopped)
