@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,17 @@ def read_yaml(path: Path) -> DictConfig:
         OSError: If there is no such file, or it cannot be read.
     """
     with naming_yaml(path):
-        text = path.read_bytes().decode("utf-8")
-        tree = yaml.compose(text, Loader=yaml.SafeLoader)
-        if tree is not None:
-            _measure(tree, {}, 0)
-            if not isinstance(tree, yaml.MappingNode):
-                raise ValueError(f"it must hold a mapping, got {shown(yaml.safe_load(text))}")
-        found = OmegaConf.load(io.StringIO(text))
+        return _mapping_in(path.read_bytes().decode("utf-8")).copy()
+
+
+@lru_cache(maxsize=256)  # the cells of a sweep read the same method files again and again
+def _mapping_in(text: str) -> DictConfig:
+    tree = yaml.compose(text, Loader=yaml.SafeLoader)
+    if tree is not None:
+        _measure(tree, {}, 0)
+        if not isinstance(tree, yaml.MappingNode):
+            raise ValueError(f"it must hold a mapping, got {shown(yaml.safe_load(text))}")
+    found = OmegaConf.load(io.StringIO(text))
     assert isinstance(found, DictConfig)
     return found
 
