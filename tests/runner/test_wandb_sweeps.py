@@ -75,13 +75,17 @@ def test_runs_of_cells_say_what_they_are_and_hold_the_numbers_of_their_records(p
             assert any("train/loss" in row for row in run["history"])
 
 
-def test_a_cell_that_is_refused_has_failed_and_says_why(place):
+@pytest.mark.parametrize(
+    ("turned", "said"),
+    [({"factor": [-1]}, "factor"), ({"distance_limit": ["None"]}, "null"), ({"windw": [3]}, "windw")],
+)
+def test_a_cell_that_is_refused_has_failed_and_says_why(place, turned, said):
     root, server, _ = place
-    sweep = new_sweep(root, server, "refused", method=["pi"], factor=[-1])
+    sweep = new_sweep(root, server, "refused", method=["pi"], **turned)
     start_agent(root, server, sweep).wait(timeout=300)
     (name,) = server.sweeps[sweep]["runs"]
     assert (server.runs[name]["state"], server.runs[name]["exitcode"]) == ("failed", 1)
-    assert "factor" in server.runs[name]["summary"]["reason"]
+    assert said in server.runs[name]["summary"]["reason"]
 
 
 def test_agents_that_shared_a_base_logged_it_once_as_a_run_of_its_own(place):

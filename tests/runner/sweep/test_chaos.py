@@ -32,10 +32,12 @@ def wait_for(there, workers):
 
 
 def kill(worker, alone):
-    """Kill a worker alone, whose processes find out, or all of its processes at the same time."""
-    if worker.poll() is None:
+    """Kill a worker alone, whose processes find out, or all of its processes at once; return whether it was alive."""
+    alive = worker.poll() is None
+    if alive:
         (os.kill if alone else os.killpg)(worker.pid, signal.SIGKILL)
     worker.wait()
+    return alive
 
 
 def test_workers_killed_at_random_moments_finish_every_arm_once_with_the_numbers_of_an_undisturbed_run(tmp_path):
@@ -44,7 +46,7 @@ def test_workers_killed_at_random_moments_finish_every_arm_once_with_the_numbers
     assert done.returncode == 0, done.stdout + done.stderr
     expected = runs(results(tmp_path / "undisturbed"))
     assert len(expected) == ARMS
-    dice, total = random.Random(16), rows(tmp_path / "undisturbed")
+    dice, total, killed = random.Random(16), rows(tmp_path / "undisturbed"), 0
 
     def worker(number):
         words = sweep_command(path, root, "--jobs", "1", *TRAINING)
@@ -54,9 +56,10 @@ def test_workers_killed_at_random_moments_finish_every_arm_once_with_the_numbers
     for moment in sorted(dice.sample(range(total), KILLS)):
         wait_for(lambda moment=moment: rows(root) > moment, workers)
         number = dice.randrange(WORKERS)
-        kill(workers[number], alone=dice.random() < 0.5)
+        killed += kill(workers[number], alone=dice.random() < 0.5)
         workers[number] = worker(number)
     said = [(one.wait(timeout=600), (root / f"said-{number}.txt").read_text()) for number, one in enumerate(workers)]
+    assert killed > KILLS / 2  # a worker may have ended before its turn
     assert [code for code, _ in said] == [0] * WORKERS, said
     found = runs(results(root))
     assert found.keys() == expected.keys()
