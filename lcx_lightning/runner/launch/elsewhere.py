@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 def stamp(arm: "Arm") -> int | None:
-    """Return when run.json was last written, in nanoseconds; None if there is none."""
+    """Return when run.json was last written, in nanoseconds; None if there is none, or none can be."""
     try:
         return (arm.folder / RUN).stat().st_mtime_ns
-    except FileNotFoundError:
+    except OSError:
         return None
 
 
