@@ -53,7 +53,7 @@ SAID = {
     "rope_scaling.factor=4": ["There is no value 'rope_scaling.factor'. Did you mean factor"],
     "evaluation.passkey.trials=3": ["the evaluation passkey is not chosen. Add evaluation=passkey, or a list"],
     "model.source.name=gpt2": [
-        "is no value of this model, but of hub, llama_2_7b, llama_7b, smollm2: choose one of these"
+        "is no value of this model, but of hub, llama_2_7b, llama_7b, smollm2, smollm2_bfloat16: choose one of these"
     ],
     "training=longlora": ["Did you mean training/lora=longlora?"],
     "method=YaRN": ["Did you mean method=yarn?"],
