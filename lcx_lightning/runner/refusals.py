@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, Glob, QuotedString
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, InterpolationResolutionError, OmegaConfBaseException
@@ -132,8 +133,15 @@ def _is_choice(word: str) -> bool:
         parsed = OverridesParser.create().parse_override(word)
     except HydraException:  # Hydra says what cannot be read
         return True
-    value = "several" if parsed.is_sweep_override() else parsed.value()
-    return all(isinstance(one, str) and one for one in (value if isinstance(value, list) else [value]))
+    value = parsed.value()
+    return all(map(_is_name, value.list if isinstance(value, ChoiceSweep) else [value]))
+
+
+def _is_name(value: object) -> bool:
+    """Return whether the value of a group is a name, a pattern of names, or a list of such."""
+    if isinstance(value, list):
+        return all(map(_is_name, value))
+    return bool(value) and isinstance(value, str | QuotedString | Glob)
 
 
 def takes_value(option: str, after: str) -> bool:

@@ -127,8 +127,7 @@ def _check_objects(config: dict[str, Any]) -> None:
             _check_object(node, key, *(["new"] if key == "logger" else []))
     for part, node in config["method"].items():
         _check_object(node, f"method.{part}", *(["spec"] if part == "scaling" else []))
-    for name, node in config["evaluation"].items():
-        _check_object(node, f"evaluation.{name}")
+    _check_evaluations(config)
     for key, values in (("training", config["training"]), ("model.recipe", config["model"]["recipe"])):
         if values is not None:
             _check_training(values, key)
@@ -140,6 +139,18 @@ def _check_object(node: Any, key: str, *given_later: str) -> None:
     if not isinstance(node, dict) or not isinstance(node.get(TARGET), str):
         raise SettingError(f"{key} must be a mapping with the name of a class in {TARGET}, got {shown(node)}.")
     check(node, key, given_later)
+
+
+def _check_evaluations(config: dict[str, Any]) -> None:
+    chosen = [name for name, node in config["evaluation"].items() if not isinstance(node, dict) or TARGET in node]
+    for name, node in config["evaluation"].items():
+        if name not in chosen:  # a line or an experiment sets a value of it
+            raise SettingError(
+                f"evaluation.{name} is set to {shown(node)}, but the evaluation {name} is not chosen. Add "
+                f"evaluation=[{','.join([*chosen, name])}], or leave out what sets it, on the line or in "
+                f"experiment {config['experiment']}."
+            )
+        _check_object(node, f"evaluation.{name}")
 
 
 def _check_data(values: Part) -> None:

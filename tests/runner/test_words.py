@@ -20,6 +20,10 @@ from lcx_lightning.runner.refusals import wrong_word
         ("+launch=[0]", "launch is a group"),
         ("method={a: 1}", "method is a group"),
         ("training=", "training is a group"),
+        ("trainer=range(3)", "trainer is a group"),
+        ("trainer=cpu,1", "trainer is a group"),
+        ("method=[pi,[2]]", "method is a group"),
+        ("data=interval(1,2)", "data is a group"),
     ],
 )
 def test_a_word_that_can_be_no_value_is_named(word, said):
@@ -28,7 +32,15 @@ def test_a_word_that_can_be_no_value_is_named(word, said):
 
 @pytest.mark.parametrize(
     "word",
-    ["method=pi", "method=[pi,lm_infinite]", "+exp=zoo", "~data.mixture.copy", "++x=1"],
+    [
+        "method=pi",
+        "method=[pi,lm_infinite]",
+        "+exp=zoo",
+        "method=pi,[ntk,lm_infinite]",
+        "trainer=glob(*)",
+        "~data.mixture.copy",
+        "++x=1",
+    ],
 )
 def test_words_that_can_be_values_pass(word):
     assert wrong_word([word]) == ""
@@ -135,3 +147,17 @@ def test_a_schedule_that_does_not_fit_is_found_by_a_dry_run(monkeypatch, capfd, 
     assert exit_code([*words, *folders(tmp_path)], monkeypatch) == 2
     shown = capfd.readouterr()
     assert "training.schedule: A schedule of 4 steps needs room for warmup=8 steps" in shown.out + shown.err
+
+
+@pytest.mark.parametrize(
+    ("line", "name"), [("+exp=recipes", "recipes"), ("+evaluation.growing_context.last=8", "embed")]
+)
+def test_values_of_an_evaluation_that_is_not_chosen_are_refused_with_what_sets_them(
+    line, name, monkeypatch, capfd, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
+    words = [line, "evaluation=[needle,ruler]", "dry_run=fingerprint", *folders(tmp_path)]
+    assert exit_code(words, monkeypatch) == 2
+    said = "".join(capfd.readouterr())
+    assert "the evaluation growing_context is not chosen. Add evaluation=[needle,ruler,growing_context]" in said
+    assert f"in experiment {name}" in said
