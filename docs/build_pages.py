@@ -20,6 +20,7 @@ from generators.tables import (  # noqa: E402
     evaluations_table,
     methods_table,
 )
+from generators.verdicts import FIGURE, PAGE  # noqa: E402
 
 from lcx_lightning.methods.library import methods  # noqa: E402
 
@@ -31,6 +32,7 @@ PARTS = {  # where a page says <!-- {{ name }} -->
     "training": lambda: choices_table("training"),
     "exp": lambda: choices_table("exp"),
     "rope": rope_excerpt,
+    "claims": PAGE.read_text,
 }
 
 
@@ -52,6 +54,8 @@ for page in [path for path in (ROOT / "docs").rglob("*.md") if "{{ " in path.rea
         if (mark := f"<!-- {{{{ {name} }}}} -->") in text:
             text = text.replace(mark, part())
     write(str(page.relative_to(ROOT / "docs")), text)
+
+write(f"results/{FIGURE.name}", FIGURE.read_text())
 
 # 2. a page and two drawings for each method
 for method in methods():

@@ -1,8 +1,9 @@
 """Write results into the documentation: `python docs/refresh.py results/quickstart results/bench`.
 
 Tables replace the blocks that have the name of their folder, with the name of the metric behind it for any but the
-first; figures that pages show are copied. `results/bench` goes to docs/benchmarks. Without folders, the parts of the
-README that follow from code and pages are written anew.
+first; figures that pages show are copied. `results/bench` goes to docs/benchmarks. `--claims` writes the verdicts on
+the papers' claims anew from the archives in experiments/results. Without folders, the parts of the README that follow
+from pages are written anew.
 """
 
 import argparse
@@ -12,7 +13,7 @@ import sys
 from pathlib import Path
 
 from generators.blocks import block_of, replace_block, short_table
-from generators.excerpt import rope_excerpt
+from generators.verdicts import keep_figure, short_verdicts, write_claims
 
 DOCS = Path(__file__).parent
 README = DOCS.parent / "README.md"
@@ -23,11 +24,15 @@ def main(arguments: list[str] | None = None) -> int:
     """Rewrite what the given folders, or the code, determine, and return 0."""
     parser = argparse.ArgumentParser(prog="python docs/refresh.py", description=__doc__)
     parser.add_argument("folders", type=Path, nargs="*", help="results folders, such as results/quickstart")
-    for folder in parser.parse_args(arguments).folders:
+    parser.add_argument("--claims", action="store_true", help="write the verdicts on the claims of the papers")
+    asked = parser.parse_args(arguments)
+    for folder in asked.folders:
         if folder.name == "bench":
             keep_benchmarks(folder, DOCS / "benchmarks")
         else:
             write_results(folder)
+    if asked.claims:
+        write_claims()
     README.write_text(readme())
     return 0
 
@@ -36,7 +41,7 @@ def readme() -> str:
     """Return the README with its generated parts as they should be."""
     quickstart = block_of((RESULTS / "quickstart.md").read_text(), "quickstart")
     text = replace_block(README.read_text(), "quickstart", short_table(quickstart))
-    return replace_block(text, "rope", rope_excerpt())
+    return replace_block(text, "verdicts", short_verdicts())
 
 
 def write_results(folder: Path) -> None:
@@ -60,6 +65,8 @@ def write_results(folder: Path) -> None:
             if f"<!-- {name} -->" in page.read_text():
                 table = markdown_table(length_table(view.experiment, view.measure))
                 page.write_text(replace_block(page.read_text(), name, table))
+    if folder.name == "reproduce_cpu":
+        keep_figure(folder)
     for shown, figure in (
         (f"{folder.name}.svg", "perplexity.svg"),
         (f"{folder.name}_depths.svg", "passkey_accuracy_depth.svg"),

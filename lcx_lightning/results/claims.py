@@ -8,7 +8,7 @@ import csv
 import math
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -126,6 +126,8 @@ class Claim:
         ratio: Whether two numbers are compared by their ratio, and not by their difference.
         expect: What is expected of the comparison or number.
         paper: The paper's own numbers, in words.
+        or_at: Context lengths, in units of L, where the claim is tested on a model that has no records at those of
+            `arm`; empty: nowhere else.
     """
 
     name: str
@@ -137,6 +139,14 @@ class Claim:
     ratio: bool
     expect: Expectation
     paper: str
+    or_at: Sequence[float] = ()
+
+    def elsewhere(self) -> "Claim":
+        """The claim at the lengths of `or_at`; a side at other lengths than `arm`, such as L, stays where it is."""
+        arm = replace(self.arm, at=self.or_at)
+        moved = self.against is not None and self.against.at == self.arm.at
+        against = replace(self.against, at=self.or_at) if self.against and moved else self.against
+        return replace(self, arm=arm, against=against, or_at=())
 
 
 @dataclass(frozen=True)
@@ -160,7 +170,8 @@ class _Paper:
 class _Claim:
     """A claim as it is written; `numbers` are values of columns that choose rows of the paper's table.
 
-    Perplexities are compared by their ratio, and other numbers where `compare` says so.
+    Perplexities are compared by their ratio, and other numbers where `compare` says so. `or_at` are context lengths in
+    units of L for models that are not measured at those of `arm`.
     """
 
     claim: str
@@ -171,6 +182,7 @@ class _Claim:
     against: Mapping[str, Any] | None = None
     compare: Literal["ratio"] | None = None
     numbers: Sequence[Mapping[str, Any]] = ()
+    or_at: Sequence[PositiveFloat] = ()
 
 
 def read_papers(folder: Path, recorded: Recorded) -> list[Paper]:
@@ -212,6 +224,9 @@ def _claim(name: str, values: Mapping[str, Any], table: list[dict[str, str]], re
     against = _side(one.against, f"{key}.against", one.measure, recorded) if one.against else None
     if against and len(against.at) not in (1, len(arm.at)):
         raise ValueError(f"{key}.against.at needs one length, or as many as {key}.arm.at, got {list(against.at)}.")
+    if one.or_at and against and against.at != arm.at and len(against.at) > 1:
+        raise ValueError(f"{key}.or_at needs the lengths of {key}.against to be one, or those of {key}.arm.")
+    _check_lengths(one.or_at, f"{key}.or_at", one.measure, recorded)
     expect = section(Expectation, one.expect, f"{key}.expect")
     perplexity = one.measure in recorded.perplexities
     ratio = perplexity or one.compare == "ratio"
@@ -221,7 +236,7 @@ def _claim(name: str, values: Mapping[str, Any], table: list[dict[str, str]], re
         raise ValueError(f"{key}.expect needs `above`, `below` or `within`: {error}") from error
     protocol, metric = one.measure.rsplit("/", 1)
     paper = "; ".join(_number(rows, table, f"{key}.numbers.{i}") for i, rows in enumerate(one.numbers))
-    return Claim(name, one.claim, one.source, Measure(protocol, metric), arm, against, ratio, expect, paper)
+    return Claim(name, one.claim, one.source, Measure(protocol, metric), arm, against, ratio, expect, paper, one.or_at)
 
 
 def _side(values: Mapping[str, Any], key: str, measure: str, recorded: Recorded) -> Side:
@@ -230,11 +245,15 @@ def _side(values: Mapping[str, Any], key: str, measure: str, recorded: Recorded)
         if method not in recorded.methods:
             near = did_you_mean(method, list(recorded.methods), "")
             raise ValueError(f"{key}.method names {method!r}, and there is no such method.{near}")
-    lengths = recorded.measures[measure]
-    if unknown := [at for at in side.at if lengths and at not in lengths]:
-        there_are = ", ".join(f"{at:g}" for at in sorted(lengths))
-        raise ValueError(f"{key}.at names {unknown[0]:g} L, where nothing records {measure}: there are {there_are}.")
+    _check_lengths(side.at, f"{key}.at", measure, recorded)
     return side
+
+
+def _check_lengths(at: Sequence[float], key: str, measure: str, recorded: Recorded) -> None:
+    lengths = recorded.measures[measure]
+    if unknown := [one for one in at if lengths and one not in lengths]:
+        there_are = ", ".join(f"{one:g}" for one in sorted(lengths))
+        raise ValueError(f"{key} names {unknown[0]:g} L, where nothing records {measure}: there are {there_are}.")
 
 
 def _number(wanted: Mapping[str, Any], table: list[dict[str, str]], key: str) -> str:

@@ -51,7 +51,7 @@ class _Test(NamedTuple):
 
 def findings(claims: Sequence[Claim], part: Experiment) -> list[Finding]:
     """The finding on each claim from runs of one base and corpus, the p-values of those tested corrected together."""
-    found = [_tested(claim, part) for claim in claims]
+    found = [_tested_somewhere(claim, part) for claim in claims]
     tests = [one for one in found if isinstance(one, _Test)]
     said = iter(verdicts([one.inside for one in tests], [one.outside for one in tests]))
     return [_finding(one, *next(said)) if isinstance(one, _Test) else Finding(NOT_TESTED, reason=one) for one in found]
@@ -64,6 +64,15 @@ def _finding(test: _Test, verdict: str, p: float) -> Finding:
 def models_of(experiment: Experiment) -> list[Experiment]:
     """The parts of an experiment that each are of one base model and one corpus."""
     return parts_of(experiment).parts
+
+
+def _tested_somewhere(claim: Claim, part: Experiment) -> _Test | str:
+    """The statistics of a claim at its lengths, or where these are not measured at those that it names instead."""
+    found = _tested(claim, part)
+    if isinstance(found, _Test) or not claim.or_at:
+        return found
+    other = _tested(claim.elsewhere(), part)
+    return other if isinstance(other, _Test) else found
 
 
 def _tested(claim: Claim, part: Experiment) -> _Test | str:

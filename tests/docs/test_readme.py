@@ -8,6 +8,7 @@ import textwrap
 import pytest
 import refresh
 import torch
+from generators import verdicts
 from support.experiment_files import write_run
 from support.lab import ROOT, TINY, command, environment, folders, results, runs
 
@@ -20,6 +21,11 @@ INDENTED = r"((?:    .*\n|\n)+)"
 
 def test_its_generated_parts_are_fresh():
     assert refresh.readme() == TEXT, "run python docs/refresh.py"
+
+
+@pytest.mark.slow
+def test_the_verdicts_follow_from_the_archives():
+    assert verdicts.claims_page() == verdicts.PAGE.read_text(), "run python docs/refresh.py --claims"
 
 
 def test_it_has_at_most_150_lines_and_the_two_commands():

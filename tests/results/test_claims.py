@@ -3,12 +3,13 @@
 import math
 
 import pytest
-from support.experiment_files import make_row, write_run
+from support.experiment_files import make_row, nats, write_run
 
-from experiments.report import PAPERS, main
+from experiments.report import PAPERS
 from lcx_lightning.results.claims import UNVERIFIED, Recorded, read_paper, read_papers
 from lcx_lightning.results.findings import findings, models_of
 from lcx_lightning.results.records import append, joined, read_experiment
+from lcx_lightning.results.report.claims_table import claims_tables, verdicts_table
 from lcx_lightning.runner.recorded import recorded
 
 RECORDED = Recorded(
@@ -37,13 +38,13 @@ claims:
 def file(tmp_path):
     """Return a function that writes a file of claims, with changes to its text, and reads it."""
 
-    def read(*changes, text=CLAIMS):
+    def read(*changes, text=CLAIMS, recorded=RECORDED):
         for old, new in changes:
             assert old in text
             text = text.replace(old, new)
         (tmp_path / "pi.yaml").write_text(text)
         (tmp_path / "pi.csv").write_text(TABLE)
-        return read_paper(tmp_path / "pi.yaml", RECORDED)
+        return read_paper(tmp_path / "pi.yaml", recorded)
 
     return read
 
@@ -74,6 +75,7 @@ def test_a_claim_has_the_papers_numbers_beside_it_and_says_which_are_not_verifie
         (("{eval_length: 4096}", "{eval_length: 8192}"), ["claims.explodes.numbers.1 must choose one row", "0"]),
         (("{eval_length: 4096}", "{model: LLaMA-7B}"), ["must choose one row", "chooses 2"]),
         (("source: table 1", "table: 1"), ["claims.explodes"]),
+        (("    expect", "    or_at: [64]\n    expect"), ["claims.explodes.or_at names 64 L", "there are 1, 2, 4"]),
         (("numbers: pi.csv", "numbers: no.csv"), ["no.csv"]),
     ],
 )
@@ -83,19 +85,35 @@ def test_a_file_is_refused_with_its_name_and_the_claims(change, said, file):
     assert all(one in str(error.value) for one in said), error.value
 
 
-def nats(folder, seeds, methods):
-    """Write runs of methods with NLL at L, 2L and 4L: a number of nats that grows by 0.1 a length."""
-    for seed in seeds:
-        for method, nll in methods.items():
-            write_run(folder, method, seed, nll=nll + 0.001 * seed, method=method)
-
-
 def test_a_claim_is_tested_at_the_length_where_it_is_least_supported(file, tmp_path):
     nats(tmp_path / "x", range(3), {"pretrained": 2.0})
     (finding,) = found(file(), tmp_path / "x")
     assert (finding.verdict, finding.at) == ("reproduced", 2)
     assert finding.estimate.value == pytest.approx(math.exp(0.1))
     assert (finding.estimate.n_seeds, finding.estimate.n_documents) == (3, 3)
+
+
+@pytest.mark.parametrize(
+    ("at", "or_at", "where"),
+    [("[4]", "[2]", 4), ("[3]", "[2]", 2), ("[3]", "[2, 4]", 2), ("[3]", "[]", None), ("[3]", "[0.5]", None)],
+)
+def test_a_claim_is_tested_elsewhere_only_where_its_own_lengths_are_not_measured(at, or_at, where, file, tmp_path):
+    nats(tmp_path / "x", range(3), {"pretrained": 2.0})
+    lengths = RECORDED.measures | {"last_k/nll": [0.5, 1, 2, 3, 4]}
+    text = CLAIMS.replace("at: [2, 4]", f"at: {at}").replace("    expect", f"    or_at: {or_at}\n    expect")
+    (finding,) = found(file(text=text, recorded=RECORDED._replace(measures=lengths)), tmp_path / "x")
+    assert finding.at == where
+    assert finding.verdict == ("reproduced" if where else "not tested")
+
+
+def test_both_sides_go_to_the_other_lengths_if_they_were_at_the_same(file):
+    sides = [("at: [1]", "at: [2, 4]"), ("    expect", "    or_at: [1]\n    expect")]
+    claim = file(*sides).claims[0].elsewhere()
+    assert (claim.arm.at, claim.against.at, claim.or_at) == ([1], [1], ())
+    claim = file(sides[1]).claims[0].elsewhere()
+    assert (claim.arm.at, claim.against.at) == ([1], [1])
+    with pytest.raises(ValueError, match="or_at needs the lengths"):
+        file(("at: [1]", "at: [1, 2]"), sides[1])
 
 
 @pytest.mark.parametrize(
@@ -202,9 +220,10 @@ def test_numbers_that_are_no_perplexities_are_compared_by_their_ratio_where_a_cl
     ratio = file(*sides, ("expect: {above: 1.05}", "compare: ratio\n    expect: {above: 1.4, below: 1.55}"))
     assert [found(paper, tmp_path / "x")[0].verdict for paper in (points, ratio)] == ["reproduced"] * 2
     assert found(points, tmp_path / "x")[0].estimate.value == pytest.approx(25)
-    assert found(ratio, tmp_path / "x")[0].estimate.value == pytest.approx(
-        (0.75 / 0.5 * 0.76 / 0.51 * 0.77 / 0.52) ** (1 / 3)
-    )
+    expected = (0.75 / 0.5 * 0.76 / 0.51 * 0.77 / 0.52) ** (1 / 3)
+    assert found(ratio, tmp_path / "x")[0].estimate.value == pytest.approx(expected)
+    said = [claims_tables([paper], read_experiment(tmp_path / "x"))[0].rows[0][3].text for paper in (points, ratio)]
+    assert [text.split()[1] for text in said] == ["+25.0", f"{expected:.2f}"]
 
 
 def test_sides_that_cannot_be_compared_are_named_with_their_parts(file, tmp_path):
@@ -225,36 +244,14 @@ def test_the_files_of_the_package_are_read_and_name_what_is_recorded():
     )
 
 
-def test_the_command_prints_claims_statements_and_verdicts_of_several_folders(tmp_path, capsys):
+def test_the_short_table_has_a_verdict_with_its_number_or_a_dash(file, tmp_path):
     nats(tmp_path / "x", range(3), {"pretrained": 2.0})
-    nats(tmp_path / "y", range(3), {"lm_infinite": 2.0, "pretrained": 2.0})
-    assert main(["--claims", "--markdown", str(tmp_path / "x"), str(tmp_path / "y")]) == 0
-    text = capsys.readouterr().out
-    assert text.count("| claim | statement | paper |") == 3
-    assert "perplexity of pretrained (zero-shot) at 2L, over that of pretrained (zero-shot) at 1L: above 3" in text
-    assert "not reproduced 1.11 \\[1.11, 1.11\\] at 2L p \\< 0.001, 3 seeds, 3 documents" in text
-    assert "Holm" in text
-
-
-def test_the_command_refuses_files_of_claims_that_are_none(tmp_path, capsys):
-    nats(tmp_path / "x", range(2), {"pretrained": 2.0})
-    (tmp_path / "papers").mkdir()
-    (tmp_path / "papers" / "mine.yaml").write_text("paper: mine\nnumbers: no.csv\nclaims: {}\n")
-    assert main(["--claims", str(tmp_path / "x"), "--papers", str(tmp_path / "papers")]) == 2
-    assert "mine.yaml" in capsys.readouterr().err
-
-
-def test_a_folder_without_files_of_claims_is_refused(tmp_path, capsys):
-    nats(tmp_path / "x", range(2), {"pretrained": 2.0})
-    assert main(["--claims", str(tmp_path / "x"), "--papers", str(tmp_path / "none")]) == 2
-    assert "none holds none" in capsys.readouterr().err
-
-
-def test_several_folders_are_read_together_for_claims_only(tmp_path, capsys):
-    with pytest.raises(SystemExit) as stop:
-        main([str(tmp_path), str(tmp_path)])
-    assert stop.value.code == 2
-    assert "with --claims only" in capsys.readouterr().err
+    other = file(("arm: {method: pretrained", "arm: {method: pi, trained_at: 2"))
+    table = verdicts_table([file(), other], read_experiment(tmp_path / "x"))
+    assert [[cell.text for cell in row] for row in table.rows] == [
+        ["Position Interpolation", "Perplexity explodes beyond L.", "reproduced: 1.11 [1.11, 1.11] at 2L"],
+        ["Position Interpolation", "Perplexity explodes beyond L.", "\N{EN DASH}"],
+    ]
 
 
 def test_a_run_that_several_folders_have_counts_once_where_it_is_most_complete(tmp_path):

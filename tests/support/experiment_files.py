@@ -58,3 +58,10 @@ def changed(config, changes):
             node = node[part]
         node[last] = value
     return found
+
+
+def nats(folder, seeds, methods):
+    """Write runs of methods with NLL at L, 2L and 4L: a number of nats that grows by 0.1 a length."""
+    for seed in seeds:
+        for method, nll in methods.items():
+            write_run(folder, method, seed, nll=nll + 0.001 * seed, method=method)

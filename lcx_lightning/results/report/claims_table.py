@@ -1,6 +1,7 @@
 """The table of claims: what a paper says, its numbers, and on every model ours with the verdict."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from lcx_lightning.results.analysis.estimates import LEVEL
 from lcx_lightning.results.analysis.verdicts import NOT_TESTED
@@ -9,7 +10,7 @@ from lcx_lightning.results.findings import Finding, findings, models_of, said_of
 from lcx_lightning.results.metrics import Metric
 from lcx_lightning.results.naming import settings
 from lcx_lightning.results.records import Experiment
-from lcx_lightning.results.report.labels import pretrain_length
+from lcx_lightning.results.report.labels import NOT_EVALUATED, pretrain_length
 from lcx_lightning.results.report.relative import estimate_with_interval
 from lcx_lightning.results.report.tables import Cell, Table
 
@@ -30,6 +31,18 @@ def claims_tables(papers: Sequence[Paper], experiment: Experiment) -> list[Table
     return [_table(paper, models) for paper in papers]
 
 
+def verdicts_table(papers: Sequence[Paper], experiment: Experiment) -> Table:
+    """One short table of all papers: the claims, and on each model the verdict with its number."""
+    models, rows = models_of(experiment), []
+    for paper in papers:
+        found = [findings(paper.claims, model) for model in models]
+        for i, claim in enumerate(paper.claims):
+            said = [_text(claim, some[i], model).split("\n") for some, model in zip(found, models, strict=True)]
+            cells = [NOT_EVALUATED if verdict == NOT_TESTED else f"{verdict}: {number}" for verdict, number, *_ in said]
+            rows.append([Cell(paper.title.partition(" (")[0]), Cell(claim.claim), *map(Cell, cells)])
+    return Table("Verdicts", ["paper", "claim", *map(_model_name, models)], rows, [NOTE], sentences=True)
+
+
 def _table(paper: Paper, models: Sequence[Experiment]) -> Table:
     every = [findings(paper.claims, model) for model in models]
     rows = []
@@ -45,7 +58,8 @@ def _statement(claim: Claim, models: Sequence[Experiment]) -> str:
     declaring = (model for model in models if any(claim.measure.key in run.metrics for run in model.runs))
     title = next(declaring, models[0]).metric(claim.measure).title
     over = f", {'over' if claim.ratio else 'less'} that of {said_of(claim.against)}" if claim.against else ""
-    return f"{title} of {said_of(claim.arm)}{over}: {claim.expect.text}"
+    instead = f", or at {', '.join(f'{at:g}L' for at in claim.or_at)} where these are not measured" * bool(claim.or_at)
+    return f"{title} of {said_of(claim.arm)}{over}{instead}: {claim.expect.text}"
 
 
 def _model_name(model: Experiment) -> str:
@@ -58,6 +72,8 @@ def _text(claim: Claim, found: Finding, model: Experiment) -> str:
     if found.estimate is None or found.at is None or found.p is None:
         return f"{NOT_TESTED}\n{found.reason}"
     metric: Metric = model.metric(claim.measure)
+    if claim.ratio and claim.against:  # of times and bytes as of perplexities, without a unit
+        metric = replace(metric, display="perplexity")
     number = estimate_with_interval(found.estimate, metric, compared=claim.against is not None)
     seeds, documents = found.estimate.n_seeds, found.estimate.n_documents
     n = f"{seeds} seed{'s' * (seeds > 1)}, {documents} document{'s' * (documents > 1)}"

@@ -75,11 +75,17 @@ def length_table(experiment: Experiment, measure: Measure) -> Table:
 
 def markdown_table(table: Table) -> str:
     """The table in GitHub's Markdown, the notes below it as a list."""
-    lines = [[escaped(name) for name in table.header], ["---"] + ["---:"] * (len(table.header) - 1)]
+    sides = "---" if table.sentences else "---:"
+    lines = [[escaped(name) for name in table.header], ["---"] + [sides] * (len(table.header) - 1)]
     for row in table.rows:
-        lines.append([f"**{escaped(starred(cell))}**" if cell.marked else escaped(cell.text) for cell in row])
+        lines.append([f"**{escaped(starred(cell))}**" if cell.marked else _lines(cell.text) for cell in row])
     body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     return body + "\n\n" + markdown_list(table.notes)
+
+
+def _lines(text: str) -> str:
+    """The lines of a cell, for Markdown."""
+    return "<br>".join(map(escaped, text.split("\n")))
 
 
 def markdown_list(sentences: list[str]) -> str:
