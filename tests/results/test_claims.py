@@ -249,7 +249,11 @@ def test_the_short_table_has_a_verdict_with_its_number_or_a_dash(file, tmp_path)
     other = file(("arm: {method: pretrained", "arm: {method: pi, trained_at: 2"))
     table = verdicts_table([file(), other], read_experiment(tmp_path / "x"))
     assert [[cell.text for cell in row] for row in table.rows] == [
-        ["Position Interpolation", "Perplexity explodes beyond L.", "reproduced: 1.11 [1.11, 1.11] at 2L"],
+        [
+            "Position Interpolation",
+            "Perplexity explodes beyond L.",
+            "reproduced: 1.11 [1.11, 1.11] at 2L, the weakest of 2L to 4L",
+        ],
         ["Position Interpolation", "Perplexity explodes beyond L.", "\N{EN DASH}"],
     ]
 

@@ -16,12 +16,12 @@ def arms(tmp_path_factory):
 
 def test_every_recipe_is_a_run_of_its_own(arms):
     assert len({arm.run for arm in arms.values()}) == len(RECIPES)
-    assert {name: arm.methods for name, arm in arms.items() if arm.methods != [name]} == {"untouched": ["pretrained"]}
+    assert {name: arm.methods for name, arm in arms.items() if arm.methods != [name]} == {"direct": ["pretrained"]}
 
 
 def test_recipes_are_the_arms_of_the_quickstart_and_direct_fine_tuning(arms, tmp_path):
     quickstart = {arm.run for arm in arms_of("+exp=quickstart", *TINY, *TRAINING, *folders(tmp_path))}
-    assert {name for name, arm in arms.items() if arm.run not in quickstart} == {"pretrained"}
+    assert {name for name, arm in arms.items() if arm.run not in quickstart} == {"direct"}
     assert len(quickstart) == len(RECIPES) - 1
 
 

@@ -78,4 +78,10 @@ def _text(claim: Claim, found: Finding, model: Experiment) -> str:
     seeds, documents = found.estimate.n_seeds, found.estimate.n_documents
     n = f"{seeds} seed{'s' * (seeds > 1)}, {documents} document{'s' * (documents > 1)}"
     p = f"p = {found.p:.2g}" if found.p >= LEAST_P else f"p < {LEAST_P}"
-    return f"{found.verdict}\n{number} at {found.at:g}L\n{p}, {n}"
+    return f"{found.verdict}\n{number} at {found.at:g}L{_among(claim, found.at)}\n{p}, {n}"
+
+
+def _among(claim: Claim, at: float) -> str:
+    """The lengths of a claim on several, where the one that is shown is the least supported."""
+    lengths = claim.arm.at if at in claim.arm.at else claim.or_at
+    return f", the weakest of {min(lengths):g}L to {max(lengths):g}L" if len(lengths) > 1 else ""
