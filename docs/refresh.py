@@ -10,6 +10,7 @@ import argparse
 import json
 import shutil
 import sys
+from collections import Counter
 from pathlib import Path
 
 from generators.blocks import block_of, replace_block, short_table
@@ -54,13 +55,16 @@ def write_results(folder: Path) -> None:
     from lcx_lightning.results.report.tables import length_table, markdown_table
     from lcx_lightning.results.report.views import sections_of
 
-    experiment = read_experiment(folder)
-    views = [view for section in sections_of(experiment) for view in section.views]
-    split = next((view.experiment.part for view in views if view.experiment.part), None)
-    if split:
-        raise ValueError(f"{folder} holds runs that cannot be compared, such as those of {split}: move some away.")
+    sections = sections_of(read_experiment(folder))
+    if len(sections) > 1:
+        raise ValueError(
+            f"{folder} holds runs that cannot be compared, such as those of {sections[0].heading}: move some away."
+        )
+    views = sections[0].views
+    counts = Counter(view.measure for view in views)
     for view in views:
-        name = folder.name if view is views[0] else f"{folder.name} {view.measure.name}"
+        measure = view.name if counts[view.measure] > 1 else view.measure.name  # one under several settings
+        name = folder.name if view is views[0] else f"{folder.name} {measure}"
         for page in RESULTS.glob("*.md"):
             if f"<!-- {name} -->" in page.read_text():
                 table = markdown_table(length_table(view.experiment, view.measure))
