@@ -24,7 +24,7 @@ UNTOUCHED = "pretrained"  # method of the arm that others are compared with, if 
 def relative_table(experiment: Experiment, measure: Measure, reference: str) -> Table | None:
     """Ratios of perplexities, or differences of scores, of all other arms to the reference; None if there are none."""
     metric = experiment.metric(measure)
-    found = _comparisons(experiment, measure, reference) if metric.better else {}
+    found = comparisons(experiment, measure, reference) if metric.better else {}
     if not found:
         return None
     columns = thinned([place for place in measured_places(experiment, measure) if any(n == place for _, n in found)])
@@ -69,7 +69,7 @@ def check_against(against: str, arms: Iterable[str]) -> None:
     )
 
 
-def _comparisons(experiment: Experiment, measure: Measure, reference: str) -> dict[tuple[str, float], Estimate]:
+def comparisons(experiment: Experiment, measure: Measure, reference: str) -> dict[tuple[str, float], Estimate]:
     metric = experiment.metric(measure)
     of_reference = _by_place(arm_rows(experiment, reference, measure), metric)
     found = {}
