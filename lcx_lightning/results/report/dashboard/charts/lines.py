@@ -4,7 +4,16 @@ from typing import Any
 
 from lcx_lightning.results.metrics import Measure
 from lcx_lightning.results.records import Experiment
-from lcx_lightning.results.report.dashboard.charts.look import HEIGHT, colour, dash, data, finished, shape, tooltip
+from lcx_lightning.results.report.dashboard.charts.look import (
+    HEIGHT,
+    colour,
+    dash,
+    data,
+    finished,
+    shape,
+    tooltip,
+    zero,
+)
 from lcx_lightning.results.report.labels import pretrain_length
 
 
@@ -22,10 +31,10 @@ def lines(experiment: Experiment, measure: Measure, places: list[float], title: 
 
     axis = experiment.metric(measure).axis
     named = axis.title + (" (tokens)" if axis.in_tokens else "")
-    x = alt.X("place:Q", title=named, scale=_scale(alt, places, axis.in_tokens), axis=_axis(alt, experiment, measure))
+    x = alt.X("place:Q", title=named, scale=_scale(alt, _with_l(experiment, measure, places), axis.in_tokens), axis=_axis(alt, experiment, measure))
     kind = "log" if logarithmic else "linear"
     y_axis = alt.Axis(values=alt.ExprRef("ticks"), labelExpr="format(datum.value, datum.value < 1e5 ? ',~r' : '.0e')")
-    y = alt.Y("value:Q", title=title, scale=alt.Scale(type=kind, nice=False, zero=False, padding=8), axis=y_axis)
+    y = alt.Y("value:Q", title=title, scale=alt.Scale(type=kind, nice=False, padding=8, **zero(logarithmic)), axis=y_axis)
     layers = [*_marks(alt, x), *_arms(alt, x, y, tooltip(alt, axis.title, title)), *_focus(alt, x, y)]
     chart = alt.layer(*layers).properties(width="container", height=HEIGHT)
     return finished(chart.add_params(alt.param(name="faint", value=1.0), alt.param(name="ticks", value=[]), alt.param(name="places", value=places)))
@@ -66,6 +75,12 @@ def _marks(alt: Any, x: Any) -> list:
     rule = at.mark_rule(strokeDash=[4, 4], strokeWidth=1.5, color="#8b929a").transform_filter("!datum.chosen")
     text = at.mark_text(align="left", baseline="bottom", dx=-4).encode(x=x, y=alt.value(-4), text="text:N")
     return [wide.encode(x=x), rule.encode(x=x), text.transform_filter("!datum.chosen")]
+
+
+def _with_l(experiment: Experiment, measure: Measure, places: list[float]) -> list[float]:
+    """The places, and the pretraining length where places are numbers of tokens."""
+    pretrained = pretrain_length(experiment) if experiment.metric(measure).axis.in_tokens else None
+    return sorted({*places, pretrained}) if pretrained else places
 
 
 def _scale(alt: Any, places: list[float], in_tokens: bool) -> Any:

@@ -23,17 +23,17 @@ def data(alt: Any, name: str) -> Any:
 
 def colour(alt: Any) -> Any:
     """The colour of the arm, from the palette of the theme."""
-    return alt.Color("colour:O", scale=alt.Scale(domain=[*range(COLOURS)], range="category"), legend=None)
+    return alt.Color("colour:N", scale=alt.Scale(domain=[*range(COLOURS)], range="category"), legend=None)
 
 
 def shape(alt: Any) -> Any:
     """The shape of the arm's points."""
-    return alt.Shape("shape:O", scale=alt.Scale(domain=[*range(len(SHAPES))], range=SHAPES), legend=None)
+    return alt.Shape("shape:N", scale=alt.Scale(domain=[*range(len(SHAPES))], range=SHAPES), legend=None)
 
 
 def dash(alt: Any) -> Any:
     """The dash of the arm's line."""
-    return alt.StrokeDash("dash:O", scale=alt.Scale(domain=[*range(len(DASHES))], range=DASHES), legend=None)
+    return alt.StrokeDash("dash:N", scale=alt.Scale(domain=[*range(len(DASHES))], range=DASHES), legend=None)
 
 
 def tooltip(alt: Any, place: str, value: str) -> list[Any]:
@@ -48,3 +48,8 @@ def finished(chart: "altair.TopLevelMixin") -> dict[str, Any]:
     for key in ("$schema", "config"):
         spec.pop(key, None)
     return spec
+
+
+def zero(logarithmic: bool) -> dict[str, bool]:
+    """What keeps a linear scale from beginning at 0; a logarithmic one never does."""
+    return {} if logarithmic else {"zero": False}

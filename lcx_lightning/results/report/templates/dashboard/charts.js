@@ -38,7 +38,7 @@ async function draw(place) {
   drawn.set(place, null);
   const chart = DATA.charts[place.dataset.chart], width = place.clientWidth || 640;
   const result = await vegaEmbed(place, specOf(chart, width), {
-    ast: true, actions: false, renderer: "canvas", defaultStyle: false, config: config(),
+    ast: true, actions: false, logLevel: 1, renderer: "canvas", defaultStyle: false, config: config(),
     tooltip: { disableDefaultStyle: true },
   });
   const view = result.view;
