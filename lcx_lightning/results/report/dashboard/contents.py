@@ -1,5 +1,6 @@
 """What the page shows: its numbers once, as columns, the charts that draw them, and the tables of the report."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -69,11 +70,24 @@ def contents(
         for view in _main(section.views):
             ablations += _ablations(view, views[view.name], knobs, names)
             spent += _costs(view, arms)
+    _shorten(arms, views)
     data = {"arms": arms, "knobs": knobs, "settings": settings_of(experiment), "views": views}
     every = [chart for charts in [*of_view.values(), ablations, spent] for chart in charts]
     data["charts"] = {one.id: {"kind": one.kind, "view": one.view, "spec": one.spec} | one.more for one in every}
     data["costs"] = COSTS
     return Contents(data, of_view, ablations, spent)
+
+
+def _shorten(arms: list[dict[str, Any]], views: dict[str, Any]) -> None:
+    """Give arms the names that they have where they can be compared, if no other arm has the same elsewhere."""
+    first: dict[int, str] = {}
+    for view in views.values():
+        for number, name in view["labels"].items():
+            first.setdefault(number, name)
+    counts = Counter(first.values())
+    for number, name in first.items():
+        if counts[name] == 1:
+            arms[number]["label"] = f"{name} ({arms[number]['state']})" if arms[number]["state"] else name
 
 
 class _Numbers:

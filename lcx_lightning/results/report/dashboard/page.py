@@ -166,6 +166,7 @@ def _view(view: View, charts: list[Chart], data: Mapping[str, Any], in_overview:
     return {
         "name": view.name,
         "heading": f"{metric.title[0].upper()}{metric.title[1:]}, protocol {view.measure.protocol}{part}",
+        "short": f"{metric.title}, {view.measure.protocol}",
         "charts": charts[in_overview:],
         "no_figure": not charts,
         "tables": [web_table(table, *_rows_and_places(view, data)) for table in view.tables],
