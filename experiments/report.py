@@ -2,8 +2,10 @@
 
 import argparse
 import sys
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
+from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -16,19 +18,25 @@ if TYPE_CHECKING:
     from lcx_lightning.results.report.tables import Table
 
 PAPERS = Path(__file__).parent / "papers"
+SECONDS = 15  # between two looks at the results, and after which an open page is read again
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Return the exit code: 0, or 2 where a folder holds no runs."""
     parser = argparse.ArgumentParser(prog="python -m experiments.report", description=__doc__)
     parser.add_argument(
-        "folders", type=Path, nargs="+", help="a results folder, such as results/quickstart, or an archive of one; with -o "
-        "also runs, and folders above several"
+        "folders",
+        type=Path,
+        nargs="+",
+        help="a results folder, such as results/quickstart, or an archive of one; with -o "
+        "also runs, and folders above several",
     )
     parser.add_argument("--against", metavar="ARM", help="arm that the others are compared with, not pretrained")
     parser.add_argument("--markdown", action="store_true", help="print the tables in Markdown and write nothing")
     parser.add_argument("--claims", action="store_true", help="print the verdicts on the claims of the papers")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write one page of all folders into a file")
+    parser.add_argument("--watch", action="store_true", help="with -o: make the page again while results change")
+    parser.add_argument("--serve", metavar="[HOST:]PORT", help="with -o: also serve the page; to this machine, or HOST")
     parser.add_argument("--papers", type=Path, default=PAPERS, help="folder with files of claims (%(default)s)")
     options = parser.parse_args(arguments)
     packed = [folder for folder in options.folders if folder.suffix == SUFFIX and folder.is_file()]
@@ -39,6 +47,8 @@ def main(arguments: list[str] | None = None) -> int:
         )
     if len(options.folders) > 1 and not (options.claims or options.output):
         parser.error("several folders are read together with -o report.html or --claims only")
+    if (options.watch or options.serve) and not options.output:
+        parser.error("--watch and --serve need the file of a page: add -o report.html")
     console = screen()
     try:
         if options.output:
@@ -66,11 +76,26 @@ def print_report(options: argparse.Namespace, console: Console) -> None:
 
 
 def write_page(options: argparse.Namespace, console: Console) -> None:
-    """Write one page of all folders, and print its path."""
+    """Write one page of all folders, and print its path; go on while it is watched or served."""
     from lcx_lightning.results.report.command import write_dashboard
+    from lcx_lightning.results.report.dashboard.serving import address_of, server, watch
 
+    address = address_of(options.serve) if options.serve else None
+    refresh = SECONDS if options.watch or address else 0
     claims = partial(verdicts, options.papers)
-    say(console, str(write_dashboard(options.folders, options.output, against=options.against, claims=claims)))
+    make = partial(
+        write_dashboard, options.folders, options.output, against=options.against, claims=claims, refresh=refresh
+    )
+    say(console, str(make()))
+    stop = Event()
+    with suppress(KeyboardInterrupt), ExitStack() as stack:
+        if address:
+            served = stack.enter_context(server(options.output, address))
+            Thread(target=served.serve_forever, daemon=True).start()
+            stack.callback(served.shutdown)
+            say(console, f"http://{served.server_address[0]}:{served.server_address[1]}/ until Ctrl+C")
+        if refresh:
+            watch(options.folders, make, partial(say, console), lambda: not stop.wait(SECONDS))
 
 
 def print_claims(folders: list[Path], papers: Path, in_markdown: bool, console: Console) -> None:

@@ -2,12 +2,12 @@
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from lcx_lightning.results.archive import SUFFIX, unpacked
 from lcx_lightning.results.metrics import Measure, Metric, from_data, undeclared
@@ -16,6 +16,7 @@ from lcx_lightning.results.stored import RESULT, ExperimentFile, check_row, chec
 from lcx_lightning.schema.files import check_values, read_json
 
 RUN, RECORDS, EXPERIMENT = "run.json", "records.jsonl", "experiment.json"
+Found = TypeVar("Found")
 AWAY = "Move its folder away and run the command again."
 
 
@@ -74,6 +75,13 @@ class Experiment:
     meta: dict
     runs: list[Run]
     part: str = ""
+    derived: dict = field(default_factory=dict, init=False, repr=False, compare=False)  # what was computed of the runs
+
+    def once(self, key: tuple, compute: Callable[[], Found]) -> Found:
+        """What a computation on the runs has returned, which is done once; the result is shared, and not to be changed."""
+        if key not in self.derived:
+            self.derived[key] = compute()
+        return self.derived[key]
 
     @property
     def name(self) -> str:

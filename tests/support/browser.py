@@ -7,7 +7,9 @@ from contextlib import contextmanager
 import pytest
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
-WHERE = "Chromium is needed: `apt-get install chromium` (Debian), or its path in CHROMIUM, and `pip install playwright`."
+WHERE = (
+    "Chromium is needed: `apt-get install chromium` (Debian), or its path in CHROMIUM, and `pip install playwright`."
+)
 
 
 @contextmanager

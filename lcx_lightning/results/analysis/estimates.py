@@ -187,6 +187,10 @@ def arm_rows(experiment: Experiment, arm: str, measure: Measure) -> list[dict]:
     If numbers do not stand by context length, only those of the longest context. Unfinished runs have read only a part
     of the documents, so their numbers are never averaged with those of finished runs.
     """
+    return experiment.once(("arm_rows", arm, measure), lambda: _arm_rows(experiment, arm, measure))
+
+
+def _arm_rows(experiment: Experiment, arm: str, measure: Measure) -> list[dict]:
     runs = experiment.runs_of(arm)
     runs = [run for run in runs if run.finished] or runs
     rows = [row for run in runs for row in run.rows if (row["protocol"], row["metric"]) == measure]
@@ -198,6 +202,10 @@ def arm_rows(experiment: Experiment, arm: str, measure: Measure) -> list[dict]:
 
 def estimates(experiment: Experiment, measure: Measure) -> dict[tuple[str, float], Estimate]:
     """The measure by (arm, place on its axis), arms in the order of the grid and places ascending."""
+    return experiment.once(("estimates", measure), lambda: _estimates(experiment, measure))
+
+
+def _estimates(experiment: Experiment, measure: Measure) -> dict[tuple[str, float], Estimate]:
     result, metric = {}, experiment.metric(measure)
     for arm in experiment.arms():
         rows = arm_rows(experiment, arm, measure)

@@ -70,6 +70,12 @@ def check_against(against: str, arms: Iterable[str]) -> None:
 
 
 def comparisons(experiment: Experiment, measure: Measure, reference: str) -> dict[tuple[str, float], Estimate]:
+    """The comparison with the reference by arm and place, where both have a document of one seed."""
+    key = ("comparisons", measure, reference)
+    return experiment.once(key, lambda: _comparisons(experiment, measure, reference))
+
+
+def _comparisons(experiment: Experiment, measure: Measure, reference: str) -> dict[tuple[str, float], Estimate]:
     metric = experiment.metric(measure)
     of_reference = _by_place(arm_rows(experiment, reference, measure), metric)
     found = {}

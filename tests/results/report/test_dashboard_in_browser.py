@@ -15,7 +15,7 @@ from lcx_lightning.results.metrics import Measure
 from lcx_lightning.results.report.command import report, write_dashboard
 from lcx_lightning.results.report.tables import length_table
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.browser
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
 CHART = "perplexity-values"
 
@@ -238,6 +238,8 @@ def test_a_page_of_many_arms_stays_small_and_answers(chromium, tmp_path):
     visit = Visit(chromium, page)
     visit.page.locator("#list button").nth(50).click()
     assert visit.count('tr.chosen[data-arm="50"]') >= 1
-    data = json.loads(visit.page.inner_text("#data") or visit.page.evaluate("document.getElementById('data').textContent"))
+    data = json.loads(
+        visit.page.inner_text("#data") or visit.page.evaluate("document.getElementById('data').textContent")
+    )
     assert len(data["arms"]) == 120
     assert not visit.errors

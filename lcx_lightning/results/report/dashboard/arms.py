@@ -105,5 +105,3 @@ def missing(source: Experiment) -> list[str]:
     planned: Sequence[str] = source.meta.get("runs") or ()
     folder = Path(source.folder)
     return [name for name in planned if name not in there and not (folder.is_dir() and (folder / name).is_dir())]
-
-

@@ -43,9 +43,7 @@ class Contents(NamedTuple):
     costs: list[Chart]
 
 
-def contents(
-    experiment: Experiment, sections: Sequence[Section], sources: Sequence[Experiment]
-) -> Contents:
+def contents(experiment: Experiment, sections: Sequence[Section], sources: Sequence[Experiment]) -> Contents:
     """Everything that the page shows of its sections.
 
     Args:
@@ -187,7 +185,9 @@ def _ablations(view: View, data: dict[str, Any], knobs: dict[str, list], names: 
         charts.append(Chart(f"{view.name}-matrix-{number}", "matrix", view.name, title, caption, spec, more))
     turned = [name for name in knobs if len({repr(knobs[name][arm]) for arm in arms}) > 1][:AXES]
     if len(turned) > 1 and len(arms) > 2:
-        caption = "One line an arm. Numbers stand in their order, at even distances; the last axis is the number itself."
+        caption = (
+            "One line an arm. Numbers stand in their order, at even distances; the last axis is the number itself."
+        )
         more = {"axes": {name: _ordered([knobs[name][arm] for arm in arms]) for name in turned}}
         title = f"{metric.title.capitalize()} over the knobs that arms differ in ({view.measure.protocol})"
         spec = parallel([*turned, metric.title])
@@ -214,14 +214,16 @@ def _costs(view: View, arms: list[dict[str, Any]]) -> list[Chart]:
         return []
     better = f" ({metric.better} is better)" if metric.better else ""
     title = f"{metric.title.capitalize()} against cost ({view.measure.protocol})"
-    caption = "A point an arm, at the chosen length or the longest. Dashed: the frontier of arms that none beats in both."
+    caption = (
+        "A point an arm, at the chosen length or the longest. Dashed: the frontier of arms that none beats in both."
+    )
     more = {"kinds": [name for name in COSTS if name in kinds]}
     logarithmic = metric.logarithmic
-    return [Chart(f"{view.name}-cost", "cost", view.name, title, caption, cost(metric.title + better, logarithmic), more)]
+    return [
+        Chart(f"{view.name}-cost", "cost", view.name, title, caption, cost(metric.title + better, logarithmic), more)
+    ]
 
 
 def main_view(sections: Sequence[Section]) -> View | None:
     """The view that the overview shows: the first."""
     return next((view for section in sections for view in section.views), None)
-
-

@@ -80,5 +80,3 @@ def verdicts(table: Table) -> dict[str, Any]:
         found = sorted({one[0] for one in lines[3:]} & {*VERDICTS})
         rows.append({"cells": lines, "verdicts": "|".join(found)})
     return {"title": table.title, "header": table.header, "rows": rows, "notes": table.notes, "verdicts": VERDICTS}
-
-

@@ -37,7 +37,9 @@ def cells_without_result(experiment: Experiment, sources: Sequence[Experiment]) 
         if not run.finished:
             rows.append([*where, run.info.get("state", "unknown"), run.info.get("reason") or "no reason recorded"])
         if run.torn:
-            rows.append([*where, "half-written", f"{run.folder.name}/{RECORDS} ends in a row that is not whole: it is left out"])
+            rows.append(
+                [*where, "half-written", f"{run.folder.name}/{RECORDS} ends in a row that is not whole: it is left out"]
+            )
         for length, reason in (run.info.get("not_evaluated") or {}).items():
             rows.append([*where, f"length {length} left out", reason])
     for source in sources:
@@ -53,7 +55,9 @@ def cells_without_result(experiment: Experiment, sources: Sequence[Experiment]) 
 
 def runs_of(experiment: Experiment, sources: Mapping[str, Experiment], folder: Path) -> list[dict[str, Any]]:
     """Every run, with links to its files where they are beside the page."""
-    return [_run(run, number, folder) for number, arm in enumerate(experiment.arms()) for run in experiment.runs_of(arm)]
+    return [
+        _run(run, number, folder) for number, arm in enumerate(experiment.arms()) for run in experiment.runs_of(arm)
+    ]
 
 
 def _run(run: Run, number: int, folder: Path) -> dict[str, Any]:

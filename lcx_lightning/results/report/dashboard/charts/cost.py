@@ -11,7 +11,9 @@ def cost(title: str, logarithmic: bool) -> dict:
     x = alt.X("cost:Q", title=None, scale=alt.Scale(type="log", nice=False, padding=14), axis=alt.Axis(grid=False))
     x.axis.labelOverlap = "greedy"
     y_axis = alt.Axis(values=alt.ExprRef("ticks"), format=",~r")
-    y = alt.Y("value:Q", title=title, scale=alt.Scale(type=kind, nice=False, padding=14, **zero(logarithmic)), axis=y_axis)
+    y = alt.Y(
+        "value:Q", title=title, scale=alt.Scale(type=kind, nice=False, padding=14, **zero(logarithmic)), axis=y_axis
+    )
     fields = {"label": "arm", "spent": "cost", "at": "length", "text": title, "interval": "95% interval", "n": "n"}
     said = [alt.Tooltip(f"{field}:N", title=name) for field, name in fields.items()]
     frontier = alt.Chart(data(alt, "frontier")).mark_line(interpolate="step-after", strokeDash=[5, 3], color="#8b929a")

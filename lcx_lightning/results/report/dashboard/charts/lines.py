@@ -31,13 +31,26 @@ def lines(experiment: Experiment, measure: Measure, places: list[float], title: 
 
     axis = experiment.metric(measure).axis
     named = axis.title + (" (tokens)" if axis.in_tokens else "")
-    x = alt.X("place:Q", title=named, scale=_scale(alt, _with_l(experiment, measure, places), axis.in_tokens), axis=_axis(alt, experiment, measure))
+    x = alt.X(
+        "place:Q",
+        title=named,
+        scale=_scale(alt, _with_l(experiment, measure, places), axis.in_tokens),
+        axis=_axis(alt, experiment, measure),
+    )
     kind = "log" if logarithmic else "linear"
     y_axis = alt.Axis(values=alt.ExprRef("ticks"), labelExpr="format(datum.value, datum.value < 1e5 ? ',~r' : '.0e')")
-    y = alt.Y("value:Q", title=title, scale=alt.Scale(type=kind, nice=False, padding=8, **zero(logarithmic)), axis=y_axis)
+    y = alt.Y(
+        "value:Q", title=title, scale=alt.Scale(type=kind, nice=False, padding=8, **zero(logarithmic)), axis=y_axis
+    )
     layers = [*_marks(alt, x), *_arms(alt, x, y, tooltip(alt, axis.title, title)), *_focus(alt, x, y)]
     chart = alt.layer(*layers).properties(width="container", height=HEIGHT)
-    return finished(chart.add_params(alt.param(name="faint", value=1.0), alt.param(name="ticks", value=[]), alt.param(name="places", value=places)))
+    return finished(
+        chart.add_params(
+            alt.param(name="faint", value=1.0),
+            alt.param(name="ticks", value=[]),
+            alt.param(name="places", value=places),
+        )
+    )
 
 
 def _arms(alt: Any, x: Any, y: Any, said: list) -> list:

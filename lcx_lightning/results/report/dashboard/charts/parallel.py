@@ -10,7 +10,11 @@ def parallel(axes: list[str]) -> dict:
     x = alt.X("axis:N", title=None, sort=axes, axis=alt.Axis(labelAngle=0, orient="top", grid=True, domain=False))
     x.scale = alt.Scale(type="point", padding=0.25)
     y = alt.Y("height:Q", axis=None, scale=alt.Scale(domain=[-0.04, 1.04], nice=False))
-    said = [alt.Tooltip("label:N", title="arm"), alt.Tooltip("axis:N", title="knob"), alt.Tooltip("text:N", title="value")]
+    said = [
+        alt.Tooltip("label:N", title="arm"),
+        alt.Tooltip("axis:N", title="knob"),
+        alt.Tooltip("text:N", title="value"),
+    ]
     rows = alt.Chart(data(alt, "rows")).encode(x=x, y=y, color=colour(alt))
     focus = alt.Chart(data(alt, "focus")).encode(x=x, y=y, color=colour(alt))
     labels = alt.Chart(data(alt, "labels")).mark_text(align="left", dx=6, fontSize=11, limit=110)
