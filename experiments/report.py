@@ -1,4 +1,4 @@
-"""Show results: `python -m experiments.report results/quickstart`, or `results/* -o report.html` for one page of all."""
+"""Show results: `python -m experiments.report results/quickstart`, or `results/* -o report.html` for one page."""
 
 import argparse
 import sys

@@ -54,7 +54,8 @@ SPEC = RopeSpec(dim=16, base=10_000.0, pretrain_length=32)
 def pytest_collection_modifyitems(items):
     """Keep slow and browser tests of a file on one worker, which share what a process has made, unless they have a group."""
     for item in items:
-        if (item.get_closest_marker("slow") or item.get_closest_marker("browser")) and not item.get_closest_marker(
+        marked = item.get_closest_marker("slow") or item.get_closest_marker("browser")
+        if marked and not item.get_closest_marker("xdist_group"):
             "xdist_group"
         ):
             item.add_marker(pytest.mark.xdist_group(item.path.stem))

@@ -78,7 +78,7 @@ class Experiment:
     derived: dict = field(default_factory=dict, init=False, repr=False, compare=False)  # what was computed of the runs
 
     def once(self, key: tuple, compute: Callable[[], Found]) -> Found:
-        """What a computation on the runs has returned, which is done once; the result is shared, and not to be changed."""
+        """What a computation on the runs returns, which is done once: the result is shared, and not to be changed."""
         if key not in self.derived:
             self.derived[key] = compute()
         return self.derived[key]

@@ -123,7 +123,7 @@ def check_run(info: Mapping[str, Any], place: str, advice: str) -> None:
 def _is_plain(row: Mapping[str, Any]) -> bool:
     """Whether a row is surely a record: what nearly all are, seen in a tenth of the time of their check."""
     kinds = [type(row.get(key)) for key in ROW]
-    if kinds != ROW_KINDS or not 0 <= row["context_length"] or row["seed"] < 0 or row["n"] < 0:
+    if kinds != ROW_KINDS or not row["context_length"] >= 0 or row["seed"] < 0 or row["n"] < 0:
         return False
     return math.isfinite(row["value"])
 

@@ -25,7 +25,7 @@ def write_many(folder, arms=500, lengths=12, documents=50, pretrain_length=512):
         _write(folder / name, method, knobs, order, lengths, documents, pretrain_length, chance)
 
 
-def _write(folder, method, knobs, order, lengths, documents, pretrain_length, chance):  # noqa: PLR0913
+def _write(folder, method, knobs, order, lengths, documents, pretrain_length, chance):
     arm = " ".join([method, *(f"{key}={value}" for key, value in knobs.items())])
     places = [pretrain_length // 4 * 2**i for i in range(lengths)]
     pattern = {"_target_": "lcx_lightning.patterns.Lambda", **knobs} if knobs else {}

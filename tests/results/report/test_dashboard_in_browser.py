@@ -1,4 +1,4 @@
-"""The dashboard in a real browser, which reaches no other host: charts, choice, search, themes, print, accessibility."""
+"""The dashboard in a real browser that reaches no other host: charts, choice, search, themes, print, accessibility."""
 
 import json
 from io import StringIO

@@ -13,7 +13,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from lcx_lightning.results.records import Experiment
-from lcx_lightning.results.report.dashboard.arms import key_of
 from lcx_lightning.results.report.dashboard.contents import Chart, Contents, contents, main_view
 from lcx_lightning.results.report.dashboard.tables import overview_table, verdicts, web_table
 from lcx_lightning.results.report.dashboard.where import cells_without_result, machines, runs_of
@@ -93,10 +92,9 @@ def page_text(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     ).get_template("dashboard.html.jinja")  # fmt: skip
-    origin = {key_of(run): source for source in reversed(sources) for run in source.runs}
     without = cells_without_result(experiment, sources)
     return template.render(
-        mark=Markup(MARK),  # noqa: S704
+        mark=Markup(MARK),
         policy=_policy(style, scripts),
         sources=sources_hash(experiment),
         style=Markup(style),
@@ -111,7 +109,7 @@ def page_text(
         arms=shown.data["arms"],
         machines=web_table(machines(experiment), {}, {}),
         without=web_table(without, {}, {}) if without else None,
-        runs=runs_of(experiment, origin, folder),
+        runs=runs_of(experiment, folder),
     )
 
 

@@ -39,7 +39,7 @@ def _shown(cell: Cell) -> dict[str, Any]:
 
 
 def overview_table(view: View, data: Mapping[str, Any]) -> dict[str, Any]:
-    """The arms, best first, at L, at the longest length, and relative to the reference: columns of the view's tables."""
+    """The arms, best first: at L, at the longest length, and relative to the reference, as the view's tables say."""
     from lcx_lightning.results.report.labels import arm_label, place_header
 
     whole, experiment = view.tables[0], view.experiment

@@ -53,7 +53,7 @@ def cells_without_result(experiment: Experiment, sources: Sequence[Experiment]) 
     return Table("Cells without a result", header, [[Cell(text) for text in row] for row in rows], [], sentences=True)
 
 
-def runs_of(experiment: Experiment, sources: Mapping[str, Experiment], folder: Path) -> list[dict[str, Any]]:
+def runs_of(experiment: Experiment, folder: Path) -> list[dict[str, Any]]:
     """Every run, with links to its files where they are beside the page."""
     return [
         _run(run, number, folder) for number, arm in enumerate(experiment.arms()) for run in experiment.runs_of(arm)

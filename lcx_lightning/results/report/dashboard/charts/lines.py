@@ -61,12 +61,12 @@ def _arms(alt: Any, x: Any, y: Any, said: list) -> list:
     rings = alt.Chart(data(alt, "rings")).mark_point(shape="circle", strokeWidth=2, size=190, opacity=faint)
     return [
         bands.encode(x=x, y=alt.Y("low:Q"), y2="high:Q", detail="arm:N", color=colour(alt)),
-        rows.mark_line(strokeWidth=1.8, opacity=faint).encode(strokeDash=dash(alt)),
+        rows.mark_line(strokeWidth=1.8, opacity=faint).encode(strokeDash=dash(alt), tooltip=alt.Tooltip("label:N")),
         alt.Chart(data(alt, "points"))
         .mark_point(filled=True, size=46, opacity=faint)
         .encode(x=x, y=y, color=colour(alt), shape=shape(alt)),
         rings.encode(x=x, y=y, color=colour(alt)),
-        alt.Chart(data(alt, "rows")).mark_point(size=180, opacity=0, filled=True).encode(x=x, y=y, tooltip=said),
+        alt.Chart(data(alt, "hover")).mark_point(size=180, opacity=0, filled=True).encode(x=x, y=y, tooltip=said),
     ]
 
 

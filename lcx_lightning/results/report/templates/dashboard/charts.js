@@ -7,6 +7,8 @@ const DASHES = ["", "7 3", "2 2"];
 const drawn = new Map(); // element -> Vega's view
 const visible = new Set();
 const waiting = new Set();
+const stale = new Set(); // drawn, out of sight, and of an earlier choice
+const filled = new Map(); // element -> the rows that its view has
 
 function config() {
   const ink = isDark() ? "#e6e8eb" : "#1f2328", grid = isDark() ? "#2c323a" : "#e6e8eb", line = "#8b929a";
@@ -36,6 +38,7 @@ async function draw(place) {
   waiting.delete(place);
   if (drawn.has(place)) return;
   drawn.set(place, null);
+  filled.delete(place);
   const chart = DATA.charts[place.dataset.chart], width = place.clientWidth || 640;
   const result = await vegaEmbed(place, specOf(chart, width), {
     ast: true, actions: false, logLevel: 1, renderer: "canvas", defaultStyle: false, config: config(),
@@ -61,14 +64,18 @@ function refresh(place) {
   if (!view) return;
   const { data, signals } = FILL[DATA.charts[place.dataset.chart].kind](DATA.charts[place.dataset.chart]);
   for (const [name, value] of Object.entries(signals)) view.signal(name, value);
-  for (const [name, rows] of Object.entries(data)) if (view._runtime.data[name]) view.data(name, rows);
+  const before = filled.get(place) || {};
+  for (const [name, rows] of Object.entries(data)) {
+    const same = before[name] === rows || (before[name] && !before[name].length && !rows.length);
+    if (!same && view._runtime.data[name]) view.data(name, rows);
+  }
+  filled.set(place, data);
+  stale.delete(place);
   view.runAsync();
 }
 
 function refreshCharts() {
-  const later = [];
-  for (const place of drawn.keys()) visible.has(place) ? refresh(place) : later.push(place);
-  setTimeout(() => later.forEach(refresh), 0);
+  for (const place of drawn.keys()) visible.has(place) ? refresh(place) : stale.add(place);
 }
 
 function redrawCharts(kind) {
@@ -95,7 +102,7 @@ function startCharts() {
   const watcher = new IntersectionObserver((entries) => {
     for (const { target, isIntersecting } of entries) {
       isIntersecting ? visible.add(target) : visible.delete(target);
-      if (isIntersecting) draw(target);
+      if (isIntersecting) stale.has(target) ? refresh(target) : draw(target);
     }
   }, { rootMargin: "120px" });
   for (const place of document.querySelectorAll("[data-chart]")) {

@@ -27,8 +27,13 @@ function placeText(view, place) {
   return view.L ? `${place} (${+(place / view.L).toPrecision(3)}L)` : String(place);
 }
 
+const kept = new Map(); // rows -> which arms were hidden, and the others' rows: the same array for the same arms
 function shown(rows) {
-  return state.hidden.size ? rows.filter((row) => !state.hidden.has(row.arm)) : rows;
+  const hidden = [...state.hidden].join();
+  if (!kept.has(rows) || kept.get(rows)[0] !== hidden) {
+    kept.set(rows, [hidden, hidden ? rows.filter((row) => !state.hidden.has(row.arm)) : rows]);
+  }
+  return kept.get(rows)[1];
 }
 
 function chosen(rows) {
@@ -97,9 +102,9 @@ const FILL = {
     if (view.length && view.places.includes(state.length)) marks.push({ place: state.length, chosen: true });
     const [low, high] = span([...rows, ...bands], bands.length ? ["value", "low", "high"] : ["value"]);
     return {
-      data: { rows, bands, focus, marks, points: arms <= 24 ? rows : [], ends: last.size <= 6 ? [...last.values()] : [],
+      data: { rows, hover: arms <= 60 ? rows : focus, bands, focus, marks, points: arms <= 24 ? rows : [], ends: last.size <= 6 ? [...last.values()] : [],
         rings: (focus.length ? focus : arms <= 24 ? rows : []).filter((row) => row.trained) },
-      signals: { faint: focus.length ? 0.22 : arms > 24 ? 0.35 : 1, ticks: ticksOf(low, high, view.logarithmic) },
+      signals: { faint: arms > 24 ? 0.35 : focus.length ? 0.22 : 1, ticks: ticksOf(low, high, view.logarithmic) },
     };
   },
   depths(chart) {

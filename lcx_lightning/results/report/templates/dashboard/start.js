@@ -56,6 +56,7 @@ for (const [key, value] of Object.entries(DATA.settings.shared)) pairs($("shared
 addEventListener("hashchange", () => { readFragment(); applyTheme(); changed("arms"); });
 addEventListener("beforeprint", () => {
   for (const box of document.querySelectorAll("main details.table")) box.open = true;
+  for (const place of stale) refresh(place);
   for (const place of waiting) draw(place);
 });
 if (matchMedia("(max-width: 56rem)").matches) $("panel").open = false;
