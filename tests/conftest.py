@@ -56,8 +56,6 @@ def pytest_collection_modifyitems(items):
     for item in items:
         marked = item.get_closest_marker("slow") or item.get_closest_marker("browser")
         if marked and not item.get_closest_marker("xdist_group"):
-            "xdist_group"
-        ):
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
