@@ -49,6 +49,7 @@ def results(tmp_path_factory):
             window_run(folder, window, sinks, seed, order)
     write_run(folder, "yarn", rows=False, state="failed", reason="no memory left", order=9)
     records.write_json(folder / "experiment.json", {"question": "What is a window worth?", "protocols": ["last_k"],
+                                                    "look_for": ["a" * 90],
                                                     "commands": ["lcx run +exp=ablation"]})  # fmt: skip
     return folder
 
