@@ -23,10 +23,18 @@ function config() {
   };
 }
 
-function specOf(chart, width) {
-  const spec = structuredClone(chart.spec), filled = FILL[chart.kind](chart);
-  spec.datasets = filled.data;
-  for (const param of spec.params || []) if (param.name in filled.signals) param.value = filled.signals[param.name];
+function specOf(chart, width, { data, signals }) {
+  const spec = structuredClone(chart.spec);
+  spec.datasets = data;
+  for (const param of spec.params || []) if (param.name in signals) param.value = signals[param.name];
+  if (chart.kind === "lines" && DATA.arms.length > 60) {
+    for (const layer of spec.layer) { // of many lines, each expression costs a tenth of a second
+      if (layer.data.name !== "rows") continue;
+      delete layer.encoding.strokeDash;
+      delete layer.encoding.tooltip;
+      layer.mark.opacity = signals.faint;
+    }
+  }
   if (chart.kind === "depths") {
     const lengths = new Set(DATA.views[chart.view].depths.length).size;
     spec.columns = Math.max(1, Math.floor(width / (lengths * 30 + 78)));
@@ -38,9 +46,9 @@ async function draw(place) {
   waiting.delete(place);
   if (drawn.has(place)) return;
   drawn.set(place, null);
-  filled.delete(place);
-  const chart = DATA.charts[place.dataset.chart], width = place.clientWidth || 640;
-  const result = await vegaEmbed(place, specOf(chart, width), {
+  const chart = DATA.charts[place.dataset.chart], width = place.clientWidth || 640, first = FILL[chart.kind](chart);
+  filled.set(place, first.data);
+  const result = await vegaEmbed(place, specOf(chart, width, first), {
     ast: true, actions: false, logLevel: 1, renderer: "canvas", defaultStyle: false, config: config(),
     tooltip: { disableDefaultStyle: true },
   });
