@@ -1,73 +1,123 @@
-"""Show the results of a folder, or what folders say of papers: `python -m experiments.report results/quickstart`."""
+"""Show results: `python -m experiments.report results/quickstart`, or `results/* -o report.html` for one page."""
 
 import argparse
 import sys
+from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
+from threading import Event, Thread
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from lcx_lightning.results.archive import SUFFIX
 from lcx_lightning.results.report.screen import Output, readers_may_leave, say, screen
 
+if TYPE_CHECKING:
+    from lcx_lightning.results.records import Experiment
+    from lcx_lightning.results.report.tables import Table
+
 PAPERS = Path(__file__).parent / "papers"
+SECONDS = 15  # between two looks at the results, and after which an open page is read again
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Return the exit code: 0, or 2 where a folder holds no runs."""
     parser = argparse.ArgumentParser(prog="python -m experiments.report", description=__doc__)
     parser.add_argument(
-        "folders", type=Path, nargs="+", help="a results folder, such as results/quickstart, or an archive of one"
+        "folders",
+        type=Path,
+        nargs="+",
+        help="a results folder, such as results/quickstart, or an archive of one; with -o "
+        "also runs, and folders above several",
     )
     parser.add_argument("--against", metavar="ARM", help="arm that the others are compared with, not pretrained")
     parser.add_argument("--markdown", action="store_true", help="print the tables in Markdown and write nothing")
     parser.add_argument("--claims", action="store_true", help="print the verdicts on the claims of the papers")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write one page of all folders into a file")
+    parser.add_argument("--watch", action="store_true", help="with -o: make the page again while results change")
+    parser.add_argument("--serve", metavar="[HOST:]PORT", help="with -o: also serve the page; to this machine, or HOST")
     parser.add_argument("--papers", type=Path, default=PAPERS, help="folder with files of claims (%(default)s)")
     options = parser.parse_args(arguments)
     packed = [folder for folder in options.folders if folder.suffix == SUFFIX and folder.is_file()]
-    if packed and not (options.claims or options.markdown):
+    if packed and not (options.claims or options.markdown or options.output):
         parser.error(
-            f"{packed[0]} is an archive, which has no room for figures: add --markdown or --claims, or unpack it"
+            f"{packed[0]} is an archive, which has no room for figures: add -o report.html, --markdown or --claims, "
+            "or unpack it"
         )
-    if len(options.folders) > 1 and not options.claims:
-        parser.error("several folders are read together with --claims only")
+    if len(options.folders) > 1 and not (options.claims or options.output):
+        parser.error("several folders are read together with -o report.html or --claims only")
+    if (options.watch or options.serve) and not options.output:
+        parser.error("--watch and --serve need the file of a page: add -o report.html")
     console = screen()
     try:
-        if options.claims:
+        if options.output:
+            write_page(options, console)
+        elif options.claims:
             print_claims(options.folders, options.papers, options.markdown, console)
         else:
-            print_report(options.folders[0], options.against, options.markdown, console)
+            print_report(options, console)
     except (ValueError, OSError) as error:
         Output(sys.stderr).write(f"{error}\n")
         return 2
     return 0
 
 
-def print_report(folder: Path, against: str | None, in_markdown: bool, console: Console) -> None:
+def print_report(options: argparse.Namespace, console: Console) -> None:
     """Print the tables of a folder, and the paths of the figures and the page that are written."""
     from lcx_lightning.results.report.command import markdown, report
 
-    if in_markdown:
-        console.file.write(markdown(folder, against))
+    folder = options.folders[0]
+    if options.markdown:
+        console.file.write(markdown(folder, options.against))
         return
-    for path in report(folder, console, against=against):
+    for path in report(folder, console, against=options.against, claims=partial(verdicts, options.papers)):
         say(console, str(path))
+
+
+def write_page(options: argparse.Namespace, console: Console) -> None:
+    """Write one page of all folders, and print its path; go on while it is watched or served."""
+    from lcx_lightning.results.report.command import write_dashboard
+    from lcx_lightning.results.report.dashboard.serving import address_of, server, watch
+
+    address = address_of(options.serve) if options.serve else None
+    refresh = SECONDS if options.watch or address else 0
+    claims = partial(verdicts, options.papers)
+    make = partial(
+        write_dashboard, options.folders, options.output, against=options.against, claims=claims, refresh=refresh
+    )
+    say(console, str(make()))
+    stop = Event()
+    with suppress(KeyboardInterrupt), ExitStack() as stack:
+        if address:
+            served = stack.enter_context(server(options.output, address))
+            Thread(target=served.serve_forever, daemon=True).start()
+            stack.callback(served.shutdown)
+            say(console, f"http://{served.server_address[0]}:{served.server_address[1]}/ until Ctrl+C")
+        if refresh:
+            watch(options.folders, make, partial(say, console), lambda: not stop.wait(SECONDS))
 
 
 def print_claims(folders: list[Path], papers: Path, in_markdown: bool, console: Console) -> None:
     """Print what the runs of several folders say of the claims of papers."""
-    from lcx_lightning.results.claims import read_papers
     from lcx_lightning.results.records import joined, read_experiment
-    from lcx_lightning.results.report.claims_table import claims_tables
     from lcx_lightning.results.report.tables import escaped, markdown_table
     from lcx_lightning.results.report.terminal import TerminalTable
-    from lcx_lightning.runner.recorded import recorded
 
-    experiment = joined([read_experiment(folder) for folder in folders])
-    for table in claims_tables(read_papers(papers, recorded()), experiment):
+    for table in verdicts(papers, joined([read_experiment(folder) for folder in folders])):
         if in_markdown:
             console.file.write(f"{escaped(table.title)}\n\n{markdown_table(table)}\n")
         else:
             console.print(TerminalTable(table))
+
+
+def verdicts(papers: Path, experiment: "Experiment") -> "list[Table]":
+    """Return a table for each paper, with what the runs say of its claims."""
+    from lcx_lightning.results.claims import read_papers
+    from lcx_lightning.results.report.claims_table import claims_tables
+    from lcx_lightning.runner.recorded import recorded
+
+    return claims_tables(read_papers(papers, recorded()), experiment)
 
 
 if __name__ == "__main__":

@@ -52,9 +52,10 @@ SPEC = RopeSpec(dim=16, base=10_000.0, pretrain_length=32)
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Keep slow tests of a file on one worker, which share what a process has made, unless they have a group."""
+    """Keep slow and browser tests of a file on one worker, which share what it has made, unless they have a group."""
     for item in items:
-        if item.get_closest_marker("slow") and not item.get_closest_marker("xdist_group"):
+        marked = item.get_closest_marker("slow") or item.get_closest_marker("browser")
+        if marked and not item.get_closest_marker("xdist_group"):
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 

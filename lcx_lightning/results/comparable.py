@@ -85,14 +85,16 @@ def _parts(experiment: Experiment, groups: list[list[Run]], words: list[str]) ->
 
 def _groups(runs: list[tuple[Run, Facts]], conflict: Callable[[Facts, Facts], bool]) -> list[list[Run]]:
     """The runs in lists, filled one by one, in none of which two are in conflict."""
-    groups: list[list[tuple[Run, Facts]]] = []
+    groups: list[tuple[list[Run], list[Facts]]] = []  # of facts that are equal, one stands for all
     for run, facts in runs:
-        free = (group for group in groups if not any(conflict(facts, other) for _, other in group))
+        free = (group for group in groups if facts in group[1] or not any(conflict(facts, one) for one in group[1]))
         group = next(free, None)
         if group is None:
-            groups.append(group := [])
-        group.append((run, facts))
-    return [[run for run, _ in group] for group in groups]
+            groups.append(group := ([], []))
+        group[0].append(run)
+        if facts not in group[1]:
+            group[1].append(facts)
+    return [some for some, _ in groups]
 
 
 def _of_part(run: Run, in_words: bool = False) -> Settings:

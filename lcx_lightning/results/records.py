@@ -2,11 +2,12 @@
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from lcx_lightning.results.archive import SUFFIX, unpacked
 from lcx_lightning.results.metrics import Measure, Metric, from_data, undeclared
@@ -15,6 +16,7 @@ from lcx_lightning.results.stored import RESULT, ExperimentFile, check_row, chec
 from lcx_lightning.schema.files import check_values, read_json
 
 RUN, RECORDS, EXPERIMENT = "run.json", "records.jsonl", "experiment.json"
+Found = TypeVar("Found")
 AWAY = "Move its folder away and run the command again."
 
 
@@ -45,6 +47,7 @@ class Run:
     rows: list[dict]
     metrics: dict[str, Metric]
     name: str = ""  # of the arm among others; empty: as run.json has it
+    torn: bool = False  # whether records.jsonl ends in a line without an end, which is left out
 
     @property
     def arm(self) -> str:
@@ -72,6 +75,13 @@ class Experiment:
     meta: dict
     runs: list[Run]
     part: str = ""
+    derived: dict = field(default_factory=dict, init=False, repr=False, compare=False)  # what was computed of the runs
+
+    def once(self, key: tuple, compute: Callable[[], Found]) -> Found:
+        """What a computation on the runs returns, which is done once: the result is shared, and not to be changed."""
+        if key not in self.derived:
+            self.derived[key] = compute()
+        return self.derived[key]
 
     @property
     def name(self) -> str:
@@ -80,11 +90,18 @@ class Experiment:
 
     def arms(self) -> list[str]:
         """Names of the arms in the order of the grid."""
-        return list(dict.fromkeys(run.arm for run in self.runs))
+        return list(self._by_arm)
 
     def runs_of(self, arm: str) -> list[Run]:
         """Runs of one arm, by seed."""
-        return [run for run in self.runs if run.arm == arm]
+        return [*self._by_arm.get(arm, ())]
+
+    @cached_property
+    def _by_arm(self) -> dict[str, list[Run]]:
+        found: dict[str, list[Run]] = {}
+        for run in self.runs:
+            found.setdefault(run.arm, []).append(run)
+        return found
 
     def seeds(self) -> list[int]:
         """Seeds that any arm has, ascending."""
@@ -97,7 +114,12 @@ class Experiment:
 
     def measures(self) -> list[Measure]:
         """What was measured, protocols in the order of experiment.json. If nothing was yet, what was to be first."""
-        seen = dict.fromkeys(Measure(row["protocol"], row["metric"]) for run in self.runs for row in run.rows)
+        return [*self._measures]
+
+    @cached_property
+    def _measures(self) -> list[Measure]:
+        every = dict.fromkeys((row["protocol"], row["metric"]) for run in self.runs for row in run.rows)
+        seen = [Measure(*one) for one in every]
         named: list[str] = list(self.meta.get("protocols") or ())
         found = sorted(seen, key=lambda m: named.index(m.protocol) if m.protocol in named else len(named))
         to_be = (Measure(*key.rsplit("/", 1)) for run in self.runs for key in run.metrics)
@@ -131,13 +153,9 @@ def _kept(path: Path) -> Iterator[None]:
 
 
 def _cut_torn_line(path: Path) -> None:
-    if not path.exists() or not path.stat().st_size:
+    if not _is_torn(path):
         return
     with path.open("rb+") as file:
-        file.seek(-1, os.SEEK_END)
-        if file.read() == b"\n":
-            return
-        file.seek(0)
         file.truncate(file.read().rfind(b"\n") + 1)
 
 
@@ -215,7 +233,16 @@ def read_run(folder: Path | str) -> Run:
         metrics = from_data(info.get("metrics") or {})
     except ValueError as error:
         raise ValueError(f"{folder / RUN}: {error}. {AWAY}") from error
-    return Run(folder, info, list(rows.values()), metrics)
+    return Run(folder, info, list(rows.values()), metrics, torn=_is_torn(folder / RECORDS))
+
+
+def _is_torn(path: Path) -> bool:
+    """Whether a file ends in a line without an end, as one does that is being written to."""
+    if not path.exists() or not path.stat().st_size:
+        return False
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read() != b"\n"
 
 
 def read_experiment(folder: Path | str) -> Experiment:

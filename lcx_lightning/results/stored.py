@@ -1,5 +1,6 @@
 """What the files of an experiment must hold: experiment.json, run.json, and each line of records.jsonl."""
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -15,6 +16,8 @@ Amount = Annotated[Number, Field(ge=0)]
 Text = Annotated[str, Field(strict=True)]
 Mapped = dict[str, Any] | None
 RESULT = ("value", "n", "details")  # what came out, and more about it; all other keys say what a row is the number of
+ROW = ("seed", "evaluation", "protocol", "document", "context_length", "metric", "value", "n", "at")
+ROW_KINDS = [int, str, str, str, int, str, float, int, dict]
 MAY_HOLD_MORE = (*RESULT, "at")  # of the keys of a record: all others tell rows apart
 
 
@@ -117,9 +120,18 @@ def check_run(info: Mapping[str, Any], place: str, advice: str) -> None:
     check_values(Model, config.get("model") or {}, f"config.model of {place}", advice)
 
 
+def _is_plain(row: Mapping[str, Any]) -> bool:
+    """Whether a row is surely a record: what nearly all are, seen in a tenth of the time of their check."""
+    kinds = [type(row.get(key)) for key in ROW]
+    if kinds != ROW_KINDS or not row["context_length"] >= 0 or row["seed"] < 0 or row["n"] < 0:
+        return False
+    return math.isfinite(row["value"])
+
+
 def check_row(row: Mapping[str, Any], place: str, advice: str) -> None:
     """Raise a ValueError if a line of records is no record; the message names the key."""
-    check_values(Row, row, place, advice)
+    if not _is_plain(row):
+        check_values(Row, row, place, advice)
     for held, prefix in ((row, ""), (row["at"], "at.")):
         for name, part in held.items():
             if isinstance(part, (dict, list)) and prefix + name not in MAY_HOLD_MORE:

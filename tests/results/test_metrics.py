@@ -68,7 +68,7 @@ def test_an_evaluation_of_ones_own_has_its_title_and_its_axis_in_every_view(expe
     assert "warmth (kelvin) of the tokens of a fire" in printed.get()
     page = (tmp_path / "index.html").read_text()
     assert "<h2>Warmth (kelvin), protocol glow</h2>" in page
-    assert ">layer of the model<" in page  # in the figure
+    assert '"title":"layer of the model"' in page  # the axis of the chart
 
 
 def test_a_metric_that_nobody_declared_is_shown_as_it_is(tmp_path):

@@ -12,7 +12,8 @@ from support.experiment_files import make_row, shown
 from experiments.report import main
 from lcx_lightning.results import records
 from lcx_lightning.results.metrics import Measure
-from lcx_lightning.results.report import page, tables
+from lcx_lightning.results.report import tables
+from lcx_lightning.results.report.dashboard import page
 from lcx_lightning.results.report.terminal import TerminalTable
 from lcx_lightning.results.report.views import sections_of
 
@@ -119,7 +120,7 @@ def test_a_run_with_few_keys_is_read_and_shown(tmp_path):
     table = tables.length_table(experiment, LAST_K)
     assert (table.rows[0][1].text, table.title) == ("2", f"{tmp_path.name}: nll of last_k")  # 10 / 5, as it is
     assert "last_k" in shown(TerminalTable(table))
-    assert page.write_page(experiment, tmp_path, sections_of(experiment), {}).exists()
+    assert page.write_page(experiment, tmp_path / page.PAGE, sections_of(experiment)).exists()
 
 
 @pytest.mark.parametrize("make", [lambda path: None, lambda path: path.mkdir()])

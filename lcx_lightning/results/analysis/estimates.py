@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
@@ -186,6 +187,10 @@ def arm_rows(experiment: Experiment, arm: str, measure: Measure) -> list[dict]:
     If numbers do not stand by context length, only those of the longest context. Unfinished runs have read only a part
     of the documents, so their numbers are never averaged with those of finished runs.
     """
+    return experiment.once(("arm_rows", arm, measure), lambda: _arm_rows(experiment, arm, measure))
+
+
+def _arm_rows(experiment: Experiment, arm: str, measure: Measure) -> list[dict]:
     runs = experiment.runs_of(arm)
     runs = [run for run in runs if run.finished] or runs
     rows = [row for run in runs for row in run.rows if (row["protocol"], row["metric"]) == measure]
@@ -197,6 +202,10 @@ def arm_rows(experiment: Experiment, arm: str, measure: Measure) -> list[dict]:
 
 def estimates(experiment: Experiment, measure: Measure) -> dict[tuple[str, float], Estimate]:
     """The measure by (arm, place on its axis), arms in the order of the grid and places ascending."""
+    return experiment.once(("estimates", measure), lambda: _estimates(experiment, measure))
+
+
+def _estimates(experiment: Experiment, measure: Measure) -> dict[tuple[str, float], Estimate]:
     result, metric = {}, experiment.metric(measure)
     for arm in experiment.arms():
         rows = arm_rows(experiment, arm, measure)
@@ -235,11 +244,17 @@ def _arrays(documents: dict[tuple, tuple[float, int]]) -> np.ndarray:
 
 def _resampled(sums: np.ndarray, seed: int = 0) -> np.ndarray:
     """Means of RESAMPLES draws of the documents with replacement; the same draws for the same number and seed."""
-    n_documents = sums.shape[1]
-    generator = np.random.default_rng(seed)
-    counts = generator.multinomial(n_documents, np.full(n_documents, 1 / n_documents), size=RESAMPLES)
+    counts = _draws(sums.shape[1], seed)
     with np.errstate(invalid="ignore"):  # a model that diverged has infinite NLL, and its interval is nan
         return (counts @ sums[0]) / (counts @ sums[1])
+
+
+@lru_cache(maxsize=8)
+def _draws(n_documents: int, seed: int) -> np.ndarray:
+    """How often each of RESAMPLES draws with replacement holds each document (RESAMPLES, documents)."""
+    generator = np.random.default_rng(seed)
+    counts = generator.multinomial(n_documents, np.full(n_documents, 1 / n_documents), size=RESAMPLES)
+    return counts.astype(np.float64)  # for a product by BLAS; counts are whole numbers in it
 
 
 def _quantiles(draws: np.ndarray) -> tuple[float, float]:

@@ -7,13 +7,23 @@ from typing import TYPE_CHECKING
 from lcx_lightning.results.report.screen import say
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from rich.console import Console
 
     from lcx_lightning.results.records import Experiment
+    from lcx_lightning.results.report.tables import Table
     from lcx_lightning.results.report.views import Section, View
 
 
-def report(folder: Path, console: "Console", *, redraw: bool = True, against: str | None = None) -> list[Path]:
+def report(
+    folder: Path,
+    console: "Console",
+    *,
+    redraw: bool = True,
+    against: str | None = None,
+    claims: "Callable[[Experiment], Sequence[Table]] | None" = None,
+) -> list[Path]:
     """Print the tables and what to look for; write figures and page into the folder and return their paths.
 
     Args:
@@ -21,11 +31,12 @@ def report(folder: Path, console: "Console", *, redraw: bool = True, against: st
         console: Where the tables are printed.
         redraw: Whether figures and page are made anew where they show these records already.
         against: Arm that the others are compared with. None: that of report.against, else the untouched model.
+        claims: Tables of verdicts on claims, from the runs, for the page.
 
     Raises:
         ValueError: If the folder holds no runs, or no arm has that name.
     """
-    from lcx_lightning.results.report.page import PAGE, is_current, write_page
+    from lcx_lightning.results.report.dashboard.page import PAGE, is_current, write_page
     from lcx_lightning.results.report.views import sections_of
 
     experiment = _read(folder, against)
@@ -34,18 +45,55 @@ def report(folder: Path, console: "Console", *, redraw: bool = True, against: st
         _print(section, console)
     for sentence in experiment.meta.get("look_for") or ():
         console.print(f"- {sentence}", highlight=False)
-    if not redraw and is_current(experiment, folder):
-        return [*sorted([*folder.glob("*.svg"), *folder.glob("*.png")]), folder / PAGE]
-    drawn = {view.name: _drawn(view, folder, console) for section in sections for view in section.views}
-    figures = {name: [path.read_text() for path in paths if path.suffix == ".svg"] for name, paths in drawn.items()}
-    return [*(path for paths in drawn.values() for path in paths), write_page(experiment, folder, sections, figures)]
+    page = folder / PAGE
+    if not redraw and is_current(experiment, page):
+        return [*sorted([*folder.glob("*.svg"), *folder.glob("*.png")]), page]
+    drawn = [path for section in sections for view in section.views for path in _drawn(view, folder, console)]
+    return [*drawn, write_page(experiment, page, sections, claims=claims(experiment) if claims else ())]
+
+
+def write_dashboard(
+    places: "Sequence[Path]",
+    page: Path,
+    *,
+    against: str | None = None,
+    claims: "Callable[[Experiment], Sequence[Table]] | None" = None,
+    refresh: int = 0,
+) -> Path:
+    """Write one page of the results in several places, and return its path.
+
+    Args:
+        places: Run folders, experiments, archives, and folders above them.
+        page: The file; one that is there must be such a page.
+        against: Arm that the others are compared with. None: the untouched model.
+        claims: Tables of verdicts on claims, from the runs.
+        refresh: Seconds after which a page that is open is read again; 0: never.
+
+    Raises:
+        ValueError: If a place holds no results, no arm has that name, or the file is none of ours.
+    """
+    from lcx_lightning.results.records import joined
+    from lcx_lightning.results.report.dashboard.page import check_output, write_page
+    from lcx_lightning.results.report.views import sections_of
+    from lcx_lightning.results.sources import experiments_at
+
+    check_output(page)
+    sources = experiments_at(places)
+    experiment = _against(joined(sources), against)
+    found = claims(experiment) if claims else ()
+    return write_page(experiment, page, sections_of(experiment), sources=sources, claims=found, refresh=refresh)
 
 
 def _read(folder: Path, against: str | None) -> "Experiment":
     from lcx_lightning.results.records import read_experiment
+
+    return _against(read_experiment(folder), against)
+
+
+def _against(experiment: "Experiment", against: str | None) -> "Experiment":
+    """The experiment, whose arms are compared with the one of that name."""
     from lcx_lightning.results.report.relative import check_against
 
-    experiment = read_experiment(folder)
     if against is None:
         return experiment
     check_against(against, experiment.arms())

@@ -135,9 +135,9 @@ def _scored(experiment: Experiment, arm: str, protocol: str) -> dict[tuple[int, 
     """By length and task, the title and the value of an arm's score: of every task that of its first metric."""
     found: dict[tuple[int, str], tuple[str, float]] = {}
     first: dict[str, str] = {}
-    for measure in experiment.measures():
+    for measure in [one for one in experiment.measures() if one.protocol == protocol]:
         metric, cells = experiment.metric(measure), defaultdict(list)
-        if measure.protocol == protocol and metric.better == "higher":
+        if metric.better == "higher":
             for row in arm_rows(experiment, arm, measure):
                 task = row["at"].get("task")
                 if task is not None and first.setdefault(task, measure.metric) == measure.metric:

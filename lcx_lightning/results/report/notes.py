@@ -1,8 +1,9 @@
 """The notes below a table: what its numbers mean, and what is missing and why."""
 
 import statistics
+from collections.abc import Mapping
 
-from lcx_lightning.results.analysis.effective_context import RULER_SCORE, TOLERANCE, effective_contexts, is_full_ruler
+from lcx_lightning.results.analysis.effective_context import RULER_SCORE, TOLERANCE, EffectiveContext, is_full_ruler
 from lcx_lightning.results.analysis.estimates import Estimate, arm_rows
 from lcx_lightning.results.metrics import Measure, Metric
 from lcx_lightning.results.records import Experiment, Run
@@ -25,11 +26,16 @@ OF_NUMBERS = (
 )  # how these notes begin
 
 
-def notes(experiment: Experiment, measure: Measure, found: dict[tuple[str, float], Estimate]) -> list[str]:
+def notes(
+    experiment: Experiment,
+    measure: Measure,
+    found: dict[tuple[str, float], Estimate],
+    effective: Mapping[str, EffectiveContext],
+) -> list[str]:
     """Return sentences that explain the table of a measure: marks, intervals, counts, times, and what is missing."""
     written = [_marks_note(experiment, measure), _spread_note(found, experiment.metric(measure))]
     written += [_seeds_note(experiment, measure)]
-    written += [_counts_note(experiment, measure), _effective_note(experiment, measure)]
+    written += [_counts_note(experiment, measure), _effective_note(experiment, measure, effective)]
     written += [_times_note(experiment), _fingerprint_note(experiment)]
     return [note for note in written if note] + _absent_notes(experiment) + _state_notes(experiment)
 
@@ -87,8 +93,7 @@ def _counts_note(experiment: Experiment, measure: Measure) -> str:
     return f"Each number, per seed: {documents} documents, {_span(n for _, n in counts.values())} tokens scored."
 
 
-def _effective_note(experiment: Experiment, measure: Measure) -> str:
-    found = effective_contexts(experiment, measure)
+def _effective_note(experiment: Experiment, measure: Measure, found: Mapping[str, EffectiveContext]) -> str:
     if not found:
         return ""
     none = " <1L: at L itself there is nothing that could hold." if any(not e.length for e in found.values()) else ""

@@ -24,7 +24,7 @@ UNTOUCHED = "pretrained"  # method of the arm that others are compared with, if 
 def relative_table(experiment: Experiment, measure: Measure, reference: str) -> Table | None:
     """Ratios of perplexities, or differences of scores, of all other arms to the reference; None if there are none."""
     metric = experiment.metric(measure)
-    found = _comparisons(experiment, measure, reference) if metric.better else {}
+    found = comparisons(experiment, measure, reference) if metric.better else {}
     if not found:
         return None
     columns = thinned([place for place in measured_places(experiment, measure) if any(n == place for _, n in found)])
@@ -67,6 +67,12 @@ def check_against(against: str, arms: Iterable[str]) -> None:
         f"report.against must be the name of an arm, and there is no {against!r}.{meant} The arms are: "
         f"{', '.join(names)}."
     )
+
+
+def comparisons(experiment: Experiment, measure: Measure, reference: str) -> dict[tuple[str, float], Estimate]:
+    """The comparison with the reference by arm and place, where both have a document of one seed."""
+    key = ("comparisons", measure, reference)
+    return experiment.once(key, lambda: _comparisons(experiment, measure, reference))
 
 
 def _comparisons(experiment: Experiment, measure: Measure, reference: str) -> dict[tuple[str, float], Estimate]:

@@ -70,7 +70,7 @@ def length_table(experiment: Experiment, measure: Measure) -> Table:
     holds = ["holds to"] if effective else []
     header = ["arm", *(place_header(experiment, measure, n) for n in columns), *holds, "train", "eval", "hash"]
     title = titled(experiment, described(experiment, measure))
-    return Table(title, header, rows, notes(experiment, measure, found), about=3, own=OF_NUMBERS)
+    return Table(title, header, rows, notes(experiment, measure, found, effective), about=3, own=OF_NUMBERS)
 
 
 def markdown_table(table: Table) -> str:

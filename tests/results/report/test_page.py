@@ -1,23 +1,30 @@
 """The page, and the report that writes it."""
 
+import base64
+import hashlib
+import json
+import re
 from html.parser import HTMLParser
 from io import StringIO
 
+import pytest
 from rich.console import Console
 from support.experiment_files import make_row, write_run
 
 from experiments.report import main
 from lcx_lightning.results import records
+from lcx_lightning.results.analysis.estimates import estimates
 from lcx_lightning.results.metrics import Measure
-from lcx_lightning.results.report import page, tables
-from lcx_lightning.results.report.command import report
+from lcx_lightning.results.report import tables
+from lcx_lightning.results.report.command import report, write_dashboard
+from lcx_lightning.results.report.dashboard import page
 from lcx_lightning.results.report.views import sections_of
 
 
 class Page(HTMLParser):
     """Collects a page's open tags, its attributes by tag, and its text; closing tags must match."""
 
-    VOID = ("meta", "link", "br", "img")
+    VOID = ("meta", "link", "br", "img", "input")
 
     def __init__(self, text):
         super().__init__()
@@ -46,6 +53,11 @@ class Page(HTMLParser):
 LAST_K = Measure("last_k")
 
 
+def data_of(text):
+    """Return what the scripts of a page read."""
+    return json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])
+
+
 def page_of(folder):
     """Return the page of the report."""
     return report(folder, Console(file=StringIO(), width=120))[-1].read_text()
@@ -58,32 +70,95 @@ def test_the_page_is_whole_loads_nothing_and_its_links_exist(folder):
     assert "<it>" not in text
     assert "How far does <it> reach?" in found.text
     assert "PI: flat & low." in found.text
-    assert not found.all("script")
+    assert not [one for one in found.all("script") if "src" in one]
     assert not found.all("img")
     assert not found.all("link")
-    links = [attributes["href"] for attributes in found.all("a")]
+    links = [attributes["href"] for attributes in found.all("a") if not attributes["href"].startswith("#")]
     assert len(links) == 2 * len(list(folder.glob("*/run.json")))
     assert all((folder / link).exists() for link in links)
+
+
+def test_the_policy_allows_the_scripts_and_styles_of_the_page_and_nothing_else(folder):
+    text = page_of(folder)
+    policy = next(one["content"] for one in Page(text).all("meta") if one.get("http-equiv"))
+    allowed = dict(part.strip().split(" ", 1) for part in policy.split(";"))
+    assert allowed["default-src"] == allowed["base-uri"] == allowed["form-action"] == "'none'"
+    for tag in ("script", "style"):
+        inline = re.findall(rf"<{tag}>(.*?)</{tag}>", text, re.DOTALL)
+        hashes = [base64.b64encode(hashlib.sha256(one.encode()).digest()).decode() for one in inline]
+        assert allowed[f"{tag}-src"].split() == [f"'sha256-{one}'" for one in hashes]
 
 
 def test_the_page_can_be_read_aloud(folder):
     records.append(folder / "pi-0" / "records.jsonl", [make_row(protocol="whole_window")])
     found = Page(page_of(folder))
-    captions = len(found.all("caption"))
-    assert len(found.all("table")) == captions == 4  # of each measure, of one relative to pretrained, and of the runs
+    assert len(found.all("table")) == len(found.all("caption"))
     assert all(attributes["scope"] in ("row", "col") for attributes in found.all("th"))
-    assert [attributes["role"] for attributes in found.all("svg")] == ["img", "img"]
-    assert all("last tokens" in a["aria-label"] or "windows" in a["aria-label"] for a in found.all("svg"))
     ids = [attributes["id"] for _, attributes in found.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
+    charts = [attributes for attributes in found.all("div") if "data-chart" in attributes]
+    assert charts
+    assert all(attributes["role"] == "img" and attributes["aria-labelledby"] in ids for attributes in charts)
 
 
 def test_links_reach_the_records_from_another_folder(folder, tmp_path):
     write_run(folder, "odd name#1")
     experiment = records.read_experiment(folder)
-    text = page.write_page(experiment, tmp_path / "public", sections_of(experiment), {}).read_text()
+    path = tmp_path / "public" / "report.html"
+    text = page.write_page(experiment, path, sections_of(experiment)).read_text()
     assert 'href="../quickstart/pi-0/run.json"' in text
     assert 'href="../quickstart/odd%20name%231-0/run.json"' in text
+
+
+def test_several_folders_make_one_page_and_equal_runs_count_once(tmp_path):
+    write_run(tmp_path / "mine" / "first", "pretrained")
+    write_run(tmp_path / "mine" / "first", "pi", config={"method": {"pattern": {"window": 1}}})
+    write_run(tmp_path / "yours", "pretrained")
+    write_run(tmp_path / "yours", "pi", place="other", run="other", config={"method": {"pattern": {"window": 2}}})
+    path = write_dashboard([tmp_path / "mine", tmp_path / "yours", tmp_path / "yours" / "other"], tmp_path / "all.html")
+    data = data_of(path.read_text())
+    assert [arm["name"] for arm in data["arms"]] == ["pretrained", "pi window=1", "pi window=2"]
+    assert [len(arm["seeds"]) for arm in data["arms"]] == [1, 1, 1]
+    assert data["settings"]["differing"]["method.pattern.window"]["of"][1:] != [0, 0]
+
+
+def test_the_numbers_of_charts_are_those_of_the_tables(folder):
+    experiment = records.read_experiment(folder)
+    found = estimates(experiment, LAST_K)
+    view = data_of(page_of(folder))["views"]["perplexity"]
+    columns = view["values"]["columns"]
+    drawn = zip(columns["arm"], columns["place"], columns["value"], columns["text"], strict=True)
+    arms = {int(number): name for number, name in view["labels"].items()}
+    assert {(arms[arm], place): (value, text) for arm, place, value, text in drawn} == {
+        key: (float(f"{one.value:.6g}"), experiment.metric(LAST_K).text(one.value)) for key, one in found.items()
+    }
+
+
+def test_half_written_and_absent_runs_are_named(folder):
+    with (folder / "pi-0" / "records.jsonl").open("a") as file:
+        file.write('{"run": "pi-0", "va')
+    names = [path.parent.name for path in folder.glob("*/run.json")]
+    meta = records.read_experiment_file(folder) | {"runs": [*names, "yarn-s0-123"]}
+    records.write_json(folder / "experiment.json", meta)
+    said = " ".join(Page(page_of(folder)).text.split())
+    assert "pi-0/records.jsonl ends in a row that is not whole" in said
+    assert "yarn-s0-123" in said
+    assert "has asked for it, and it has not begun" in said
+
+
+@pytest.mark.parametrize("content", ["my own page", ""])
+def test_a_file_that_is_no_page_of_ours_is_kept(folder, tmp_path, capsys, content):
+    path = tmp_path / "notes.html"
+    path.write_text(content)
+    assert main([str(folder), "-o", str(path)]) == 2
+    assert "is no page of ours. Move it away" in capsys.readouterr().err
+    assert path.read_text() == content
+
+
+def test_a_folder_without_results_is_refused(tmp_path, capsys):
+    assert main([str(tmp_path), "-o", str(tmp_path / "report.html")]) == 2
+    assert "has no runs in it" in capsys.readouterr().err
+    assert not (tmp_path / "report.html").exists()
 
 
 def test_the_report_prints_the_table_and_writes_figures_and_page(folder, capsys):
@@ -143,7 +218,7 @@ def test_nothing_of_a_foreign_folder_is_markup_on_the_page(tmp_path):
     records.write_json(tmp_path / "experiment.json", meta | {"runs": ["pi-0"]})
     text = page_of(tmp_path)
     found = Page(text)
-    assert not found.all("script")
+    assert len(found.all("script")) == 3  # the data, the bundle and ours
     assert not found.all("img")
     assert not [attributes for _, attributes in found.tags if "onerror" in attributes]
     assert evil in found.text

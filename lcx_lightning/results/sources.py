@@ -1,0 +1,69 @@
+"""Results in any number of places: run folders, experiments, archives, and folders above them, read once each."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from lcx_lightning.results.archive import SUFFIX
+from lcx_lightning.results.records import (
+    EXPERIMENT,
+    RUN,
+    Experiment,
+    in_order,
+    read_experiment,
+    read_experiment_file,
+    read_run,
+)
+
+DEPTH = 4  # folders below one that is given: a shared disk is not searched as a whole
+
+
+def experiments_at(places: Sequence[Path]) -> list[Experiment]:
+    """Return the experiments at the places, in their order; of a run folder, the experiment with that run alone.
+
+    Raises:
+        ValueError: If a place has no results, or a file of one is damaged.
+    """
+    found: list[Experiment] = []
+    seen: set[Path] = set()
+    for place in map(Path, places):
+        several = [*_folders_at(place, DEPTH)]
+        if not several:
+            read_experiment(place)  # says what is needed, and what there is
+        for folder in several:
+            if (resolved := folder.resolve()) not in seen:
+                seen.add(resolved)
+                found.append(_of_run(folder) if _is_run(folder) else read_experiment(folder))
+    return found
+
+
+def _folders_at(place: Path, depth: int) -> Iterator[Path]:
+    """Yield a place that is a run, an experiment or an archive; else those below it."""
+    if _is_run(place) or _is_experiment(place) or _is_archive(place):
+        yield place
+    elif place.is_dir() and depth:
+        for inner in sorted(place.iterdir()):
+            if not inner.is_symlink() and not inner.name.startswith(".") and inner.name != "aside":
+                yield from _folders_at(inner, depth - 1)
+
+
+def _is_run(folder: Path) -> bool:
+    return os.path.lexists(folder / RUN)
+
+
+def _is_archive(path: Path) -> bool:
+    return path.suffix == SUFFIX and path.is_file()
+
+
+def _is_experiment(folder: Path) -> bool:
+    """Whether a folder has runs in it: one that was claimed by a command has none before the first begins."""
+    return folder.is_dir() and any(_is_run(inner) for inner in folder.iterdir() if inner.is_dir())
+
+
+def _of_run(folder: Path) -> Experiment:
+    """The experiment around a run folder, with that run alone."""
+    meta = {key: value for key, value in read_experiment_file(folder.parent).items() if key != "runs"}
+    name = {} if (folder.parent / EXPERIMENT).exists() else {"name": folder.name}
+    run = read_run(folder)
+    return Experiment(folder, meta | name, in_order([replace(run, name=run.info["arm"])]))
