@@ -1,5 +1,6 @@
 """Scores by place: by length and depth as a figure, by task, and Position Interpolation's k_max, as tables."""
 
+import math
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
@@ -8,17 +9,18 @@ from lcx_lightning.results.metrics import Measure
 from lcx_lightning.results.records import Experiment
 from lcx_lightning.results.report.figures import FAINT, INK, styled
 from lcx_lightning.results.report.labels import NOT_EVALUATED, arm_label, described, length_header, titled
+from lcx_lightning.results.report.look import PAGE, Look
 from lcx_lightning.results.report.tables import Cell, Table
 
 if TYPE_CHECKING:
     import altair
 
-CELL = 26  # pixels of a cell
+CELL, GAP, LETTER = 26, 20, 7.5  # pixels of a page: a cell, between heatmaps, a letter of an arm's name
 COLOURS = ["#8c2d04", "#f7f4ef", "#08519c"]  # nothing, half, everything: both ends are equally darker than the middle
 SUCCESS = 0.2  # least rate of success at a distance and at every nearer one (arXiv:2306.15595, section 3.3)
 
 
-def depth_figure(experiment: Experiment, measure: Measure) -> "altair.FacetChart | None":
+def depth_figure(experiment: Experiment, measure: Measure, look: Look = PAGE) -> "altair.FacetChart | None":
     """The mean score of each arm by context length and depth of the needle; None if no row has a depth."""
     import altair as alt  # 0.4 s that `import lcx_lightning.results` should not cost
 
@@ -41,27 +43,45 @@ def depth_figure(experiment: Experiment, measure: Measure) -> "altair.FacetChart
             points.append({"arm": label, "score": shown, "text": f"{shown:.0f}"} | at)
     if not points:
         return None
+    x_axis = alt.Axis(labelAngle=-60)
+    x = alt.X("length:O", sort=alt.SortField("tokens"), title="context length", axis=x_axis)
+    y = alt.Y("depth:O", sort=alt.SortField("place"), title="depth: share of the text before it")
+    chart, legend = alt.Chart({"values": points}).encode(x, y), _legend(alt, look)
+    scale = alt.Scale(domain=[0, 50, 100], range=COLOURS, interpolate="lab")
+    colour = alt.Color("score:Q", scale=scale, title=metric.title, legend=legend)
+    squares = chart.mark_rect(stroke="white", strokeWidth=look.of(1)).encode(color=colour)
+    shade = alt.condition("datum.score < 20 || datum.score > 80", alt.value("white"), alt.value(INK))
+    words = chart.mark_text(fontSize=look.of(10)).encode(text="text:N", color=shade)
+    return _small_multiples(alt, alt.layer(squares, words), points, described(experiment, measure), look)
+
+
+def _legend(alt, look: Look):
+    sizes = {"labelFontSize": look.of(11), "titleFontSize": look.of(12), "gradientThickness": look.of(16)}
+    length = {"gradientLength": look.of(200)}
+    return alt.Legend(orient=look.legend, titleFontWeight="normal", titleLimit=0, **sizes, **length)
+
+
+def _small_multiples(alt, layers, points: list[dict], said: str, look: Look):
+    """A heatmap for each arm, as many beside each other as have room with their names."""
     arms = list(dict.fromkeys(point["arm"] for point in points))
     rows, columns = ({point[name] for point in points} for name in ("depth", "length"))
-    x = alt.X("length:O", sort=alt.SortField("tokens"), title="context length", axis=alt.Axis(labelAngle=-60))
-    y = alt.Y("depth:O", sort=alt.SortField("place"), title="depth: share of the text before it")
-    scale = alt.Scale(domain=[0, 50, 100], range=COLOURS, interpolate="lab")
-    chart = alt.Chart({"values": points}).encode(x, y)
-    squares = chart.mark_rect(stroke="white").encode(color=alt.Color("score:Q", scale=scale, title=metric.title))
-    dark = "datum.score < 20 || datum.score > 80"
-    words = chart.mark_text(fontSize=10).encode(
-        text="text:N", color=alt.condition(dark, alt.value("white"), alt.value(INK))
+    letters, width = max(len(word) for arm in arms for word in arm.split()), look.of(CELL * len(columns))
+    wide, gap = max(width, look.of(LETTER * letters)), look.of(GAP)  # a long name moves heatmaps apart
+    most = max(1, int((look.width + gap) // (wide + gap)))
+    in_row = math.ceil(len(arms) / math.ceil(len(arms) / most))  # rows of about the same length
+    explained = f"{said[0].upper()}{said[1:]}, by length and depth"
+    note = "Mean over trials and seeds."
+    title = {"title": alt.TitleParams(text=explained, subtitle=note)} if look.titled else {}
+    chart = layers.properties(width=width, height=look.of(CELL * len(rows))).facet(
+        facet=alt.Facet("arm:N", sort=arms, title=None), columns=in_row, spacing=gap
     )
-    said = described(experiment, measure)
-    title = alt.TitleParams(
-        text=f"{said[0].upper()}{said[1:]}, by length and depth", subtitle="Mean over trials and seeds."
-    )
-    layers = alt.layer(squares, words).properties(width=CELL * len(columns), height=CELL * len(rows))
-    faceted = layers.facet(
-        facet=alt.Facet("arm:N", sort=arms, title=None), columns=2 if len(arms) in (2, 4) else 3
-    ).properties(title=title)
-    return styled(faceted).configure_header(labelFontSize=13, labelColor=INK, labelFontWeight=600).configure_axis(
-        domainColor=FAINT, grid=False
+    chart = styled(chart.properties(description=f"{explained}. {note}", **title), look).configure_header(
+        labelFontSize=look.of(13), labelColor=INK, labelFontWeight=600, labelExpr="split(datum.label, ' ')",
+        labelLimit=0, labelPadding=look.of(8),
+    )  # fmt: skip
+    return chart.configure_axis(
+        labelFontSize=look.of(11), titleFontSize=look.of(12), titleFontWeight="normal", labelColor=INK, titleColor=INK,
+        domainColor=FAINT, tickColor=FAINT, grid=False, tickSize=look.of(5), titlePadding=look.of(6),
     )  # fmt: skip
 
 
