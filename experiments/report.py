@@ -22,18 +22,25 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--markdown", action="store_true", help="print the tables in Markdown and write nothing")
     parser.add_argument("--claims", action="store_true", help="print the verdicts on the claims of the papers")
     parser.add_argument("--papers", type=Path, default=PAPERS, help="folder with files of claims (%(default)s)")
+    parser.add_argument("--figures", type=Path, metavar="DIR", help="write figures for a paper there, and no page")
+    parser.add_argument("--tables", type=Path, metavar="DIR", help="write tables in CSV, Markdown and LaTeX there")
     options = parser.parse_args(arguments)
+    exports = options.figures or options.tables
+    if exports and (options.claims or options.markdown):
+        parser.error("--figures and --tables write files, and --claims and --markdown print: ask for one of them")
     packed = [folder for folder in options.folders if folder.suffix == SUFFIX and folder.is_file()]
-    if packed and not (options.claims or options.markdown):
+    if packed and not (options.claims or options.markdown or exports):
         parser.error(
             f"{packed[0]} is an archive, which has no room for figures: add --markdown or --claims, or unpack it"
         )
-    if len(options.folders) > 1 and not options.claims:
-        parser.error("several folders are read together with --claims only")
+    if len(options.folders) > 1 and not (options.claims or exports):
+        parser.error("several folders are read together with --claims, --figures or --tables only")
     console = screen()
     try:
         if options.claims:
             print_claims(options.folders, options.papers, options.markdown, console)
+        elif exports:
+            write_exports(options.folders, options.against, options.figures, options.tables, console)
         else:
             print_report(options.folders[0], options.against, options.markdown, console)
     except (ValueError, OSError) as error:
@@ -53,17 +60,26 @@ def print_report(folder: Path, against: str | None, in_markdown: bool, console: 
         say(console, str(path))
 
 
+def write_exports(
+    folders: list[Path], against: str | None, figures: Path | None, tables: Path | None, console: Console
+) -> None:
+    """Write figures and tables for a paper, and print the paths of the files."""
+    from lcx_lightning.results.report.command import export, read_folders
+
+    for path in export(read_folders(folders, against), figures, tables, console):
+        say(console, str(path))
+
+
 def print_claims(folders: list[Path], papers: Path, in_markdown: bool, console: Console) -> None:
     """Print what the runs of several folders say of the claims of papers."""
     from lcx_lightning.results.claims import read_papers
-    from lcx_lightning.results.records import joined, read_experiment
     from lcx_lightning.results.report.claims_table import claims_tables
+    from lcx_lightning.results.report.command import read_folders
     from lcx_lightning.results.report.tables import escaped, markdown_table
     from lcx_lightning.results.report.terminal import TerminalTable
     from lcx_lightning.runner.recorded import recorded
 
-    experiment = joined([read_experiment(folder) for folder in folders])
-    for table in claims_tables(read_papers(papers, recorded()), experiment):
+    for table in claims_tables(read_papers(papers, recorded()), read_folders(folders)):
         if in_markdown:
             console.file.write(f"{escaped(table.title)}\n\n{markdown_table(table)}\n")
         else:

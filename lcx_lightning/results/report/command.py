@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from lcx_lightning.results.report.screen import say
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
 
     from lcx_lightning.results.records import Experiment
@@ -28,7 +30,7 @@ def report(folder: Path, console: "Console", *, redraw: bool = True, against: st
     from lcx_lightning.results.report.page import PAGE, is_current, write_page
     from lcx_lightning.results.report.views import sections_of
 
-    experiment = _read(folder, against)
+    experiment = read_folders([folder], against)
     sections = sections_of(experiment)
     for section in sections:
         _print(section, console)
@@ -41,11 +43,32 @@ def report(folder: Path, console: "Console", *, redraw: bool = True, against: st
     return [*(path for paths in drawn.values() for path in paths), write_page(experiment, folder, sections, figures)]
 
 
-def _read(folder: Path, against: str | None) -> "Experiment":
-    from lcx_lightning.results.records import read_experiment
+def export(experiment: "Experiment", figures: Path | None, tables: Path | None, console: "Console") -> list[Path]:
+    """Write figures and tables for a paper into folders, where these are given, and return the paths of the files.
+
+    Raises:
+        ValueError: If a file in a folder is in the way.
+    """
+    from lcx_lightning.results.report.exports import export_figures, export_tables, tables_by_name
+
+    paths = export_tables(tables_by_name(experiment), tables, experiment.name) if tables else []
+    drawn, missing = export_figures(experiment, figures) if figures else ([], [])
+    for sentence in missing:
+        say(console, sentence)
+    return [*paths, *drawn]
+
+
+def read_folders(folders: "Sequence[Path]", against: str | None = None) -> "Experiment":
+    """The runs of results folders or archives as one experiment, which are compared with an arm of that name, if any.
+
+    Raises:
+        ValueError: If a folder holds no runs, or no arm has that name.
+    """
+    from lcx_lightning.results.records import joined, read_experiment
     from lcx_lightning.results.report.relative import check_against
 
-    experiment = read_experiment(folder)
+    found = [read_experiment(folder) for folder in folders]
+    experiment = joined(found) if len(found) > 1 else found[0]
     if against is None:
         return experiment
     check_against(against, experiment.arms())
@@ -85,7 +108,7 @@ def markdown(folder: Path, against: str | None = None) -> str:
     from lcx_lightning.results.report.views import sections_of
 
     texts = []
-    for section in sections_of(_read(folder, against)):
+    for section in sections_of(read_folders([folder], against)):
         texts += [f"{escaped(sentence)}\n" for sentence in section.sentences]
         texts += [
             f"{escaped(table.title)}\n\n{markdown_table(table)}" for view in section.views for table in view.tables

@@ -1,23 +1,20 @@
-"""Scores by place: by length and depth as a figure, by task, and Position Interpolation's k_max, as tables."""
+"""Scores by context length and depth, as heatmaps: one for each arm."""
 
 import math
-from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from lcx_lightning.results.analysis.estimates import arm_rows, score
 from lcx_lightning.results.metrics import Measure
 from lcx_lightning.results.records import Experiment
 from lcx_lightning.results.report.figures import FAINT, INK, styled
-from lcx_lightning.results.report.labels import NOT_EVALUATED, arm_label, described, length_header, titled
+from lcx_lightning.results.report.labels import arm_label, described, length_header
 from lcx_lightning.results.report.look import PAGE, Look
-from lcx_lightning.results.report.tables import Cell, Table
 
 if TYPE_CHECKING:
     import altair
 
 CELL, GAP, LETTER = 26, 20, 7.5  # pixels of a page: a cell, between heatmaps, a letter of an arm's name
 COLOURS = ["#8c2d04", "#f7f4ef", "#08519c"]  # nothing, half, everything: both ends are equally darker than the middle
-SUCCESS = 0.2  # least rate of success at a distance and at every nearer one (arXiv:2306.15595, section 3.3)
 
 
 def depth_figure(experiment: Experiment, measure: Measure, look: Look = PAGE) -> "altair.FacetChart | None":
@@ -83,84 +80,3 @@ def _small_multiples(alt, layers, points: list[dict], said: str, look: Look):
         labelFontSize=look.of(11), titleFontSize=look.of(12), titleFontWeight="normal", labelColor=INK, titleColor=INK,
         domainColor=FAINT, tickColor=FAINT, grid=False, tickSize=look.of(5), titlePadding=look.of(6),
     )  # fmt: skip
-
-
-def k_max(rows: list[dict]) -> int | None:
-    """The largest distance k from the end such that at every k' <= k at least a fifth of the trials succeed.
-
-    0 if the nearest distance fails; None if rows have no distance. The rows are of one length (arXiv:2306.15595).
-    """
-    trials: dict[int, list[dict]] = {}
-    for row in rows:
-        if "distance" in row["at"]:
-            trials.setdefault(row["at"]["distance"], []).append(row)
-    reached = 0
-    for distance in sorted(trials):
-        found = trials[distance]
-        if sum(row["value"] for row in found) < SUCCESS * sum(row["n"] for row in found):
-            break
-        reached = distance
-    return reached if trials else None
-
-
-def k_max_table(experiment: Experiment, measure: Measure) -> Table | None:
-    """k_max by arm and context length, over all seeds together; None if rows have no distance."""
-    found: dict[tuple[str, int], int] = {}
-    for arm in experiment.arms() if experiment.metric(measure).trials else ():
-        rows = arm_rows(experiment, arm, measure)
-        for length in {row["context_length"] for row in rows}:
-            reached = k_max([row for row in rows if row["context_length"] == length])
-            if reached is not None:
-                found[arm, length] = reached
-    if not found:
-        return None
-    columns = sorted({length for _, length in found})
-    rows = [
-        [Cell(arm_label(experiment.runs_of(arm))), *(Cell(f"{found.get((arm, n), NOT_EVALUATED)}") for n in columns)]
-        for arm in experiment.arms()
-    ]
-    note = (
-        "The largest distance to the end, in tokens, up to which a fifth of the trials at every distance succeed. A "
-        "distance that falls on the question or the opening is that of the nearest place in the text."
-    )
-    return Table(
-        titled(experiment, f"k_max of {measure.protocol}"),
-        ["arm", *(length_header(experiment, n) for n in columns)],
-        rows,
-        [note],
-    )
-
-
-def task_table(experiment: Experiment, protocol: str) -> Table | None:
-    """Scores by arm, length and task, and their mean over tasks; None if rows are not of several tasks."""
-    every = {arm: _scored(experiment, arm, protocol) for arm in experiment.arms()}
-    tasks = list(dict.fromkeys(task for scored in every.values() for _, task in scored))
-    if len(tasks) < 2:
-        return None
-    lines = []
-    for arm, scored in every.items():
-        for length in sorted({length for length, _ in scored}):
-            found = [scored[length, task][1] for task in tasks if (length, task) in scored]
-            cells = [
-                Cell(f"{scored[length, task][1]:.1f}" if (length, task) in scored else NOT_EVALUATED) for task in tasks
-            ]
-            mean = f"{sum(found) / len(found):.1f}" if len(found) == len(tasks) else NOT_EVALUATED
-            lines.append([Cell(f"{arm_label(experiment.runs_of(arm))}, {length}"), *cells, Cell(mean)])
-    titles = sorted({title for scored in every.values() for title, _ in scored.values()})
-    note = f"Scores: {', '.join(titles)}. The mean is that of the tasks, whatever their numbers of examples."
-    return Table(titled(experiment, f"{protocol} by task"), ["arm, length", *tasks, "mean"], lines, [note])
-
-
-def _scored(experiment: Experiment, arm: str, protocol: str) -> dict[tuple[int, str], tuple[str, float]]:
-    """By length and task, the title and the value of an arm's score: of every task that of its first metric."""
-    found: dict[tuple[int, str], tuple[str, float]] = {}
-    first: dict[str, str] = {}
-    for measure in experiment.measures():
-        metric, cells = experiment.metric(measure), defaultdict(list)
-        if measure.protocol == protocol and metric.better == "higher":
-            for row in arm_rows(experiment, arm, measure):
-                task = row["at"].get("task")
-                if task is not None and first.setdefault(task, measure.metric) == measure.metric:
-                    cells[row["context_length"], task].append(row)
-        found |= {place: (metric.title, score(rows, metric)) for place, rows in cells.items()}
-    return found

@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 
 from lcx_lightning.results.records import Experiment, Run
 from lcx_lightning.results.report.labels import NOT_EVALUATED, pretrain_length, seconds_text
-from lcx_lightning.results.report.tables import Cell, Table
+from lcx_lightning.results.report.tables import Cell, Table, starred
 from lcx_lightning.results.report.views import Section, View
 
 PAGE = "index.html"
@@ -98,8 +98,8 @@ def _view(view: View, svgs: list[str]) -> dict[str, Any]:
 
 def _unbroken(cell: Cell) -> Cell:
     """The cell, which may break before an interval and nowhere else, starred where it is marked."""
-    text = (cell.text + "*" * cell.marked).replace(" ", "\N{NO-BREAK SPACE}")
-    return Cell(text.replace("\N{NO-BREAK SPACE}[", " ["), cell.marked)
+    text = starred(cell).replace(" ", "\N{NO-BREAK SPACE}")
+    return replace(cell, text=text.replace("\N{NO-BREAK SPACE}[", " ["))
 
 
 def _inline(svg: str, name: str, table: Table) -> Markup:
