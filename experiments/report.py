@@ -26,8 +26,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--tables", type=Path, metavar="DIR", help="write tables in CSV, Markdown and LaTeX there")
     options = parser.parse_args(arguments)
     exports = options.figures or options.tables
-    if exports and (options.claims or options.markdown):
-        parser.error("--figures and --tables write files, and --claims and --markdown print: ask for one of them")
+    if exports and (options.markdown or (options.figures and options.claims)):
+        parser.error("--figures and --tables write files: --markdown prints, and --claims has tables and no figures")
     packed = [folder for folder in options.folders if folder.suffix == SUFFIX and folder.is_file()]
     if packed and not (options.claims or options.markdown or exports):
         parser.error(
@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     console = screen()
     try:
         if options.claims:
-            print_claims(options.folders, options.papers, options.markdown, console)
+            print_claims(options.folders, options.papers, options.markdown, options.tables, console)
         elif exports:
             write_exports(options.folders, options.against, options.figures, options.tables, console)
         else:
@@ -70,8 +70,8 @@ def write_exports(
         say(console, str(path))
 
 
-def print_claims(folders: list[Path], papers: Path, in_markdown: bool, console: Console) -> None:
-    """Print what the runs of several folders say of the claims of papers."""
+def print_claims(folders: list[Path], papers: Path, in_markdown: bool, place: Path | None, console: Console) -> None:
+    """Print what the runs of several folders say of the claims of papers, or write it into a folder for a paper."""
     from lcx_lightning.results.claims import read_papers
     from lcx_lightning.results.report.claims_table import claims_tables
     from lcx_lightning.results.report.command import read_folders
@@ -79,7 +79,15 @@ def print_claims(folders: list[Path], papers: Path, in_markdown: bool, console: 
     from lcx_lightning.results.report.terminal import TerminalTable
     from lcx_lightning.runner.recorded import recorded
 
-    for table in claims_tables(read_papers(papers, recorded()), read_folders(folders)):
+    experiment = read_folders(folders)
+    tables = claims_tables(read_papers(papers, recorded()), experiment)
+    if place:
+        from lcx_lightning.results.report.exports import export_tables
+
+        for path in export_tables({f"claims{table.end}": table for table in tables}, place, experiment.name):
+            say(console, str(path))
+        return
+    for table in tables:
         if in_markdown:
             console.file.write(f"{escaped(table.title)}\n\n{markdown_table(table)}\n")
         else:

@@ -49,10 +49,13 @@ def export(experiment: "Experiment", figures: Path | None, tables: Path | None, 
     Raises:
         ValueError: If a file in a folder is in the way.
     """
-    from lcx_lightning.results.report.exports import export_figures, export_tables, tables_by_name
+    from lcx_lightning.results.report.exports import export_figures, export_tables
+    from lcx_lightning.results.report.views import sections_of
 
-    paths = export_tables(tables_by_name(experiment), tables, experiment.name) if tables else []
-    drawn, missing = export_figures(experiment, figures) if figures else ([], [])
+    views = [view for section in sections_of(experiment, notes_once=False) for view in section.views]
+    by_name = {f"{view.name}{table.end}": table for view in views for table in view.tables}
+    paths = export_tables(by_name, tables, experiment.name) if tables else []
+    drawn, missing = export_figures(views, figures, experiment.name) if figures else ([], [])
     for sentence in missing:
         say(console, sentence)
     return [*paths, *drawn]

@@ -8,15 +8,15 @@ import csv
 import hashlib
 import io
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lcx_lightning.results.records import Experiment, write_json
+from lcx_lightning.results.records import write_json
 from lcx_lightning.results.report.latex import latex_table
 from lcx_lightning.results.report.look import for_paper
 from lcx_lightning.results.report.tables import Table, escaped, markdown_table
-from lcx_lightning.results.report.views import FIGURES, View, sections_of
+from lcx_lightning.results.report.views import FIGURES, View
 from lcx_lightning.schema.files import read_json
 
 LIST = ".lcx_exports.json"
@@ -25,15 +25,14 @@ RESOLUTION = 300  # pixels per inch of a PNG
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # how what a spreadsheet computes begins
 
 
-def export_figures(experiment: Experiment, folder: Path) -> tuple[list[Path], list[str]]:
-    """Write every figure of a report in the size of a paper's column; return the paths, and sentences on those missing.
+def export_figures(views: Sequence[View], folder: Path, experiment: str) -> tuple[list[Path], list[str]]:
+    """Write the figures of views in the size of a paper's column; return the paths, and sentences on those missing.
 
     Raises:
         ValueError: If a file in the way is no export of the experiment. Nothing has been drawn then.
     """
-    views = [view for section in sections_of(experiment) for view in section.views]
     names = [f"{view.name}{end}{kind}" for view in views for end in FIGURES for kind in OF_FIGURE]
-    listed = check_folder(folder, names, experiment.name)
+    listed = check_folder(folder, names, experiment)
     found: dict[str, bytes] = {}
     missing = []
     for view in views:
@@ -41,7 +40,7 @@ def export_figures(experiment: Experiment, folder: Path) -> tuple[list[Path], li
             found |= {f"{view.name}{end}": content for end, content in _drawn(view)}
         except ValueError as error:  # every arm diverged: the table says so
             missing.append(f"No figure: {error}")
-    return write(folder, found, listed, experiment.name), missing
+    return write(folder, found, listed, experiment), missing
 
 
 def _drawn(view: View) -> Iterator[tuple[str, bytes]]:
@@ -56,12 +55,6 @@ def _drawn(view: View) -> Iterator[tuple[str, bytes]]:
             yield f"{end}.png", vl_convert.svg_to_png(svg, ppi=RESOLUTION)
 
 
-def tables_by_name(experiment: Experiment) -> dict[str, Table]:
-    """The tables of a report by the names of their files, each with all of its notes."""
-    sections = sections_of(experiment, notes_once=False)
-    return {f"{view.name}{one.end}": one for section in sections for view in section.views for one in view.tables}
-
-
 def export_tables(tables: Mapping[str, Table], folder: Path, experiment: str) -> list[Path]:
     """Write tables by their names in CSV, Markdown and LaTeX, and return the paths.
 
@@ -71,11 +64,8 @@ def export_tables(tables: Mapping[str, Table], folder: Path, experiment: str) ->
     listed = check_folder(folder, [f"{name}{kind}" for name in tables for kind in OF_TABLE], experiment)
     found: dict[str, bytes] = {}
     for name, table in tables.items():
-        texts = (
-            csv_text(table.numbers),
-            f"{escaped(table.title)}\n\n{markdown_table(table)}",
-            latex_table(table, name),
-        )
+        markdown = f"{escaped(table.title)}\n\n{markdown_table(table)}"
+        texts = (csv_text(table.numbers), markdown, latex_table(table, name))
         found |= {f"{name}{kind}": text.encode() for kind, text in zip(OF_TABLE, texts, strict=True)}
     return write(folder, found, listed, experiment)
 
