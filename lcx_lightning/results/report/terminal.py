@@ -101,12 +101,20 @@ def _block(table: Table, columns: list[int], width: int) -> "RenderableType":
     from rich.text import Text
 
     rich = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    widths = [max(map(len, text.splitlines()), default=0) for text in _widest(table, width)]
+    places = [0 if table.sentences or not index else widths[index] for index in range(len(widths))]
     header = header_of(table)
     for index in (0, *columns):
-        rich.add_column(Text(header[index]), justify="right" if index and not table.sentences else "left", no_wrap=True)
+        rich.add_column(Text(_right(header[index], places[index])), no_wrap=True)
     for place, row in enumerate(table.rows):
         texts = texts_of(table, row, width)
         if place and table.sentences:
             rich.add_section()
-        rich.add_row(*(Text(texts[index], "bold" if row[index].best else "") for index in (0, *columns)))
+        bold = ["bold" if cell.best else "" for cell in row]
+        rich.add_row(*(Text(_right(texts[index], places[index]), bold[index]) for index in (0, *columns)))
     return rich
+
+
+def _right(text: str, width: int) -> str:
+    """Lines that end at a width: rich would cut the blanks off that stand for the marks of others."""
+    return "\n".join(line.rjust(width) for line in text.splitlines())
