@@ -38,15 +38,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--watch", action="store_true", help="with -o: make the page again while results change")
     parser.add_argument("--serve", metavar="[HOST:]PORT", help="with -o: also serve the page; to this machine, or HOST")
     parser.add_argument("--papers", type=Path, default=PAPERS, help="folder with files of claims (%(default)s)")
+    parser.add_argument("--figures", type=Path, metavar="DIR", help="write figures for a paper there, and no page")
+    parser.add_argument("--tables", type=Path, metavar="DIR", help="write tables in CSV, Markdown and LaTeX there")
     options = parser.parse_args(arguments)
+    exports = options.figures or options.tables
+    if exports and (options.markdown or (options.figures and options.claims)):
+        parser.error("--figures and --tables write files: --markdown prints, and --claims has tables and no figures")
     packed = [folder for folder in options.folders if folder.suffix == SUFFIX and folder.is_file()]
-    if packed and not (options.claims or options.markdown or options.output):
+    if packed and not (options.claims or options.markdown or options.output or exports):
         parser.error(
             f"{packed[0]} is an archive, which has no room for figures: add -o report.html, --markdown or --claims, "
             "or unpack it"
         )
-    if len(options.folders) > 1 and not (options.claims or options.output):
-        parser.error("several folders are read together with -o report.html or --claims only")
+    if len(options.folders) > 1 and not (options.claims or options.output or exports):
+        parser.error("several folders are read together with -o report.html, --claims, --figures or --tables only")
     if (options.watch or options.serve) and not options.output:
         parser.error("--watch and --serve need the file of a page: add -o report.html")
     console = screen()
@@ -54,7 +59,9 @@ def main(arguments: list[str] | None = None) -> int:
         if options.output:
             write_page(options, console)
         elif options.claims:
-            print_claims(options.folders, options.papers, options.markdown, console)
+            print_claims(options.folders, options.papers, options.markdown, options.tables, console)
+        elif exports:
+            write_exports(options.folders, options.against, options.figures, options.tables, console)
         else:
             print_report(options, console)
     except (ValueError, OSError) as error:
@@ -98,13 +105,31 @@ def write_page(options: argparse.Namespace, console: Console) -> None:
             watch(options.folders, make, partial(say, console), lambda: not stop.wait(SECONDS))
 
 
-def print_claims(folders: list[Path], papers: Path, in_markdown: bool, console: Console) -> None:
-    """Print what the runs of several folders say of the claims of papers."""
-    from lcx_lightning.results.records import joined, read_experiment
+def write_exports(
+    folders: list[Path], against: str | None, figures: Path | None, tables: Path | None, console: Console
+) -> None:
+    """Write figures and tables for a paper, and print the paths of the files."""
+    from lcx_lightning.results.report.command import export, read_folders
+
+    for path in export(read_folders(folders, against), figures, tables, console):
+        say(console, str(path))
+
+
+def print_claims(folders: list[Path], papers: Path, in_markdown: bool, place: Path | None, console: Console) -> None:
+    """Print what the runs of several folders say of the claims of papers, or write it into a folder for a paper."""
+    from lcx_lightning.results.report.command import read_folders
     from lcx_lightning.results.report.tables import escaped, markdown_table
     from lcx_lightning.results.report.terminal import TerminalTable
 
-    for table in verdicts(papers, joined([read_experiment(folder) for folder in folders])):
+    experiment = read_folders(folders)
+    tables = verdicts(papers, experiment)
+    if place:
+        from lcx_lightning.results.report.exports import export_tables
+
+        for path in export_tables({f"claims{table.end}": table for table in tables}, place, experiment.name):
+            say(console, str(path))
+        return
+    for table in tables:
         if in_markdown:
             console.file.write(f"{escaped(table.title)}\n\n{markdown_table(table)}\n")
         else:

@@ -1,3 +1,4 @@
+from .frames import read_records as read_records
 from .metrics import Axis as Axis
 from .metrics import Measure as Measure
 from .metrics import Metric as Metric

@@ -165,7 +165,7 @@ def read(path: Path | str) -> list[dict]:
     return [_parse(line, path, number) for number, line in enumerate(lines, start=1)]
 
 
-def read_records(path: Path) -> list[dict]:
+def read_rows(path: Path) -> list[dict]:
     """Rows of records.jsonl, none if there is no such file; ValueError for a row that lacks a key of a record."""
     rows = read(path) if os.path.lexists(path) else []  # a link that leads nowhere is a damaged file
     name, advice = str(path), f"Move {path.parent} away and run the arm again."
@@ -228,7 +228,7 @@ def read_run(folder: Path | str) -> Run:
     """One run folder: run.json and, where it exists, records.jsonl."""
     folder = Path(folder)
     info = {"arm": folder.name, "seed": 0} | read_run_file(folder)
-    rows = {identity(row): row for row in read_records(folder / RECORDS)}
+    rows = {identity(row): row for row in read_rows(folder / RECORDS)}
     try:
         metrics = from_data(info.get("metrics") or {})
     except ValueError as error:

@@ -118,7 +118,7 @@ def evaluate(built: BuiltArm, model: PreTrainedModel, report: Report) -> float:
     arm = built.arm
     path = arm.folder / "records.jsonl"
     head = row_head(arm)
-    known = {records.identity(row | head) for row in records.read_records(path)}
+    known = {records.identity(row | head) for row in records.read_rows(path)}
     done = process_group.broadcast_from_rank_zero(known)
     if built.evaluation.examples_identity() != arm.examples:
         raise ValueError(f"The examples that {arm.name} is evaluated on have changed since this run was planned.")

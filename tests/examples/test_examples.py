@@ -3,11 +3,17 @@
 import importlib
 from pathlib import Path
 
+import nbformat
 import pytest
 import torch
+from nbclient import NotebookClient
+
+from lcx_lightning.results import Measure, read_experiment
+from lcx_lightning.results.report.tables import length_table
 
 FOLDER = Path(__file__).parents[2] / "examples"
 SCRIPTS = sorted(FOLDER.glob("*.py"))
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 
 
 @pytest.fixture(autouse=True)
@@ -43,9 +49,18 @@ def test_a_scaling_of_ones_own_changes_logits(capsys):
     assert "largest difference of a logit: 0\n" not in capsys.readouterr().out
 
 
-def test_records_become_a_table_of_perplexities(folder):
-    table = importlib.import_module("read_records").main(str(folder))
-    assert table.loc[("last_k", "pretrained")].notna().any()
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:(zmq|jupyter_client|tornado).*")
+def test_the_notebook_runs_and_has_the_numbers_of_the_report():
+    notebook = nbformat.read(FOLDER / "records.ipynb", as_version=4)
+    NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": FOLDER}}).execute()
+    shown = [cell.outputs[-1].data for cell in notebook.cells if cell.cell_type == "code"]
+    experiment = read_experiment(FOLDER.parent / "experiments" / "results" / "real_sinks.zip")
+    by_arm = {number["arm"]: f"{number['value']:.2f}" for number in length_table(experiment, Measure("last_k")).numbers}
+    line = next(line for line in shown[1]["text/plain"].splitlines() if line.startswith("256.0"))
+    arms = [f"lm_infinite window=256 sink_tokens={n}" for n in (0, 1, 4, 10, 100)]
+    assert line.split()[1:] == [by_arm[arm] for arm in arms]
+    assert "vega-lite" in shown[-1]["text/html"]
 
 
 def test_every_example_is_short_and_listed():
@@ -53,3 +68,6 @@ def test_every_example_is_short_and_listed():
     for path in SCRIPTS:
         assert path.name in listed
         assert len(path.read_text().splitlines()) <= 50
+    for path in NOTEBOOKS:
+        assert f"({path.name})" in listed
+        assert not any(cell.get("outputs") for cell in nbformat.read(path, as_version=4).cells), "as written"

@@ -168,7 +168,7 @@ def test_a_row_whose_values_are_of_another_kind_is_named(change, tmp_path):
     records.append(path, [make_row(), make_row(document="d1") | change])
     (name,) = change
     with pytest.raises(ValueError, match=rf"{name}\S* in .*records\.jsonl, line 2 must be"):
-        records.read_records(path)
+        records.read_rows(path)
 
 
 @pytest.mark.parametrize("text", ["[]", "5", "null", '"x"', "", "{", "\xff"])

@@ -1,7 +1,9 @@
 """The table of claims: what a paper says, its numbers, and on every model ours with the verdict."""
 
+import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
+from typing import Any
 
 from lcx_lightning.results.analysis.estimates import LEVEL
 from lcx_lightning.results.analysis.verdicts import NOT_TESTED
@@ -50,7 +52,22 @@ def _table(paper: Paper, models: Sequence[Experiment]) -> Table:
         cells = [Cell(_text(claim, found[i], model)) for found, model in zip(every, models, strict=True)]
         source = f" ({claim.source})" if claim.source else ""
         rows.append([Cell(f"{claim.claim}{source}"), Cell(_statement(claim, models)), Cell(claim.paper), *cells])
-    return Table(paper.title, ["claim", "statement", "paper", *map(_model_name, models)], rows, [NOTE], sentences=True)
+    names = [_model_name(model) for model in models]
+    numbers = [
+        _number(paper, claim, name, model, found[i])
+        for found, name, model in zip(every, names, models, strict=True)
+        for i, claim in enumerate(paper.claims)
+    ]
+    end = "_" + "_".join(re.findall(r"\w+", paper.title.partition(" (")[0].lower()))
+    header = ["claim", "statement", "paper", *names]
+    return Table(paper.title, header, rows, [NOTE], sentences=True, end=end, numbers=numbers)
+
+
+def _number(paper: Paper, claim: Claim, name: str, model: Experiment, found: Finding) -> dict[str, Any]:
+    """The finding on a claim in full, as a row of a file; `at` is in units of L."""
+    said = {"paper": paper.title, "claim": claim.claim, "statement": _statement(claim, [model]), "numbers": claim.paper}
+    what = {"model": name, "verdict": found.verdict, "reason": found.reason, "at": found.at, "p": found.p}
+    return said | what | (asdict(found.estimate) if found.estimate else {})
 
 
 def _statement(claim: Claim, models: Sequence[Experiment]) -> str:

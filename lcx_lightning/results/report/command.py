@@ -39,7 +39,7 @@ def report(
     from lcx_lightning.results.report.dashboard.page import PAGE, is_current, write_page
     from lcx_lightning.results.report.views import sections_of
 
-    experiment = _read(folder, against)
+    experiment = read_folders([folder], against)
     sections = sections_of(experiment)
     for section in sections:
         _print(section, console)
@@ -84,10 +84,39 @@ def write_dashboard(
     return write_page(experiment, page, sections_of(experiment), sources=sources, claims=found, refresh=refresh)
 
 
-def _read(folder: Path, against: str | None) -> "Experiment":
-    from lcx_lightning.results.records import read_experiment
+def export(experiment: "Experiment", figures: Path | None, tables: Path | None, console: "Console") -> list[Path]:
+    """Write figures and tables for a paper into folders, where these are given, and return the paths of the files.
 
-    return _against(read_experiment(folder), against)
+    Raises:
+        ValueError: If a file in a folder is in the way.
+    """
+    from lcx_lightning.results.report.exports import export_figures, export_tables
+    from lcx_lightning.results.report.views import sections_of
+
+    views = [view for section in sections_of(experiment, notes_once=False) for view in section.views]
+    by_name = {f"{view.name}{table.end}": table for view in views for table in view.tables}
+    paths = export_tables(by_name, tables, experiment.name) if tables else []
+    drawn, missing = export_figures(views, figures, experiment.name) if figures else ([], [])
+    for sentence in missing:
+        say(console, sentence)
+    return [*paths, *drawn]
+
+
+def read_folders(places: "Sequence[Path]", against: str | None = None) -> "Experiment":
+    """The runs of all places as one experiment, which are compared with an arm of that name, if any.
+
+    Args:
+        places: Run folders, experiments, archives, and folders above them.
+        against: Name of an arm.
+
+    Raises:
+        ValueError: If a place holds no runs, or no arm has that name.
+    """
+    from lcx_lightning.results.records import joined
+    from lcx_lightning.results.sources import experiments_at
+
+    found = experiments_at(places)
+    return _against(joined(found) if len(found) > 1 else found[0], against)
 
 
 def _against(experiment: "Experiment", against: str | None) -> "Experiment":
@@ -133,7 +162,7 @@ def markdown(folder: Path, against: str | None = None) -> str:
     from lcx_lightning.results.report.views import sections_of
 
     texts = []
-    for section in sections_of(_read(folder, against)):
+    for section in sections_of(read_folders([folder], against)):
         texts += [f"{escaped(sentence)}\n" for sentence in section.sentences]
         texts += [
             f"{escaped(table.title)}\n\n{markdown_table(table)}" for view in section.views for table in view.tables

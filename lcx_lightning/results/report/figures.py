@@ -1,6 +1,7 @@
 """The figure of a measure: its number against context length, one line per arm, named at its end."""
 
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,14 +11,14 @@ from lcx_lightning.results.analysis.estimates import Estimate, estimates
 from lcx_lightning.results.metrics import Measure
 from lcx_lightning.results.records import Experiment
 from lcx_lightning.results.report.labels import arm_label, described, measured_places, pretrain_length, train_lengths
+from lcx_lightning.results.report.look import PAGE, Look, drawing
 from lcx_lightning.results.report.tables import thinned
 from lcx_lightning.results.report.vertical_axis import VerticalAxis, axis_of
 
 if TYPE_CHECKING:
     import altair
 
-WIDTH, HEIGHT = 620, 430  # pixels of the plot
-LABEL_GAP = 17  # pixels between the arms' names
+LABEL_GAP = 17  # pixels of a page between the arms' names
 INK, FAINT = "#1f2328", "#8b929a"
 # Okabe and Ito's colours for colour-blind readers without their yellow, which is faint on white, then dark ones of
 # Tol's. Shape and dash differ as well: the first arm with the shape of another has the other dash.
@@ -27,7 +28,7 @@ SHAPES = ["circle", "square", "triangle-up", "diamond", "triangle-down", "cross"
 DASHES = [[1, 0], [6, 3], [2, 2]]
 
 
-def length_figure(experiment: Experiment, measure: Measure) -> "altair.LayerChart":
+def length_figure(experiment: Experiment, measure: Measure, look: Look = PAGE) -> "altair.LayerChart":
     """A measure against what it stands by, such as context length; ValueError if there is no finite number.
 
     A dashed rule stands at the pretraining length, a ring around the point where the arm was trained, a band for
@@ -41,9 +42,9 @@ def length_figure(experiment: Experiment, measure: Measure) -> "altair.LayerChar
         raise ValueError(
             f"A finite {metric.title} is needed for a figure; {experiment.folder} has none, {measure.name}."
         )
-    axis = axis_of(points, metric.logarithmic)
-    rule = _rule(alt, experiment) if metric.axis.in_tokens else []
-    layers = [*rule, *_lines(alt, points), *_names(alt, points, axis)]
+    axis, look = axis_of(points, metric.logarithmic), _with_room(look, points)
+    rule = _rule(alt, experiment, look) if metric.axis.in_tokens else []
+    layers = [*rule, *_lines(alt, points, look), *_names(alt, points, axis, look)]
     y_scale = alt.Scale(type="log" if axis.logarithmic else "linear", domain=[axis.low, axis.high], nice=False)
     y_axis = alt.Axis(values=axis.ticks(), labelExpr="format(datum.value, datum.value < 1e5 ? ',~r' : '.0e')")
     named = metric.axis.title + (" (tokens)" if metric.axis.in_tokens else "")
@@ -52,8 +53,8 @@ def length_figure(experiment: Experiment, measure: Measure) -> "altair.LayerChar
     better = f" ({metric.better} is better)" if metric.better else ""
     y = alt.Y("value:Q", title=metric.title + better, scale=y_scale, axis=y_axis)
     frame = alt.Chart({"values": points}).mark_point(opacity=0).encode(x, y)
-    title = _title(alt, experiment, measure, found)
-    return styled(alt.LayerChart(layer=[frame, *layers], width=WIDTH, height=HEIGHT, title=title))
+    chart = alt.LayerChart(layer=[frame, *layers], width=look.width, height=look.height)
+    return styled(_captioned(chart, experiment, measure, found, look), look)
 
 
 def save(chart: "altair.TopLevelMixin", folder: Path | str, name: str) -> list[Path]:
@@ -62,10 +63,10 @@ def save(chart: "altair.TopLevelMixin", folder: Path | str, name: str) -> list[P
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    drawing = vl_convert.vegalite_to_svg(chart.to_json())
+    drawn = drawing(chart)
     svg, png = folder / f"{name}.svg", folder / f"{name}.png"
-    svg.write_text(drawing)
-    png.write_bytes(vl_convert.svg_to_png(drawing, scale=2))
+    svg.write_text(drawn)
+    png.write_bytes(vl_convert.svg_to_png(drawn, scale=2))
     return [svg, png]
 
 
@@ -99,52 +100,66 @@ def _styles(alt) -> dict:
     }
 
 
-def _lines(alt, points: list[dict]) -> list:
+def _lines(alt, points: list[dict], look: Look) -> list:
     """The arms' bands, their lines, their points, and a ring around each at its training length."""
     styles = _styles(alt)
     arms = {point["arm"] for point in points}
     chart = alt.Chart({"values": points}).encode(x="length:Q")
     band = chart.mark_area(opacity=min(0.12, 0.6 / len(arms)), clip=True)
-    line = chart.mark_line(strokeWidth=2).encode(y="value:Q", **styles["line"])
-    dots = chart.mark_point(filled=True, size=55, opacity=1).encode(y="value:Q", **styles["point"])
-    rings = chart.transform_filter("datum.trained").mark_point(shape="circle", strokeWidth=2, size=210, opacity=1)
+    line = chart.mark_line(strokeWidth=look.of(2)).encode(y="value:Q", **styles["line"])
+    dots = chart.mark_point(filled=True, size=_area(55, look), opacity=1).encode(y="value:Q", **styles["point"])
+    rings = chart.transform_filter("datum.trained").mark_point(
+        shape="circle", strokeWidth=look.of(2), size=_area(210, look), opacity=1
+    )
     ringed = rings.encode(y="value:Q", color=styles["point"]["color"])
     return [band.encode(y="low:Q", y2="high:Q", **styles["area"]), line, dots, ringed]
 
 
-def _names(alt, points: list[dict], axis: VerticalAxis) -> list:
+def _names(alt, points: list[dict], axis: VerticalAxis, look: Look) -> list:
     """The arms' names right of the plot in the order of the lines' ends, each with a thin leader to its end."""
     ends = list({point["arm"]: point for point in points}.values())  # the last point of each arm
     ends = sorted(ends, key=lambda point: -point["value"])
-    ys = _spread([axis.pixel(end["value"], HEIGHT) for end in ends])
-    named = [end | {"name_y": axis.value(y, HEIGHT)} for end, y in zip(ends, ys, strict=True)]
+    ys = _spread([axis.pixel(end["value"], look.height) for end in ends], look)
+    named = [end | {"name_y": axis.value(y, look.height)} for end, y in zip(ends, ys, strict=True)]
     at, style = alt.Chart({"values": named}), _styles(alt)["point"]
-    leaders = at.mark_rule(strokeDash=[1, 3], strokeWidth=1.2).encode(
-        x="length:Q", y="value:Q", x2=alt.value(WIDTH + 14), y2="name_y:Q", color=style["color"]
+    beside = [alt.value(look.width + look.of(gap)) for gap in (14, 20, 29)]  # the plot: leader's end, symbol, name
+    leaders = at.mark_rule(strokeDash=[1, 3], strokeWidth=look.of(1.2)).encode(
+        x="length:Q", y="value:Q", x2=beside[0], y2="name_y:Q", color=style["color"]
     )
-    symbols = at.mark_point(filled=True, size=55, opacity=1).encode(x=alt.value(WIDTH + 20), y="name_y:Q", **style)
-    text = at.mark_text(align="left", baseline="middle", fontSize=13, color=INK)
-    return [leaders, symbols, text.encode(text="arm:N", x=alt.value(WIDTH + 29), y="name_y:Q")]
+    symbols = at.mark_point(filled=True, size=_area(55, look), opacity=1).encode(x=beside[1], y="name_y:Q", **style)
+    text = at.mark_text(align="left", baseline="middle", fontSize=look.of(13), color=INK)
+    return [leaders, symbols, text.encode(text="arm:N", x=beside[2], y="name_y:Q")]
 
 
-def _spread(ys: list[float]) -> list[float]:
+def _area(size: float, look: Look) -> float:
+    """The area of a symbol, which grows with the square of its width."""
+    return round(size * look.scale**2, 2)
+
+
+def _with_room(look: Look, points: list[dict]) -> Look:
+    """A look with a plot that is high enough for the names of all arms."""
+    return replace(look, height=max(look.height, look.of(LABEL_GAP) * len({point["arm"] for point in points})))
+
+
+def _spread(ys: list[float], look: Look) -> list[float]:
     """Ascending pixel rows moved as little as possible (least squares) to lie LABEL_GAP apart inside the plot."""
     from scipy.optimize import isotonic_regression
 
-    offsets = LABEL_GAP * np.arange(len(ys))
+    offsets = look.of(LABEL_GAP) * np.arange(len(ys))
     free = isotonic_regression(np.array(ys) - offsets).x
-    return (np.clip(free, 0, max(0, HEIGHT - offsets[-1])) + offsets).tolist()
+    return (np.clip(free, 0, max(0, look.height - offsets[-1])) + offsets).tolist()
 
 
-def _rule(alt, experiment: Experiment) -> list:
+def _rule(alt, experiment: Experiment, look: Look) -> list:
     """The dashed rule at L and its name above the plot; empty if the L of arms differ."""
     pretrained = pretrain_length(experiment)
     if not pretrained:
         return []
-    at = alt.Chart({"values": [{"length": pretrained, "text": f"pretraining length L = {pretrained}"}]})
-    rule = at.mark_rule(strokeDash=[4, 4], color=FAINT, strokeWidth=1.5).encode(x="length:Q")
-    text = at.mark_text(align="left", baseline="bottom", color=INK, fontSize=12, dx=-4)
-    return [rule, text.encode(x="length:Q", y=alt.value(-6), text="text:N")]
+    text = f"{'pretraining length ' * look.titled}L = {pretrained}"
+    at = alt.Chart({"values": [{"length": pretrained, "text": text}]})
+    rule = at.mark_rule(strokeDash=[4, 4], color=FAINT, strokeWidth=look.of(1.5)).encode(x="length:Q")
+    name = at.mark_text(align="left", baseline="bottom", color=INK, fontSize=look.of(12), dx=look.of(-4))
+    return [rule, name.encode(x="length:Q", y=alt.value(look.of(-6)), text="text:N")]
 
 
 def _place_scale(alt, points: list[dict], experiment: Experiment, measure: Measure):
@@ -168,7 +183,10 @@ def _place_axis(alt, experiment: Experiment, measure: Measure):
     return alt.Axis(values=thinned(measured_places(experiment, measure)), labelExpr=label, grid=False)
 
 
-def _title(alt, experiment: Experiment, measure: Measure, found: dict[tuple[str, float], Estimate]):
+def _captioned(chart, experiment: Experiment, measure: Measure, found: dict[tuple[str, float], Estimate], look: Look):
+    """The chart with its question and what its marks mean: as its title, or else for those who have it read aloud."""
+    import altair as alt
+
     question = experiment.meta.get("question") or experiment.name
     n_seeds = {estimate.n_seeds for estimate in found.values()}
     band = f"t interval over {max(n_seeds)} seeds" if max(n_seeds) > 1 else "interval over documents"
@@ -176,17 +194,22 @@ def _title(alt, experiment: Experiment, measure: Measure, found: dict[tuple[str,
     said = described(experiment, measure)
     notes = [f"{said[0].upper()}{said[1:]}."]
     notes.append(f"Band: 95% {band}. Ring: the length the arm was trained at.")
-    return alt.TitleParams(text=textwrap.wrap(question, 76), subtitle=notes)
+    if not look.titled:
+        return chart.properties(description=" ".join([question, *notes]))
+    return chart.properties(title=alt.TitleParams(text=textwrap.wrap(question, 76), subtitle=notes))
 
 
-def styled(chart):
+def styled(chart, look: Look = PAGE):
     """The chart with the look of all our figures: no frame, faint grid, room for the title."""
-    chart = chart.configure(background="white", padding={"left": 8, "top": 8, "right": 32, "bottom": 8})
+    sides = {"left": 8, "top": 8, "right": 32, "bottom": 8} if look.titled else 1
+    chart = chart.configure(background="white", padding=sides)
     chart = chart.configure_view(stroke=None).configure_title(
         anchor="start", frame="group", fontSize=17, fontWeight=600, color=INK, offset=14,
         subtitleFontSize=12.5, subtitleColor="#57606a", subtitlePadding=6,
     )  # fmt: skip
     return chart.configure_axis(
-        labelFontSize=12, titleFontSize=13, titleFontWeight="normal", labelColor=INK, titleColor=INK, titlePadding=10,
-        gridColor="#e6e8eb", domainColor=FAINT, tickColor=FAINT, labelOverlap="greedy",
+        labelFontSize=look.of(12), titleFontSize=look.of(13), titleFontWeight="normal", labelColor=INK, titleColor=INK,
+        titlePadding=look.of(10), gridColor="#e6e8eb", domainColor=FAINT, tickColor=FAINT, labelOverlap="greedy",
+        tickSize=look.of(5), labelPadding=look.of(2), gridWidth=look.of(1), domainWidth=look.of(1),
+        tickWidth=look.of(1), labelSeparation=look.of(4),
     )  # fmt: skip

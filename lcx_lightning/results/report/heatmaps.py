@@ -1,24 +1,23 @@
-"""Scores by place: by length and depth as a figure, by task, and Position Interpolation's k_max, as tables."""
+"""Scores by context length and depth, as heatmaps: one for each arm."""
 
-from collections import defaultdict
+import math
 from typing import TYPE_CHECKING
 
 from lcx_lightning.results.analysis.estimates import arm_rows, score
 from lcx_lightning.results.metrics import Measure
 from lcx_lightning.results.records import Experiment
 from lcx_lightning.results.report.figures import FAINT, INK, styled
-from lcx_lightning.results.report.labels import NOT_EVALUATED, arm_label, described, length_header, titled
-from lcx_lightning.results.report.tables import Cell, Table
+from lcx_lightning.results.report.labels import arm_label, described, length_header
+from lcx_lightning.results.report.look import PAGE, Look
 
 if TYPE_CHECKING:
     import altair
 
-CELL = 26  # pixels of a cell
+CELL, GAP, LETTER = 26, 20, 7.5  # pixels of a page: a cell, between heatmaps, a letter of an arm's name
 COLOURS = ["#8c2d04", "#f7f4ef", "#08519c"]  # nothing, half, everything: both ends are equally darker than the middle
-SUCCESS = 0.2  # least rate of success at a distance and at every nearer one (arXiv:2306.15595, section 3.3)
 
 
-def depth_figure(experiment: Experiment, measure: Measure) -> "altair.FacetChart | None":
+def depth_figure(experiment: Experiment, measure: Measure, look: Look = PAGE) -> "altair.FacetChart | None":
     """The mean score of each arm by context length and depth of the needle; None if no row has a depth."""
     import altair as alt  # 0.4 s that `import lcx_lightning.results` should not cost
 
@@ -41,106 +40,43 @@ def depth_figure(experiment: Experiment, measure: Measure) -> "altair.FacetChart
             points.append({"arm": label, "score": shown, "text": f"{shown:.0f}"} | at)
     if not points:
         return None
+    x_axis = alt.Axis(labelAngle=-60)
+    x = alt.X("length:O", sort=alt.SortField("tokens"), title="context length", axis=x_axis)
+    y = alt.Y("depth:O", sort=alt.SortField("place"), title="depth: share of the text before it")
+    chart, legend = alt.Chart({"values": points}).encode(x, y), _legend(alt, look)
+    scale = alt.Scale(domain=[0, 50, 100], range=COLOURS, interpolate="lab")
+    colour = alt.Color("score:Q", scale=scale, title=metric.title, legend=legend)
+    squares = chart.mark_rect(stroke="white", strokeWidth=look.of(1)).encode(color=colour)
+    shade = alt.condition("datum.score < 20 || datum.score > 80", alt.value("white"), alt.value(INK))
+    words = chart.mark_text(fontSize=look.of(10)).encode(text="text:N", color=shade)
+    return _small_multiples(alt, alt.layer(squares, words), points, described(experiment, measure), look)
+
+
+def _legend(alt, look: Look):
+    sizes = {"labelFontSize": look.of(11), "titleFontSize": look.of(12), "gradientThickness": look.of(16)}
+    length = {"gradientLength": look.of(200)}
+    return alt.Legend(orient=look.legend, titleFontWeight="normal", titleLimit=0, **sizes, **length)
+
+
+def _small_multiples(alt, layers, points: list[dict], said: str, look: Look):
+    """A heatmap for each arm, as many beside each other as have room with their names."""
     arms = list(dict.fromkeys(point["arm"] for point in points))
     rows, columns = ({point[name] for point in points} for name in ("depth", "length"))
-    x = alt.X("length:O", sort=alt.SortField("tokens"), title="context length", axis=alt.Axis(labelAngle=-60))
-    y = alt.Y("depth:O", sort=alt.SortField("place"), title="depth: share of the text before it")
-    scale = alt.Scale(domain=[0, 50, 100], range=COLOURS, interpolate="lab")
-    chart = alt.Chart({"values": points}).encode(x, y)
-    squares = chart.mark_rect(stroke="white").encode(color=alt.Color("score:Q", scale=scale, title=metric.title))
-    dark = "datum.score < 20 || datum.score > 80"
-    words = chart.mark_text(fontSize=10).encode(
-        text="text:N", color=alt.condition(dark, alt.value("white"), alt.value(INK))
+    letters, width = max(len(word) for arm in arms for word in arm.split()), look.of(CELL * len(columns))
+    wide, gap = max(width, look.of(LETTER * letters)), look.of(GAP)  # a long name moves heatmaps apart
+    most = max(1, int((look.width + gap) // (wide + gap)))
+    in_row = math.ceil(len(arms) / math.ceil(len(arms) / most))  # rows of about the same length
+    explained = f"{said[0].upper()}{said[1:]}, by length and depth"
+    note = "Mean over trials and seeds."
+    title = {"title": alt.TitleParams(text=explained, subtitle=note)} if look.titled else {}
+    chart = layers.properties(width=width, height=look.of(CELL * len(rows))).facet(
+        facet=alt.Facet("arm:N", sort=arms, title=None), columns=in_row, spacing=gap
     )
-    said = described(experiment, measure)
-    title = alt.TitleParams(
-        text=f"{said[0].upper()}{said[1:]}, by length and depth", subtitle="Mean over trials and seeds."
-    )
-    layers = alt.layer(squares, words).properties(width=CELL * len(columns), height=CELL * len(rows))
-    faceted = layers.facet(
-        facet=alt.Facet("arm:N", sort=arms, title=None), columns=2 if len(arms) in (2, 4) else 3
-    ).properties(title=title)
-    return styled(faceted).configure_header(labelFontSize=13, labelColor=INK, labelFontWeight=600).configure_axis(
-        domainColor=FAINT, grid=False
+    chart = styled(chart.properties(description=f"{explained}. {note}", **title), look).configure_header(
+        labelFontSize=look.of(13), labelColor=INK, labelFontWeight=600, labelExpr="split(datum.label, ' ')",
+        labelLimit=0, labelPadding=look.of(8),
     )  # fmt: skip
-
-
-def k_max(rows: list[dict]) -> int | None:
-    """The largest distance k from the end such that at every k' <= k at least a fifth of the trials succeed.
-
-    0 if the nearest distance fails; None if rows have no distance. The rows are of one length (arXiv:2306.15595).
-    """
-    trials: dict[int, list[dict]] = {}
-    for row in rows:
-        if "distance" in row["at"]:
-            trials.setdefault(row["at"]["distance"], []).append(row)
-    reached = 0
-    for distance in sorted(trials):
-        found = trials[distance]
-        if sum(row["value"] for row in found) < SUCCESS * sum(row["n"] for row in found):
-            break
-        reached = distance
-    return reached if trials else None
-
-
-def k_max_table(experiment: Experiment, measure: Measure) -> Table | None:
-    """k_max by arm and context length, over all seeds together; None if rows have no distance."""
-    found: dict[tuple[str, int], int] = {}
-    for arm in experiment.arms() if experiment.metric(measure).trials else ():
-        rows = arm_rows(experiment, arm, measure)
-        for length in {row["context_length"] for row in rows}:
-            reached = k_max([row for row in rows if row["context_length"] == length])
-            if reached is not None:
-                found[arm, length] = reached
-    if not found:
-        return None
-    columns = sorted({length for _, length in found})
-    rows = [
-        [Cell(arm_label(experiment.runs_of(arm))), *(Cell(f"{found.get((arm, n), NOT_EVALUATED)}") for n in columns)]
-        for arm in experiment.arms()
-    ]
-    note = (
-        "The largest distance to the end, in tokens, up to which a fifth of the trials at every distance succeed. A "
-        "distance that falls on the question or the opening is that of the nearest place in the text."
-    )
-    return Table(
-        titled(experiment, f"k_max of {measure.protocol}"),
-        ["arm", *(length_header(experiment, n) for n in columns)],
-        rows,
-        [note],
-    )
-
-
-def task_table(experiment: Experiment, protocol: str) -> Table | None:
-    """Scores by arm, length and task, and their mean over tasks; None if rows are not of several tasks."""
-    every = {arm: _scored(experiment, arm, protocol) for arm in experiment.arms()}
-    tasks = list(dict.fromkeys(task for scored in every.values() for _, task in scored))
-    if len(tasks) < 2:
-        return None
-    lines = []
-    for arm, scored in every.items():
-        for length in sorted({length for length, _ in scored}):
-            found = [scored[length, task][1] for task in tasks if (length, task) in scored]
-            cells = [
-                Cell(f"{scored[length, task][1]:.1f}" if (length, task) in scored else NOT_EVALUATED) for task in tasks
-            ]
-            mean = f"{sum(found) / len(found):.1f}" if len(found) == len(tasks) else NOT_EVALUATED
-            lines.append([Cell(f"{arm_label(experiment.runs_of(arm))}, {length}"), *cells, Cell(mean)])
-    titles = sorted({title for scored in every.values() for title, _ in scored.values()})
-    note = f"Scores: {', '.join(titles)}. The mean is that of the tasks, whatever their numbers of examples."
-    return Table(titled(experiment, f"{protocol} by task"), ["arm, length", *tasks, "mean"], lines, [note])
-
-
-def _scored(experiment: Experiment, arm: str, protocol: str) -> dict[tuple[int, str], tuple[str, float]]:
-    """By length and task, the title and the value of an arm's score: of every task that of its first metric."""
-    found: dict[tuple[int, str], tuple[str, float]] = {}
-    first: dict[str, str] = {}
-    for measure in [one for one in experiment.measures() if one.protocol == protocol]:
-        metric, cells = experiment.metric(measure), defaultdict(list)
-        if metric.better == "higher":
-            for row in arm_rows(experiment, arm, measure):
-                task = row["at"].get("task")
-                if task is not None and first.setdefault(task, measure.metric) == measure.metric:
-                    cells[row["context_length"], task].append(row)
-        found |= {place: (metric.title, score(rows, metric)) for place, rows in cells.items()}
-    return found
+    return chart.configure_axis(
+        labelFontSize=look.of(11), titleFontSize=look.of(12), titleFontWeight="normal", labelColor=INK, titleColor=INK,
+        domainColor=FAINT, tickColor=FAINT, grid=False, tickSize=look.of(5), titlePadding=look.of(6),
+    )  # fmt: skip

@@ -16,7 +16,7 @@ from lcx_lightning.results.report.labels import (
     status,
     titled,
 )
-from lcx_lightning.results.report.tables import Cell, Table, thinned
+from lcx_lightning.results.report.tables import Cell, Table, number_of, thinned
 
 UNTOUCHED = "pretrained"  # method of the arm that others are compared with, if none was chosen
 
@@ -37,7 +37,9 @@ def relative_table(experiment: Experiment, measure: Measure, reference: str) -> 
     title = titled(experiment, f"{described(experiment, measure)}, relative to {reference} [95%]")
     compared = {reference, *(arm for arm, _ in found)}
     left_out = [_left_out(experiment, measure, arm, reference) for arm in experiment.arms() if arm not in compared]
-    return Table(title, header, rows, [_note(found, metric, reference), *filter(None, left_out)], own=("",))
+    explained = [_note(found, metric, reference), *filter(None, left_out)]
+    numbers = [number_of(experiment, measure, *at, one, relative_to=reference) for at, one in found.items()]
+    return Table(title, header, rows, explained, own=("",), end="_relative", numbers=numbers)
 
 
 def reference_of(whole: Experiment, part: Experiment) -> str | None:

@@ -67,21 +67,28 @@ def _filled(widths: list[int], room: int, most: int) -> list[list[int]]:
 
 def _widest(table: Table, width: int) -> list[str]:
     """All texts of each column, as they are shown, below each other."""
-    lines = [_header(table), *(_texts(table, row, width) for row in table.rows)]
+    lines = [header_of(table), *(texts_of(table, row, width) for row in table.rows)]
     return ["\n".join(column) for column in zip(*lines, strict=True)]
 
 
-def _header(table: Table) -> list[str]:
+def header_of(table: Table) -> list[str]:
+    """The names of the columns, in lines."""
     return [name.replace(" (", "\n(") for name in table.header]
 
 
-def _texts(table: Table, row: list[Cell], width: int) -> list[str]:
+def texts_of(table: Table, row: list[Cell], width: int) -> list[str]:
     """The cells of a row: a name in lines of a third of the width, numbers of a column with marks above each other."""
-    marked = {index for one in table.rows for index, cell in enumerate(one) if cell.marked}
-    texts = [starred(cell) + " " * (index in marked and not cell.marked) for index, cell in enumerate(row)]
+    texts = [starred(cell) for cell in row]
+    for index, cell in enumerate(row):
+        marks = max(_marks(one[index]) for one in table.rows)
+        texts[index] += " " * (marks - _marks(cell)) * bool(index)
     if table.sentences:
         return [_wrapped(text, max(NAMED, width // len(texts) - GAP - 1)) for text in texts]
     return [_wrapped(texts[0].replace(" (", "\n("), max(NAMED, width // 3)), *texts[1:]]
+
+
+def _marks(cell: Cell) -> int:
+    return cell.marked + cell.best
 
 
 def _wrapped(text: str, width: int) -> str:
@@ -94,12 +101,20 @@ def _block(table: Table, columns: list[int], width: int) -> "RenderableType":
     from rich.text import Text
 
     rich = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    header = _header(table)
+    widths = [max(map(len, text.splitlines()), default=0) for text in _widest(table, width)]
+    places = [0 if table.sentences or not index else widths[index] for index in range(len(widths))]
+    header = header_of(table)
     for index in (0, *columns):
-        rich.add_column(Text(header[index]), justify="right" if index and not table.sentences else "left", no_wrap=True)
+        rich.add_column(Text(_right(header[index], places[index])), no_wrap=True)
     for place, row in enumerate(table.rows):
-        texts = _texts(table, row, width)
+        texts = texts_of(table, row, width)
         if place and table.sentences:
             rich.add_section()
-        rich.add_row(*(Text(texts[index], "bold" if row[index].marked else "") for index in (0, *columns)))
+        bold = ["bold" if cell.best else "" for cell in row]
+        rich.add_row(*(Text(_right(texts[index], places[index]), bold[index]) for index in (0, *columns)))
     return rich
+
+
+def _right(text: str, width: int) -> str:
+    """Lines that end at a width: rich would cut the blanks off that stand for the marks of others."""
+    return "\n".join(line.rjust(width) for line in text.splitlines())

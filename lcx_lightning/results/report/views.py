@@ -9,13 +9,16 @@ from lcx_lightning.results.comparable import groups_of, parts_of
 from lcx_lightning.results.metrics import Measure
 from lcx_lightning.results.records import Experiment
 from lcx_lightning.results.report.figures import length_figure
-from lcx_lightning.results.report.heatmaps import depth_figure, k_max_table, task_table
+from lcx_lightning.results.report.heatmaps import depth_figure
 from lcx_lightning.results.report.labels import titled
 from lcx_lightning.results.report.relative import UNTOUCHED, reference_of, relative_table
+from lcx_lightning.results.report.score_tables import k_max_table, task_table
 from lcx_lightning.results.report.tables import Table, length_table
 
 if TYPE_CHECKING:
     import altair
+
+FIGURES = {"": length_figure, "_depth": depth_figure}  # by the end of their file's name
 
 
 class View(NamedTuple):
@@ -37,8 +40,11 @@ class Section(NamedTuple):
     notes: list[str]
 
 
-def sections_of(experiment: Experiment) -> list[Section]:
-    """The sections of a report, one if all runs can be compared."""
+def sections_of(experiment: Experiment, notes_once: bool = True) -> list[Section]:
+    """The sections of a report, one if all runs can be compared.
+
+    `notes_once`: the notes that several tables share are those of the section, and no longer of the tables.
+    """
     split, names, taken = parts_of(experiment), figure_names(experiment.measures()), Counter[str]()
     sections = []
     for part in split.parts:
@@ -57,7 +63,8 @@ def sections_of(experiment: Experiment) -> list[Section]:
         for (words, why), protocols in apart.items():
             sentences.append(f"Split of {', '.join(dict.fromkeys(protocols))} {words}: {why}.")
         title = titled(part, "times and fingerprints of the arms")
-        sections.append(_with_notes_once(Section(part.part, title, sentences, views, [])))
+        section = Section(part.part, title, sentences, views, [])
+        sections.append(_with_notes_once(section) if notes_once else section)
     return sections
 
 
@@ -80,8 +87,8 @@ def figures_of(experiment: Experiment, measure: Measure) -> dict[str, "altair.To
     Raises:
         ValueError: If there is no finite number to draw.
     """
-    found = {"": length_figure(experiment, measure), "_depth": depth_figure(experiment, measure)}
-    return {name: figure for name, figure in found.items() if figure is not None}
+    found = {end: figure(experiment, measure) for end, figure in FIGURES.items()}
+    return {end: figure for end, figure in found.items() if figure is not None}
 
 
 def figure_names(measures: list[Measure]) -> dict[Measure, str]:

@@ -10,6 +10,7 @@ from lcx_lightning.results import records
 from lcx_lightning.results.analysis import estimates
 from lcx_lightning.results.metrics import Measure
 from lcx_lightning.results.report import figures, tables
+from lcx_lightning.results.report.look import PAGE
 from lcx_lightning.results.report.terminal import TerminalTable
 from lcx_lightning.results.report.vertical_axis import VerticalAxis
 
@@ -45,10 +46,10 @@ def test_twelve_arms_differ_in_colour_and_in_shape_or_dash(tmp_path):
 
 
 def test_names_keep_their_order_and_distance_and_stay_inside():
-    rows = figures._spread([0.0, 1.0, 2.0, 200.0, 429.0, 430.0])
+    rows = figures._spread([0.0, 1.0, 2.0, 200.0, 429.0, 430.0], PAGE)
     assert np.diff(rows).min() >= figures.LABEL_GAP - 1e-6
     assert rows[0] >= 0
-    assert rows[-1] <= figures.HEIGHT
+    assert rows[-1] <= PAGE.height
     assert rows[3] == pytest.approx(200.0)
 
 

@@ -10,8 +10,9 @@ from lcx_lightning.results import records
 from lcx_lightning.results.metrics import Measure
 from lcx_lightning.results.report.command import report
 from lcx_lightning.results.report.figures import length_figure
-from lcx_lightning.results.report.heatmaps import depth_figure, k_max, k_max_table, task_table
+from lcx_lightning.results.report.heatmaps import depth_figure
 from lcx_lightning.results.report.labels import NOT_EVALUATED
+from lcx_lightning.results.report.score_tables import k_max, k_max_table, task_table
 from lcx_lightning.results.report.screen import screen
 from lcx_lightning.results.report.tables import length_table, thinned
 from lcx_lightning.results.report.terminal import TerminalTable
@@ -88,6 +89,17 @@ def test_tasks_have_a_column_each_and_one_task_has_no_table(tmp_path):
     ]
     assert found.notes[0].startswith("Scores: F1 (%), accuracy (%).")
     assert task_table(experiment_of(tmp_path / "one", [trial({"task": "vt"})]), "passkey") is None
+
+
+def test_the_best_of_a_task_at_a_length_is_marked(tmp_path):
+    rows = [trial({"task": task}, context_length=128) for task in ("vt", "cwe") for _ in range(12)]
+    experiment_of(tmp_path, rows)
+    worse = [row | {"value": float(row["at"]["task"] == "cwe")} for row in rows]
+    experiment = experiment_of(tmp_path, worse, ("yarn",))
+    found = task_table(experiment, "passkey")
+    marked = {row[0].text: [cell.best for cell in row] for row in found.rows}
+    assert marked == {"pi, 128": [False, True, False, False], "yarn, 128": [False, False, False, False]}
+    assert "best number of a column at a length" in found.notes[-1]
 
 
 def test_losses_by_position_stand_by_position_and_not_by_length(tmp_path):

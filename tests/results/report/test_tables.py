@@ -63,7 +63,7 @@ def test_the_markdown_table_is_as_wide_as_its_header_and_escapes(folder):
     text = tables.markdown_table(tables.length_table(records.read_experiment(folder), LAST_K))
     lines = [line for line in text.splitlines() if line.startswith("|")]
     assert len({line.replace("\\|", "").count("|") for line in lines}) == 1
-    assert "**3.06 ±0.39\\***" in text
+    assert "| **3.06 ±0.39\\*†** |" in text
     assert r"a\|b \<i\>" in text
     assert len(lines) == 2 + 5
 
@@ -93,3 +93,36 @@ def test_perplexities_have_three_figures(value, text):
 )
 def test_times_are_rounded_for_reading(seconds, text):
     assert labels.seconds_text(seconds) == text
+
+
+def test_the_best_of_a_column_is_marked_where_every_arm_can_be_told_from_it(folder):
+    """clex_blocks is the best where it has a number; at 512 two seeds do not tell pi from pretrained."""
+    write_run(folder, "pi", 1, nll=0.935, order=1)
+    for seed in (0, 1):
+        nll, absent = 0.2 + 0.001 * seed, {"512": "max_factor is 2"}
+        write_run(folder, "clex_blocks", seed, nll=nll, order=2, not_evaluated=absent)
+    found = tables.length_table(records.read_experiment(folder), LAST_K)
+    best = {row[0].text: [cell.best for cell in row[1:4]] for row in found.rows}
+    assert best["clex_blocks"] == [True, True, False]
+    assert not any(best["pretrained"] + best["pi"] + best["ntk (skipped)"])
+    assert [number["best"] for number in found.numbers if number["arm"] == "clex_blocks"] == [True, True]
+    assert tables.BEST_NOTE in found.notes
+    assert "**1.23 ±0.01†**" in tables.markdown_table(found)  # exp(.2105), ± 12.706 * .0005 of itself
+
+
+def test_without_a_best_number_nothing_is_marked_and_nothing_said(tmp_path):
+    for order, arm in enumerate(("pretrained", "window_only")):
+        write_run(tmp_path, arm, order=order)
+    found = tables.length_table(records.read_experiment(tmp_path), LAST_K)
+    assert not any(cell.best for row in found.rows for cell in row)
+    assert tables.BEST_NOTE not in found.notes
+    assert "**" not in tables.markdown_table(found)
+
+
+def test_an_unfinished_arm_is_neither_best_nor_a_rival(folder):
+    write_run(folder, "pi", 0, nll=0.001, order=1, state="failed")
+    write_run(folder, "pi", 1, nll=0.001, order=1, state="failed")
+    for seed in (0, 1):
+        write_run(folder, "clex_blocks", seed, nll=0.2 + 0.001 * seed, order=2)
+    rows = tables.length_table(records.read_experiment(folder), LAST_K).rows
+    assert [row[0].text for row in rows if row[1].best] == ["clex_blocks"]
