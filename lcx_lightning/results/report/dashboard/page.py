@@ -187,7 +187,7 @@ def _bundle() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script, from vl-convert: nothing is fetched."""
     import vl_convert
 
-    return _enclosed(vl_convert.javascript_bundle())
+    return _enclosed(vl_convert.javascript_bundle())  # pyright: ignore[reportCallIssue]
 
 
 @cache

@@ -8,8 +8,8 @@ def cost(title: str, logarithmic: bool) -> dict:
     import altair as alt
 
     kind = "log" if logarithmic else "linear"
-    x = alt.X("cost:Q", title=None, scale=alt.Scale(type="log", nice=False, padding=14), axis=alt.Axis(grid=False))
-    x.axis.labelOverlap = "greedy"
+    x_axis = alt.Axis(grid=False, labelOverlap="greedy")
+    x = alt.X("cost:Q", title=None, scale=alt.Scale(type="log", nice=False, padding=14), axis=x_axis)
     y_axis = alt.Axis(values=alt.ExprRef("ticks"), format=",~r")
     y = alt.Y(
         "value:Q", title=title, scale=alt.Scale(type=kind, nice=False, padding=14, **zero(logarithmic)), axis=y_axis

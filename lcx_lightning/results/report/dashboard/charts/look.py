@@ -50,6 +50,6 @@ def finished(chart: "altair.TopLevelMixin") -> dict[str, Any]:
     return spec
 
 
-def zero(logarithmic: bool) -> dict[str, bool]:
+def zero(logarithmic: bool) -> dict[str, Any]:
     """What keeps a linear scale from beginning at 0; a logarithmic one never does."""
     return {} if logarithmic else {"zero": False}

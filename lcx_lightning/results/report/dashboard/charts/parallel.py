@@ -7,8 +7,8 @@ def parallel(axes: list[str]) -> dict:
     """The specification. The page sets `rows`, with `height` from 0 to 1 on each axis, `focus`, and `labels`."""
     import altair as alt
 
-    x = alt.X("axis:N", title=None, sort=axes, axis=alt.Axis(labelAngle=0, orient="top", grid=True, domain=False))
-    x.scale = alt.Scale(type="point", padding=0.25)
+    x_axis = alt.Axis(labelAngle=0, orient="top", grid=True, domain=False)
+    x = alt.X("axis:N", title=None, sort=axes, axis=x_axis, scale=alt.Scale(type="point", padding=0.25))
     y = alt.Y("height:Q", axis=None, scale=alt.Scale(domain=[-0.04, 1.04], nice=False))
     said = [
         alt.Tooltip("label:N", title="arm"),
