@@ -145,7 +145,7 @@ def _wanted(jobs: list[Job], at_most: int | None) -> list[Job]:
         free = job.state == "waiting" and not job.only_base and len(arms) < at_most - _started(jobs)
         if free and not computed_by(job.arm, only_base=False):
             arms.append(job)
-    return [*arms, *(job.needs for job in arms if job.needs)]
+    return [*arms, *dict.fromkeys(job.needs for job in arms if job.needs)]
 
 
 def _leave(jobs: list[Job], at_most: int | None) -> None:

@@ -27,7 +27,7 @@ class Running:
 
 
 class Launcher:
-    """Starts one job at a time, in the order of `started`, whose exit codes are given by name."""
+    """Starts `at_once` jobs at a time, in the order of `started`, whose exit codes are given by name."""
 
     remote, at_once = False, 1
 
@@ -35,7 +35,7 @@ class Launcher:
         self.codes, self.started, self.looks = {name: list(ones) for name, ones in codes.items()}, [], 0
 
     def has_capacity(self, trainer, running):
-        return not running
+        return len(running) < self.at_once
 
     def start(self, number, name, arm, only_base, beside):
         self.started.append(name)
@@ -117,3 +117,12 @@ def test_as_many_arms_as_are_asked_for_are_run_with_their_bases_and_the_others_a
     states = run(jobs, launcher, at_most=1)
     assert launcher.started == ["base 1", "b"]
     assert states == {"base 1": "finished", "base 2": "left", "a": "left", "b": "finished", "c": "left"}
+
+
+def test_a_base_that_several_arms_share_is_started_once(elsewhere):
+    base = Job("base", SimpleNamespace(name="base", trainer=None), True)
+    launcher = Launcher()
+    launcher.at_once = 3
+    states = run([base, *jobs_of("a", "b", "c", needs=base)], launcher, at_most=2)
+    assert launcher.started == ["base", "a", "b"]
+    assert states == {"base": "finished", "a": "finished", "b": "finished", "c": "left"}
