@@ -188,7 +188,8 @@ def _collect(jobs: list[Job], launch: Launcher, display: Progress, stopping: boo
         broken = sorted((code, name) for name, code in codes.items() if code)  # killed ones first
         job.state = "failed" if broken else "finished"
         if broken and (
-            preemption.EXIT_CODE in codes.values() or (preemption.stop_requested() and broken[0][0] != FAILED)
+            preemption.EXIT_CODE in codes.values()
+            or ((job.unwanted or preemption.stop_requested()) and broken[0][0] != FAILED)
         ):
             job.state, job.error = ("stopped", "") if job.unwanted else ("interrupted", "preempted")
         elif broken and (broken[0][0] < 0 or not job.error):

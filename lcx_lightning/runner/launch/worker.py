@@ -82,7 +82,8 @@ def run_job(arm: Arm, only_base: bool, threads: int, tell: Tell, wait: bool = Tr
 
     Raises:
         HeldError: If another process computes the arm, and `wait` is false.
-        SystemExit: With exit code 75 when preempted and everything is saved.
+        SystemExit: When everything is saved, with the same exit code in all processes of the job: 75 when preempted,
+            STOPPED when only this run was asked to stop.
         Exception: Whatever a stage raises.
     """
     preemption.listen()
@@ -95,10 +96,11 @@ def run_job(arm: Arm, only_base: bool, threads: int, tell: Tell, wait: bool = Tr
             _run_base(BuiltArm(arm), reporter(tell))
         else:
             run_arm(BuiltArm(arm), reporter(tell), wait)
-    except preemption.StoppedError as error:
-        raise SystemExit(STOPPED) from error
-    except preemption.PreemptedError as error:
-        raise SystemExit(preemption.EXIT_CODE) from error
+    except preemption.PreemptedError as error:  # rank 0 alone knows whether W&B asked for it
+        code = STOPPED if isinstance(error, preemption.StoppedError) else preemption.EXIT_CODE
+        raise SystemExit(process_group.broadcast_from_rank_zero(code)) from error
+    finally:
+        preemption.end_run()
 
 
 def reporter(tell: Tell) -> stages.Report:

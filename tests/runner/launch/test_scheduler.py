@@ -6,8 +6,10 @@ import pytest
 from rich.console import Console
 
 from lcx_lightning.runner.launch import scheduler
-from lcx_lightning.runner.launch.base import BUSY
+from lcx_lightning.runner.launch.base import BUSY, FAILED
 from lcx_lightning.runner.launch.scheduler import Job, run_jobs
+from lcx_lightning.runner.launch.slurm import NO_RESULT
+from lcx_lightning.training import preemption
 
 
 class Running:
@@ -126,3 +128,29 @@ def test_a_base_that_several_arms_share_is_started_once(elsewhere):
     states = run([base, *jobs_of("a", "b", "c", needs=base)], launcher, at_most=2)
     assert launcher.started == ["base", "a", "b"]
     assert states == {"base": "finished", "a": "finished", "b": "finished", "c": "left"}
+
+
+@pytest.mark.parametrize(
+    ("code", "state"),
+    [(preemption.EXIT_CODE, "stopped"), (NO_RESULT, "stopped"), (-9, "stopped"), (FAILED, "failed"), (0, "finished")],
+)
+def test_a_job_that_is_unwanted_has_stopped_however_it_ends_unless_it_failed_or_was_faster(elsewhere, code, state):
+    class Asked(Running):
+        def __init__(self, code):
+            self.code, self.later = None, code
+
+        def request_stop(self):
+            self.code = self.later
+
+    class Stopping(Launcher):
+        def start(self, number, *more):
+            running = super().start(number, *more)
+            return Asked(running.code) if number == 0 else running
+
+        def events(self):
+            unwanted.stop()
+            return super().events()
+
+    unwanted, other = jobs_of("a", "b")
+    assert run([unwanted, other], Stopping(a=[code])) == {"a": state, "b": "finished"}
+    assert bool(unwanted.error) == (state == "failed")
