@@ -197,8 +197,11 @@ def _comes_from_a_lost_process(error: Exception) -> bool:
 
 
 def _write_down(arm: Arm, cause: Failure, only_base: bool) -> None:
-    """Write a failure into run.json; rank 0 does, or whoever is left if rank 0 has not done it."""
-    if not only_base and (process_group.rank() == 0 or read_run(arm).get("state") == "running"):
+    """Write a failure into run.json; rank 0 does, or whoever is left if rank 0 has not done it.
+
+    Of an arm that has not begun here run.json says what another command does with it.
+    """
+    if not only_base and arm.begun and (process_group.rank() == 0 or read_run(arm).get("state") == "running"):
         write_run(arm, "failed", reason=cause.reason, traceback=cause.traceback)
 
 

@@ -167,18 +167,17 @@ def run_arm(built: BuiltArm, report: stages.Report, wait: bool = True) -> None:
 
     Raises:
         HeldError: In all processes of the arm, if other ones compute it and `wait` is false.
+        PreemptedError: In all processes of the arm, on preemption while other ones compute it.
     """
     first = process_group.rank() == 0
     with ExitStack() as stack:
-        others = None
-        if first:
-            try:
-                stack.enter_context(held(built.arm.folder, wait))
-            except HeldError as error:
-                others = str(error)
-        if (others := process_group.broadcast_from_rank_zero(others)) is not None:
-            raise HeldError(others)
-        if not process_group.broadcast_from_rank_zero(first and is_finished(built.arm)):
+
+        def finished_by_others() -> bool:
+            stack.enter_context(held(built.arm.folder, wait))
+            return is_finished(built.arm)
+
+        if not process_group.decided_by_rank_zero(finished_by_others):
+            built.arm.begun = True
             with _failure_written(built.arm):
                 _run_stages(built, report, first)
         elif first:  # it was finished by whom it waited for

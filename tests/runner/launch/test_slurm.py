@@ -74,7 +74,7 @@ def test_a_job_that_is_unwanted_is_cancelled_and_has_stopped(tmp_path):
     model = save_checkpoint(tmp_path / "model")
     line = ["model=hub", f"model.source.name={model}", *save_documents(tmp_path / "data"), "training=finetune"]
     line += [*TRAINING, "training.steps=30000", *folders(tmp_path), "checkpoint_seconds=0.2", "launch=slurm"]
-    (arm,) = arms_of(*line, "method=pi")
+    (arm,) = arms_of(*line, "method=pi", "evaluation.growing_context.last=16")
     (job,) = plan([arm])
     run_jobs([job], Stopping(str(tmp_path / "slurm"), "local", 3, 2, OmegaConf.create(PARAMETERS)), Console(quiet=True))
     assert (job.state, job.error) == ("stopped", "")
