@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -86,6 +87,22 @@ def broadcast_from_rank_zero(value: T) -> T:
     held = [value]
     dist.broadcast_object_list(held, device=torch.device("cpu"))
     return held[0]
+
+
+def decided_by_rank_zero(decide: Callable[[], T]) -> T:
+    """Return what a function returns in rank zero, which alone calls it; what it raises there, all processes raise."""
+    if world_size() == 1:
+        return decide()
+    decided: tuple[Any, Exception | None] = (None, None)
+    if rank() == 0:
+        try:
+            decided = (decide(), None)
+        except Exception as error:
+            decided = (None, error)
+    decision, raised = broadcast_from_rank_zero(decided)
+    if raised is not None:
+        raise raised
+    return decision
 
 
 def barrier() -> None:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import socket
 from pathlib import Path
 
 from transformers.utils.hub import cached_file, extract_commit_hash
@@ -54,7 +55,7 @@ def _hash(path: Path, memory: Path) -> str:
         return remembered
     found = _hash_of_file(path)
     memory.mkdir(parents=True, exist_ok=True)
-    part = entry.with_suffix(f".{os.getpid()}")
+    part = entry.with_suffix(f".{socket.gethostname()}.{os.getpid()}")
     part.write_text(found)
     os.replace(part, entry)
     return found

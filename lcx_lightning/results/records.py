@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -191,7 +192,7 @@ def write_json(path: Path | str, value: object) -> None:
     """Write the file as a whole or not at all: a reader sees the old text or the new one, also after a kill."""
     path = Path(path)
     text = json.dumps(value, indent=2) + "\n"
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")  # other machines share the folder
     with _kept(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

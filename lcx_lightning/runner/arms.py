@@ -38,6 +38,7 @@ class Arm:
     fingerprint: str = ""
     training_fingerprint: str = ""  # the part of it that training depends on
     equals_pretrained: bool = False
+    begun: bool = False  # whether this process computes it, or has: no other may write that it failed
     leads: bool = False  # whether it is the first arm of its command: W&B shows it as the cell of a sweep
     metrics: dict[str, dict[str, Any]] = field(default_factory=dict)  # declared by its evaluations, as plain data
 

@@ -4,7 +4,7 @@ import os
 import shutil
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NotRequired
 
@@ -111,18 +111,22 @@ def make_once(folder: Path, make: Callable[[Path], None], fingerprint: str | Non
     that exists already is verified, and put aside if the method it was trained with has another fingerprint now.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    first = process_group.rank() == 0
-    with locked(folder.with_suffix(".lock")) if first else nullcontext():
-        there = folder.exists()
-        if there and first:
-            there = verify_manifest(folder, folder.name).get("fingerprint") == fingerprint
-            if not there:
-                put_aside(folder)
-        if not process_group.broadcast_from_rank_zero(there):
+    with ExitStack() as stack:
+
+        def is_made() -> bool:
+            stack.enter_context(locked(folder.with_suffix(".lock")))
+            if not folder.exists():
+                return False
+            if verify_manifest(folder, folder.name).get("fingerprint") == fingerprint:
+                return True
+            put_aside(folder)
+            return False
+
+        if not process_group.decided_by_rank_zero(is_made):
             work = folder.with_suffix(".work")
             work.mkdir(exist_ok=True)
             make(work)
-            if first:
+            if process_group.rank() == 0:
                 os.replace(work / "out", folder)
                 shutil.rmtree(work)
         process_group.barrier()  # every rank may read the folder when this returns

@@ -121,7 +121,7 @@ def commands_to_sync(arms: Iterable[Arm]) -> list[str]:
 def _begun(arm: Arm, known: dict[str, Any], labelled: Any, run: str, *, leads: bool) -> "WandbRun":
     cfg = {name: value for name, value in masked(arm.config).items() if name not in OF_PERSON}
     config = {"cfg": cfg, "lcx": known | {"sweep": _sweep()}}
-    new = NewRun(run, labelled(known), arm.config["experiment"], config, leads, preemption.request_stop)
+    new = NewRun(run, labelled(known), arm.config["experiment"], config, leads, preemption.request_stop_of_run)
     return build(arm.config["logger"], "logger", new=new)
 
 

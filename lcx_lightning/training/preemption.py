@@ -10,6 +10,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: try again later
 
 _requested = threading.Event()  # one for the process, as signals are
+_of_process = threading.Event()  # whether the whole process was asked to stop, not only the run that it computes
 _nothing_to_save = threading.Event()
 
 
@@ -30,13 +31,26 @@ def listen() -> None:
 
 
 def stop_requested() -> bool:
-    """Return whether the run was asked to stop, by a signal or by `request_stop`."""
+    """Return whether the run was asked to stop, alone or with the process."""
     return _requested.is_set()
 
 
 def request_stop() -> None:
-    """Ask the run to stop, as a signal does."""
+    """Ask the process to stop, as a signal does."""
+    _of_process.set()
     _requested.set()
+
+
+def request_stop_of_run() -> None:
+    """Ask the run that this process computes now to stop, and no later one."""
+    _requested.set()
+
+
+def end_run() -> None:
+    """Forget what only the run was asked that has ended now."""
+    _requested.clear()
+    if _of_process.is_set():
+        _requested.set()
 
 
 def wait_for_request(seconds: float) -> bool:
@@ -56,7 +70,7 @@ def nothing_to_save() -> Iterator[None]:
 
 
 def _note(_signal: int, _frame: FrameType | None) -> None:
-    _requested.set()
+    request_stop()
     _end_if_requested()
 
 

@@ -16,7 +16,8 @@ def listening():
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
-    preemption._requested.clear()
+    preemption._of_process.clear()
+    preemption.end_run()
 
 
 @pytest.mark.parametrize("number", preemption.SIGNALS)
@@ -33,3 +34,16 @@ def test_a_signal_that_has_come_before_there_is_nothing_to_save_ends_the_process
     preemption.request_stop()
     with pytest.raises(SystemExit), preemption.nothing_to_save():
         pytest.fail("not reached")
+
+
+@pytest.mark.parametrize("first", ["run", "process"])
+def test_what_one_run_is_asked_ends_with_it_and_what_the_process_is_asked_does_not(listening, first):
+    preemption.request_stop_of_run()
+    assert preemption.stop_requested()
+    preemption.end_run()
+    assert not preemption.stop_requested()
+    asked = [preemption.request_stop_of_run, lambda: os.kill(os.getpid(), signal.SIGTERM)]
+    for ask in asked if first == "run" else reversed(asked):
+        ask()
+    preemption.end_run()
+    assert preemption.stop_requested()

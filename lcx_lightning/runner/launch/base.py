@@ -42,6 +42,7 @@ class Launcher(Protocol):
 
     remote: bool  # whether jobs run on other machines, so that this one needs no hardware for them
     at_once: int | None  # processes that run at the same time; None if a queue decides it
+    search_at_once: int  # cells of a search that are drawn before the first of them has ended
 
     def has_capacity(self, trainer: TrainerSettings, running: list[Any]) -> bool:
         """Return whether another job may start beside those that run."""

@@ -16,6 +16,7 @@ from torch.distributed import DistStoreError, PrefixStore, Store, TCPStore  # py
 
 from lcx_lightning.distributed import process_group
 from lcx_lightning.runner.arms import Arm
+from lcx_lightning.runner.launch.base import STOPPED
 from lcx_lightning.runner.launch.progress import add_job, display_of
 from lcx_lightning.runner.launch.scheduler import Job, show_end, show_progress
 from lcx_lightning.runner.launch.threads import threads_of
@@ -158,8 +159,8 @@ def _run(job: Job, display: Progress) -> None:
         run_job(job.arm, job.only_base, threads, lambda *event: show_progress(job, event, display))
         process_group.barrier()
         job.state = "finished"
-    except SystemExit:
-        job.state, job.error = "interrupted", "preempted"
+    except SystemExit as ended:
+        job.state, job.error = ("stopped", "") if ended.code == STOPPED else ("interrupted", "preempted")
 
 
 def _fail(job: Job, error: Exception, group: TorchrunGroup, display: Progress) -> None:
@@ -196,8 +197,11 @@ def _comes_from_a_lost_process(error: Exception) -> bool:
 
 
 def _write_down(arm: Arm, cause: Failure, only_base: bool) -> None:
-    """Write a failure into run.json; rank 0 does, or whoever is left if rank 0 has not done it."""
-    if not only_base and (process_group.rank() == 0 or read_run(arm).get("state") == "running"):
+    """Write a failure into run.json; rank 0 does, or whoever is left if rank 0 has not done it.
+
+    Of an arm that has not begun here run.json says what another command does with it.
+    """
+    if not only_base and arm.begun and (process_group.rank() == 0 or read_run(arm).get("state") == "running"):
         write_run(arm, "failed", reason=cause.reason, traceback=cause.traceback)
 
 

@@ -60,7 +60,7 @@ class LocalLauncher:
 
     @checked
     def __init__(self, *, at_once: PositiveInt) -> None:
-        self.at_once = at_once
+        self.at_once = self.search_at_once = at_once
         self._context = multiprocessing.get_context("forkserver")
         self._events: Any = self._context.Queue()
 

@@ -145,7 +145,7 @@ def _wanted(jobs: list[Job], at_most: int | None) -> list[Job]:
         free = job.state == "waiting" and not job.only_base and len(arms) < at_most - _started(jobs)
         if free and not computed_by(job.arm, only_base=False):
             arms.append(job)
-    return [*arms, *(job.needs for job in arms if job.needs)]
+    return [*arms, *dict.fromkeys(job.needs for job in arms if job.needs)]
 
 
 def _leave(jobs: list[Job], at_most: int | None) -> None:
@@ -188,7 +188,8 @@ def _collect(jobs: list[Job], launch: Launcher, display: Progress, stopping: boo
         broken = sorted((code, name) for name, code in codes.items() if code)  # killed ones first
         job.state = "failed" if broken else "finished"
         if broken and (
-            preemption.EXIT_CODE in codes.values() or (preemption.stop_requested() and broken[0][0] != FAILED)
+            preemption.EXIT_CODE in codes.values()
+            or ((job.unwanted or preemption.stop_requested()) and broken[0][0] != FAILED)
         ):
             job.state, job.error = ("stopped", "") if job.unwanted else ("interrupted", "preempted")
         elif broken and (broken[0][0] < 0 or not job.error):

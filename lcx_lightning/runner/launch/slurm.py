@@ -11,18 +11,18 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
 
-from pydantic import NonNegativeInt
+from pydantic import NonNegativeInt, PositiveInt
 
 from lcx_lightning.distributed.process_group import Rendezvous
 from lcx_lightning.runner.arms import Arm
-from lcx_lightning.runner.launch.base import Event
+from lcx_lightning.runner.launch.base import FAILED, STOPPED, Event
 from lcx_lightning.runner.trainer_config import TrainerSettings
 from lcx_lightning.schema.checked import checked
 from lcx_lightning.training import preemption
 
 SIGNAL = signal.SIGUSR2  # sent by submitit when the time of a job is over
 POLL = 0.5  # seconds
-FAILED, NO_RESULT = 1, 2  # exit codes of a job that raised an error, and of one that left no result
+NO_RESULT = 2  # exit code of a task that left no result: it was killed or cancelled
 
 
 class SlurmLauncher:
@@ -32,6 +32,7 @@ class SlurmLauncher:
         folder: Folder for logs and results of the jobs, shared by all machines.
         cluster: `slurm`, or `local` for processes of this machine that behave like jobs of Slurm.
         timeouts: How often a job may run out of time.
+        search_at_once: Number of cells of a search that are in the queue, or run, at the same time.
         parameters: Parameters of `submitit.AutoExecutor` for every job. Where one is None the cluster's default holds.
 
     Raises:
@@ -46,10 +47,12 @@ class SlurmLauncher:
         folder: str,
         cluster: Literal["slurm", "local"],
         timeouts: NonNegativeInt,
+        search_at_once: PositiveInt,
         parameters: Mapping[str, Any],
     ) -> None:
         self._parameters = {name: value for name, value in parameters.items() if value is not None}
         self._folder, self._cluster, self._timeouts = Path(folder).absolute(), cluster, timeouts
+        self.search_at_once = search_at_once
         self._jobs: list[SlurmJob] = []
         self._executor({})
 
@@ -105,7 +108,7 @@ class SlurmJob:
         self._errors: list[str] = []
 
     def codes(self) -> dict[str, int | None]:
-        """Return 0, FAILED or NO_RESULT for every task that has ended. A job that is queued again has not."""
+        """Return 0, FAILED, STOPPED or NO_RESULT for every task that has ended. A job that is queued again has not."""
         for rank, code in self._codes.items():
             if code is None:
                 self._codes[rank] = self._code(self._job.task(rank))
@@ -142,9 +145,9 @@ class SlurmJob:
         if not has_result:
             code, error = NO_RESULT, str(task.exception())
         else:
-            outcome, error = task._get_outcome_and_result()
-            code = 0 if outcome == "success" else FAILED
-        if code:
+            outcome, result = task._get_outcome_and_result()
+            code, error = (result, None) if outcome == "success" else (FAILED, result)
+        if error:
             self._errors.append(error)
         return code
 
@@ -158,8 +161,11 @@ class Task:
     threads: int
     events: Path  # folder with a file for each task
 
-    def __call__(self) -> None:
-        """Run the job. If its time is over, submitit's own handler queues it again once everything is saved."""
+    def __call__(self) -> int:
+        """Run the job, and return 0, or STOPPED if the run was asked to stop for good.
+
+        If the time of the job is over, submitit's own handler queues it again once everything is saved.
+        """
         from submitit import JobEnvironment
 
         # heavy, and not needed where jobs are only queued
@@ -178,7 +184,9 @@ class Task:
         tell = self._teller(environment.global_rank)
         try:
             run_job(self.arm, self.only_base, self.threads, tell)
-        except SystemExit:
+        except SystemExit as ended:
+            if ended.code == STOPPED:
+                return STOPPED
             if not over:
                 raise  # cancelled, or Slurm queues it again by itself
             if environment.global_rank == 0:
@@ -187,6 +195,7 @@ class Task:
         except Exception as error:
             tell_failure(error, tell, self.arm)
             raise RuntimeError("The reason is in the events of the job.") from error
+        return 0
 
     def checkpoint(self) -> Any:
         """Return what runs when the job is started again: the same task, which goes on from what is saved."""

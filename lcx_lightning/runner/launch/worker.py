@@ -82,7 +82,8 @@ def run_job(arm: Arm, only_base: bool, threads: int, tell: Tell, wait: bool = Tr
 
     Raises:
         HeldError: If another process computes the arm, and `wait` is false.
-        SystemExit: With exit code 75 when preempted and everything is saved.
+        SystemExit: When everything is saved, with the same exit code in all processes of the job: 75 when preempted,
+            STOPPED when only this run was asked to stop.
         Exception: Whatever a stage raises.
     """
     preemption.listen()
@@ -95,10 +96,11 @@ def run_job(arm: Arm, only_base: bool, threads: int, tell: Tell, wait: bool = Tr
             _run_base(BuiltArm(arm), reporter(tell))
         else:
             run_arm(BuiltArm(arm), reporter(tell), wait)
-    except preemption.StoppedError as error:
-        raise SystemExit(STOPPED) from error
-    except preemption.PreemptedError as error:
-        raise SystemExit(preemption.EXIT_CODE) from error
+    except preemption.PreemptedError as error:  # rank 0 alone knows whether W&B asked for it
+        code = STOPPED if isinstance(error, preemption.StoppedError) else preemption.EXIT_CODE
+        raise SystemExit(process_group.broadcast_from_rank_zero(code)) from error
+    finally:
+        preemption.end_run()
 
 
 def reporter(tell: Tell) -> stages.Report:
@@ -165,18 +167,17 @@ def run_arm(built: BuiltArm, report: stages.Report, wait: bool = True) -> None:
 
     Raises:
         HeldError: In all processes of the arm, if other ones compute it and `wait` is false.
+        PreemptedError: In all processes of the arm, on preemption while other ones compute it.
     """
     first = process_group.rank() == 0
     with ExitStack() as stack:
-        others = None
-        if first:
-            try:
-                stack.enter_context(held(built.arm.folder, wait))
-            except HeldError as error:
-                others = str(error)
-        if (others := process_group.broadcast_from_rank_zero(others)) is not None:
-            raise HeldError(others)
-        if not process_group.broadcast_from_rank_zero(first and is_finished(built.arm)):
+
+        def finished_by_others() -> bool:
+            stack.enter_context(held(built.arm.folder, wait))
+            return is_finished(built.arm)
+
+        if not process_group.decided_by_rank_zero(finished_by_others):
+            built.arm.begun = True
             with _failure_written(built.arm):
                 _run_stages(built, report, first)
         elif first:  # it was finished by whom it waited for

@@ -58,8 +58,7 @@ class Feed:
         """Add the jobs of new cells where there is room, and return whether there may be others."""
         for one in [*self._open]:
             self._look_at(one)
-        at_once = self.launch.at_once or 1
-        while len(self._open) < at_once:
+        while len(self._open) < self.launch.search_at_once:
             if self._taken == self.asked.count or (trial := self.study.take()) is None:
                 return bool(self._open)
             self._taken += 1

@@ -6,8 +6,10 @@ import pytest
 from rich.console import Console
 
 from lcx_lightning.runner.launch import scheduler
-from lcx_lightning.runner.launch.base import BUSY
+from lcx_lightning.runner.launch.base import BUSY, FAILED
 from lcx_lightning.runner.launch.scheduler import Job, run_jobs
+from lcx_lightning.runner.launch.slurm import NO_RESULT
+from lcx_lightning.training import preemption
 
 
 class Running:
@@ -27,7 +29,7 @@ class Running:
 
 
 class Launcher:
-    """Starts one job at a time, in the order of `started`, whose exit codes are given by name."""
+    """Starts `at_once` jobs at a time, in the order of `started`, whose exit codes are given by name."""
 
     remote, at_once = False, 1
 
@@ -35,7 +37,7 @@ class Launcher:
         self.codes, self.started, self.looks = {name: list(ones) for name, ones in codes.items()}, [], 0
 
     def has_capacity(self, trainer, running):
-        return not running
+        return len(running) < self.at_once
 
     def start(self, number, name, arm, only_base, beside):
         self.started.append(name)
@@ -117,3 +119,38 @@ def test_as_many_arms_as_are_asked_for_are_run_with_their_bases_and_the_others_a
     states = run(jobs, launcher, at_most=1)
     assert launcher.started == ["base 1", "b"]
     assert states == {"base 1": "finished", "base 2": "left", "a": "left", "b": "finished", "c": "left"}
+
+
+def test_a_base_that_several_arms_share_is_started_once(elsewhere):
+    base = Job("base", SimpleNamespace(name="base", trainer=None), True)
+    launcher = Launcher()
+    launcher.at_once = 3
+    states = run([base, *jobs_of("a", "b", "c", needs=base)], launcher, at_most=2)
+    assert launcher.started == ["base", "a", "b"]
+    assert states == {"base": "finished", "a": "finished", "b": "finished", "c": "left"}
+
+
+@pytest.mark.parametrize(
+    ("code", "state"),
+    [(preemption.EXIT_CODE, "stopped"), (NO_RESULT, "stopped"), (-9, "stopped"), (FAILED, "failed"), (0, "finished")],
+)
+def test_a_job_that_is_unwanted_has_stopped_however_it_ends_unless_it_failed_or_was_faster(elsewhere, code, state):
+    class Asked(Running):
+        def __init__(self, code):
+            self.code, self.later = None, code
+
+        def request_stop(self):
+            self.code = self.later
+
+    class Stopping(Launcher):
+        def start(self, number, *more):
+            running = super().start(number, *more)
+            return Asked(running.code) if number == 0 else running
+
+        def events(self):
+            unwanted.stop()
+            return super().events()
+
+    unwanted, other = jobs_of("a", "b")
+    assert run([unwanted, other], Stopping(a=[code])) == {"a": state, "b": "finished"}
+    assert bool(unwanted.error) == (state == "failed")

@@ -24,7 +24,7 @@ class Watched(SlurmLauncher):
     """Tells a job that its time is over as soon as its first checkpoint is there."""
 
     def __init__(self, root, **given):
-        super().__init__(str(root / "slurm"), "local", 3, OmegaConf.create(PARAMETERS))
+        super().__init__(str(root / "slurm"), "local", 3, 2, OmegaConf.create(PARAMETERS))
         self.root, self.told, self.stages = root, None, []
 
     def events(self):
@@ -61,6 +61,23 @@ def test_a_job_of_the_cluster_saves_and_is_queued_again_and_one_that_fails_stops
     assert run.info["state"] == "finished"
     assert {row["context_length"] for row in run.rows} == {L}
     assert {"running", "extend", "evaluate"} <= set(launch.stages)
+
+
+@pytest.mark.slow
+def test_a_job_that_is_unwanted_is_cancelled_and_has_stopped(tmp_path):
+    class Stopping(SlurmLauncher):
+        def events(self):
+            if [*(tmp_path / "cache" / "extend").glob("*.work/last.ckpt")]:
+                job.stop()
+            return super().events()
+
+    model = save_checkpoint(tmp_path / "model")
+    line = ["model=hub", f"model.source.name={model}", *save_documents(tmp_path / "data"), "training=finetune"]
+    line += [*TRAINING, "training.steps=30000", *folders(tmp_path), "checkpoint_seconds=0.2", "launch=slurm"]
+    (arm,) = arms_of(*line, "method=pi", "evaluation.growing_context.last=16")
+    (job,) = plan([arm])
+    run_jobs([job], Stopping(str(tmp_path / "slurm"), "local", 3, 2, OmegaConf.create(PARAMETERS)), Console(quiet=True))
+    assert (job.state, job.error) == ("stopped", "")
 
 
 SCRIPT = ROOT / "docs" / "slurm.sbatch"
@@ -103,8 +120,8 @@ def test_the_script_for_one_run_saves_and_is_queued_again_when_its_time_is_over(
 def test_a_cluster_that_is_not_there_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(ValueError, match=r"srun.* try it with launch.cluster=local"):
-        SlurmLauncher(str(tmp_path), "slurm", 3, OmegaConf.create(PARAMETERS))
+        SlurmLauncher(str(tmp_path), "slurm", 3, 2, OmegaConf.create(PARAMETERS))
     with pytest.raises(ValueError, match=r"cluster must be slurm or local, got 'moon'"):
-        SlurmLauncher(str(tmp_path), "moon", 3, OmegaConf.create(PARAMETERS))
+        SlurmLauncher(str(tmp_path), "moon", 3, 2, OmegaConf.create(PARAMETERS))
     with pytest.raises(ValueError, match=r"launch.parameters: (.|\n)*partitoin"):
-        SlurmLauncher(str(tmp_path), "local", 3, OmegaConf.create({"partitoin": "gpu"}))
+        SlurmLauncher(str(tmp_path), "local", 3, 2, OmegaConf.create({"partitoin": "gpu"}))

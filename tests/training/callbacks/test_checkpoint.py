@@ -23,7 +23,8 @@ def preempted():
     """A function that asks for the machine; afterwards it is not asked for any more."""
     before = {number: signal.getsignal(number) for number in preemption.SIGNALS}
     yield lambda: os.kill(os.getpid(), signal.SIGTERM)
-    preemption._requested.clear()
+    preemption._of_process.clear()
+    preemption.end_run()
     for number, handler in before.items():
         signal.signal(number, handler)
 
@@ -105,7 +106,8 @@ def test_a_training_that_is_preempted_in_validation_saves_its_last_step_and_ends
         patch.setattr(LongContextModule, "validation_step", lambda *args: preempted() or step(*args))
         with pytest.raises(preemption.PreemptedError):
             train(data, folder, seconds=3600)
-    preemption._requested.clear()
+    preemption._of_process.clear()
+    preemption.end_run()
     assert held in (None, (folder / "last.ckpt").read_bytes())
     assert WholeCheckpoints(OWNER).load_checkpoint(folder / "last.ckpt")["global_step"] == STEPS
     outcome = train(data, folder, seconds=3600)
