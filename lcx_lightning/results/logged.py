@@ -1,20 +1,24 @@
-"""What W&B is told of a run: its label, a summary, rows by length and a table of cells; from its records alone."""
+"""What W&B is told of a run: label, summary, rows by length, a table of cells, and files; from its records alone."""
 
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from lcx_lightning.results.analysis.effective_context import change_from, effective_contexts
 from lcx_lightning.results.analysis.estimates import Estimate, arm_rows, estimate, estimates
+from lcx_lightning.results.archive import places_of, portable
 from lcx_lightning.results.knobs import knobs
 from lcx_lightning.results.metrics import Measure
-from lcx_lightning.results.records import Experiment, Run
+from lcx_lightning.results.records import EXPERIMENT, RECORDS, RUN, Experiment, Run
 
 DEPTH = "depth"  # key of `at` in records: the place of a needle, as a share of the context
 OF_ARM = ("arm", "method", "factor", "seed", "window", "sink_tokens", "distance_limit", "ode_width", "ode_steps")
 OF_CELL = ("protocol", "metric", "length", "multiple", "depth", "shown", "value", "low", "high", "n")
 COLUMNS = (*OF_ARM, *OF_CELL)
+RECORDS_TYPE = "records"  # of an artifact that holds the files of a run
 
 
 class Label(NamedTuple):
@@ -60,6 +64,25 @@ def label_of_base(known: Mapping[str, Any]) -> Label:
     """The label of the base that an arm extends, from the knobs of the arm."""
     tags = ["base", known["model"], known["data"]]
     return Label(f"base {known['model']} s{known['seed']}", "base", [tag for tag in tags if tag])
+
+
+def artifact_of(run: str) -> str:
+    """The name of the artifact with the files of a run, by its id in records."""
+    return f"records-{run}"
+
+
+def files(folder: Path) -> dict[str, str]:
+    """The texts of the files of a run by their names in the folder of its experiment; they name no place of a machine.
+
+    Of run.json what is said of W&B is left out: who reads it back knows that better.
+    """
+    info = json.loads((folder / RUN).read_text())
+    places = places_of([info.get("config") or {}])
+    texts = {f"{folder.name}/{RUN}": portable(folder / RUN, places, without=("checkpoint", "wandb"))}
+    if (folder / RECORDS).exists():
+        texts[f"{folder.name}/{RECORDS}"] = (folder / RECORDS).read_text()
+    about = folder.parent / EXPERIMENT
+    return texts | ({EXPERIMENT: portable(about, places)} if about.exists() else {})
 
 
 def relative(length: float, pretrain_length: int | None) -> str | None:

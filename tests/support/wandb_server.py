@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import yaml
-from support import wandb_answers
+from support import wandb_answers, wandb_pages
 
 KEY = "0" * 40
 GRAPHQL = re.compile(r"\b(?:query|mutation)\s+(\w+)")
@@ -158,12 +158,14 @@ class _Handler(BaseHTTPRequestHandler):
             self.send(200, {})
 
     def do_GET(self):
-        if not self.refused():
-            self.send(200, {})
+        if self.refused():
+            return
+        path = self.backend.root / self.path.lstrip("/").split("?")[0]
+        self.send(200, path.read_bytes() if path.is_file() else {})
 
     def asked(self, question):
         operation = GRAPHQL.search(question["query"])[1]
-        answer = getattr(wandb_answers, operation, None)
+        answer = getattr(wandb_answers, operation, getattr(wandb_pages, operation, None))
         with self.backend.lock:
             if answer is None:
                 self.backend.unknown.append(operation)
@@ -185,7 +187,7 @@ class _Handler(BaseHTTPRequestHandler):
         return gzip.decompress(raw) if self.headers.get("Content-Encoding") == "gzip" else raw
 
     def send(self, code, answer):
-        data = json.dumps(answer).encode()
+        data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
         self.send_response(code)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
