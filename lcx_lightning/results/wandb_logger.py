@@ -17,6 +17,7 @@ from lcx_lightning.results.logged import (
     NewRun,
     artifact_of,
     by_length,
+    by_place,
     cells,
     files,
     summary,
@@ -101,13 +102,17 @@ class WandbRun:
             self.log_curve({name: value for name, value in row.items() if name != "step"}, row["step"])
 
     def log_results(self, run: Run) -> None:
-        """Add numbers to the summary, a row for each length to the history, and a table of cells."""
+        """Add numbers to the summary, a row for each length or other place to the history, and a table of cells."""
         import wandb
 
         with harmless():
             self.run.summary.update(summary(run))
             for row in by_length(run):
                 self.run.log(row)
+            for key, rows in by_place(run).items():
+                self.run.define_metric(f"by_{key}/*", step_metric=key)
+                for row in rows:
+                    self.run.log(row)
             table: list[Any] = cells(run)
             self.run.log({"cells": wandb.Table(columns=list(COLUMNS), data=table)})
 

@@ -24,6 +24,7 @@ PATIENCE = 30  # seconds for an answer
 AT_ONCE = 8  # runs that are read at the same time
 PAGE = 100  # runs of one answer
 ENDED = ("finished", "failed")  # of the states of W&B those that run.json has as well
+TAKEN = ("exist", "duplicate", "409")  # in what W&B says of the name of a chart
 OF_BOTH = ("run", "arm", "method", "factor", "seed", "experiment", "pretrain_length", "train_length")  # knobs
 
 
@@ -75,9 +76,9 @@ def asked(project: Project) -> Iterator["wandb.Api"]:
         wandb.setup(wandb.Settings(silent=True))
         yield wandb.Api(timeout=PATIENCE)
     except Exception as error:  # whatever W&B raises
-        said = str(error).strip() or type(error).__name__
+        said = str(error).strip().rstrip(".") or type(error).__name__
         raise OutOfReachError(
-            f"The W&B project {project} is out of reach: {said.rstrip('.')}. Check its name, and that the key may use it."
+            f"The W&B project {project} is out of reach: {said}. Check its name, and that the key may use it."
         ) from error
 
 
@@ -92,12 +93,25 @@ def read_project(project: Project) -> Found:
         found = [one for one in api.runs(str(project), per_page=PAGE, lazy=False) if _is_arm(one)]
         read = [*several.map(lambda one: _read(api, project, one, Path(folder)), found)]
     if not read:
-        raise ValueError(f"The W&B project {project} has no runs of arms: those of `lcx run ... logger=wandb` are needed.")
+        raise ValueError(
+            f"The W&B project {project} has no runs of arms. Log some first, with `lcx run ... logger=wandb`."
+        )
     by_name: dict[str, list[tuple[dict[str, Any], Run]]] = {}
     for meta, run, _ in read:
         by_name.setdefault(str(run.info.get("experiment") or project.name), []).append((meta, run))
     experiments = [_experiment(project, name, some) for name, some in by_name.items()]
     return Found(experiments, [missing for *_, missing in read if missing])
+
+
+def create_chart(api: "wandb.Api", entity: str, name: str, spec: dict[str, Any]) -> bool:
+    """Create a chart of an entity, and return whether it is new: of a name that is taken, nothing is changed."""
+    try:
+        api.create_custom_chart(entity, name, name, "vega2", "private", spec)
+    except Exception as error:  # W&B raises one kind for whatever it is
+        if any(word in str(error).lower() for word in TAKEN):
+            return False
+        raise
+    return True
 
 
 def _experiment(project: Project, name: str, read: list[tuple[dict[str, Any], Run]]) -> Experiment:
@@ -117,16 +131,14 @@ def _read(api: "wandb.Api", project: Project, one: Any, root: Path) -> tuple[dic
     """What is said of the experiment of a run, the run, and what of it W&B does not have; empty if it has all."""
     folder = root / one.id
     told = {"id": one.id, "url": one.url, "mode": "online", "folder": None, "sync": None}
-    place, missing = _downloaded(api, project, one, folder), f"has logged no records: it is {one.state}"
-    if place:
+    run, missing = Run(folder, _known_of(one), [], {}), f"has logged no records: it is {one.state}"
+    if place := _downloaded(api, project, one, folder):
         try:
             run, missing = read_run(place), ""
         except ValueError as error:
-            place, missing = None, f"has files that are damaged: {str(error).replace(f'{root}/', '')}"
-    if not place:
-        run = Run(folder, _known_of(one), [], {})
-    missing = missing and f"The run {one.name} ({one.id}) of {project} {missing}."
-    return read_experiment_file(folder), replace(run, info=run.info | {"wandb": told}), missing
+            missing = f"has logged files that are damaged: {str(error).replace(f'{root}/', '')}"
+    said = missing and f"The run {one.name} ({one.id}) of {project} {missing}."
+    return read_experiment_file(folder), replace(run, info=run.info | {"wandb": told}), said
 
 
 def _downloaded(api: "wandb.Api", project: Project, one: Any, folder: Path) -> Path | None:

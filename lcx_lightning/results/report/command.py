@@ -28,7 +28,7 @@ def report(folder: Path, console: "Console", *, redraw: bool = True, against: st
     from lcx_lightning.results.report.page import PAGE, is_current, write_page
     from lcx_lightning.results.report.views import sections_of
 
-    experiment = _read(folder, against)
+    experiment, _ = _read(folder, against)
     sections = sections_of(experiment)
     for section in sections:
         _print(section, console)
@@ -41,15 +41,18 @@ def report(folder: Path, console: "Console", *, redraw: bool = True, against: st
     return [*(path for paths in drawn.values() for path in paths), write_page(experiment, folder, sections, figures)]
 
 
-def _read(folder: Path, against: str | None) -> "Experiment":
-    from lcx_lightning.results.records import read_experiment
+def _read(place: Path, against: str | None) -> tuple["Experiment", list[str]]:
+    """What is at a place, and what is missing there."""
+    from lcx_lightning.results.places import read_places
+    from lcx_lightning.results.records import joined
     from lcx_lightning.results.report.relative import check_against
 
-    experiment = read_experiment(folder)
+    experiments, missing = read_places([place])
+    experiment = joined(experiments)
     if against is None:
-        return experiment
+        return experiment, missing
     check_against(against, experiment.arms())
-    return replace(experiment, meta=experiment.meta | {"against": against})
+    return replace(experiment, meta=experiment.meta | {"against": against}), missing
 
 
 def _print(section: "Section", console: "Console") -> None:
@@ -79,16 +82,22 @@ def _drawn(view: "View", folder: Path, console: "Console") -> list[Path]:
     return [path for end, chart in charts.items() for path in save(chart, folder, view.name + end)]
 
 
-def markdown(folder: Path, against: str | None = None) -> str:
-    """The tables of all measures in Markdown, and the notes that they share at the end of each section."""
+def markdown(place: Path, against: str | None = None) -> str:
+    """The tables of all measures in Markdown, notes that they share after each section, and at the end what is missing.
+
+    Args:
+        place: Folder or archive of an experiment, or a project of W&B.
+        against: Arm that the others are compared with. None: that of report.against, else the untouched model.
+    """
     from lcx_lightning.results.report.tables import escaped, markdown_list, markdown_table
     from lcx_lightning.results.report.views import sections_of
 
-    texts = []
-    for section in sections_of(_read(folder, against)):
+    texts, (experiment, missing) = [], _read(place, against)
+    for section in sections_of(experiment):
         texts += [f"{escaped(sentence)}\n" for sentence in section.sentences]
         texts += [
             f"{escaped(table.title)}\n\n{markdown_table(table)}" for view in section.views for table in view.tables
         ]
         texts += [markdown_list(section.notes)] if section.notes else []
+    texts += [markdown_list(missing)] if missing else []
     return "\n".join(texts)
