@@ -49,6 +49,42 @@ def GetArtifactMembershipFileUrls(server, given):
     return {"project": {"artifactCollection": collection}}
 
 
+def GetProjects(server, given):
+    edges = [{"cursor": name, "node": _project(name) | {"createdAt": DAY}} for name in _projects(server)]
+    return {"models": {"edges": edges, "pageInfo": {"endCursor": None, "hasNextPage": False}}}
+
+
+def View(server, given):
+    """The saved views of a type, all or those of one name."""
+    if (given.get("projectName") or given["project"]) not in _projects(server):
+        return {"project": None}
+    found = [one for one in server.views.values() if one["type"] == (given.get("viewType") or "runs")]
+    found = [one for one in found if given.get("viewName") in (None, one["name"])]
+    page = {"endCursor": None, "hasNextPage": False}
+    return {"project": {"allViews": {"edges": [{"node": one, "cursor": one["id"]} for one in found], "pageInfo": page}}}
+
+
+def upsertView(server, given):
+    """Change the view of an id; without one, make another."""
+    new = not given.get("id")
+    name = f"view{len(server.views)}" if new else given["id"]
+    told = {key: given[key] for key in ("type", "name", "displayName", "description", "spec")}
+    project = {"id": "p", "name": given["projectName"], "entityName": given["entityName"]}
+    server.views[name] = told | {"id": name, "updatedAt": DAY, "createdAt": DAY, "project": project, "user": None}
+    return {"upsertView": {"view": server.views[name], "inserted": new}}
+
+
+ProjectViews, UpsertView2 = View, upsertView
+
+
+def CreateCustomChart(server, given):
+    place = f"{given['entity']}/{given['name']}"
+    if place in server.charts:
+        raise ValueError(f"a chart {place} exists")
+    server.charts[place] = json.loads(given["spec"])
+    return {"createCustomChart": {"chart": {"id": place}}}
+
+
 def _collection(artifact):
     return artifact["artifactCollectionName"]
 

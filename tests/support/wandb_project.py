@@ -26,14 +26,42 @@ for folder in sys.argv[2:]:
     log.end("finished" if run.finished else "failed", run.info.get("reason"))
 """
 
+READ = """
+import json
+from lcx_lightning.results.wandb_project import project_of, read_project
+
+found = read_project(project_of("wandb:team/project"))
+told = [
+    {"meta": one.meta, "runs": [{"arm": run.arm, "info": run.info, "rows": run.rows} for run in one.runs]}
+    for one in found.experiments
+]
+print(json.dumps({"experiments": told, "missing": found.missing}))
+"""
+REPORT = """
+import sys
+from experiments.report import main
+
+sys.exit(main())
+"""
+
 
 def in_client(root, server, code, *words):
     """Run Python code in a process that uses the server, and return what it printed."""
-    line = [sys.executable, "-W", "error", "-c", code, *map(str, words)]
+    line = [sys.executable, "-W", "ignore", "-c", code, *map(str, words)]
     variables = client_environment(root, server) | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(line, env=variables, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def read_back(root, server):
+    """Return what is read of the project: experiments with their runs, and what is missing."""
+    return json.loads(in_client(root, server, READ))
+
+
+def report(root, server, *words):
+    """Return what the command of reports prints."""
+    return in_client(root, server, REPORT, *words)
 
 
 def log_experiment(root, server, folder):

@@ -26,12 +26,14 @@ class WandbServer:
         runs: Each run: config, summary, history, state, exitcode, and what its client says of it.
         ended: States and exit codes with which each run has ended, one after the other.
         sweeps: Each sweep: its configuration, the cells that are left, and the ids of its runs.
+        views: Saved views and reports by id, and in `charts` the charts by entity and name.
         unknown: Requests that the double does not know, which a test wants to be none.
     """
 
     def __init__(self, root, mode="ok"):
         self.root, self.mode, self.lock = root, mode, threading.RLock()
         self.runs, self.sweeps, self.agents, self.artifacts = {}, {}, {}, {}
+        self.views, self.charts = {}, {}
         self.ended, self.told = defaultdict(list), threading.Event()
         self.deleted, self.stopping, self.unknown, self.released = set(), set(), [], threading.Event()
         self.http = _Http(("127.0.0.1", 0), type("Handler", (_Handler,), {"backend": self}))
@@ -174,6 +176,8 @@ class _Handler(BaseHTTPRequestHandler):
                 return 200, {"data": answer(self.backend, question.get("variables") or {})}
             except wandb_answers.DeletedError as error:
                 return 409, {"errors": [{"message": str(error)}], "data": None}
+            except ValueError as error:
+                return 200, {"errors": [{"message": str(error)}], "data": None}
 
     def refused(self):
         if self.backend.mode == "silent":

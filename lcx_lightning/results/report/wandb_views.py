@@ -117,9 +117,9 @@ def _views(shown: Dashboard) -> list[tuple[str, ws.Workspace]]:
     return found
 
 
-def _filters(part: panels.Part, several: bool) -> list[expr.FilterExpr]:
+def _filters(part: panels.Part, several: bool) -> expr.And:
     """Which runs are shown: all arms, also those that come later; of several parts those of one, as they are now."""
-    return [expr.Metric("ID").isin(part.runs)] if several else [expr.Metric("JobType") != "base"]
+    return expr.And(expr.Metric("ID").isin(part.runs) if several else expr.Metric("JobType") != "base")
 
 
 def _report(shown: Dashboard) -> wr.Report:
