@@ -76,7 +76,7 @@ def asked(project: Project) -> Iterator["wandb.Api"]:
         wandb.setup(wandb.Settings(silent=True))
         yield wandb.Api(timeout=PATIENCE)
     except Exception as error:  # whatever W&B raises
-        said = str(error).strip().rstrip(".") or type(error).__name__
+        said = str(error).strip().partition("\n")[0].rstrip(".:") or type(error).__name__
         raise OutOfReachError(
             f"The W&B project {project} is out of reach: {said}. Check its name, and that the key may use it."
         ) from error

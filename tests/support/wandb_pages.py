@@ -4,7 +4,7 @@
 
 import json
 
-from support.wandb_answers import ENTITY
+from support.wandb_answers import ENTITY, TakenError
 
 DAY = "2026-01-01T00:00:00Z"
 
@@ -50,7 +50,8 @@ def GetArtifactMembershipFileUrls(server, given):
 
 
 def GetProjects(server, given):
-    edges = [{"cursor": name, "node": _project(name) | {"createdAt": DAY}} for name in _projects(server)]
+    more = {"createdAt": DAY, "isBenchmark": False, "user": None}
+    edges = [{"cursor": name, "node": _project(name) | more} for name in _projects(server)]
     return {"models": {"edges": edges, "pageInfo": {"endCursor": None, "hasNextPage": False}}}
 
 
@@ -78,9 +79,9 @@ ProjectViews, UpsertView2 = View, upsertView
 
 
 def CreateCustomChart(server, given):
-    place = f"{given['entity']}/{given['name']}"
+    place = f"{given['entity']}/{given['chartName']}"
     if place in server.charts:
-        raise ValueError(f"a chart {place} exists")
+        raise TakenError(f"a chart {place} exists")
     server.charts[place] = json.loads(given["spec"])
     return {"createCustomChart": {"chart": {"id": place}}}
 

@@ -176,8 +176,11 @@ class _Handler(BaseHTTPRequestHandler):
                 return 200, {"data": answer(self.backend, question.get("variables") or {})}
             except wandb_answers.DeletedError as error:
                 return 409, {"errors": [{"message": str(error)}], "data": None}
-            except ValueError as error:
+            except wandb_answers.TakenError as error:
                 return 200, {"errors": [{"message": str(error)}], "data": None}
+            except LookupError as error:  # the client would ask again, for ever
+                self.backend.unknown.append(f"{operation}: {error!r}")
+                return 200, {"errors": [{"message": f"{operation} lacks {error}"}], "data": None}
 
     def refused(self):
         if self.backend.mode == "silent":

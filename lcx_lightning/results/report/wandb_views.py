@@ -1,7 +1,7 @@
 """The dashboard on Weights & Biases: saved views and a report with the panels of a page, made by code.
 
-A view is found again by a name that follows from the base and the corpus of its runs, the report by its title: a
-second call changes them, and adds none. Whatever else there is in the project is left alone.
+A view is found again by a name that follows from the base and the corpus of its runs, the report by its title
+and description: a second call changes them, and adds none. Whatever else there is in the project is left alone.
 """
 
 import hashlib
@@ -22,6 +22,7 @@ from lcx_lightning.results.report.wandb_charts import charts
 from lcx_lightning.results.wandb_project import Project, asked, create_chart
 
 TITLE = "LCX Lightning"
+ABOUT = "Made by `python -m experiments.report --wandb`, which writes it anew."  # tells the report from others
 ARM = "lcx.arm"  # of the configuration: what runs of several seeds share
 COLUMNS = ("arm", "method", "factor", "seed", "train_length", "fingerprint", "git_commit")  # of `lcx`, beside the name
 WIDTH, HEIGHT, ACROSS = 12, 8, 2  # of a panel in a report, which is 24 wide
@@ -57,17 +58,19 @@ def publish(shown: Dashboard) -> Iterator[str]:
     Raises:
         OutOfReachError: If W&B is out of reach, or refuses any of them.
     """
-    entity, project = shown.project
+    entity, place = shown.project.entity, str(shown.project)
     with asked(shown.project) as api:
-        for name, spec in charts().items():
-            if create_chart(api, entity, name, spec):
-                yield f"created the chart {entity}/{name}"
-        for key, view in _views(shown):
-            view._internal_name, view._internal_id = f"nw-{key}-v", _id_of_view(shown.project, key)
-            said = _said(view._internal_id)
-            yield f"{said} the view {view.name}: {view.save().url}"
+        views = [(view, key, _id_of_view(shown.project, key)) for key, view in _views(shown)]
         report = _report(shown)
-        report.id = next((one.id for one in api.reports(f"{entity}/{project}") if one.display_name == TITLE), "")
+        same = (one for one in api.reports(place) if (one.display_name, one.description) == (TITLE, ABOUT))
+        before = next(same, None)
+        report.id, held = (before.id, json.dumps(before.spec)) if before else ("", "")
+        for name, spec in charts().items():
+            if f'"{entity}/{name}"' not in held and create_chart(api, entity, name, spec):
+                yield f"created the chart {entity}/{name}"
+        for view, key, found in views:
+            view._internal_name, view._internal_id = f"nw-{key}-v", found
+            yield f"{_said(found)} the view {view.name}: {view.save().url}"
         said = _said(report.id)
         yield f"{said} the report {TITLE}: {report.save().url}"
 
@@ -136,8 +139,7 @@ def _report(shown: Dashboard) -> wr.Report:
             grid = wr.PanelGrid(runsets=[wr.Runset(filters=runs)], panels=_panels(group, shown.project.entity))
             blocks += [wr.H2(text=group.heading), wr.MarkdownBlock(text=group.caption), grid]
             blocks += map(_table, group.tables)
-    about = "Made by `python -m experiments.report --wandb`, which writes it anew."
-    return wr.Report(*shown.project[::-1], title=TITLE, description=about, blocks=blocks, width="fluid")
+    return wr.Report(*shown.project[::-1], title=TITLE, description=ABOUT, blocks=blocks, width="fluid")
 
 
 def _table(table: Table) -> wr.MarkdownBlock:

@@ -17,7 +17,7 @@ from lcx_lightning.results.report import wandb_panels as panels
 from lcx_lightning.results.report.tables import markdown_table
 from lcx_lightning.results.report.views import sections_of
 from lcx_lightning.results.report.wandb_charts import DEPTH, HEAT, LENGTH, charts
-from lcx_lightning.results.report.wandb_views import dashboard_of, specification
+from lcx_lightning.results.report.wandb_views import TITLE, dashboard_of, specification
 from lcx_lightning.results.wandb_project import project_of
 
 STORED = Path(__file__).with_name("wandb_views.json")
@@ -204,21 +204,24 @@ def test_a_second_call_changes_views_report_and_charts_and_adds_none(folder, tmp
             "id": "mine",
             "type": "runs",
             "name": "x",
-            "displayName": "Mine",
+            "displayName": TITLE,
             "spec": "{}",
         }
         first = report(tmp_path, server, "--wandb", "team/project")
         held = {name: view["displayName"] for name, view in server.views.items()}
         second = report(tmp_path, server, "--wandb", "team/project")
         after = {name: view["displayName"] for name, view in server.views.items()}
+        types = {view["type"]: json.loads(view["spec"]) for name, view in server.views.items() if name != "mine"}
+        server.views.pop("view1")
+        server.views.pop("view2")
+        third = report(tmp_path, server, "--wandb", "team/project")
         assert server.unknown == []
     assert re.findall(r"created the (chart|view|report)", first) == ["chart"] * 3 + ["view", "report"]
     assert re.findall(r"(created|updated) the (\w+)", second) == [("updated", "view"), ("updated", "report")]
-    assert sorted(held.values()) == ["LCX Lightning", "LCX Lightning", "Mine"]
-    assert after == held
+    assert re.findall(r"(created|updated) the (\w+)", third) == [("created", "view"), ("created", "report")]
+    assert held == after == dict.fromkeys(["mine", "view1", "view2"], TITLE)
     assert server.views["mine"]["spec"] == "{}"
     assert server.charts == {f"team/{name}": spec for name, spec in charts().items()}
-    types = {view["type"]: json.loads(view["spec"]) for name, view in server.views.items() if name != "mine"}
     assert types["project-view"]["section"]["panelBankConfig"]["sections"][0]["name"] == "Perplexity"
     addresses = re.findall(r"http\S+", second)
     assert addresses == re.findall(r"http\S+", first)
