@@ -5,18 +5,15 @@ Where the folders of the machine were that ran it goes.
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
-from typing import Any
 
-from lcx_lightning.results.archive import SUFFIX, save_archive
+from lcx_lightning.results.archive import SUFFIX, places_of, portable, save_archive
 from lcx_lightning.results.listing import ENDED
 from lcx_lightning.results.records import EXPERIMENT, RECORDS, RUN, read_experiment, read_experiment_file
 from lcx_lightning.results.report.screen import Output, say, screen
 
 KEPT = Path(__file__).parent / "results"
-PLACES = {"results_dir": "results", "cache_dir": "~/.cache/lcx_lightning"}  # as run.yaml has them
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -48,22 +45,9 @@ def kept_files(folder: Path) -> dict[str, str]:
         raise ValueError(f"{folder} has runs that are not finished: {', '.join(unfinished)}. Run its command again.")
     kept = {EXPERIMENT: folder / EXPERIMENT}
     kept |= {f"{run.folder.name}/{name}": run.folder / name for run in runs for name in (RUN, RECORDS)}
-    configs = [run.info.get("config") or {} for run in runs]
-    places = {config[key]: usual for config in configs for key, usual in PLACES.items() if key in config}
-    return {name: _elsewhere(path, places) for name, path in kept.items() if path.exists()}
-
-
-def _elsewhere(path: Path, places: dict[str, str]) -> str:
-    """Return the text of a file without what holds on one machine alone: where its checkpoint is, and its folders."""
-    text = path.read_text()
-    if path.name == RECORDS:
-        return text
-    held: dict[str, Any] = json.loads(text)
-    held.pop("checkpoint", None)
-    text = json.dumps(held, indent=2)
-    for place, usual in places.items():
-        text = text.replace(json.dumps(place)[1:-1], usual) if Path(place).is_absolute() else text
-    return text
+    places = places_of(run.info.get("config") or {} for run in runs)
+    there = {name: path for name, path in kept.items() if path.exists()}
+    return {name: path.read_text() if path.name == RECORDS else portable(path, places) for name, path in there.items()}
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Show results: `python -m experiments.report results/quickstart`, or `results/* -o report.html` for one page."""
 
 import argparse
+import json
 import sys
 from contextlib import ExitStack, suppress
 from functools import partial
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from lcx_lightning.results.archive import SUFFIX
+from lcx_lightning.results.places import is_project
 from lcx_lightning.results.report.screen import Output, readers_may_leave, say, screen
 
 if TYPE_CHECKING:
@@ -22,52 +24,78 @@ SECONDS = 15  # between two looks at the results, and after which an open page i
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Return the exit code: 0, or 2 where a folder holds no runs."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.report", description=__doc__)
-    parser.add_argument(
-        "folders",
-        type=Path,
-        nargs="+",
-        help="a results folder, such as results/quickstart, or an archive of one; with -o "
-        "also runs, and folders above several",
-    )
-    parser.add_argument("--against", metavar="ARM", help="arm that the others are compared with, not pretrained")
-    parser.add_argument("--markdown", action="store_true", help="print the tables in Markdown and write nothing")
-    parser.add_argument("--claims", action="store_true", help="print the verdicts on the claims of the papers")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write one page of all folders into a file")
-    parser.add_argument("--watch", action="store_true", help="with -o: make the page again while results change")
-    parser.add_argument("--serve", metavar="[HOST:]PORT", help="with -o: also serve the page; to this machine, or HOST")
-    parser.add_argument("--papers", type=Path, default=PAPERS, help="folder with files of claims (%(default)s)")
-    parser.add_argument("--figures", type=Path, metavar="DIR", help="write figures for a paper there, and no page")
-    parser.add_argument("--tables", type=Path, metavar="DIR", help="write tables in CSV, Markdown and LaTeX there")
-    options = parser.parse_args(arguments)
-    exports = options.figures or options.tables
-    if exports and (options.markdown or (options.figures and options.claims)):
-        parser.error("--figures and --tables write files: --markdown prints, and --claims has tables and no figures")
-    packed = [folder for folder in options.folders if folder.suffix == SUFFIX and folder.is_file()]
-    if packed and not (options.claims or options.markdown or options.output or exports):
-        parser.error(
-            f"{packed[0]} is an archive, which has no room for figures: add -o report.html, --markdown or --claims, "
-            "or unpack it"
-        )
-    if len(options.folders) > 1 and not (options.claims or options.output or exports):
-        parser.error("several folders are read together with -o report.html, --claims, --figures or --tables only")
-    if (options.watch or options.serve) and not options.output:
-        parser.error("--watch and --serve need the file of a page: add -o report.html")
+    """Return the exit code: 0, 1 where W&B is out of reach, or 2 where a folder holds no runs."""
+    options = _options(arguments)
     console = screen()
     try:
         if options.output:
             write_page(options, console)
         elif options.claims:
-            print_claims(options.folders, options.papers, options.markdown, options.tables, console)
-        elif exports:
-            write_exports(options.folders, options.against, options.figures, options.tables, console)
-        else:
+            print_claims(options, console)
+        elif options.figures or options.tables:
+            write_exports(options, console)
+        elif not options.wandb or (len(options.folders) == 1 and not options.dry_run and not _without_room(options)):
             print_report(options, console)
+        if options.wandb:
+            return show_in_wandb(options, console)
     except (ValueError, OSError) as error:
         Output(sys.stderr).write(f"{error}\n")
         return 2
     return 0
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    """What is asked for; a command whose options do not go together ends here."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.report", description=__doc__)
+    parser.add_argument(
+        "folders",
+        type=Path,
+        nargs="*",
+        help="a results folder, such as results/quickstart, an archive of one, or wandb:ENTITY/PROJECT; with -o "
+        "also runs, and folders above several",
+    )
+    parser.add_argument("--against", metavar="ARM", help="arm that the others are compared with, not pretrained")
+    parser.add_argument("--markdown", action="store_true", help="print the tables in Markdown and write nothing")
+    parser.add_argument("--claims", action="store_true", help="print the verdicts on the claims of the papers")
+    parser.add_argument("--papers", type=Path, default=PAPERS, help="folder with files of claims (%(default)s)")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write one page of all folders into a file")
+    parser.add_argument("--watch", action="store_true", help="with -o: make the page again while results change")
+    parser.add_argument("--serve", metavar="[HOST:]PORT", help="with -o: also serve the page; to this machine, or HOST")
+    parser.add_argument("--figures", type=Path, metavar="DIR", help="write figures for a paper there, and no page")
+    parser.add_argument("--tables", type=Path, metavar="DIR", help="write tables in CSV, Markdown and LaTeX there")
+    parser.add_argument("--wandb", metavar="ENTITY/PROJECT", help="make the views and the report of a project of W&B")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="with --wandb: print what would be saved, and save nothing"
+    )
+    options = parser.parse_args(arguments)
+    _check(options, parser)
+    return options
+
+
+def _check(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    exports = options.figures or options.tables
+    if not options.folders and not options.wandb:
+        parser.error("a results folder is needed, or --wandb ENTITY/PROJECT")
+    if options.dry_run and not options.wandb:
+        parser.error("--dry-run is of --wandb")
+    if exports and (options.markdown or (options.figures and options.claims)):
+        parser.error("--figures and --tables write files: --markdown prints, and --claims has tables and no figures")
+    if (options.watch or options.serve) and not options.output:
+        parser.error("--watch and --serve need the file of a page: add -o report.html")
+    if options.wandb or options.claims or options.output or exports:
+        return
+    if found := _without_room(options):
+        kind = "a project of W&B" if is_project(found[0]) else "an archive"
+        parser.error(f"{found[0]} is {kind}, which has no room for figures: add -o report.html, --markdown or --claims")
+    if len(options.folders) > 1:
+        parser.error("several folders are read together with -o report.html, --claims, --figures or --tables only")
+
+
+def _without_room(options: argparse.Namespace) -> list[Path]:
+    """The places in which the figures that are asked for cannot be written."""
+    if options.markdown:
+        return []
+    return [one for one in options.folders if is_project(one) or (one.suffix == SUFFIX and one.is_file())]
 
 
 def print_report(options: argparse.Namespace, console: Console) -> None:
@@ -91,7 +119,7 @@ def write_page(options: argparse.Namespace, console: Console) -> None:
     refresh = SECONDS if options.watch or address else 0
     claims = partial(verdicts, options.papers)
     make = partial(
-        write_dashboard, options.folders, options.output, against=options.against, claims=claims, refresh=refresh
+        write_dashboard, options.folders, options.output, _tell, against=options.against, claims=claims, refresh=refresh
     )
     say(console, str(make()))
     stop = Event()
@@ -105,35 +133,68 @@ def write_page(options: argparse.Namespace, console: Console) -> None:
             watch(options.folders, make, partial(say, console), lambda: not stop.wait(SECONDS))
 
 
-def write_exports(
-    folders: list[Path], against: str | None, figures: Path | None, tables: Path | None, console: Console
-) -> None:
+def write_exports(options: argparse.Namespace, console: Console) -> None:
     """Write figures and tables for a paper, and print the paths of the files."""
-    from lcx_lightning.results.report.command import export, read_folders
+    from lcx_lightning.results.report.command import export, read_results
 
-    for path in export(read_folders(folders, against), figures, tables, console):
+    found = read_results(options.folders, options.against)
+    _tell(*found.missing)
+    for path in export(found.experiment, options.figures, options.tables, console):
         say(console, str(path))
 
 
-def print_claims(folders: list[Path], papers: Path, in_markdown: bool, place: Path | None, console: Console) -> None:
+def print_claims(options: argparse.Namespace, console: Console) -> None:
     """Print what the runs of several folders say of the claims of papers, or write it into a folder for a paper."""
-    from lcx_lightning.results.report.command import read_folders
+    from lcx_lightning.results.report.command import read_results
+    from lcx_lightning.results.report.exports import export_tables
     from lcx_lightning.results.report.tables import escaped, markdown_table
     from lcx_lightning.results.report.terminal import TerminalTable
 
-    experiment = read_folders(folders)
-    tables = verdicts(papers, experiment)
-    if place:
-        from lcx_lightning.results.report.exports import export_tables
-
-        for path in export_tables({f"claims{table.end}": table for table in tables}, place, experiment.name):
+    experiment, _, missing = read_results(options.folders)
+    tables = verdicts(options.papers, experiment)
+    if options.tables:
+        by_name = {f"claims{table.end}": table for table in tables}
+        for path in export_tables(by_name, options.tables, experiment.name):
             say(console, str(path))
-        return
-    for table in tables:
-        if in_markdown:
+    for table in tables if not options.tables else ():
+        if options.markdown:
             console.file.write(f"{escaped(table.title)}\n\n{markdown_table(table)}\n")
         else:
             console.print(TerminalTable(table))
+    _tell(*missing)
+
+
+def show_in_wandb(options: argparse.Namespace, console: Console) -> int:
+    """Make views and report of what is in folders, or else in the project itself; return the exit code."""
+    from lcx_lightning.results.report.command import read_results
+    from lcx_lightning.results.wandb_project import PREFIX, OutOfReachError, project_of
+
+    try:
+        from lcx_lightning.results.report.wandb_views import dashboard_of, publish, specification
+    except ImportError as error:
+        raise ValueError(
+            f"--wandb needs wandb-workspaces: pip install 'lcx-lightning[workspaces]' ({error})"
+        ) from error
+    project = project_of(options.wandb)
+    experiment, sources, missing = read_results(options.folders or [Path(f"{PREFIX}{project}")])
+    _tell(*missing)
+    shown = dashboard_of(project, sources, verdicts(options.papers, experiment))
+    if options.dry_run:
+        console.file.write(json.dumps(specification(shown), indent=2) + "\n")
+        return 0
+    try:
+        for said in publish(shown):
+            say(console, said)
+    except OutOfReachError as error:
+        _tell(str(error))
+        return 1
+    return 0
+
+
+def _tell(*sentences: str) -> None:
+    """Say what is missing where errors are said."""
+    for sentence in sentences:
+        Output(sys.stderr).write(f"{sentence}\n")
 
 
 def verdicts(papers: Path, experiment: "Experiment") -> "list[Table]":

@@ -177,6 +177,15 @@ def experiment(folder):
 
 
 @pytest.fixture
+def no_account(monkeypatch, tmp_path):
+    """No key of W&B, and nothing that says where it is: the fixture is `monkeypatch`."""
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    return monkeypatch
+
+
+@pytest.fixture
 def little_room(monkeypatch):
     """Room for few tokens in caches, so that short texts fill it often."""
     monkeypatch.setattr(growable_layer, "ROOM", ROOM)

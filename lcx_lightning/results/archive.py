@@ -1,13 +1,30 @@
-"""Archives: the records of a finished experiment in one small file, for a repository or a colleague."""
+"""Archives: the records of an experiment for a repository or a colleague, without what holds on one machine alone."""
 
+import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile, ZipInfo
 
 SUFFIX = ".zip"
+PLACES = {"results_dir": "results", "cache_dir": "~/.cache/lcx_lightning"}  # as run.yaml has them
+
+
+def places_of(configs: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """The folders in configurations, each with the usual one in its place."""
+    return {config[key]: usual for config in configs for key, usual in PLACES.items() if key in config}
+
+
+def portable(path: Path, places: Mapping[str, str], without: Sequence[str] = ("checkpoint",)) -> str:
+    """The text of a JSON file without some keys, such as where its checkpoint is, and with the usual folders."""
+    held: dict[str, Any] = json.loads(path.read_text())
+    text = json.dumps({key: value for key, value in held.items() if key not in without}, indent=2)
+    for place, usual in places.items():
+        text = text.replace(json.dumps(place)[1:-1], usual) if Path(place).is_absolute() else text
+    return text
 
 
 def save_archive(files: dict[str, str], archive: Path) -> None:

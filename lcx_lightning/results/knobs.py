@@ -42,12 +42,13 @@ def _of_arm(info: Mapping[str, Any], config: Mapping[str, Any]) -> Flat:
 
 
 def _of_method(method: Mapping[str, Any]) -> Flat:
-    scaling, pattern = (method.get(part) or {} for part in ("scaling", "pattern"))
+    scaling, positions, pattern = (method.get(part) or {} for part in ("scaling", "positions", "pattern"))
     numbers = {
         "window": (pattern, "window"),
         "sink_tokens": (pattern, "sink_tokens"),
         "distance_limit": (pattern, "distance_limit"),
         "group_size": (pattern, "group"),
+        "max_factor": (positions, "max_factor"),
         "top_k": (pattern, "middle_tokens"),
         "ode_width": (scaling, "width"),
         "ode_steps": (scaling, "steps"),
@@ -55,10 +56,8 @@ def _of_method(method: Mapping[str, Any]) -> Flat:
         "alpha_slope": (scaling, "alpha_slope"),
     }
     found = {name: _computed(part.get(key)) for name, (part, key) in numbers.items()}
-    return found | {
-        "ode_activation": _class_name(scaling.get("activation")),
-        "temperature": _class_name(method.get("temperature")),
-    }
+    classes = {name: _class_name(method.get(name)) for name in ("scaling", "positions", "pattern", "temperature")}
+    return found | classes | {"ode_activation": _class_name(scaling.get("activation"))}
 
 
 def _of_training(training: Mapping[str, Any]) -> Flat:

@@ -1,20 +1,36 @@
-"""What W&B is told of a run: its label, a summary, rows by length and a table of cells; from its records alone."""
+"""What W&B is told of a run: label, summary, rows by length, a table of cells, and files; from its records alone."""
 
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from lcx_lightning.results.analysis.effective_context import change_from, effective_contexts
 from lcx_lightning.results.analysis.estimates import Estimate, arm_rows, estimate, estimates
+from lcx_lightning.results.archive import places_of, portable
 from lcx_lightning.results.knobs import knobs
 from lcx_lightning.results.metrics import Measure
-from lcx_lightning.results.records import Experiment, Run
+from lcx_lightning.results.records import EXPERIMENT, RECORDS, RUN, Experiment, Run
 
 DEPTH = "depth"  # key of `at` in records: the place of a needle, as a share of the context
-OF_ARM = ("arm", "method", "factor", "seed", "window", "sink_tokens", "distance_limit", "ode_width", "ode_steps")
+KNOBS = ("factor", "train_length", "window", "sink_tokens", "distance_limit", "group_size", "top_k", "max_factor")
+KNOBS += (
+    "ode_width",
+    "ode_steps",
+    "ode_solver",
+    "ode_activation",
+    "scaling",
+    "positions",
+    "pattern",
+    "temperature",
+    "lr",
+)
+OF_ARM = ("arm", "method", "seed", *KNOBS)
 OF_CELL = ("protocol", "metric", "length", "multiple", "depth", "shown", "value", "low", "high", "n")
 COLUMNS = (*OF_ARM, *OF_CELL)
+RECORDS_TYPE = "records"  # of an artifact that holds the files of a run
 
 
 class Label(NamedTuple):
@@ -62,6 +78,25 @@ def label_of_base(known: Mapping[str, Any]) -> Label:
     return Label(f"base {known['model']} s{known['seed']}", "base", [tag for tag in tags if tag])
 
 
+def artifact_of(run: str) -> str:
+    """The name of the artifact with the files of a run, by its id in records."""
+    return f"records-{run}"
+
+
+def files(folder: Path) -> dict[str, str]:
+    """The texts of the files of a run by their names in the folder of its experiment; they name no place of a machine.
+
+    Of run.json what is said of W&B is left out: who reads it back knows that better.
+    """
+    info = json.loads((folder / RUN).read_text())
+    places = places_of([info.get("config") or {}])
+    texts = {f"{folder.name}/{RUN}": portable(folder / RUN, places, without=("checkpoint", "wandb"))}
+    if (folder / RECORDS).exists():
+        texts[f"{folder.name}/{RECORDS}"] = (folder / RECORDS).read_text()
+    about = folder.parent / EXPERIMENT
+    return texts | ({EXPERIMENT: portable(about, places)} if about.exists() else {})
+
+
 def relative(length: float, pretrain_length: int | None) -> str | None:
     """A length in units of L, such as `4L`; None if L is unknown."""
     return f"{length / pretrain_length:.6g}L" if pretrain_length else None
@@ -78,8 +113,8 @@ def summary(run: Run) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for measure in alone.measures():
         for (_, place), one in estimates(alone, measure).items():
-            found[f"{_kind(measure)}/{measure.protocol}/{place}"] = one.value
-        if _stands_by_length(alone, measure) and length:
+            found[f"{name_of(measure)}/{place}"] = one.value
+        if stands_by_length(alone, measure) and length:
             found |= _by_multiples(alone, measure, length)
     found |= _costs(run) | _not_evaluated(run)
     return {name: value for name, value in found.items() if value is not None}
@@ -90,11 +125,29 @@ def by_length(run: Run) -> list[dict[str, Any]]:
     alone, pretrained = Experiment(run.folder, {}, [run]), run.info.get("pretrain_length")
     rows: dict[float, dict[str, Any]] = {}
     for measure in alone.measures():
-        if _stands_by_length(alone, measure):
+        if stands_by_length(alone, measure):
             for (_, length), one in estimates(alone, measure).items():
                 row = rows.setdefault(length, {"length": length, "multiple": pretrained and length / pretrained})
-                row.update(_with_ends(f"cells/{_kind(measure)}/{measure.protocol}", one))
+                row.update(_with_ends(f"cells/{name_of(measure)}", one))
+            for length, one in _ratios(alone, measure, pretrained).items():
+                rows[length].update(_with_ends(f"cells/ratio/{measure.protocol}", one))
     return [rows[length] for length in sorted(rows)]
+
+
+def by_place(run: Run) -> dict[str, list[dict[str, Any]]]:
+    """Of measures that stand by something else, such as positions, one row for each place: by the key of their axis.
+
+    A row holds the place under that key, and the numbers there as `by_position/perplexity/positions`.
+    """
+    alone = Experiment(run.folder, {}, [run])
+    found: dict[str, dict[float, dict[str, Any]]] = {}
+    for measure in alone.measures():
+        if not stands_by_length(alone, measure):
+            key = alone.metric(measure).axis.key
+            for (_, place), one in estimates(alone, measure).items():
+                row = found.setdefault(key, {}).setdefault(place, {key: place})
+                row.update(_with_ends(f"by_{key}/{name_of(measure)}", one))
+    return {key: [rows[place] for place in sorted(rows)] for key, rows in found.items()}
 
 
 def cells(run: Run) -> list[list[Any]]:
@@ -106,7 +159,7 @@ def cells(run: Run) -> list[list[Any]]:
     head = [known[name] for name in OF_ARM]
     table = []
     for measure in alone.measures():
-        if not _stands_by_length(alone, measure):
+        if not stands_by_length(alone, measure):
             continue
         found = [(length, None, one) for (_, length), one in estimates(alone, measure).items()]
         found += [(length, depth, one) for (length, depth), one in _by_depth(alone, measure).items()]
@@ -118,20 +171,25 @@ def cells(run: Run) -> list[list[Any]]:
 
 
 def _by_multiples(alone: Experiment, measure: Measure, length: int) -> dict[str, Any]:
-    kind, metric = f"{_kind(measure)}/{measure.protocol}", alone.metric(measure)
-    found: dict[str, Any] = {}
+    kind, found = name_of(measure), dict[str, Any]()
     for (_, place), one in estimates(alone, measure).items():
         found |= _with_ends(f"{kind}/{relative(place, length)}", one)
     for (place, depth), one in _by_depth(alone, measure).items():
         found[f"{kind}/{relative(place, length)}/depth_{depth:g}"] = one.value
-    rows = arm_rows(alone, alone.arms()[0], measure)
-    at_start = [row for row in rows if row["context_length"] == length]
-    for place in sorted({row["context_length"] for row in rows}) if at_start and metric.logarithmic else ():
-        change = change_from(at_start, [row for row in rows if row["context_length"] == place], metric)
+    for place, change in _ratios(alone, measure, length).items():
         found |= _with_ends(f"ratio/{measure.protocol}/{relative(place, length)}", change)
     for effective in effective_contexts(alone, measure).values():
         found[f"holds_to/{measure.protocol}"] = effective.length / length
     return found
+
+
+def _ratios(alone: Experiment, measure: Measure, length: int | None) -> dict[float, Estimate]:
+    """By length, the perplexity over the own one at L; none if there is no such."""
+    rows, metric = arm_rows(alone, alone.arms()[0], measure), alone.metric(measure)
+    at_start = [row for row in rows if row["context_length"] == length]
+    places = sorted({row["context_length"] for row in rows}) if at_start and metric.logarithmic else []
+    at = {place: [row for row in rows if row["context_length"] == place] for place in places}
+    return {place: change_from(at_start, some, metric) for place, some in at.items()}
 
 
 def _by_depth(alone: Experiment, measure: Measure) -> dict[tuple[float, float], Estimate]:
@@ -154,11 +212,17 @@ def _finite(number: float) -> float | None:
     return number if math.isfinite(number) else None
 
 
+def name_of(measure: Measure) -> str:
+    """What a measure is called: `perplexity/last_k`."""
+    return f"{_kind(measure)}/{measure.protocol}"
+
+
 def _kind(measure: Measure) -> str:
     return "perplexity" if measure.metric == "nll" else measure.metric
 
 
-def _stands_by_length(alone: Experiment, measure: Measure) -> bool:
+def stands_by_length(alone: Experiment, measure: Measure) -> bool:
+    """Whether the numbers of a measure stand by context length."""
     return alone.metric(measure).axis.key == "context_length"
 
 

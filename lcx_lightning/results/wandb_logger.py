@@ -10,8 +10,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lcx_lightning.results.harmless import harmless
-from lcx_lightning.results.logged import COLUMNS, Label, NewRun, by_length, cells, summary
-from lcx_lightning.results.records import RECORDS, Run
+from lcx_lightning.results.logged import (
+    COLUMNS,
+    RECORDS_TYPE,
+    Label,
+    NewRun,
+    artifact_of,
+    by_length,
+    by_place,
+    cells,
+    files,
+    summary,
+)
+from lcx_lightning.results.records import Run
 from lcx_lightning.results.wandb_mode import choose_mode
 from lcx_lightning.schema.checked import checked
 
@@ -91,19 +102,30 @@ class WandbRun:
             self.log_curve({name: value for name, value in row.items() if name != "step"}, row["step"])
 
     def log_results(self, run: Run) -> None:
-        """Add numbers to the summary, a row for each length to the history, a table of cells, and the records."""
+        """Add numbers to the summary, a row for each length or other place to the history, and a table of cells."""
         import wandb
 
         with harmless():
             self.run.summary.update(summary(run))
             for row in by_length(run):
                 self.run.log(row)
+            for key, rows in by_place(run).items():
+                self.run.define_metric(f"by_{key}/*", step_metric=key)
+                for row in rows:
+                    self.run.log(row)
             table: list[Any] = cells(run)
             self.run.log({"cells": wandb.Table(columns=list(COLUMNS), data=table)})
-            if (run.folder / RECORDS).exists():
-                artifact = wandb.Artifact(f"records-{run.info['run']}", type="records")
-                artifact.add_file(str(run.folder / RECORDS))
-                self.run.log_artifact(artifact)
+
+    def log_files(self, folder: Path, run: str) -> None:
+        """Add what a folder holds of a run, by its id in records, as an artifact: W&B is read back from it."""
+        import wandb
+
+        with harmless():
+            artifact = wandb.Artifact(artifact_of(run), type=RECORDS_TYPE)
+            for name, text in files(folder).items():
+                with artifact.new_file(name, mode="w", encoding="utf-8") as file:
+                    file.write(text)
+            self.run.log_artifact(artifact)
 
     def update_summary(self, values: Mapping[str, Any]) -> None:
         """Add numbers to the summary."""

@@ -29,12 +29,25 @@ def choose_mode(mode: str) -> str:
         return mode
     if not _has_key():
         return "offline"
+    silence = _silence()
+    if silence is None:
+        return "online"
+    warnings.warn(f"{silence}: logging offline.", stacklevel=2)
+    return "offline"
+
+
+def why_out_of_reach() -> str | None:
+    """Return why W&B can be asked for nothing, and what to do; None if it answers."""
+    if not _has_key():
+        return "There is no key for W&B: run `wandb login`, or set WANDB_API_KEY"
+    return _silence()
+
+
+def _silence() -> str | None:
+    """Return a sentence without its full stop if the server does not answer, None if it does."""
     base = os.environ.get("WANDB_BASE_URL", f"https://{HOSTS[0]}").rstrip("/")
     problem = _problem_of(f"{base}/graphql")
-    if problem is None:
-        return "online"
-    warnings.warn(f"W&B at {urlparse(base).hostname} does not answer ({problem}): logging offline.", stacklevel=2)
-    return "offline"
+    return problem and f"W&B at {urlparse(base).hostname} does not answer ({problem})"
 
 
 def _problem_of(address: str) -> str | None:

@@ -126,9 +126,10 @@ def _begun(arm: Arm, known: dict[str, Any], labelled: Any, run: str, *, leads: b
 
 
 def _end(log: "WandbRun", arm: Arm, state: str, status: Any, **more: Any) -> None:
-    """End a run of W&B once run.json says how the arm has ended, and keep there what W&B has not got."""
+    """End a run of W&B with its files once run.json says how the arm has ended; keep there what W&B has not got."""
     try:
         write_run(arm, state, wandb=log.facts(), **more)
+        log.log_files(arm.folder, arm.run)
     finally:
         log.end(status, more.get("reason"))
     if log.facts() != read_run(arm).get("wandb"):

@@ -1,5 +1,6 @@
 """What W&B is told of a run, from records alone."""
 
+import json
 import math
 
 import pytest
@@ -8,7 +9,7 @@ from support.experiment_files import make_row, write_run
 from lcx_lightning.results import records
 from lcx_lightning.results.analysis.effective_context import effective_contexts
 from lcx_lightning.results.analysis.estimates import estimates, paired
-from lcx_lightning.results.logged import COLUMNS, by_length, cells, label, label_of_base, summary
+from lcx_lightning.results.logged import COLUMNS, by_length, by_place, cells, files, label, label_of_base, summary
 from lcx_lightning.results.metrics import Measure
 
 MEASURE = Measure("last_k")
@@ -84,6 +85,37 @@ def test_history_has_one_row_for_a_length(run):
         summary(run)[f"perplexity/last_k/{n}L"] for n in (1, 2, 4)
     ]
     assert [row.get("cells/accuracy/passkey") for row in rows] == [None, None, 75]
+
+
+def test_history_has_the_ratios_of_the_summary(run):
+    ratios = {row["multiple"]: row.get("cells/ratio/last_k") for row in by_length(run)}
+    assert ratios == {n: summary(run)[f"ratio/last_k/{n}L"] for n in (1, 2, 4)}
+
+
+def test_what_stands_by_something_else_than_length_has_a_row_for_each_place(run):
+    assert by_place(run) == {}
+    rows = [make_row(protocol="positions", value=8.0 * n, n=8, at={"position": 64 * n}) for n in (2, 1)]
+    records.append(run.folder / "records.jsonl", rows)
+    found = by_place(records.read_run(run.folder))
+    assert [*found] == ["position"]
+    assert [row["position"] for row in found["position"]] == [64, 128]
+    shown = [row["by_position/perplexity/positions"] for row in found["position"]]
+    assert shown == pytest.approx([math.e, math.e**2])
+
+
+def test_files_are_those_of_the_run_and_its_experiment_and_name_no_place(run):
+    info = {
+        "wandb": {"id": "x"},
+        "checkpoint": {"cache_dir": "/home/me"},
+        "config": {"results_dir": "/home/me/results"},
+    }
+    records.write_json(run.folder / "run.json", run.info | info)
+    records.write_json(run.folder.parent / "experiment.json", {"commands": ["lcx run results_dir=/home/me/results"]})
+    told = files(run.folder)
+    assert {*told} == {"pi-0/run.json", "pi-0/records.jsonl", "experiment.json"}
+    assert not [name for name, text in told.items() if "/home/me" in text]
+    assert json.loads(told["pi-0/run.json"]) == run.info | {"config": {"results_dir": "results"}}
+    assert told["pi-0/records.jsonl"] == (run.folder / "records.jsonl").read_text()
 
 
 def test_the_table_has_a_row_for_each_cell_with_the_knobs_of_the_arm(run):

@@ -98,7 +98,7 @@ def test_the_history_holds_a_row_for_each_length(logged):
 
 
 @pytest.mark.slow
-def test_the_table_holds_every_cell_and_the_records_are_an_artifact(logged):
+def test_the_table_holds_every_cell(logged):
     run, _, file = logged
     (path,) = (file.parent / "files").rglob("cells*.table.json")
     table = json.loads(path.read_text())

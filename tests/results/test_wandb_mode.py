@@ -9,14 +9,6 @@ from lcx_lightning.results import wandb_mode
 from lcx_lightning.results.wandb_mode import choose_mode
 
 
-@pytest.fixture
-def no_account(monkeypatch, tmp_path):
-    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    return monkeypatch
-
-
 def closed_port():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -11,6 +11,10 @@ class DeletedError(Exception):
     """Raised when a run is asked for that was deleted."""
 
 
+class TakenError(Exception):
+    """Raised when something is to be made under a name that is taken."""
+
+
 def Viewer(server, given):
     teams = {"edges": [{"node": {"name": ENTITY}}]}
     person = {"id": "u1", "name": "person", "username": ENTITY, "entity": ENTITY, "email": "p@localhost"}

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import yaml
-from support import wandb_answers
+from support import wandb_answers, wandb_pages
 
 KEY = "0" * 40
 GRAPHQL = re.compile(r"\b(?:query|mutation)\s+(\w+)")
@@ -26,12 +26,14 @@ class WandbServer:
         runs: Each run: config, summary, history, state, exitcode, and what its client says of it.
         ended: States and exit codes with which each run has ended, one after the other.
         sweeps: Each sweep: its configuration, the cells that are left, and the ids of its runs.
+        views: Saved views and reports by id, and in `charts` the charts by entity and name.
         unknown: Requests that the double does not know, which a test wants to be none.
     """
 
     def __init__(self, root, mode="ok"):
         self.root, self.mode, self.lock = root, mode, threading.RLock()
         self.runs, self.sweeps, self.agents, self.artifacts = {}, {}, {}, {}
+        self.views, self.charts = {}, {}
         self.ended, self.told = defaultdict(list), threading.Event()
         self.deleted, self.stopping, self.unknown, self.released = set(), set(), [], threading.Event()
         self.http = _Http(("127.0.0.1", 0), type("Handler", (_Handler,), {"backend": self}))
@@ -158,12 +160,14 @@ class _Handler(BaseHTTPRequestHandler):
             self.send(200, {})
 
     def do_GET(self):
-        if not self.refused():
-            self.send(200, {})
+        if self.refused():
+            return
+        path = self.backend.root / self.path.lstrip("/").split("?")[0]
+        self.send(200, path.read_bytes() if path.is_file() else {})
 
     def asked(self, question):
         operation = GRAPHQL.search(question["query"])[1]
-        answer = getattr(wandb_answers, operation, None)
+        answer = getattr(wandb_answers, operation, getattr(wandb_pages, operation, None))
         with self.backend.lock:
             if answer is None:
                 self.backend.unknown.append(operation)
@@ -172,6 +176,11 @@ class _Handler(BaseHTTPRequestHandler):
                 return 200, {"data": answer(self.backend, question.get("variables") or {})}
             except wandb_answers.DeletedError as error:
                 return 409, {"errors": [{"message": str(error)}], "data": None}
+            except wandb_answers.TakenError as error:
+                return 200, {"errors": [{"message": str(error)}], "data": None}
+            except LookupError as error:  # the client would ask again, for ever
+                self.backend.unknown.append(f"{operation}: {error!r}")
+                return 200, {"errors": [{"message": f"{operation} lacks {error}"}], "data": None}
 
     def refused(self):
         if self.backend.mode == "silent":
@@ -185,7 +194,7 @@ class _Handler(BaseHTTPRequestHandler):
         return gzip.decompress(raw) if self.headers.get("Content-Encoding") == "gzip" else raw
 
     def send(self, code, answer):
-        data = json.dumps(answer).encode()
+        data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
         self.send_response(code)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from lcx_lightning.results.report.screen import say
 
@@ -39,7 +39,7 @@ def report(
     from lcx_lightning.results.report.dashboard.page import PAGE, is_current, write_page
     from lcx_lightning.results.report.views import sections_of
 
-    experiment = read_folders([folder], against)
+    experiment = read_results([folder], against).experiment
     sections = sections_of(experiment)
     for section in sections:
         _print(section, console)
@@ -55,6 +55,7 @@ def report(
 def write_dashboard(
     places: "Sequence[Path]",
     page: Path,
+    tell: "Callable[[str], object]",
     *,
     against: str | None = None,
     claims: "Callable[[Experiment], Sequence[Table]] | None" = None,
@@ -63,8 +64,9 @@ def write_dashboard(
     """Write one page of the results in several places, and return its path.
 
     Args:
-        places: Run folders, experiments, archives, and folders above them.
+        places: Run folders, experiments, archives, folders above them, and projects of W&B.
         page: The file; one that is there must be such a page.
+        tell: Says in a sentence what could not be had.
         against: Arm that the others are compared with. None: the untouched model.
         claims: Tables of verdicts on claims, from the runs.
         refresh: Seconds after which a page that is open is read again; 0: never.
@@ -72,14 +74,13 @@ def write_dashboard(
     Raises:
         ValueError: If a place holds no results, no arm has that name, or the file is none of ours.
     """
-    from lcx_lightning.results.records import joined
     from lcx_lightning.results.report.dashboard.page import check_output, write_page
     from lcx_lightning.results.report.views import sections_of
-    from lcx_lightning.results.sources import experiments_at
 
     check_output(page)
-    sources = experiments_at(places)
-    experiment = _against(joined(sources), against)
+    experiment, sources, missing = read_results(places, against)
+    for sentence in missing:
+        tell(sentence)
     found = claims(experiment) if claims else ()
     return write_page(experiment, page, sections_of(experiment), sources=sources, claims=found, refresh=refresh)
 
@@ -102,21 +103,29 @@ def export(experiment: "Experiment", figures: Path | None, tables: Path | None, 
     return [*paths, *drawn]
 
 
-def read_folders(places: "Sequence[Path]", against: str | None = None) -> "Experiment":
-    """The runs of all places as one experiment, which are compared with an arm of that name, if any.
+class Results(NamedTuple):
+    """What is at some places: all runs as one experiment, the experiments, and in sentences what is missing."""
+
+    experiment: "Experiment"
+    sources: "list[Experiment]"
+    missing: list[str]
+
+
+def read_results(places: "Sequence[Path]", against: str | None = None) -> Results:
+    """The runs of all places, which are compared with an arm of that name, if any.
 
     Args:
-        places: Run folders, experiments, archives, and folders above them.
+        places: Run folders, experiments, archives, folders above them, and projects of W&B, `wandb:ENTITY/PROJECT`.
         against: Name of an arm.
 
     Raises:
-        ValueError: If a place holds no runs, or no arm has that name.
+        ValueError: If a folder holds no runs, nothing is left of all places, or no arm has that name.
     """
+    from lcx_lightning.results.places import read_places
     from lcx_lightning.results.records import joined
-    from lcx_lightning.results.sources import experiments_at
 
-    found = experiments_at(places)
-    return _against(joined(found) if len(found) > 1 else found[0], against)
+    sources, missing = read_places(places)
+    return Results(_against(joined(sources) if len(sources) > 1 else sources[0], against), sources, missing)
 
 
 def _against(experiment: "Experiment", against: str | None) -> "Experiment":
@@ -156,16 +165,22 @@ def _drawn(view: "View", folder: Path, console: "Console") -> list[Path]:
     return [path for end, chart in charts.items() for path in save(chart, folder, view.name + end)]
 
 
-def markdown(folder: Path, against: str | None = None) -> str:
-    """The tables of all measures in Markdown, and the notes that they share at the end of each section."""
+def markdown(place: Path, against: str | None = None) -> str:
+    """The tables of all measures in Markdown, notes that they share after each section, and at the end what is missing.
+
+    Args:
+        place: Folder or archive of an experiment, or a project of W&B.
+        against: Arm that the others are compared with. None: that of report.against, else the untouched model.
+    """
     from lcx_lightning.results.report.tables import escaped, markdown_list, markdown_table
     from lcx_lightning.results.report.views import sections_of
 
-    texts = []
-    for section in sections_of(read_folders([folder], against)):
+    texts, (experiment, _, missing) = [], read_results([place], against)
+    for section in sections_of(experiment):
         texts += [f"{escaped(sentence)}\n" for sentence in section.sentences]
         texts += [
             f"{escaped(table.title)}\n\n{markdown_table(table)}" for view in section.views for table in view.tables
         ]
         texts += [markdown_list(section.notes)] if section.notes else []
+    texts += [markdown_list(missing)] if missing else []
     return "\n".join(texts)
