@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
@@ -235,11 +236,16 @@ def _arrays(documents: dict[tuple, tuple[float, int]]) -> np.ndarray:
 
 def _resampled(sums: np.ndarray, seed: int = 0) -> np.ndarray:
     """Means of RESAMPLES draws of the documents with replacement; the same draws for the same number and seed."""
-    n_documents = sums.shape[1]
-    generator = np.random.default_rng(seed)
-    counts = generator.multinomial(n_documents, np.full(n_documents, 1 / n_documents), size=RESAMPLES)
+    counts = _drawn(sums.shape[1], seed)
     with np.errstate(invalid="ignore"):  # a model that diverged has infinite NLL, and its interval is nan
         return (counts @ sums[0]) / (counts @ sums[1])
+
+
+@lru_cache(maxsize=8)
+def _drawn(n_documents: int, seed: int) -> np.ndarray:
+    """How often each document is drawn in each resample (RESAMPLES, n_documents): all arms share these draws."""
+    generator = np.random.default_rng(seed)
+    return generator.multinomial(n_documents, np.full(n_documents, 1 / n_documents), size=RESAMPLES).astype(np.float64)
 
 
 def _quantiles(draws: np.ndarray) -> tuple[float, float]:
