@@ -1,6 +1,7 @@
 """The study of a search: cells that were chosen, by which results, and who computes them. Workers share its journal."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from lcx_lightning.runner.arms import key
 from lcx_lightning.runner.settings import OF_EXPERIMENT
-from lcx_lightning.runner.sweep.files import Sweep
+from lcx_lightning.runner.sweep.files import Goal, Sweep
 
 JOURNAL, LOCK, OWNERS = ".search.journal", ".search.lock", ".search"  # in the folder of the experiment
 NO_NUMBER = {*OF_EXPERIMENT, "logger", "hydra"} - {"exp", "arms", "seed"}  # settings that change none
@@ -32,8 +33,9 @@ def name_of(sweep: Sweep, shared: Sequence[str], run: str) -> str:
         shared: Overrides that its cells share. Those that change no number make no difference.
         run: Id of the run of one of its cells, for what no override says, such as its documents.
     """
+    early = sweep.early_terminate
     words = sorted(word for word in shared if word.lstrip("+~").partition("=")[0].split(".")[0] not in NO_NUMBER)
-    asked = [sweep.method, sweep.metric, sweep.goal, sweep.values, sweep.drawn, sweep.early_terminate]
+    asked = [sweep.method, sweep.metric, sweep.goal, sweep.values, sweep.drawn, early and asdict(early)]
     return f"{sweep.path.stem}-{key(*asked, words, run)}"
 
 
@@ -47,12 +49,11 @@ def cells_in(folder: Path, name: str) -> list[FrozenTrial]:
         return []
 
 
-def best_of(cells: Sequence[FrozenTrial], goal: str) -> FrozenTrial | None:
+def best_of(cells: Sequence[FrozenTrial], goal: Goal) -> FrozenTrial | None:
     """Return the best cell of those that have finished, None if there is none."""
     finished = [one for one in cells if one.state == TrialState.COMPLETE]
-    if not finished:
-        return None
-    return (max if goal == "maximize" else min)(finished, key=lambda one: one.value)
+    sign = -1 if goal == "maximize" else 1
+    return min(finished, key=lambda one: sign * (one.value or 0.0), default=None)
 
 
 class Study:
@@ -164,8 +165,7 @@ def _sampler(sweep: Sweep, number: int) -> Any:
 def _pruner(sweep: Sweep, looks: int) -> Any:
     """Return the pruner of `early_terminate`, whose numbers count evaluations during training, as those of W&B."""
     asked = sweep.early_terminate
-    if not asked:
+    if asked is None:
         return NopPruner()
-    eta = int(asked.get("eta", 3))
-    least = asked.get("min_iter") or max(1, int(asked["max_iter"]) // eta ** int(asked.get("s", 2)))
-    return HyperbandPruner(min_resource=int(least), max_resource=max(looks, int(least)), reduction_factor=eta)
+    least = asked.min_iter or max(1, (asked.max_iter or 1) // asked.eta**asked.s)
+    return HyperbandPruner(min_resource=least, max_resource=max(looks, least), reduction_factor=asked.eta)

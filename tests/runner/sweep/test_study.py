@@ -6,7 +6,7 @@ import pytest
 from support.sweeps import write_sweep
 
 from lcx_lightning.runner.sweep.drawn import draw
-from lcx_lightning.runner.sweep.files import read_sweep
+from lcx_lightning.runner.sweep.files import Hyperband, read_sweep
 from lcx_lightning.runner.sweep.study import Study, best_of, cells_in, name_of
 
 RATE = {"training.optimizer.lr": {"distribution": "log_uniform_values", "min": 0.001, "max": 0.1}}
@@ -28,7 +28,7 @@ def sweep(tmp_path):
         {"goal": "maximize"},
         {"values": {"factor": [2, 4]}},
         {"drawn": {"training.optimizer.lr": {"min": 0.001, "max": 0.2}}},
-        {"early_terminate": {"type": "hyperband", "min_iter": 2}},
+        {"early_terminate": Hyperband("hyperband", min_iter=2)},
     ],
 )
 def test_a_search_that_asks_something_else_is_another_one(sweep, changed):
@@ -75,5 +75,14 @@ def test_looking_at_a_search_writes_nothing(sweep, tmp_path):
 def test_a_cell_without_a_result_says_why_to_all_workers(sweep, tmp_path):
     study = Study(sweep, "first", tmp_path, 2, 0)
     study.give_up(study.take(), "equals pretrained", skipped=True)
-    (cell,) = cells_in(tmp_path, "first")
-    assert (cell.user_attrs, best_of([cell], "minimize")) == ({"reason": "equals pretrained", "skipped": True}, None)
+    first = study.take()
+    first.report(0.5, 1)
+    study.prune(first)
+    assert best_of(cells_in(tmp_path, "first"), "minimize") is None
+    cell, _ = cells_in(tmp_path, "first")
+    assert cell.user_attrs == {"reason": "equals pretrained", "skipped": True}
+
+
+def test_a_value_of_a_list_is_handed_on_as_it_is_written(sweep, tmp_path):
+    listed = replace(sweep, values={"factor": [1.23456789]}, drawn={})
+    assert draw(listed, Study(listed, "first", tmp_path, 2, 0).take()) == ["factor=1.23456789"]
