@@ -116,7 +116,7 @@ def _planned(config: DictConfig, grid: Grid, command: str, launch: Launcher, con
         with preemption.nothing_to_save(), without_garbage_collection():
             for said in grid.replaced:
                 say(console, said, "note:", "yellow")
-            built = build(config, grid)
+            built = build(config, grid, wandb_runs.in_sweep())
             torchrun.check_launch([one.trainer for one in built], launch.remote)
             tell_lengths(built, console)
             tell_ignored(built, console)
@@ -196,7 +196,12 @@ def _write_down(failed: list[Job], done: Plan, console: Console) -> None:
             say(console, str(path))
         tell_skipped(done.arms, console)
     except Exception as error:  # whatever it is, what was computed is on disk
-        say(console, f"no report was made: {error}. To make it: lcx report {done.folder}", "error:", "red")
+        say(
+            console,
+            f"no report was made: {str(error).rstrip('.')}. To make it: lcx report {done.folder}",
+            "error:",
+            "red",
+        )
 
 
 def interrupted(cut: Plan, console: Console, code: int) -> int:

@@ -1,6 +1,5 @@
 """The grid of an experiment: its arms, each built once, with what its method does."""
 
-import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,7 +25,7 @@ BASELINE = ["pretrained"]
 NAMING = ("model", "method", "training", "evaluation", "in_loop")  # parts that name files; those of data are its corpus
 
 
-def build(config: DictConfig, grid: Grid) -> list[BuiltArm]:
+def build(config: DictConfig, grid: Grid, in_sweep: bool = False) -> list[BuiltArm]:
     """Return the arms of the grid, one per seed, each with what its method does.
 
     Neither data nor weights are read, and nothing is looked for on this machine: see `preflight.check_arm`.
@@ -34,6 +33,7 @@ def build(config: DictConfig, grid: Grid) -> list[BuiltArm]:
     Args:
         config: Composed configuration of the command line.
         grid: What it expands to.
+        in_sweep: Whether it is a cell of a sweep, whose other cells may be trained.
 
     Raises:
         ValueError: If an arm cannot be built, or its model is not supported.
@@ -53,7 +53,6 @@ def build(config: DictConfig, grid: Grid) -> list[BuiltArm]:
                 arm = Arm(cell.name, cell.methods, order, plain, factor=factor)
                 arms.append(_built(BuiltArm(arm, described, shared.loaded), [*idle], given, shared))
     launched_here = "at_once" in config.launch and not torchrun.started()
-    in_sweep = "WANDB_SWEEP_ID" in os.environ  # a cell: others may be trained
     check_ignored([built.arm for built in arms], grid.line, launched_here, in_sweep)
     return arms
 

@@ -106,7 +106,12 @@ def log_base(arm: Arm, folder: Path | None) -> None:
 
 def is_asked_for(arm: Arm) -> bool:
     """Return whether this command is the cell of a sweep, and the arm is to be logged."""
-    return bool(arm.config["logger"] and _sweep())
+    return bool(arm.config["logger"] and in_sweep())
+
+
+def in_sweep() -> bool:
+    """Return whether this command is the cell of a sweep."""
+    return _sweep() is not None
 
 
 def _sweep() -> str | None:

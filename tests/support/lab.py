@@ -12,6 +12,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from lcx_lightning.results import records
+from lcx_lightning.runner import wandb_runs
 from lcx_lightning.runner.built_arm import BuiltArm
 from lcx_lightning.runner.expand import expand
 from lcx_lightning.runner.grid import build
@@ -78,7 +79,7 @@ def built_arms_of(*overrides):
     line = list(map(str, overrides))
     with initialize_config_module("experiments.configs", version_base="1.3"):
         config = compose("run", line)
-        built = build(config, expand(config, line))
+        built = build(config, expand(config, line), wandb_runs.in_sweep())
         for one in built:
             prepare(one, here=True)
     return built

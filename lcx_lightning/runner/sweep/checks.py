@@ -23,7 +23,6 @@ NOT_BY_LENGTH = (
     "cells",
 )  # stand in no table
 MULTIPLE = re.compile(r"(\d+(?:\.\d+)?)L")
-HYPERBAND = "hyperband"
 FEW = 3  # cells that a sentence names
 
 
@@ -51,8 +50,6 @@ def check_search(sweep: Sweep, count: int | None, retry: bool) -> None:
         raise ValueError(f"{sweep.path}: a search needs a metric, with name and goal, by which cells are judged.")
     if not (sweep.values or sweep.drawn):
         raise ValueError(f"{sweep.path}: there is nothing to draw: give a parameter several values, or min and max.")
-    if (kind := (sweep.early_terminate or {"type": HYPERBAND}).get("type")) != HYPERBAND:
-        raise ValueError(f"{sweep.path}: early_terminate must be of type {HYPERBAND}, got {kind!r}.")
     if retry:
         raise ValueError(f"{sweep.path}: --retry is for grids. A search goes on with other cells: raise run_cap.")
     check_drawn(sweep)

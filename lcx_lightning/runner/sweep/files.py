@@ -4,11 +4,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, TypeVar
 
+from annotated_types import Ge
 from omegaconf import OmegaConf
+from pydantic import PositiveInt
 
 from lcx_lightning.runner.command import own_folder
+from lcx_lightning.schema.checked import SettingError, section
 from lcx_lightning.schema.near import did_you_mean
 from lcx_lightning.schema.yaml_files import read_yaml
 
@@ -18,7 +21,35 @@ KEYS = ("program", "command", "project", "entity", "name", "description", "metho
 MORE_KEYS = ("early_terminate", "run_cap")
 METHODS = ("grid", "random", "bayes")
 OF_SERVER = ("logger", "logger.")  # what a command sets for the sake of the server
-DRAWN = ("distribution", "min", "max", "q", "mu", "sigma", "probabilities")
+DRAWN = ("distribution", "min", "max", "q", "mu", "sigma")
+GIVEN = {"value": "constant", "values": "categorical"}  # and the distribution that W&B calls it
+Part = TypeVar("Part")
+Goal = Literal["minimize", "maximize"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """The metric by which cells are judged, by the name that the logger has for it."""
+
+    name: str
+    goal: Goal = "minimize"
+
+
+@dataclass(frozen=True)
+class Hyperband:
+    """How runs are ended early. Numbers count evaluations during training."""
+
+    type: Literal["hyperband"]
+    min_iter: PositiveInt | None = None
+    max_iter: PositiveInt | None = None
+    s: PositiveInt = 2
+    eta: Annotated[int, Ge(2)] = 3
+
+    def __post_init__(self) -> None:
+        if (self.min_iter is None) == (self.max_iter is None):
+            raise SettingError(
+                f"early_terminate needs min_iter or max_iter, one of them, got {self.min_iter} and {self.max_iter}."
+            )
 
 
 @dataclass(frozen=True)
@@ -45,8 +76,8 @@ class Sweep:
     values: dict[str, list[Any]]
     drawn: dict[str, dict[str, Any]]
     metric: str | None
-    goal: str
-    early_terminate: dict[str, Any] | None
+    goal: Goal
+    early_terminate: Hyperband | None
     run_cap: int | None
 
 
@@ -84,7 +115,7 @@ def read_sweep(path: Path) -> Sweep:
     if PROGRAM not in (found.get("program"), *command):
         raise ValueError(f"{path}: program must be {PROGRAM}, got {found.get('program')!r}.")
     parameters = _parameters(found.get("parameters"), path)
-    metric = _mapping(found, "metric", path)
+    metric = _part(Metric, found, "metric", path)
     for key, one in parameters.items() if found["method"] == "grid" else ():
         if "value" not in one and "values" not in one:
             raise ValueError(
@@ -97,9 +128,9 @@ def read_sweep(path: Path) -> Sweep:
         config_dir=own_folder(command),
         values={key: list(one["values"]) for key, one in parameters.items() if "values" in one},
         drawn={key: one for key, one in parameters.items() if "value" not in one and "values" not in one},
-        metric=metric.get("name"),
-        goal=metric.get("goal", "minimize"),
-        early_terminate=_mapping(found, "early_terminate", path) or None,
+        metric=metric and metric.name,
+        goal=metric.goal if metric else "minimize",
+        early_terminate=_part(Hyperband, found, "early_terminate", path),
         run_cap=found.get("run_cap"),
     )
 
@@ -116,19 +147,25 @@ def _check_keys(found: Mapping[str, Any], path: Path) -> None:
             raise ValueError(f"{path}: a file of a sweep has no {key!r}.{did_you_mean(key, (*KEYS, *MORE_KEYS))}")
     if found.get("method") not in METHODS:
         raise ValueError(f"{path}: method must be {', '.join(METHODS)}, got {found.get('method')!r}.")
+    cap = found.get("run_cap")
+    if cap is not None and (not isinstance(cap, int) or isinstance(cap, bool) or cap < 1):
+        raise ValueError(f"{path}: run_cap must be a whole number of at least 1, got {cap!r}.")
 
 
-def _mapping(found: Mapping[str, Any], name: str, path: Path) -> dict[str, Any]:
-    """Return a part of a file that is a mapping, empty if there is none; a ValueError if it is anything else."""
+def _part(kind: type[Part], found: Mapping[str, Any], name: str, path: Path) -> Part | None:
+    """Return a part of a file, None if there is none; a ValueError if it holds what has no meaning there."""
     part = found.get(name) or {}
-    if not isinstance(part, dict) or not isinstance(part.get("name", ""), str):
+    if not isinstance(part, dict):
         raise ValueError(f"{path}: {name} must be a mapping, such as name: perplexity/last_k/4L, got {part!r}.")
-    return part
+    try:
+        return section(kind, part, name) if part else None
+    except SettingError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _overrides(command: Iterable[str]) -> list[str]:
     """Return the overrides of all cells among the words of a command, without those that name a logger."""
-    words = [word for word in command if "=" in word and not word.startswith(("-", "${"))]
+    words = [word for word in command if word.startswith("~") or ("=" in word and not word.startswith(("-", "${")))]
     return [word for word in words if not word.startswith(OF_SERVER[1]) and word.partition("=")[0] != OF_SERVER[0]]
 
 
@@ -149,6 +186,9 @@ def _parameters(found: Any, path: Path) -> dict[str, dict[str, Any]]:
             raise ValueError(f"{path}: {key} needs a value, a list of values, or min and max, got {one!r}.")
         if ways == ["values"] and not isinstance(one["values"], list):
             raise ValueError(f"{path}: the values of {key} must be a list, got {one['values']!r}.")
+        for name in one if ways else ():
+            if name != ways[0] and (name, one[name]) != ("distribution", GIVEN[ways[0]]):
+                raise ValueError(f"{path}: {key} has {name}: {one[name]!r} beside {ways[0]}, which changes nothing.")
         if ways and None in (one["values"] if ways == ["values"] else [one["value"]]):
             raise ValueError(
                 f'{path}: {key} has the value null, which W&B hands on as None, a text. Write "null", in quotes.'

@@ -1,11 +1,13 @@
 """A search, run by as many workers as are started: cells are drawn by the results of others, and may end early."""
 
 import json
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from optuna.trial import Trial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 from rich.console import Console
 
 from lcx_lightning.results import records
@@ -22,9 +24,10 @@ from lcx_lightning.runner.quiet import silence_library_logging
 from lcx_lightning.runner.run_json import read_run, write_run
 from lcx_lightning.runner.sweep import checks
 from lcx_lightning.runner.sweep.drawn import draw, first_of_each
+from lcx_lightning.runner.sweep.files import Sweep
 from lcx_lightning.runner.sweep.run import Request
 from lcx_lightning.runner.sweep.space import Space
-from lcx_lightning.runner.sweep.study import Study
+from lcx_lightning.runner.sweep.study import REASON, SKIPPED, Study, best_of, cells_in, name_of
 from lcx_lightning.schema.build import build as build_object
 from lcx_lightning.training import preemption
 
@@ -66,13 +69,14 @@ class Feed:
         return True
 
     def _begin(self, trial: Trial, jobs: list[Job]) -> None:
-        own = draw(self.asked.sweep, trial)
-        label = " ".join(own)
+        label = f"cell {trial.number}"
         try:
+            own = draw(self.asked.sweep, trial)
+            label = " ".join(own)
             arm = self.space.arm(own, trial.number, here=not self.launch.remote)
         except ValueError as error:
             say(self.console, f"{label}: {error}", "failed:", "red")
-            self.study.tell(trial, TrialState.FAIL)
+            self.study.give_up(trial, str(error))
             return
         claim(self.space.config, self.asked.command, [arm])
         self.arms.append(arm)
@@ -88,18 +92,28 @@ class Feed:
         states = {job.state for job in one.jobs}
         if "stopped" in states:
             write_run(one.arm, "interrupted", reason=f"stopped early: {metric} is worse than in other cells")
-            self._close(one, TrialState.PRUNED)
+            self.study.prune(one.trial)
         elif "failed" in states:
-            self._close(one, TrialState.FAIL)
+            self.study.give_up(one.trial, next(job.error for job in one.jobs if job.state == "failed"))
         elif not states & {"waiting", "running", "interrupted"}:
-            value = last_value(one.arm, metric)
-            self._close(one, TrialState.COMPLETE if value is not None else TrialState.FAIL, value)
-        elif self.asked.sweep.early_terminate and self.study.is_bad(one.trial, history(one.arm, metric)):
-            one.jobs[-1].stop()
-
-    def _close(self, one: Drawn, state: TrialState, value: float | None = None) -> None:
-        self.study.tell(one.trial, state, value)
+            self._finish(one, metric)
+        else:
+            if self.asked.sweep.early_terminate and self.study.is_bad(one.trial, history(one.arm, metric)):
+                one.jobs[-1].stop()
+            return
         self._open.remove(one)
+
+    def _finish(self, one: Drawn, metric: str) -> None:
+        """Tell the study what the metric of a cell is that has ended, or why it has none."""
+        value = last_value(one.arm, metric)
+        if value is not None and math.isfinite(value):
+            self.study.finish(one.trial, value)
+        elif one.arm.equals_pretrained:
+            self.study.give_up(one.trial, "equals pretrained", skipped=True)
+        else:
+            why = f"it logged no {metric}" if value is None else f"its {metric} is {value}"
+            say(self.console, f"{one.label}: {why}", "failed:", "red")
+            self.study.give_up(one.trial, why)
 
 
 def run_search(asked: Request, space: Space, most: int) -> int:
@@ -123,25 +137,30 @@ def run_search(asked: Request, space: Space, most: int) -> int:
     tell_lengths(space.built, console)
     tell_prefixes(space.built, console)
     folder = Path(space.config.results_dir) / space.config.experiment
-    if asked.dry_run and not folder.exists():
-        say(console, f"{most} cells are to be drawn, none has been.")
+    name = name_of(asked.sweep, space.shared, arm.run)
+    if asked.dry_run:
+        _show(cells_in(folder, name), most, asked.sweep, console)
         return 0
+    claim(space.config, asked.command, [])
     training = arm.config["training"] or {}
     looks = int(training.get("steps", 0)) // max(1, arm.config["in_loop"]["every"])
-    claim(space.config, asked.command, [])
-    study = Study(asked.sweep, folder, most, looks)
-    if asked.dry_run:
-        for line in lines_of(study, most, asked.sweep.metric):
-            say(console, line)
-        return 0
-    feed, jobs = Feed(asked, space, study, launch, console), []
+    feed, jobs = Feed(asked, space, Study(asked.sweep, name, folder, most, looks), launch, console), []
     try:
         run_jobs(jobs, launch, console, feed=feed)
     except KeyboardInterrupt:
         return interrupted(Plan(feed.arms or [arm], folder, jobs, asked.command), console, 130)
-    for line in lines_of(study, most, asked.sweep.metric):
+    cells = feed.study.cells()
+    _show(cells, most, asked.sweep, console)
+    failed = any(_state(one) == "failed" for one in cells)
+    if all(one.state == TrialState.FAIL for one in cells) and not feed.arms:  # there is nothing to report
+        return int(failed)
+    code = concluded(Plan(feed.arms or [arm], folder, jobs, asked.command), console, "to go on, or to see it again")
+    return code or int(failed)
+
+
+def _show(cells: Sequence[FrozenTrial], most: int, sweep: Sweep, console: Console) -> None:
+    for line in lines_of(cells, most, sweep):
         say(console, line)
-    return concluded(Plan(feed.arms or [arm], folder, jobs, asked.command), console, "to go on, or to see it again")
 
 
 def history(arm: Arm, metric: str) -> list[tuple[int, float]]:
@@ -165,13 +184,18 @@ def last_value(arm: Arm, metric: str) -> float | None:
     return value if value is not None else of_training[-1][1] if of_training else None
 
 
-def lines_of(study: Study, most: int, metric: str | None) -> list[str]:
+def lines_of(cells: Sequence[FrozenTrial], most: int, sweep: Sweep) -> list[str]:
     """Return the table of cells that have been drawn, and which is the best."""
-    rows: list[Any] = [("cell", "state", metric or "", "drawn")]
-    for one in study:
+    rows: list[Any] = [("cell", "state", sweep.metric or "", "drawn", "")]
+    for one in cells:
         value = one.value if one.value is not None else next(reversed(one.intermediate_values.values()), None)
         drawn = " ".join(f"{key}={part}" for key, part in one.params.items())
-        rows.append((str(one.number), STATES.get(one.state, "running"), "" if value is None else f"{value:.5g}", drawn))
-    best = study.best()
+        why = str(one.user_attrs.get(REASON, "")).partition("\n")[0]
+        rows.append((str(one.number), _state(one), "" if value is None else f"{value:.5g}", drawn, why))
+    best = best_of(cells, sweep.goal)
     said = [f"best: cell {best.number}, {best.value:.5g}"] if best else []
-    return [*aligned(rows, right=(0, 2)), f"{len(rows) - 1} of {most} cells have been drawn.", *said]
+    return [*(aligned(rows, right=(0, 2)) if cells else ()), f"{len(cells)} of {most} cells have been drawn.", *said]
+
+
+def _state(one: FrozenTrial) -> str:
+    return "skipped" if one.user_attrs.get(SKIPPED) else STATES.get(one.state, "running")

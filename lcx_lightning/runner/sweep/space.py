@@ -43,7 +43,7 @@ class Space:
         """
         seeds = [int(word.partition("=")[2]) for word in own if word.startswith(f"{SEED}=")]
         cell = cell_of(self.sweep, self.config, self.shared, own, self._composer)
-        self.built = build(self.config, Grid([cell], self.shared, [], seeds or [self.config.seed]))
+        self.built = build(self.config, Grid([cell], self.shared, [], seeds or [self.config.seed]), in_sweep=True)
         arm = prepare(self.built[0], here=here)
         arm.order = order
         return arm

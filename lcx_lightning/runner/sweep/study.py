@@ -1,6 +1,7 @@
 """The study of a search: cells that were chosen, by which results, and who computes them. Workers share its journal."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,47 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from lcx_lightning.runner.sweep.files import Sweep
+from lcx_lightning.runner.arms import key
+from lcx_lightning.runner.settings import OF_EXPERIMENT
+from lcx_lightning.runner.sweep.files import Goal, Sweep
 
 JOURNAL, LOCK, OWNERS = ".search.journal", ".search.lock", ".search"  # in the folder of the experiment
+NO_NUMBER = {*OF_EXPERIMENT, "logger", "hydra"} - {"exp", "arms", "seed"}  # settings that change none
+REASON, SKIPPED = (
+    "reason",
+    "skipped",
+)  # attributes of a cell: why it has no result, whether because it equals pretrained
+
+
+def name_of(sweep: Sweep, shared: Sequence[str], run: str) -> str:
+    """Return the name of a search: another one if it draws other values, judges them otherwise, or computes others.
+
+    Args:
+        sweep: What the file asks for. How many cells are drawn makes no difference.
+        shared: Overrides that its cells share. Those that change no number make no difference.
+        run: Id of the run of one of its cells, for what no override says, such as its documents.
+    """
+    early = sweep.early_terminate
+    words = sorted(word for word in shared if word.lstrip("+~").partition("=")[0].split(".")[0] not in NO_NUMBER)
+    asked = [sweep.method, sweep.metric, sweep.goal, sweep.values, sweep.drawn, early and asdict(early)]
+    return f"{sweep.path.stem}-{key(*asked, words, run)}"
+
+
+def cells_in(folder: Path, name: str) -> list[FrozenTrial]:
+    """Return the cells of a search so far, none if it has not begun. Nothing is written."""
+    if not (folder / JOURNAL).exists():
+        return []
+    try:
+        return optuna.load_study(study_name=name, storage=_storage(folder)).get_trials(deepcopy=False)
+    except KeyError:  # the journal is of other searches
+        return []
+
+
+def best_of(cells: Sequence[FrozenTrial], goal: Goal) -> FrozenTrial | None:
+    """Return the best cell of those that have finished, None if there is none."""
+    finished = [one for one in cells if one.state == TrialState.COMPLETE]
+    sign = -1 if goal == "maximize" else 1
+    return min(finished, key=lambda one: sign * (one.value or 0.0), default=None)
 
 
 class Study:
@@ -25,21 +64,22 @@ class Study:
 
     Args:
         sweep: What the file asks for.
+        name: Name of the search: see `name_of`.
         folder: Folder of the experiment.
         most: Largest number of cells, over all workers.
         looks: Number of times that a run is looked at while it is trained, for ending it early.
     """
 
-    def __init__(self, sweep: Sweep, folder: Path, most: int, looks: int) -> None:
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
+    def __init__(self, sweep: Sweep, name: str, folder: Path, most: int, looks: int) -> None:
         self._sweep, self._folder, self._most = sweep, folder, most
+        self._owners = folder / OWNERS / name
         self._owned: dict[int, FileLock] = {}
-        (folder / OWNERS).mkdir(parents=True, exist_ok=True)
+        self._owners.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / LOCK):
             self._study = optuna.create_study(
-                storage=JournalStorage(JournalFileBackend(str(folder / JOURNAL))),
-                study_name=sweep.path.stem,
-                direction="maximize" if sweep.goal == "maximize" else "minimize",
+                storage=_storage(folder),
+                study_name=name,
+                direction=sweep.goal,
                 pruner=_pruner(sweep, looks),
                 load_if_exists=True,
             )
@@ -50,7 +90,7 @@ class Study:
         The same history makes the same choice: what is drawn depends on the number of the cell.
         """
         with FileLock(self._folder / LOCK):
-            every = self._study.get_trials(deepcopy=False)
+            every = self.cells()
             dead = (one for one in every if one.state == TrialState.RUNNING and self._own(one.number))
             left = next(dead, None)
             if left is not None:
@@ -63,8 +103,21 @@ class Study:
         self._study.sampler = _sampler(self._sweep, trial.number)
         return trial
 
-    def tell(self, trial: Trial, state: TrialState, value: float | None = None) -> None:
-        """Write down how a cell has ended, and what its metric is if it has finished."""
+    def finish(self, trial: Trial, value: float) -> None:
+        """Write down that a cell has finished, and what its metric is."""
+        self._end(trial, TrialState.COMPLETE, value)
+
+    def prune(self, trial: Trial) -> None:
+        """Write down that a cell was ended early."""
+        self._end(trial, TrialState.PRUNED)
+
+    def give_up(self, trial: Trial, reason: str, *, skipped: bool = False) -> None:
+        """Write down that a cell has no result and why: it failed, or there is nothing to compute."""
+        trial.set_user_attr(REASON, reason)
+        trial.set_user_attr(SKIPPED, skipped)
+        self._end(trial, TrialState.FAIL)
+
+    def _end(self, trial: Trial, state: TrialState, value: float | None = None) -> None:
         self._study.tell(trial, value, state=state)
         self._owned.pop(trial.number).release()
 
@@ -75,35 +128,32 @@ class Study:
             trial: Its cell.
             history: Optimizer steps at which it was looked at so far, ascending, with its metric.
         """
-        known = self.trial(trial.number).intermediate_values
+        known = self.cells()[trial.number].intermediate_values
         for look, (_, value) in enumerate(history, 1):
             if look not in known:
                 trial.report(value, look)
         return bool(history) and trial.should_prune()
 
-    def trial(self, number: int) -> FrozenTrial:
-        """Return what is known of a cell."""
-        return self._study.get_trials(deepcopy=False)[number]
-
-    def best(self) -> FrozenTrial | None:
-        """Return the best cell of those that have finished, None if there is none."""
-        finished = self._study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
-        return self._study.best_trial if finished else None
-
-    def __iter__(self) -> Iterator[FrozenTrial]:
-        return iter(self._study.get_trials(deepcopy=False))
+    def cells(self) -> list[FrozenTrial]:
+        """Return the cells so far, by number."""
+        return self._study.get_trials(deepcopy=False)
 
     def _own(self, number: int) -> bool:
         """Return whether the lock of a cell has become this process's now."""
         if number in self._owned:
             return False
-        lock = FileLock(self._folder / OWNERS / f"{number}.lock")
+        lock = FileLock(self._owners / f"{number}.lock")
         try:
             lock.acquire(timeout=0)
         except Timeout:
             return False
         self._owned[number] = lock
         return True
+
+
+def _storage(folder: Path) -> JournalStorage:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
 
 
 def _sampler(sweep: Sweep, number: int) -> Any:
@@ -115,8 +165,7 @@ def _sampler(sweep: Sweep, number: int) -> Any:
 def _pruner(sweep: Sweep, looks: int) -> Any:
     """Return the pruner of `early_terminate`, whose numbers count evaluations during training, as those of W&B."""
     asked = sweep.early_terminate
-    if not asked:
+    if asked is None:
         return NopPruner()
-    eta = int(asked.get("eta", 3))
-    least = asked.get("min_iter") or max(1, int(asked["max_iter"]) // eta ** int(asked.get("s", 2)))
-    return HyperbandPruner(min_resource=int(least), max_resource=max(looks, int(least)), reduction_factor=eta)
+    least = asked.min_iter or max(1, (asked.max_iter or 1) // asked.eta**asked.s)
+    return HyperbandPruner(min_resource=least, max_resource=max(looks, least), reduction_factor=asked.eta)

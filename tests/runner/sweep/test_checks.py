@@ -21,7 +21,23 @@ SENTENCES = [
     ({"method": "grids"}, "method must be grid, random, bayes, got 'grids'"),
     ({"metrics": "x"}, "a file of a sweep has no 'metrics'. Did you mean metric"),
     ({"metric": "perplexity/last_k/4L"}, "metric must be a mapping, such as name: perplexity/last_k/4L"),
-    ({"metric": {"name": 4}}, r"metric must be a mapping, .* got \{'name': 4\}"),
+    ({"metric": {"name": 4}}, "metric.name must be a text, got 4"),
+    ({"metric": {"name": "train/loss", "goal": "max"}}, "metric.goal must be minimize or maximize, got 'max'"),
+    ({"metric": {"name": "train/loss", "goal": "Maximize"}}, "got 'Maximize'.* Did you mean maximize"),
+    ({"metric": {"name": "train/loss", "target": 2}}, "metric has no 'target'"),
+    ({"metric": {"goal": "minimize"}}, "A value is needed: metric.name"),
+    ({"run_cap": "many"}, "run_cap must be a whole number of at least 1, got 'many'"),
+    ({"run_cap": 0}, "run_cap must be a whole number of at least 1, got 0"),
+    ({"run_cap": 2.5}, "run_cap must be a whole number of at least 1, got 2.5"),
+    ({"early_terminate": {"type": "median"}}, "early_terminate.type must be hyperband, got 'median'"),
+    ({"early_terminate": {"type": "hyperband"}}, "needs min_iter or max_iter, one of them, got None and None"),
+    (
+        {"early_terminate": {"type": "hyperband", "min_iter": 2, "eta": 1}},
+        "early_terminate.eta must be .* at least 2, got 1",
+    ),
+    ({"early_terminate": {"type": "hyperband", "max_iters": 2}}, "has no 'max_iters'. Did you mean .*max_iter"),
+    ({"parameters": {"window": {"values": [1, 2], "probabilities": [0.9, 0.1]}}}, "probabilities: .* changes nothing"),
+    ({"parameters": {"window": {"value": 1, "min": 0}}}, "window has min: 0 beside value, which changes nothing"),
     ({"command": "python -m experiments.run"}, "command must be a list of words"),
     ({"parameters": {4: {"value": 1}}}, "the key of a parameter is a text, got 4"),
     ({"program": "train.py"}, "program must be experiments.run, got 'train.py'"),
@@ -38,6 +54,18 @@ def said_by(capsys, *words):
 def test_a_file_that_is_none_of_a_sweep_is_refused(tmp_path, changed, sentence):
     with pytest.raises(ValueError, match=sentence):
         read_sweep(write_sweep(tmp_path, **{"parameters": WINDOWS} | changed))
+
+
+def test_words_of_a_command_are_those_of_all_cells_but_for_what_is_for_the_server(tmp_path):
+    words = ["${env}", "python", "-m", "experiments.run", "logger=wandb", "~data.mixture.copy", "+factor=2", "--x=1"]
+    assert read_sweep(write_sweep(tmp_path, WINDOWS, command=words)).words == [
+        "~data.mixture.copy",
+        "+factor=2",
+        "method=lm_infinite",
+    ]
+    said = {"distribution": "categorical", "values": [1, 2]}, {"distribution": "constant", "value": 1}
+    both = read_sweep(write_sweep(tmp_path, dict(zip(("window", "factor"), said, strict=True))))
+    assert (both.values, both.words) == ({"window": [1, 2]}, ["factor=1"])
 
 
 def test_a_sweep_that_there_is_not_is_refused_with_those_that_there_are():
@@ -87,10 +115,15 @@ RATE = {"training.optimizer.lr": {"distribution": "log_uniform_values", "min": 0
         (RATE, {}, "a search needs run_cap, or --count"),
         (RATE, {"run_cap": 3, "metric": {}}, "a search needs a metric"),
         ({"method": {"value": "pi"}}, {"run_cap": 3}, "there is nothing to draw"),
-        (RATE, {"run_cap": 3, "early_terminate": {"type": "median"}}, "must be of type hyperband, got 'median'"),
         ({"x": {"distribution": "normal", "mu": 0}}, {"run_cap": 3}, "x is drawn by 'normal', which needs the server"),
-        ({"x": {"min": 2, "max": 1}}, {"run_cap": 3}, "x needs two numbers, min and max, got 2 and 1"),
+        ({"x": {"min": 2, "max": 1}}, {"run_cap": 3}, "x needs two whole numbers, min and max, got 2 and 1"),
         ({"x": RATE["training.optimizer.lr"] | {"min": 0}}, {"run_cap": 3}, "x needs two numbers above 0"),
+        ({"x": {"distribution": "int_uniform", "min": 0.5, "max": 2}}, {"run_cap": 3}, "x needs two whole numbers"),
+        ({"x": {"min": True, "max": 2}}, {"run_cap": 3}, "min and max, got True and 2"),
+        ({"x": {"min": 0, "max": 1, "value_typo": 3}}, {"run_cap": 3}, "x has no 'value_typo'"),
+        ({"x": {"min": 0, "max": 1, "q": 3}}, {"run_cap": 3}, "x has no 'q'"),
+        ({"x": {"distribution": "q_uniform", "min": 0, "max": 1, "q": 0}}, {"run_cap": 3}, "a number above 0, got 0"),
+        ({"x": {"values": [[1, 2], [3]]}}, {"run_cap": 3}, "x has the value [1, 2], and single values alone are drawn"),
     ],
 )
 def test_what_cannot_be_searched_is_refused(tmp_path, capsys, parameters, more, sentence):

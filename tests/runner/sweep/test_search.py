@@ -72,3 +72,31 @@ def test_hyperband_ends_bad_cells_early_and_keeps_good_ones(tmp_path):
     assert all(state == "finished" for rate, state in states.items() if rate > 0.001), states
     stopped = [run for run in runs(results(tmp_path)).values() if run.info["state"] == "interrupted"]
     assert all("stopped early: in_loop/last_k/nll/128 is worse" in run.info["reason"] for run in stopped)
+
+
+def factors(root, **more):
+    """Write the file of a search for a factor without training, and return its path."""
+    asked = {"method": "random", "run_cap": 1, "metric": {"name": "perplexity/last_k/2L", "goal": "minimize"}}
+    return write_sweep(root, {"method": {"value": "pi"}, "factor": {"values": [2, 3]}}, **asked | more)
+
+
+def test_a_search_with_other_values_is_another_search(tmp_path):
+    path = factors(tmp_path)
+    assert "best: cell 0" in run_sweep(path, tmp_path, "jobs=1").stdout
+    assert "0 of 1 cells have been drawn." in run_sweep(path, tmp_path, "--dry-run", "seed=1").stdout
+    assert (
+        "1 of 1 cells have been drawn."
+        in run_sweep(path, tmp_path, "--dry-run", "jobs=2", "report.against=null").stdout
+    )
+    assert "best: cell 0" in run_sweep(path, tmp_path, "jobs=1", "seed=1").stdout
+    assert len(runs(results(tmp_path))) == 2
+
+
+def test_a_dry_run_writes_nothing(tmp_path):
+    path = factors(tmp_path)
+    run_sweep(path, tmp_path, "jobs=1")
+    before = {file: file.stat().st_mtime_ns for file in (tmp_path / "results").rglob("*")}
+    done = run_sweep(path, tmp_path, "--dry-run", "seed=1")
+    assert "0 of 1 cells have been drawn." in done.stdout, done.stdout + done.stderr
+    assert "1 of 1 cells have been drawn." in run_sweep(path, tmp_path, "--dry-run").stdout
+    assert {file: file.stat().st_mtime_ns for file in (tmp_path / "results").rglob("*")} == before
