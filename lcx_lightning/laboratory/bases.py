@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -103,4 +103,10 @@ def put(
 
 
 def _checksum(path: Path) -> str:
+    known = path.stat()
+    return _checksum_of(path, known.st_mtime_ns, known.st_size)
+
+
+@lru_cache(maxsize=16)  # every arm of a grid asks for all of them
+def _checksum_of(path: Path, _changed: int, _size: int) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()

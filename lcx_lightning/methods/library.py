@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,11 +60,16 @@ def complete(method: DictConfig) -> DictConfig:
     Raises:
         ValueError: If the method sets something else than the four parts.
     """
-    pretrained = read_file("pretrained")
+    pretrained = _pretrained()
     unknown = set(method) - set(PARTS)
     if unknown:
         raise ValueError(f"A method has the parts {', '.join(PARTS)}, got {', '.join(sorted(map(str, unknown)))}.")
     return OmegaConf.create({part: method[part] if part in method else pretrained[part] for part in PARTS})
+
+
+@cache
+def _pretrained() -> DictConfig:
+    return read_file("pretrained")
 
 
 def own_files(names: Names) -> list[str]:

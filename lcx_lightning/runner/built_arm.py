@@ -1,6 +1,6 @@
 """An arm with what its configuration describes: each part is built once, when it is first asked for."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -134,34 +134,37 @@ def describe(source: Any, pretrain_length: int | None = None) -> Described:
     return Described(built, config, spec, source)
 
 
-def resolve(composed: DictConfig, seed: int) -> tuple[dict[str, Any], Described]:
-    """Return the configuration of an arm at a seed without interpolations, and its model.
+def resolve(composed: DictConfig, seeds: Sequence[int]) -> Iterator[tuple[dict[str, Any], Described]]:
+    """Yield the configuration of an arm at each seed without interpolations, and its model.
 
     A branch or tag of the hub becomes the commit that it names now. Secrets from environment variables stay as typed.
     """
-    config = composed.copy()
+    config = OmegaConf.masked_copy(composed, [str(part) for part in composed if part != "hydra"])
     OmegaConf.set_readonly(config, False)
     OmegaConf.set_struct(config, False)
-    config.pop("hydra", None)
     if config.training.get("zero_shot"):
         config.training = None
     leave_open(config)
     given = None if OmegaConf.is_missing(config, "pretrain_length") else config.pretrain_length
-    config.seed = seed
-    described = describe(config.model.source, given)
-    if described.source.has_weights:
-        check_recipe(config.model.recipe, described.source)
-        config.model.recipe = None
-    elif "train" in config.model:
-        config.model.train = config.model.source.train = True
-    if commit := described.source.commit():
-        config.model.source.revision = commit
-    config.pretrain_length = described.spec.pretrain_length
-    if lengths := config.pop("lengths"):
-        evaluate_at(config.evaluation, lengths, config.pretrain_length)
-    config.method = with_own_clex(complete(config.method), described.config)
-    plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # pyright: ignore[reportAssignmentType]
-    return as_typed(plain, OmegaConf.to_container(config)), described
+    lengths, model, method = config.pop("lengths"), config.model, complete(config.method)
+    config.method = method
+    typed = OmegaConf.to_container(config)
+    for seed in seeds:
+        config.seed, config.model = seed, model  # a copy, which the seed before has not changed
+        described = describe(config.model.source, given)
+        if described.source.has_weights:
+            check_recipe(config.model.recipe, described.source)
+            config.model.recipe = None
+        elif "train" in config.model:
+            config.model.train = config.model.source.train = True
+        if commit := described.source.commit():
+            config.model.source.revision = commit
+        config.pretrain_length = described.spec.pretrain_length
+        if lengths:
+            evaluate_at(config.evaluation, lengths, config.pretrain_length)
+        config.method = with_own_clex(method, described.config)
+        plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # pyright: ignore[reportAssignmentType]
+        yield as_typed(plain, typed), described
 
 
 def check_recipe(recipe: DictConfig | None, source: ModelSource) -> None:

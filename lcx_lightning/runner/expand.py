@@ -134,20 +134,26 @@ def checked_arm(config: DictConfig, arm: DictConfig) -> DictConfig:
     own_modules = [Path(folder).name for folder in own_folders(arm)]
     with method_files_named(methods_of(arm), arm):
         settle(arm)
-        check_needed(arm)
-        check_targets(arm, own_modules)
-        plain = plain_values(arm)
+        given = _without_hydra(arm)
+        check_needed(given)
+        check_targets(given, own_modules)
+        plain = _plain_values(given)
         check_targets(plain, own_modules)  # a resolver may have made one
         check_values(plain)
     return arm
 
 
-def plain_values(arm: DictConfig) -> dict[str, Any]:
-    """Return the values of a composed configuration without interpolations, at any L if the model tells its own."""
+def _without_hydra(arm: DictConfig) -> DictConfig:
+    """Return a copy of the values of a composed configuration, at any L if the model tells its own."""
     given = OmegaConf.masked_copy(arm, [str(part) for part in arm if part != "hydra"])
     OmegaConf.set_struct(given, False)
     if OmegaConf.is_missing(given, "pretrain_length"):
         given.pretrain_length = ANY_LENGTH
+    return given
+
+
+def _plain_values(given: DictConfig) -> dict[str, Any]:
+    """Return values without interpolations; those that are left open are left out, in place."""
     given.method = complete(given.method)
     leave_open(given)
     plain: Any = OmegaConf.to_container(given, resolve=True)

@@ -1,9 +1,10 @@
 """The grid of an experiment: its arms, each built once, with what its method does."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from lcx_lightning.data.dataset import LongContextData
 from lcx_lightning.methods.fingerprint import alike, digest, fingerprint
@@ -44,10 +45,9 @@ def build(config: DictConfig, grid: Grid, in_sweep: bool = False) -> list[BuiltA
     for order, cell in enumerate(grid.cells):
         with method_files_named(cell.methods, cell.config):
             idle: list[str] = []
-            for seed in grid.seeds:
-                plain, described = resolve(cell.config, seed)
+            for rank, (plain, described) in enumerate(resolve(cell.config, grid.seeds)):
                 check_targets(plain, cell.own_modules)
-                if seed == grid.seeds[0]:  # the others depend on no other knobs
+                if rank == 0:  # the other seeds depend on no other knobs
                     idle = _idle_knobs(cell.config, described)
                 factor = None if "factor" in idle else plain["factor"]
                 arm = Arm(cell.name, cell.methods, order, plain, factor=factor)
@@ -64,17 +64,18 @@ class Shared:
     loaded: dict[str, LongContextData] = field(default_factory=dict)
     passes: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def fingerprint(self, method: Method, described: Any, arm: Arm) -> dict[str, Any]:
+    def fingerprint(self, method: Callable[[], Method], described: Any, built: BuiltArm) -> dict[str, Any]:
         """Return the fingerprint of a method at the lengths of an arm.
 
         Args:
-            method: The method.
+            method: Function that returns the method.
             described: What the method is made of, as plain data.
-            arm: An arm that knows its lengths.
+            built: An arm that knows its lengths.
         """
-        key = repr((described, method.scaling.spec, arm.lengths, arm.train_length))
+        arm = built.arm
+        key = repr((described, built.model.spec, arm.lengths, arm.train_length))
         if key not in self.passes:
-            self.passes[key] = fingerprint(method, arm.lengths, arm.train_length)
+            self.passes[key] = fingerprint(method(), arm.lengths, arm.train_length)
         return self.passes[key]
 
 
@@ -95,11 +96,7 @@ def _built(built: BuiltArm, idle: list[str], given: set[str], shared: Shared) ->
 
 def _idle_knobs(composed: DictConfig, described: Described) -> list[str]:
     """Return the knobs that an arm does not depend on, with the settings of its checkpoint."""
-    config = composed.copy()
-    OmegaConf.set_readonly(config, False)
-    OmegaConf.set_struct(config, False)
-    config.method = with_own_clex(complete(config.method), described.config)
-    return idle_knobs(config)
+    return idle_knobs(composed, with_own_clex(complete(composed.method), described.config))
 
 
 def _fill_in(built: BuiltArm, shared: Shared) -> Method:
@@ -121,8 +118,8 @@ def _fill_in(built: BuiltArm, shared: Shared) -> Method:
             "factor."
         )
     arm.metrics = as_data(evaluation.metrics())
-    passes = shared.fingerprint(method, (arm.config["method"], arm.contents.get("method")), arm)
-    pretrained = shared.fingerprint(built.pretrained(), BASELINE, arm)
+    passes = shared.fingerprint(lambda: method, (arm.config["method"], arm.contents.get("method")), built)
+    pretrained = shared.fingerprint(built.pretrained, BASELINE, built)
     arm.fingerprint = digest(passes)
     arm.training_fingerprint = digest({name: one for name, one in passes.items() if name.startswith("training")})
     arm.equals_pretrained = arm.methods != BASELINE and alike(passes, pretrained)

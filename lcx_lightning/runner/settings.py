@@ -17,6 +17,8 @@ OPEN_KNOBS = ("window", "sink_tokens", "distance_limit", "width", "max_factor", 
 KNOBS = ("factor", "train_factor", *OPEN_KNOBS)  # which a grid may turn also for arms that do not depend on them
 OF_EXPERIMENT = ("exp", *TEXTS, *LISTS, "seeds", "seed", "dry_run", "jobs", "launch", "report")
 NAME = re.compile(r"[^\W_][^/\\\x00-\x1f]*")  # of a folder
+Place = tuple[DictConfig | ListConfig, Any, str]
+"""A mapping or a list of a configuration, a key or an index in it, and the text that stands there."""
 OF_TRAINING = ("training.", "training/", "in_loop.")
 OF_ANY_TRAINING = ("recompute", "nonfinite", "checkpoint_seconds", "data.mixture", "data.documents")  # of a base too
 
@@ -70,10 +72,7 @@ def _name_of(part: Any, inner: str) -> str:
 
 def check_needed(config: DictConfig) -> None:
     """Raise a ValueError if a value is missing that only the user knows."""
-    values = OmegaConf.masked_copy(config, [str(name) for name in config if name != "hydra"])
-    OmegaConf.set_struct(values, False)
-    values.pretrain_length = 1  # which the model tells, unless it is set
-    if missing := OmegaConf.missing_keys(values) - set(OPEN_KNOBS):
+    if missing := OmegaConf.missing_keys(config) - set(OPEN_KNOBS):
         raise ValueError(f"A value is needed: add {' '.join(f'{name}=VALUE' for name in sorted(missing))}.")
 
 
@@ -135,25 +134,53 @@ def leave_open(config: DictConfig) -> None:
             del config[knob]
 
 
-def idle_knobs(config: DictConfig) -> list[str]:
-    """Return the knobs that no part of a composed configuration depends on."""
+def idle_knobs(config: DictConfig, method: DictConfig | None = None) -> list[str]:
+    """Return the knobs that no part of a composed configuration depends on.
+
+    Args:
+        config: The configuration, which is not changed.
+        method: Its method, if another one than that of the configuration is meant.
+    """
     values = OmegaConf.masked_copy(config, [str(part) for part in config if part != "hydra"])
     OmegaConf.set_readonly(values, False)
     OmegaConf.set_struct(values, False)
-    values.method = complete(values.method)
-    named = [text for text in _texts(OmegaConf.to_container(values, resolve=False)) if "${" in text]
-    return [knob for knob in KNOBS if not any(knob in text for text in named) or changes_nothing(values, knob)]
+    values.method = complete(values.method) if method is None else method
+    typed: Any = OmegaConf.to_container(values, resolve=False)
+    named = [text for text in _texts(typed) if "${" in text]
+    values.pretrain_length = 64
+    parts = ["method", "evaluation", "model", "data"] + ([] if values.training.get("zero_shot") else ["training"])
+    following = [place for part in parts for place in _following(values, part)]
+    return [
+        knob
+        for knob in KNOBS
+        if not any(knob in text for text in named) or _changes_nothing(values, knob, typed, following)
+    ]
 
 
-def changes_nothing(config: DictConfig, name: str) -> bool:
-    """Return whether no part of a composed configuration depends on a value such as `factor`."""
-    parts = ["method", "evaluation", "model", "data"] + ([] if config.training.get("zero_shot") else ["training"])
-    other = OmegaConf.merge(config, {"pretrain_length": 64})
-    seen = []
-    for value in (2.25, 3.5):
-        OmegaConf.update(other, name, value, force_add=True)
-        seen.append([OmegaConf.to_container(OmegaConf.select(other, part), resolve=True) for part in parts])
-    return seen[0] == seen[1]
+def _changes_nothing(values: DictConfig, knob: str, typed: dict[str, Any], following: list[Place]) -> bool:
+    """Return whether no value that follows others changes with a knob, which is left as it was typed."""
+
+    def at(place: Place, value: float) -> Any:
+        values[knob] = value
+        found = place[0][place[1]]
+        return OmegaConf.to_container(found, resolve=True) if OmegaConf.is_config(found) else found
+
+    likely_first = sorted(following, key=lambda place: knob not in place[2])
+    try:
+        return all(at(place, 2.25) == at(place, 3.5) for place in likely_first)
+    finally:
+        values.pop(knob)
+        values.update({knob: typed[knob]} if knob in typed else {})
+
+
+def _following(node: DictConfig | ListConfig, key: Any) -> Iterator[Place]:
+    """Yield the places at and below a key whose values follow others, such as `${factor}`."""
+    inner = node._get_node(key)
+    if OmegaConf.is_interpolation(node, key):
+        yield node, key, str(inner)
+    elif isinstance(inner, DictConfig | ListConfig) and not inner._is_none():
+        for name in inner if isinstance(inner, DictConfig) else range(len(inner)):
+            yield from _following(inner, name)
 
 
 def _texts(node: Any) -> Iterator[str]:

@@ -147,4 +147,4 @@ def test_a_recipe_of_an_experiment_that_a_base_was_not_trained_by_is_refused():
     config = composed("method=lm_infinite")
     OmegaConf.update(config, "model.recipe.steps", 13000)
     with pytest.raises(ValueError, match=r"recipe\.steps=13000 would change nothing: the model comes pretrained"):
-        resolve(config, 0)
+        next(resolve(config, [0]))

@@ -50,8 +50,8 @@ def _run(words: list[str]) -> int:
 
 
 def _run_grid(sweep: Sweep, asked: argparse.Namespace, words: Sequence[str], overrides: Sequence[str]) -> int:
-    cells = cells_of(sweep, overrides)
     with without_garbage_collection():
+        cells = cells_of(sweep, overrides)
         from lcx_lightning.runner.sweep.run import Request, run_cells  # heavy: not where a word is refused
 
     return run_cells(Request(sweep, _typed(words), asked.count, asked.retry, asked.dry_run), cells)
