@@ -93,12 +93,12 @@ def decided_by_rank_zero(decide: Callable[[], T]) -> T:
     """Return what a function returns in rank zero, which alone calls it; what it raises there, all processes raise."""
     if world_size() == 1:
         return decide()
-    decided: tuple[Any, Exception | None] = (None, None)
+    decided: list[Any] = [None, None]  # the decision, and what was raised
     if rank() == 0:
         try:
-            decided = (decide(), None)
+            decided[0] = decide()
         except Exception as error:
-            decided = (None, error)
+            decided[1] = error
     decision, raised = broadcast_from_rank_zero(decided)
     if raised is not None:
         raise raised
