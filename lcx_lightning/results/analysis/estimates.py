@@ -4,14 +4,13 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from statistics import NormalDist
 
 import numpy as np
 
+from lcx_lightning.results.analysis.intervals import LEVEL, t_interval, t_p_value, wilson
 from lcx_lightning.results.metrics import Measure, Metric
 from lcx_lightning.results.records import Experiment
 
-LEVEL = 0.95  # confidence level of every interval
 RESAMPLES = 1000  # draws of every bootstrap
 
 
@@ -46,13 +45,13 @@ class Sample:
     def interval(self) -> tuple[float, float]:
         """A t interval over seeds, or that of the bootstrap; nan if nothing can be resampled."""
         if len(self.by_seed) > 1:
-            return _t_interval(self.by_seed)
+            return t_interval(self.by_seed)
         return (math.nan, math.nan) if self.draws is None else _quantiles(self.draws)
 
     def p_above(self, bound: float) -> float:
         """The p-value of the mean being above a bound: how likely such a sample is where it is not; 1 if unknown."""
         if len(self.by_seed) > 1:
-            return _t_p_value(np.asarray(self.by_seed) - bound)
+            return t_p_value(np.asarray(self.by_seed) - bound)
         if self.draws is None or not np.isfinite(self.draws).all():
             return 1.0
         return (1 + int((self.draws <= bound).sum())) / (1 + len(self.draws))
@@ -87,7 +86,7 @@ def estimate(rows: Iterable[dict], metric: Metric) -> Estimate:
     found, first = _sample(per_seed), _arrays(next(iter(per_seed.values())))
     low, high = found.interval()
     if found.draws is not None and metric.trials and _are_trials(first):
-        low, high = _wilson(*first.sum(axis=1).tolist())
+        low, high = wilson(*first.sum(axis=1).tolist())
     return _estimate(metric.shown, found.mean, low, high, list(per_seed.values()))
 
 
@@ -263,22 +262,6 @@ def _quantiles(draws: np.ndarray) -> tuple[float, float]:
     return low, high
 
 
-def _t_interval(means: list[float]) -> tuple[float, float]:
-    with np.errstate(invalid="ignore"):
-        half = _t_quantile(len(means) - 1) * float(np.std(means, ddof=1)) / math.sqrt(len(means))
-    return float(np.mean(means)) - half, float(np.mean(means)) + half
-
-
-def _t_p_value(values: np.ndarray) -> float:
-    """The p-value of the mean of some numbers being above 0, by a t test."""
-    from scipy.special import stdtr
-
-    if not np.isfinite(values).all():
-        return 1.0
-    mean, spread = float(values.mean()), float(np.std(values, ddof=1)) / math.sqrt(len(values))
-    return float(mean <= 0) if spread == 0 else float(stdtr(len(values) - 1, -mean / spread))
-
-
 def _negative(draws: np.ndarray | None) -> np.ndarray | None:
     return None if draws is None else -draws
 
@@ -288,22 +271,8 @@ def _are_trials(sums: np.ndarray) -> bool:
     return bool((sums[1] == 1).all() and np.isin(sums[0], (0, 1)).all())
 
 
-def _wilson(successes: float, trials: float) -> tuple[float, float]:
-    """Wilson's score interval of a share."""
-    z = NormalDist().inv_cdf((1 + LEVEL) / 2)
-    share, weight = successes / trials, z**2 / trials
-    half = math.sqrt(weight * share * (1 - share) + weight**2 / 4)
-    return (share + weight / 2 - half) / (1 + weight), (share + weight / 2 + half) / (1 + weight)
-
-
 def _estimate(shown: Callable[[float], float], mean: float, low: float, high: float, per_seed: list[dict]) -> Estimate:
     """The estimate of a mean with the ends of its interval, as it is shown."""
     n_documents = len(set().union(*per_seed))
     n_scored = sum(n for documents in per_seed for _, n in documents.values())
     return Estimate(shown(mean), shown(low), shown(high), len(per_seed), n_documents, n_scored)
-
-
-def _t_quantile(freedom: int) -> float:
-    from scipy.special import stdtrit  # 0.5 s that `import lcx_lightning.results` should not cost
-
-    return float(stdtrit(freedom, (1 + LEVEL) / 2))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from lcx_lightning.results.analysis.estimates import LEVEL
+from lcx_lightning.results.analysis.intervals import LEVEL
 from lcx_lightning.results.analysis.verdicts import NOT_TESTED
 from lcx_lightning.results.claims import Claim, Paper
 from lcx_lightning.results.findings import Finding, findings, models_of, said_of
