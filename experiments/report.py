@@ -119,7 +119,13 @@ def write_page(options: argparse.Namespace, console: Console) -> None:
     refresh = SECONDS if options.watch or address else 0
     claims = partial(verdicts, options.papers)
     make = partial(
-        write_dashboard, options.folders, options.output, _tell, against=options.against, claims=claims, refresh=refresh
+        write_dashboard,
+        options.folders,
+        options.output,
+        tell=_tell,
+        against=options.against,
+        claims=claims,
+        refresh=refresh,
     )
     say(console, str(make()))
     stop = Event()

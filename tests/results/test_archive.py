@@ -40,7 +40,10 @@ def test_its_tables_are_those_of_the_folder(folder, tmp_path, capsys):
     assert printed[0] == printed[1]
     with pytest.raises(SystemExit, match="2"):
         report([str(tmp_path / "quickstart.zip")])
-    assert "is an archive, which has no room for figures: add --markdown or --claims" in capsys.readouterr().err
+    assert (
+        "is an archive, which has no room for figures: add -o report.html, --markdown or --claims"
+        in capsys.readouterr().err
+    )
 
 
 def test_it_names_no_folder_of_the_machine_that_ran_it(folder, tmp_path):

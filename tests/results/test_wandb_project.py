@@ -152,4 +152,7 @@ def test_a_project_needs_an_entity_and_a_name(text):
 def test_a_project_has_no_room_for_figures(capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["wandb:team/project"])
-    assert "is a project of W&B, which has no room for figures: add --markdown or --claims" in capsys.readouterr().err
+    assert (
+        "is a project of W&B, which has no room for figures: add -o report.html, --markdown or --claims"
+        in capsys.readouterr().err
+    )

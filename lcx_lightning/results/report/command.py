@@ -55,8 +55,8 @@ def report(
 def write_dashboard(
     places: "Sequence[Path]",
     page: Path,
-    tell: "Callable[[str], object]",
     *,
+    tell: "Callable[[str], object]" = print,
     against: str | None = None,
     claims: "Callable[[Experiment], Sequence[Table]] | None" = None,
     refresh: int = 0,

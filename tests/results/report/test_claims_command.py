@@ -35,4 +35,4 @@ def test_several_folders_are_read_together_for_claims_only(tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         main([str(tmp_path), str(tmp_path)])
     assert stop.value.code == 2
-    assert "with --claims only" in capsys.readouterr().err
+    assert "are read together with" in capsys.readouterr().err
