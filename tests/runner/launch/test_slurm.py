@@ -10,7 +10,19 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 from rich.console import Console
-from support.lab import ROOT, TRAINING, L, arms_of, environment, folders, results, runs, save_checkpoint, save_documents
+from support.lab import (
+    EVALUATION,
+    ROOT,
+    TRAINING,
+    L,
+    arms_of,
+    environment,
+    folders,
+    results,
+    runs,
+    save_checkpoint,
+    save_documents,
+)
 from torch.distributed.run import get_args_parser
 
 from lcx_lightning.runner.experiment import plan
@@ -74,7 +86,7 @@ def test_a_job_that_is_unwanted_is_cancelled_and_has_stopped(tmp_path):
     model = save_checkpoint(tmp_path / "model")
     line = ["model=hub", f"model.source.name={model}", *save_documents(tmp_path / "data"), "training=finetune"]
     line += [*TRAINING, "training.steps=30000", *folders(tmp_path), "checkpoint_seconds=0.2", "launch=slurm"]
-    (arm,) = arms_of(*line, "method=pi", "evaluation.growing_context.last=16")
+    (arm,) = arms_of(*line, "method=pi", *EVALUATION)
     (job,) = plan([arm])
     run_jobs([job], Stopping(str(tmp_path / "slurm"), "local", 3, 2, OmegaConf.create(PARAMETERS)), Console(quiet=True))
     assert (job.state, job.error) == ("stopped", "")

@@ -20,6 +20,12 @@ LAUNCHED = {
 ARMS = "arms=['method=yarn training=finetune training.steps=4000','method=pi training=finetune training.steps=4']"
 
 
+def arms_of(server):
+    """Return the names of the runs of arms by method."""
+    names = [name for name, run in server.runs.items() if run["jobType"] != "base"]
+    return {server.lcx(name)["method"]: name for name in names}
+
+
 @pytest.mark.parametrize("launched", LAUNCHED)
 def test_a_run_that_is_stopped_ends_for_good_and_the_others_go_on(launched, tmp_path):
     with wandb_server(tmp_path / "server") as server, (tmp_path / "said.txt").open("w") as said:
@@ -34,13 +40,12 @@ def test_a_run_that_is_stopped_ends_for_good_and_the_others_go_on(launched, tmp_
             stderr=said,
         )
         await_checkpoints(process, tmp_path, "extend", 3)
-        (name,) = (name for name in server.runs if (server.lcx(name) or {}).get("method") == "yarn")
-        server.stopping.add(name)
+        server.stopping.add(arms_of(server)["yarn"])
         code = process.wait(timeout=300)
         text = (tmp_path / "said.txt").read_text()
         assert code == 0, text
         states = {run.info["arm"]: run.info["state"] for run in runs(tmp_path / "results" / "stopped").values()}
         assert states == {"yarn": "interrupted", "pi": "finished"}, text
-        told = {server.lcx(run)["method"]: server.runs[run]["summary"]["status"] for run in server.runs}
-        assert (told["yarn"], told["pi"]) == ("stopped", "finished"), text
+        told = {arm: server.runs[name]["summary"]["status"] for arm, name in arms_of(server).items()}
+        assert told == {"yarn": "stopped", "pi": "finished"}, text
         assert text.count("stopped yarn, seed 0") == 1
