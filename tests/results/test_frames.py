@@ -49,6 +49,16 @@ def test_folders_are_read_together_equal_runs_once_and_names_apart(folder, tmp_p
     assert "yarn" in set(both["arm"])
 
 
+def test_arms_of_one_name_have_the_settings_that_differ_in_their_names(tmp_path):
+    for window in (16, 32):
+        config = {"method": {"pattern": {"_target_": "lcx_lightning.patterns.Lambda", "window": window}}}
+        write_run(tmp_path, "lm_infinite", place=f"window-{window}", config=config)
+    found = read_records(tmp_path)
+    assert set(zip(found["arm"], found["window"], strict=True)) == {
+        ("lm_infinite window=16", 16), ("lm_infinite window=32", 32)
+    }  # fmt: skip
+
+
 def test_an_unfinished_arm_is_there_with_its_state(folder):
     write_run(folder, "yarn", order=5, state="failed", reason="no memory")
     found = read_records(str(folder))

@@ -52,7 +52,17 @@ def test_markdown_and_latex_have_the_digits_of_the_terminal(folder, experiment, 
         for cell in row[1:4]:
             assert starred(cell).replace("*", "\\*") in texts[".md"]
             assert cell.text.replace("±", "$\\pm$").replace(NOT_EVALUATED, "\\textendash{}") in texts[".tex"]
-    assert "Geometric mean over 2 seeds" in texts[".md"], "each file has all of its notes"
+
+
+def test_each_file_has_all_notes_of_its_table_also_those_that_others_share(folder, tmp_path):
+    for path in folder.glob("*/records.jsonl"):
+        records.append(path, [row | {"protocol": "whole_window"} for row in records.read(path)])
+    assert main([str(folder), "--tables", str(tmp_path / "paper")]) == 0
+    for name in ("perplexity", "perplexity_whole_window"):
+        for kind in (".md", ".tex"):
+            words = " ".join((tmp_path / "paper" / f"{name}{kind}").read_text().split())
+            assert "Geometric mean over 2 seeds" in words
+            assert "marks the length the arm was trained at" in words
 
 
 def test_figures_are_vectors_and_pixels_of_the_size_of_a_column(folder, tmp_path):

@@ -51,13 +51,13 @@ def test_what_is_about_the_arms_moves_to_one_table_where_the_terminal_is_narrow(
 def test_the_best_number_is_bold_with_a_mark_and_numbers_of_a_column_stay_above_each_other():
     rows = [
         [Cell("a"), Cell("1.25", marked=True, best=True)],
-        [Cell("b"), Cell("2.25", marked=True)],
+        [Cell("b"), Cell("12.25", marked=True)],
         [Cell("c"), Cell("3.25")],
     ]
     console = Console(file=StringIO(), width=80, force_terminal=True, color_system="standard", legacy_windows=False)
     console.print(TerminalTable(Table("t", ["arm", "128"], rows, [])))
-    assert "\x1b[1m1.25*†" in console.file.getvalue()
-    assert "\x1b[1m2.25" not in console.file.getvalue()
+    assert "\x1b[1m 1.25*†" in console.file.getvalue()
+    assert "\x1b[1m12.25" not in console.file.getvalue()
     lines = shown(TerminalTable(Table("t", ["arm", "128"], rows, []))).splitlines()
     assert len({line.index(".25") for line in lines if ".25" in line}) == 1
 
