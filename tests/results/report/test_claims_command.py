@@ -31,8 +31,9 @@ def test_a_folder_without_files_of_claims_is_refused(tmp_path, capsys):
     assert "none holds none" in capsys.readouterr().err
 
 
-def test_several_folders_are_read_together_for_claims_only(tmp_path, capsys):
+def test_several_folders_are_read_together_for_what_has_room_for_them_only(tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         main([str(tmp_path), str(tmp_path)])
     assert stop.value.code == 2
-    assert "are read together with" in capsys.readouterr().err
+    needed = "several folders are read together with -o report.html, --claims, --figures or --tables only"
+    assert needed in capsys.readouterr().err

@@ -74,9 +74,9 @@ def test_notes_that_tables_share_are_said_once_on_the_terminal_on_the_page_and_i
     page = report(folder, console)[-1].read_text()
     for text in (console.file.getvalue(), page, markdown(folder)):
         words = " ".join(text.replace("\\", "").split())
-        for once in ("marks the length the arm was trained at", "training the base model"):
+        left_out = "clex_blocks at 512: max_factor is 2"
+        for once in ("marks the length the arm was trained at", "training the base model", left_out):
             assert words.count(once) == 1, once
-        assert words.count("max_factor is 2") == (3 if text is page else 1), "the page has it with the arm as well"
         assert words.count("24 tokens scored") == words.count("48 tokens scored") == 1, "each with its table"
         assert words.index("48 tokens scored") < words.index("training the base model")
 
