@@ -32,9 +32,11 @@ class HeldError(Exception):
 def holder(folder: Path) -> str | None:
     """Return who computes the arm of a folder now, such as `process 12 on node3`; None if nobody does."""
     said, lock = _said(folder), folder / LOCK
-    if is_held(lock) and (os.access(lock, os.W_OK) or _is_fresh(folder)):  # of another user's lock nobody can tell
-        return _words(said) or "another process"
-    return _words(said) if _lives_elsewhere(folder, said) else None
+    if not is_held(lock):
+        return _words(said) if _lives_elsewhere(folder, said) else None
+    if not os.access(lock, os.W_OK) and not _lives(folder, said):  # of another user's lock its holder's file tells
+        return None
+    return _words(said) or "another process"
 
 
 @contextmanager
@@ -47,6 +49,7 @@ def held(folder: Path, wait: bool) -> Iterator[None]:
 
     Raises:
         HeldError: If another process holds it, and `wait` is false.
+        PermissionError: If another user holds it no longer, but lets nobody else write there.
         PreemptedError: On preemption while another process holds it.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -76,6 +79,11 @@ def _acquired(lock: FileLock, folder: Path, patience: float) -> bool:
         lock.acquire(timeout=patience)
     except Timeout:
         return False
+    except PermissionError:
+        if not _lives(folder, _said(folder)):
+            raise
+        preemption.wait_for_request(patience)
+        return False
     if not _lives_elsewhere(folder, _said(folder)):
         return True
     lock.release()
@@ -88,6 +96,19 @@ def _beat(path: Path, over: threading.Event) -> None:
     while not over.wait(BEAT):
         with suppress(OSError):  # of a server that does not answer for a moment
             os.utime(path)
+
+
+def _lives(folder: Path, said: dict[str, Any]) -> bool:
+    """Return whether a holder lives: one on this machine by its process, another by the time of its file."""
+    if said.get("host") != socket.gethostname():
+        return _is_fresh(folder)
+    try:
+        os.kill(said["process"], 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it is another user's
+        return True
+    return True
 
 
 def _lives_elsewhere(folder: Path, said: dict[str, Any]) -> bool:

@@ -66,6 +66,19 @@ def log_again(arm: Arm) -> None:
     _end(log, arm, "finished", "finished")
 
 
+def note_failure(arm: Arm, said: str) -> None:
+    """Write that an arm failed, which never began, was killed or is of several processes, and log it as `log_failure`.
+
+    Args:
+        arm: The arm. Nothing is done if its run.json says already that it failed.
+        said: Why it failed, with the traceback if there is one.
+    """
+    if read_run(arm).get("state") != "failed":
+        reason = said.split("\nTraceback ")[0]
+        write_run(arm, "failed", reason=reason, traceback=said)
+        log_failure(arm, reason)
+
+
 def log_failure(arm: Arm, reason: str) -> None:
     """Log an arm that failed before it could begin, or was killed, where the cell of a sweep waits for it."""
     if is_asked_for(arm):
