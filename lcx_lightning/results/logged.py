@@ -1,7 +1,7 @@
 """What W&B is told of a run: its label, a summary, rows by length and a table of cells; from its records alone."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ from lcx_lightning.results.metrics import Measure
 from lcx_lightning.results.records import Experiment, Run
 
 DEPTH = "depth"  # key of `at` in records: the place of a needle, as a share of the context
+NAMED = ("method", "factor", "seed")  # what the name of a run says without the name of the value
 OF_ARM = ("arm", "method", "factor", "seed", "window", "sink_tokens", "distance_limit", "ode_width", "ode_steps")
 OF_CELL = ("protocol", "metric", "length", "multiple", "depth", "shown", "value", "low", "high", "n")
 COLUMNS = (*OF_ARM, *OF_CELL)
@@ -30,7 +31,7 @@ class NewRun:
     """What W&B is told of a run before there are numbers.
 
     Attributes:
-        id: Id of the run; a resumed run continues under it.
+        id: Id of the run; one that goes on continues under it.
         label: Name, job type and tags.
         group: Name of the group.
         config: What W&B shows as the configuration.
@@ -46,11 +47,19 @@ class NewRun:
     on_stop: Callable[[], None]
 
 
-def label(known: Mapping[str, Any]) -> Label:
-    """The label of an arm, such as `yarn x4 s0`, from its knobs."""
-    factor = known["factor"]
-    said = factor is None or "factor=" in known["arm"]
-    name = " ".join([known["arm"], *([] if said else [f"x{factor:g}"]), f"s{known['seed']}"])
+def label(known: Mapping[str, Any], turned: Sequence[str] = ()) -> Label:
+    """The label of an arm, such as `yarn x4 s0`, or `clex x8 width=4 s0` where a cell of a sweep turns the width.
+
+    Args:
+        known: Knobs of the arm.
+        turned: What its cell turns.
+    """
+    factor, arm = known["factor"], known["arm"]
+    pairs = [(key.lstrip("+").rpartition(".")[2], value) for key, _, value in (word.partition("=") for word in turned)]
+    words = [f"{key}={value}" for key, value in pairs if key not in NAMED and value != arm]
+    words = [word for word in words if word not in arm.split(" ")]
+    said = factor is None or "factor=" in arm
+    name = " ".join([arm, *([] if said else [f"x{factor:g}"]), *words, f"s{known['seed']}"])
     job_type = "fine-tuned" if known["trained"] else "zero-shot"
     tags = [*str(known["method"]).split("+"), job_type, known["model"], known["data"]]
     return Label(name, job_type, [tag for tag in dict.fromkeys(tags) if tag])

@@ -113,5 +113,9 @@ def test_a_label_says_arm_factor_and_seed():
     assert label(KNOWN) == ("pi x4 s1", "fine-tuned", ["pi", "fine-tuned", "embedded", "sympy"])
     assert label(KNOWN | {"factor": None, "trained": False}).name == "pi s1"
     assert label(KNOWN | {"arm": "pi factor=4"}).name == "pi factor=4 s1"
+    turned = ["width=0.5", "method.scaling.solver=rk4", "recipe=untouched", "factor=4", "seed=1", "method=pi"]
+    assert label(KNOWN, turned).name == "pi x4 width=0.5 solver=rk4 recipe=untouched s1"
+    assert label(KNOWN, ["recipe=pi"]).name == "pi x4 s1"
+    assert label(KNOWN | {"arm": "pi width=0.5"}, ["width=0.5"]).name == "pi width=0.5 x4 s1"
     assert label(KNOWN | {"method": "clex+lm_infinite"}).tags[:2] == ["clex", "lm_infinite"]
     assert label_of_base(KNOWN) == ("base embedded s1", "base", ["base", "embedded", "sympy"])

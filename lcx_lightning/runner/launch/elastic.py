@@ -1,6 +1,7 @@
 """A job of several processes on this machine, which run under torchrun's elastic agent."""
 
 import logging
+import os
 import uuid
 from contextlib import nullcontext
 from multiprocessing.connection import Connection
@@ -17,7 +18,8 @@ from lcx_lightning.runner.arms import Arm
 from lcx_lightning.runner.launch.base import BUSY, END, FAILED, STOPPED, ended
 from lcx_lightning.runner.launch.elsewhere import untried
 from lcx_lightning.runner.launch.forkserver import share_fork_server
-from lcx_lightning.runner.launch.worker import follow_parent, run_job, teller, with_error_file
+from lcx_lightning.runner.launch.machine import VISIBLE
+from lcx_lightning.runner.launch.worker import follow_parent, gpus_of, run_job, teller, with_error_file
 from lcx_lightning.training import preemption
 
 
@@ -34,9 +36,14 @@ def work(count: int, number: int, arm: Arm, only_base: bool, threads: int, event
     share_fork_server()
     logging.disable(logging.CRITICAL)  # what the agent says of its processes; the scheduler says why the job failed
     try:
-        with nullcontext() if only_base else untried(arm), TemporaryDirectory(prefix="lcx_") as errors:
+        with (
+            nullcontext() if only_base else untried(arm),
+            gpus_of(arm, number) as gpus,
+            TemporaryDirectory(prefix="lcx_") as errors,
+        ):
             try:
-                elastic_launch(_config(errors, count), work_as_rank)(number, arm, only_base, threads, events, stop)
+                job = (number, arm, only_base, threads, events, stop)
+                elastic_launch(_config(errors, count), work_as_rank)(gpus, *job)
             except ChildFailedError as error:
                 rank, failure = error.get_first_failure()
                 if failure.exitcode in (preemption.EXIT_CODE, STOPPED):
@@ -52,9 +59,15 @@ def work(count: int, number: int, arm: Arm, only_base: bool, threads: int, event
         raise SystemExit(BUSY) from None
 
 
-def work_as_rank(number: int, arm: Arm, only_base: bool, threads: int, events: Queue, stop: Connection) -> None:
-    """Run a job as one of the processes of an elastic agent, whose environment describes the process group."""
+def work_as_rank(
+    gpus: str | None, number: int, arm: Arm, only_base: bool, threads: int, events: Queue, stop: Connection
+) -> None:
+    """Run a job as one of the processes of an elastic agent, whose environment describes the process group.
+
+    The arguments are those of `worker.work`, after the GPUs that the agent has chosen, None if it has chosen none.
+    """
     follow_parent(stop)
+    os.environ |= {VISIBLE: gpus} if gpus else {}
     with_error_file(lambda: run_job(arm, only_base, threads, teller(events, number), nullcontext))
 
 

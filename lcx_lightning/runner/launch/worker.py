@@ -6,7 +6,7 @@ import signal
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.queues import Queue
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from lcx_lightning.runner.arms import Arm
 from lcx_lightning.runner.built_arm import BuiltArm
 from lcx_lightning.runner.launch.base import BUSY, FAILED, STOPPED
 from lcx_lightning.runner.launch.elsewhere import untried
+from lcx_lightning.runner.launch.machine import VISIBLE, own_gpus
 from lcx_lightning.runner.quiet import silence_library_logging
 from lcx_lightning.runner.run_json import begin_run, checksum, is_finished, read_run, write_run
 from lcx_lightning.runner.secrets import without_secrets
@@ -61,12 +62,26 @@ def work(number: int, arm: Arm, only_base: bool, threads: int, events: Queue, st
     tell = teller(events, number)
     process_group.alone().export()
     try:
-        run_job(arm, only_base, threads, tell, untried)
+        with gpus_of(arm, number):
+            run_job(arm, only_base, threads, tell, untried)
     except HeldError as error:
         raise SystemExit(BUSY) from error
     except Exception as error:
         tell_failure(error, tell, arm)
         raise SystemExit(FAILED) from error
+
+
+@contextmanager
+def gpus_of(arm: Arm, number: int) -> Iterator[str | None]:
+    """Let this process see GPUs of its own inside this context, and give their names; None if it sees all that it saw.
+
+    Args:
+        arm: The arm that it computes.
+        number: Number of the job.
+    """
+    with own_gpus(arm.trainer.devices, number) if arm.trainer.device_type == "cuda" else nullcontext() as mine:
+        os.environ |= {VISIBLE: mine} if mine else {}
+        yield mine
 
 
 def tell_failure(error: Exception, tell: Tell, arm: Arm) -> None:

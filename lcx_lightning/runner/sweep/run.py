@@ -9,6 +9,7 @@ from rich.console import Console
 from lcx_lightning.results.report.screen import say, screen
 from lcx_lightning.runner.arms import Arm
 from lcx_lightning.runner.claim import claim
+from lcx_lightning.runner.expand import words_of
 from lcx_lightning.runner.experiment import Plan, concluded, interrupted, plan
 from lcx_lightning.runner.grid import build
 from lcx_lightning.runner.launch import torchrun
@@ -94,6 +95,8 @@ def _known(asked: Request, cells: Cells, launch: Launcher, console: Console) -> 
     arms = [identified(one) for one in built]
     labels = [_label(arm, cells.turned[arm.order], len(cells.grid.seeds)) for arm in arms]
     words = [*cells.grid.line]
+    for arm in arms:
+        arm.turned = words_of(cells.turned[arm.order])
     notes = [
         *checks.check_metric(asked.sweep, arms, labels),
         *checks.doubles(arms, labels),

@@ -40,7 +40,7 @@ def test_what_failed_before_this_command_is_tried_again(failed):
 
 @pytest.mark.slow
 def test_an_arm_of_several_processes_that_fails_is_tried_by_one_worker_alone(tmp_path):
-    """The other worker has a good cell when it fails, looks for more while the first one has the next, and leaves it."""
+    """The other worker has a good cell when it fails, and looks for more while the first one has the next."""
     parameters = {
         "method": {"value": "pi"},
         "training": {"value": "finetune"},
