@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from lcx_lightning.results.analysis.effective_context import change_from, effective_contexts
 from lcx_lightning.results.analysis.estimates import Estimate, arm_rows, estimate, estimates
+from lcx_lightning.results.analysis.k_max import k_max
 from lcx_lightning.results.knobs import knobs
 from lcx_lightning.results.metrics import Measure
 from lcx_lightning.results.records import Experiment, Run
@@ -81,7 +82,8 @@ def summary(run: Run) -> dict[str, Any]:
 
     `perplexity/last_k/512` is by the place on the axis of its metric, `perplexity/last_k/4L` the same by multiples of
     L, with `/low` and `/high`, its 95% interval. `ratio/last_k/4L` is the perplexity over the own one at L,
-    `holds_to/last_k` the effective context in units of L, `accuracy/passkey/4L/depth_0.5` of needles at one depth.
+    `holds_to/last_k` the effective context in units of L, `accuracy/passkey/4L/depth_0.5` of needles at one depth,
+    `k_max/passkey/4L` the largest distance in tokens up to which a fifth of the needles are found at every distance.
     """
     alone, length = Experiment(run.folder, {}, [run]), run.info.get("pretrain_length")
     found: dict[str, Any] = {}
@@ -134,6 +136,9 @@ def _by_multiples(alone: Experiment, measure: Measure, length: int) -> dict[str,
     for (place, depth), one in _by_depth(alone, measure).items():
         found[f"{kind}/{relative(place, length)}/depth_{depth:g}"] = one.value
     rows = arm_rows(alone, alone.arms()[0], measure)
+    for place in sorted({row["context_length"] for row in rows}) if metric.trials else ():
+        if (reached := k_max([row for row in rows if row["context_length"] == place])) is not None:
+            found[f"k_max/{measure.protocol}/{relative(place, length)}"] = reached
     at_start = [row for row in rows if row["context_length"] == length]
     for place in sorted({row["context_length"] for row in rows}) if at_start and metric.logarithmic else ():
         change = change_from(at_start, [row for row in rows if row["context_length"] == place], metric)

@@ -23,7 +23,11 @@ def run(tmp_path):
     write_run(tmp_path, "pi", **extra)
     needles = [
         make_row(protocol="passkey", metric="accuracy", context_length=512, document=f"t{trial}", n=1)
-        | {"value": int(depth < 0.5 or trial == 0), "at": {"depth": depth, "trial": trial}, "run": "pi-0"}
+        | {
+            "value": int(depth < 0.5 or trial == 0),
+            "at": {"depth": depth, "trial": trial, "distance": round(512 * (1 - depth))},
+            "run": "pi-0",
+        }
         for depth in (0.1, 0.5)
         for trial in range(2)
     ]
@@ -65,6 +69,7 @@ def test_needles_are_told_by_depth(run):
     told = summary(run)
     assert told["accuracy/passkey/4L/depth_0.1"] == 100
     assert told["accuracy/passkey/4L/depth_0.5"] == 50
+    assert told["k_max/passkey/4L"] == 461  # half of those at 256 tokens are found, and all at 461
     assert told["accuracy/passkey/4L"] == told["accuracy/passkey/512"] == 75
 
 

@@ -4,6 +4,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from lcx_lightning.results.analysis.estimates import arm_rows, score
+from lcx_lightning.results.analysis.k_max import k_max
 from lcx_lightning.results.metrics import Measure
 from lcx_lightning.results.records import Experiment
 from lcx_lightning.results.report.figures import FAINT, INK, styled
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
 CELL = 26  # pixels of a cell
 COLOURS = ["#8c2d04", "#f7f4ef", "#08519c"]  # nothing, half, everything: both ends are equally darker than the middle
-SUCCESS = 0.2  # least rate of success at a distance and at every nearer one (arXiv:2306.15595, section 3.3)
 
 
 def depth_figure(experiment: Experiment, measure: Measure) -> "altair.FacetChart | None":
@@ -63,24 +63,6 @@ def depth_figure(experiment: Experiment, measure: Measure) -> "altair.FacetChart
     return styled(faceted).configure_header(labelFontSize=13, labelColor=INK, labelFontWeight=600).configure_axis(
         domainColor=FAINT, grid=False
     )  # fmt: skip
-
-
-def k_max(rows: list[dict]) -> int | None:
-    """The largest distance k from the end such that at every k' <= k at least a fifth of the trials succeed.
-
-    0 if the nearest distance fails; None if rows have no distance. The rows are of one length (arXiv:2306.15595).
-    """
-    trials: dict[int, list[dict]] = {}
-    for row in rows:
-        if "distance" in row["at"]:
-            trials.setdefault(row["at"]["distance"], []).append(row)
-    reached = 0
-    for distance in sorted(trials):
-        found = trials[distance]
-        if sum(row["value"] for row in found) < SUCCESS * sum(row["n"] for row in found):
-            break
-        reached = distance
-    return reached if trials else None
 
 
 def k_max_table(experiment: Experiment, measure: Measure) -> Table | None:

@@ -7,10 +7,11 @@ import pytest
 from support.experiment_files import make_row, shown, write_run
 
 from lcx_lightning.results import records
+from lcx_lightning.results.analysis.k_max import k_max
 from lcx_lightning.results.metrics import Measure
 from lcx_lightning.results.report.command import report
 from lcx_lightning.results.report.figures import length_figure
-from lcx_lightning.results.report.heatmaps import depth_figure, k_max, k_max_table, task_table
+from lcx_lightning.results.report.heatmaps import depth_figure, k_max_table, task_table
 from lcx_lightning.results.report.labels import NOT_EVALUATED
 from lcx_lightning.results.report.screen import screen
 from lcx_lightning.results.report.tables import length_table, thinned
