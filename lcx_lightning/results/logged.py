@@ -2,13 +2,14 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from lcx_lightning.results.analysis.effective_context import change_from, effective_contexts
 from lcx_lightning.results.analysis.estimates import Estimate, arm_rows, estimate, estimates
+from lcx_lightning.results.analysis.k_max import k_max
 from lcx_lightning.results.archive import places_of, portable
 from lcx_lightning.results.knobs import knobs
 from lcx_lightning.results.metrics import Measure
@@ -28,6 +29,7 @@ KNOBS += (
     "lr",
 )
 OF_ARM = ("arm", "method", "seed", *KNOBS)
+NAMED = ("method", "factor", "seed")  # what the name of a run says without the name of the value
 OF_CELL = ("protocol", "metric", "length", "multiple", "depth", "shown", "value", "low", "high", "n")
 COLUMNS = (*OF_ARM, *OF_CELL)
 RECORDS_TYPE = "records"  # of an artifact that holds the files of a run
@@ -46,7 +48,7 @@ class NewRun:
     """What W&B is told of a run before there are numbers.
 
     Attributes:
-        id: Id of the run; a resumed run continues under it.
+        id: Id of the run; one that goes on continues under it.
         label: Name, job type and tags.
         group: Name of the group.
         config: What W&B shows as the configuration.
@@ -62,11 +64,19 @@ class NewRun:
     on_stop: Callable[[], None]
 
 
-def label(known: Mapping[str, Any]) -> Label:
-    """The label of an arm, such as `yarn x4 s0`, from its knobs."""
-    factor = known["factor"]
-    said = factor is None or "factor=" in known["arm"]
-    name = " ".join([known["arm"], *([] if said else [f"x{factor:g}"]), f"s{known['seed']}"])
+def label(known: Mapping[str, Any], turned: Sequence[str] = ()) -> Label:
+    """The label of an arm, such as `yarn x4 s0`, or `clex x8 width=4 s0` where a cell of a sweep turns the width.
+
+    Args:
+        known: Knobs of the arm.
+        turned: What its cell turns.
+    """
+    factor, arm = known["factor"], known["arm"]
+    pairs = [(key.lstrip("+").rpartition(".")[2], value) for key, _, value in (word.partition("=") for word in turned)]
+    words = [f"{key}={value}" for key, value in pairs if key not in NAMED and value != arm]
+    words = [word for word in words if word not in arm.split(" ")]
+    said = factor is None or "factor=" in arm
+    name = " ".join([arm, *([] if said else [f"x{factor:g}"]), *words, f"s{known['seed']}"])
     job_type = "fine-tuned" if known["trained"] else "zero-shot"
     tags = [*str(known["method"]).split("+"), job_type, known["model"], known["data"]]
     return Label(name, job_type, [tag for tag in dict.fromkeys(tags) if tag])
@@ -107,7 +117,8 @@ def summary(run: Run) -> dict[str, Any]:
 
     `perplexity/last_k/512` is by the place on the axis of its metric, `perplexity/last_k/4L` the same by multiples of
     L, with `/low` and `/high`, its 95% interval. `ratio/last_k/4L` is the perplexity over the own one at L,
-    `holds_to/last_k` the effective context in units of L, `accuracy/passkey/4L/depth_0.5` of needles at one depth.
+    `holds_to/last_k` the effective context in units of L, `accuracy/passkey/4L/depth_0.5` of needles at one depth,
+    `k_max/passkey/4L` the largest distance in tokens up to which a fifth of the needles are found at every distance.
     """
     alone, length = Experiment(run.folder, {}, [run]), run.info.get("pretrain_length")
     found: dict[str, Any] = {}
@@ -176,6 +187,10 @@ def _by_multiples(alone: Experiment, measure: Measure, length: int) -> dict[str,
         found |= _with_ends(f"{kind}/{relative(place, length)}", one)
     for (place, depth), one in _by_depth(alone, measure).items():
         found[f"{kind}/{relative(place, length)}/depth_{depth:g}"] = one.value
+    rows = arm_rows(alone, alone.arms()[0], measure)
+    for place in sorted({row["context_length"] for row in rows}) if alone.metric(measure).trials else ():
+        if (reached := k_max([row for row in rows if row["context_length"] == place])) is not None:
+            found[f"k_max/{measure.protocol}/{relative(place, length)}"] = reached
     for place, change in _ratios(alone, measure, length).items():
         found |= _with_ends(f"ratio/{measure.protocol}/{relative(place, length)}", change)
     for effective in effective_contexts(alone, measure).values():

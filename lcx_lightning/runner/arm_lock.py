@@ -34,9 +34,11 @@ class HeldError(Exception):
 def holder(folder: Path) -> str | None:
     """Return who computes the arm of a folder now, such as `process 12 on node3`; None if nobody does."""
     said, lock = _said(folder), folder / LOCK
-    if is_held(lock) and (os.access(lock, os.W_OK) or _is_fresh(folder)):  # of another user's lock nobody can tell
-        return _words(said) or "another process"
-    return (_words(said) or "another process") if _lives_elsewhere(folder, said) else None
+    if not is_held(lock):
+        return (_words(said) or "another process") if _lives_elsewhere(folder, said) else None
+    if not os.access(lock, os.W_OK) and not _lives(folder, said):  # of another user's lock its holder's file tells
+        return None
+    return _words(said) or "another process"
 
 
 @contextmanager
@@ -49,6 +51,7 @@ def held(folder: Path, wait: bool) -> Iterator[None]:
 
     Raises:
         HeldError: If another process holds it, and `wait` is false.
+        PermissionError: If another user holds it no longer, but lets nobody else write there.
         PreemptedError: On preemption while another process holds it.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -77,6 +80,11 @@ def _acquired(lock: FileLock, folder: Path, own: dict[str, Any], patience: float
     try:
         lock.acquire(timeout=patience)
     except Timeout:
+        return False
+    except PermissionError:
+        if not _lives(folder, _said(folder)):
+            raise
+        preemption.wait_for_request(patience)
         return False
     try:
         if _is_made(folder, own):
@@ -135,6 +143,19 @@ def _beat(folder: Path, own: dict[str, Any], over: threading.Event) -> None:
         with suppress(OSError):  # of a server that does not answer for a moment
             if _said(folder) == own:
                 os.utime(folder / HOLDER)
+
+
+def _lives(folder: Path, said: dict[str, Any]) -> bool:
+    """Return whether a holder lives: one on this machine by its process, another by the time of its file."""
+    if said.get("host") != socket.gethostname():
+        return _is_fresh(folder)
+    try:
+        os.kill(said["process"], 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it is another user's
+        return True
+    return True
 
 
 def _lives_elsewhere(folder: Path, said: dict[str, Any]) -> bool:

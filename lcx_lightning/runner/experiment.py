@@ -188,10 +188,8 @@ def _write_down(failed: list[Job], done: Plan, console: Console) -> None:
     """Write what failed into run.json, and the report; say why if that cannot be done."""
     try:
         for job in failed:
-            if not job.only_base and read_run(job.arm).get("state") != "failed":  # it never began, or was killed
-                reason = job.error.split("\nTraceback ")[0]
-                write_run(job.arm, "failed", reason=reason, traceback=job.error)
-                wandb_runs.log_failure(job.arm, reason)
+            if not job.only_base:
+                wandb_runs.note_failure(job.arm, job.error)
         for path in report(done.folder, console, redraw=bool(done.jobs)):
             say(console, str(path))
         tell_skipped(done.arms, console)

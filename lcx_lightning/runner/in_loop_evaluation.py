@@ -1,6 +1,7 @@
 """Evaluation in the loop: which evaluations run while an arm is trained, on how much text, and where rows go."""
 
 from collections import Counter, defaultdict
+from math import exp, inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from lcx_lightning.distributed import process_group
 from lcx_lightning.evaluation.base import WorkUnit
 from lcx_lightning.evaluation.suite import EvaluationSuite
 from lcx_lightning.results import records
+from lcx_lightning.results.logged import relative
 from lcx_lightning.schema.build import build
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from lcx_lightning.runner.built_arm import BuiltArm
 
 FILE = "in_loop.jsonl"  # beside the trained model, and beside the records of the run: rows with a step in `at`
+LARGEST = 700.0  # nats whose perplexity a number holds
 
 
 class InLoopEvaluation:
@@ -48,6 +51,7 @@ class InLoopEvaluation:
                 f"{arm.name} serves contexts of at most {arm.max_context} tokens, and in_loop.evaluation has none so "
                 "short: lower its multiples."
             )
+        self._pretrain_length = arm.pretrain_length
         self._work_units, self._path = first_of_each_length(work_units, chosen["batches"]), path
 
     def __call__(self, model: "PreTrainedModel", step: int) -> dict[str, float]:
@@ -58,7 +62,7 @@ class InLoopEvaluation:
             known = records.read(self._path) if self._path.exists() else []
             done = {records.identity(row) for row in known}
             records.append(self._path, [row for row in rows if records.identity(row) not in done])
-        return means(rows)
+        return means(rows, self._pretrain_length)
 
 
 def first_of_each_length(work_units: list[WorkUnit], batches: int) -> list[WorkUnit]:
@@ -72,14 +76,22 @@ def first_of_each_length(work_units: list[WorkUnit], batches: int) -> list[WorkU
     return kept
 
 
-def means(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """Return sum of values over sum of counts, by protocol, metric and length: `in_loop/last_k/nll/512`."""
-    sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+def means(rows: list[dict[str, Any]], pretrain_length: int) -> dict[str, float]:
+    """Return sum of values over sum of counts, by protocol, metric and length: `in_loop/last_k/nll/512`, in tokens.
+
+    Each stands by multiples of L as well, `in_loop/last_k/nll/4L`, and beside a mean of nll stands its perplexity.
+    """
+    sums: dict[tuple[str, str, int], list[float]] = defaultdict(lambda: [0.0, 0.0])
     for row in rows:
-        cell = sums[f"in_loop/{row['protocol']}/{row['metric']}/{row['context_length']}"]
+        cell = sums[row["protocol"], row["metric"], row["context_length"]]
         cell[0] += row["value"]
         cell[1] += row["n"]
-    return {name: value / n for name, (value, n) in sums.items()}
+    found: dict[str, float] = {}
+    for (protocol, metric, length), (value, n) in sums.items():
+        mean, places = value / n, (length, relative(length, pretrain_length))
+        shown = {metric: mean} | ({"perplexity": exp(mean) if mean < LARGEST else inf} if metric == "nll" else {})
+        found |= {f"in_loop/{protocol}/{kind}/{place}": one for kind, one in shown.items() for place in places}
+    return found
 
 
 def keep(trained: Path | None, folder: Path, head: dict[str, Any]) -> None:

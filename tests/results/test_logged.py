@@ -24,7 +24,11 @@ def run(tmp_path):
     write_run(tmp_path, "pi", **extra)
     needles = [
         make_row(protocol="passkey", metric="accuracy", context_length=512, document=f"t{trial}", n=1)
-        | {"value": int(depth < 0.5 or trial == 0), "at": {"depth": depth, "trial": trial}, "run": "pi-0"}
+        | {
+            "value": int(depth < 0.5 or trial == 0),
+            "at": {"depth": depth, "trial": trial, "distance": round(512 * (1 - depth))},
+            "run": "pi-0",
+        }
         for depth in (0.1, 0.5)
         for trial in range(2)
     ]
@@ -66,6 +70,7 @@ def test_needles_are_told_by_depth(run):
     told = summary(run)
     assert told["accuracy/passkey/4L/depth_0.1"] == 100
     assert told["accuracy/passkey/4L/depth_0.5"] == 50
+    assert told["k_max/passkey/4L"] == 461  # half of those at 256 tokens are found, and all at 461
     assert told["accuracy/passkey/4L"] == told["accuracy/passkey/512"] == 75
 
 
@@ -145,5 +150,9 @@ def test_a_label_says_arm_factor_and_seed():
     assert label(KNOWN) == ("pi x4 s1", "fine-tuned", ["pi", "fine-tuned", "embedded", "sympy"])
     assert label(KNOWN | {"factor": None, "trained": False}).name == "pi s1"
     assert label(KNOWN | {"arm": "pi factor=4"}).name == "pi factor=4 s1"
+    turned = ["width=0.5", "method.scaling.solver=rk4", "recipe=untouched", "factor=4", "seed=1", "method=pi"]
+    assert label(KNOWN, turned).name == "pi x4 width=0.5 solver=rk4 recipe=untouched s1"
+    assert label(KNOWN, ["recipe=pi"]).name == "pi x4 s1"
+    assert label(KNOWN | {"arm": "pi width=0.5"}, ["width=0.5"]).name == "pi width=0.5 x4 s1"
     assert label(KNOWN | {"method": "clex+lm_infinite"}).tags[:2] == ["clex", "lm_infinite"]
     assert label_of_base(KNOWN) == ("base embedded s1", "base", ["base", "embedded", "sympy"])

@@ -1,5 +1,6 @@
 """A server of W&B that fails costs no result: the arm is finished, and what W&B has not got is uploaded later."""
 
+import json
 import shlex
 
 import pytest
@@ -55,15 +56,38 @@ def test_a_server_that_goes_away_holds_up_no_result_and_gets_the_rest_later(tmp_
     assert {name: held["summary"][name] for name in summary(run)} == summary(run)
 
 
+def arms_in(server):
+    """Return the runs of arms by their ids."""
+    return {name: run for name, run in server.runs.items() if run["jobType"] != "base"}
+
+
+def again(root, server, run):
+    """Run an arm again that was interrupted after its last number."""
+    (run.folder / "run.json").write_text(json.dumps(run.info | {"state": "interrupted"}))
+    return finished(launch_logged(root, server, "method=pi"), root)[0]
+
+
+def test_colleagues_have_runs_of_their_own_and_who_goes_on_has_the_same_one(tmp_path):
+    with wandb_server(tmp_path / "server") as server:
+        mine, _ = finished(launch_logged(tmp_path / "mine", server, "method=pi"), tmp_path / "mine")
+        theirs, _ = finished(launch_logged(tmp_path / "theirs", server, "method=pi"), tmp_path / "theirs")
+        assert mine.info["run"] == theirs.info["run"]
+        before = arms_in(server)
+        assert [*before] == [mine.info["wandb"]["id"], theirs.info["wandb"]["id"]]
+        for run in before.values():
+            assert [row["length"] for row in run["history"] if "length" in row] == [64, 128]
+        assert all(name.startswith(f"{mine.info['run']}-") for name in before)
+        resumed = again(tmp_path / "mine", server, mine)
+        assert resumed.info["wandb"]["id"] == mine.info["wandb"]["id"]
+        assert arms_in(server).keys() == before.keys()
+        assert server.unknown == []
+
+
 def test_a_run_that_w_and_b_holds_deleted_is_logged_under_another_id(tmp_path):
     with wandb_server(tmp_path / "server") as server:
         run, _ = finished(launch_logged(tmp_path, server, "method=pi", "logger.mode=offline"), tmp_path)
-        server.deleted.add(run.info["run"])
-        again = launch_logged(tmp_path, server, "method=pi", "experiment=again")
-        said, _ = again.communicate(timeout=300)
-        assert again.returncode == 0, said
-        (second,) = runs(tmp_path / "results" / "again").values()
-        assert second.info["run"] == run.info["run"]
-        assert second.info["wandb"]["id"] == f"{run.info['run']}-2"
-        assert server.runs[f"{run.info['run']}-2"]["state"] == "finished"
+        name = run.info["wandb"]["id"]
+        server.deleted.add(name)
+        assert again(tmp_path, server, run).info["wandb"]["id"] == f"{name}-2"
+        assert server.runs[f"{name}-2"]["state"] == "finished"
         assert server.unknown == []

@@ -20,7 +20,7 @@ def logged(tmp_path_factory):
     done = launch(*arm, **places)
     assert done.returncode == 0, done.stdout + done.stderr
     (run,) = runs(results(root)).values()
-    (file,) = (root / "results" / "wandb").glob(f"offline-run-*/run-{run.info['run']}.wandb")
+    (file,) = (root / "results" / "wandb").glob(f"offline-run-*/run-{run.info['run']}-*.wandb")
     return run, entries_of(file, places), file
 
 
@@ -43,7 +43,8 @@ def told(entries, kind):
 @pytest.mark.slow
 def test_the_run_bears_the_id_of_the_records_and_ended_well(logged):
     run, entries, file = logged
-    assert file.stem == f"run-{run.info['run']}"
+    assert file.stem == f"run-{run.info['wandb']['id']}"
+    assert file.stem.startswith(f"run-{run.info['run']}-")
     assert [entry["exit"]["exit_code"] for entry in entries if entry["type"] == "exit"] == [0]
     assert run.finished
 
@@ -52,7 +53,8 @@ def test_the_run_bears_the_id_of_the_records_and_ended_well(logged):
 def test_run_json_names_the_run_and_the_command_that_uploads_it(logged):
     run, _, file = logged
     folder = str(file.parent)
-    expected = {"id": run.info["run"], "url": None, "mode": "offline", "folder": folder, "sync": f"wandb sync {folder}"}
+    name, sync = file.stem.removeprefix("run-"), f"wandb sync {folder}"
+    expected = {"id": name, "url": None, "mode": "offline", "folder": folder, "sync": sync}
     assert run.info["wandb"] == expected
 
 
@@ -109,7 +111,7 @@ def test_the_table_holds_every_cell(logged):
 @pytest.mark.slow
 def test_the_base_is_a_run_of_its_own_with_its_curves(logged, tmp_path):
     run, _, file = logged
-    (base,) = file.parent.parent.glob(f"offline-run-*/run-{run.info['base']['key']}.wandb")
+    (base,) = file.parent.parent.glob(f"offline-run-*/run-{run.info['base']['key']}-*.wandb")
     entries = entries_of(base, {"HOME": str(tmp_path)})
     said = next(entry["run"] for entry in entries if entry["type"] == "run")
     assert (said["display_name"], said["job_type"]) == ("base embedded s0", "base")

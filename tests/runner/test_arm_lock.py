@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 from filelock import FileLock
@@ -64,6 +65,39 @@ def test_another_process_is_named_and_holds_nothing_once_it_is_dead(tmp_path, ot
     assert holder(tmp_path) is None
     with held(tmp_path, wait=False):
         assert json.loads((tmp_path / HOLDER).read_text())["process"] == os.getpid()
+
+
+@pytest.fixture
+def of_another_user(tmp_path, monkeypatch):
+    """A folder that another user's process holds, so that its lock cannot be opened; set `kill` to how that answers."""
+    answer = SimpleNamespace(kill=PermissionError)
+
+    def refuse(*_, **__):
+        raise PermissionError("not yours")
+
+    def kill(*_):
+        raise answer.kill
+
+    (tmp_path / LOCK).touch()
+    write_holder(tmp_path, socket.gethostname(), 2 * LOST)
+    monkeypatch.setattr(FileLock, "acquire", refuse)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    monkeypatch.setattr(os, "kill", kill)
+    return answer
+
+
+def test_a_process_of_another_user_on_this_machine_is_alive_though_it_may_not_be_asked(tmp_path, of_another_user):
+    who = f"process 12 on {socket.gethostname()}"
+    assert holder(tmp_path) == who
+    with pytest.raises(HeldError, match=who), held(tmp_path, wait=False):
+        pass
+
+
+def test_a_dead_process_of_another_user_holds_nothing(tmp_path, of_another_user):
+    of_another_user.kill = ProcessLookupError
+    assert holder(tmp_path) is None
+    with pytest.raises(PermissionError, match="not yours"), held(tmp_path, wait=False):
+        pass
 
 
 @pytest.mark.slow

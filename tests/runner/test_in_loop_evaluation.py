@@ -1,6 +1,7 @@
 """Evaluation in the loop: training ends with the same weights, to the last bit, and rows tell their step."""
 
 import json
+import math
 import time
 
 import pytest
@@ -141,7 +142,16 @@ def test_loggers_are_told_means_by_protocol_metric_and_length():
         {"protocol": "p", "metric": "nll", "context_length": n, "value": v, "n": 2}
         for n, v in ((8, 3), (8, 5), (16, 1))
     ]
-    assert means(rows) == {"in_loop/p/nll/8": 2, "in_loop/p/nll/16": 0.5}
+    told = means(rows, 8)
+    assert {name: told[f"in_loop/p/nll/{name}"] for name in ("8", "1L", "16", "2L")} == {
+        "8": 2,
+        "1L": 2,
+        "16": 0.5,
+        "2L": 0.5,
+    }
+    assert told["in_loop/p/perplexity/2L"] == told["in_loop/p/perplexity/16"] == math.exp(0.5)
+    assert means([rows[0] | {"value": 2e4}], 8)["in_loop/p/perplexity/1L"] == math.inf
+    assert means([rows[0] | {"metric": "drift"}], 8).keys() == {"in_loop/p/drift/8", "in_loop/p/drift/1L"}
 
 
 def test_keys_are_those_of_before_unless_there_is_a_look(tmp_path):
@@ -185,7 +195,8 @@ def test_changes_of_an_evaluation_in_the_loop_choose_it_alone(tmp_path):
     evaluate = InLoopEvaluation(BuiltArm(arm), tmp_path / FILE)
     model = load("clex").eval()
     told = evaluate(model, 7)
-    assert told.keys() == {"in_loop/frequency_spectrum/inv_freq/128", "in_loop/ode_drift/drift/128"}
+    spectrum, drift = "in_loop/frequency_spectrum/inv_freq", "in_loop/ode_drift/drift"
+    assert told.keys() == {f"{name}/{length}" for name in (spectrum, drift) for length in ("128", "2L")}
     evaluate(model, 7)
     rows = [json.loads(line) for line in (tmp_path / FILE).read_text().splitlines()]
     assert len(rows) == 2 * 4

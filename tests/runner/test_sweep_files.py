@@ -54,6 +54,7 @@ def test_every_sweep_opens_with_its_question_and_how_long_it_takes(path):
     cells = int(takes.split()[1])
     sweep = read_sweep(path)
     assert cells == (sweep.run_cap or count(sweep))
+    assert sweep.takes == takes.removeprefix("# ").removesuffix(":")
 
 
 def count(sweep):

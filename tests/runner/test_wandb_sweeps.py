@@ -68,7 +68,7 @@ def test_runs_of_cells_say_what_they_are_and_hold_the_numbers_of_their_records(p
     kept = records_of(root, "grid")
     for (method, decay), run in told(server, sweep).items():
         assert (run["groupName"], run["jobType"]) == ("grid", "fine-tuned")
-        assert run["displayName"] == f"{method} x2 s0"
+        assert run["displayName"] == f"{method} x2 weight_decay={decay} s0"
         if decay == GOOD:
             assert numbers(run, kept[method, decay, 0]) == summary(kept[method, decay, 0])
             assert [row["length"] for row in run["history"] if "length" in row] == [64, 128]
@@ -104,7 +104,7 @@ def test_arms_of_one_cell_are_runs_of_their_own_and_a_finished_one_is_logged_aga
     }
     assert sorted(new) == [0, 1]
     assert [new[0]] == server.sweeps[sweep]["runs"]
-    assert new[1] == kept["pi", GOOD, 1].info["run"]
+    assert new[1] == f"{kept['pi', GOOD, 1].info['run']}-{sweep}"
     for seed, name in new.items():
         run = server.runs[name]
         assert (run["state"], run["groupName"], server.lcx(name)["sweep"]) == ("finished", "grid", sweep)

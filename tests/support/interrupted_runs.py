@@ -33,6 +33,15 @@ def await_(process, root, there):
         assert there(), (root / "said.txt").read_text()
 
 
+def wait_for(there, workers):
+    """Wait until `there()` holds, or all workers have ended."""
+    while not there() and any(worker.poll() is None for worker in workers):
+        try:
+            next(worker for worker in workers if worker.returncode is None).wait(timeout=0.002)
+        except subprocess.TimeoutExpired:
+            continue
+
+
 def await_checkpoints(process, root, stage, count):
     """Wait until `count` checkpoints of a stage have been seen, one after the other."""
     seen = set()

@@ -6,15 +6,13 @@ import sys
 import yaml
 from support.lab import ROOT, TINY, environment, folders
 
-COMMAND = ["${env}", "${interpreter}", "-m", "${program}", "logger=wandb", "${args_no_hyphens}"]
 
-
-def write_sweep(folder, parameters, **more):
-    """Write the file of a grid, and return its path."""
+def write_sweep(folder, parameters, *words, **more):
+    """Write the file of a grid, with words that all cells share, and return its path."""
     folder.mkdir(parents=True, exist_ok=True)
     content = {
         "program": "experiments.run",
-        "command": COMMAND,
+        "command": ["${env}", "${interpreter}", "-m", "${program}", "logger=wandb", *words, "${args_no_hyphens}"],
         "method": "grid",
         "metric": {"name": "perplexity/last_k/2L", "goal": "minimize"},
         "parameters": parameters,

@@ -38,8 +38,13 @@ def new_sweep(root, server, name, *overrides, **values):
     fixed = ["${env}", "${interpreter}", "-m", "${program}", *line, "${args_no_hyphens}"]
     sweep = {"program": "experiments.run", "command": fixed, "method": "grid", "parameters": keys}
     (root / f"{name}.yaml").write_text(yaml.safe_dump(sweep))
+    return hand_over(root, server, root / f"{name}.yaml")
+
+
+def hand_over(root, server, path):
+    """Hand the file of a sweep to the server, and return the id of the sweep."""
     before = set(server.sweeps)
-    wandb(root, server, "sweep", "-p", "project", str(root / f"{name}.yaml"))
+    wandb(root, server, "sweep", "-p", "project", str(path))
     (new,) = set(server.sweeps) - before
     return new
 

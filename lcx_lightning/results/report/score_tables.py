@@ -6,12 +6,11 @@ from typing import NamedTuple
 
 from lcx_lightning.results.analysis.best import best_arm
 from lcx_lightning.results.analysis.estimates import Estimate, arm_rows, estimate
+from lcx_lightning.results.analysis.k_max import k_max
 from lcx_lightning.results.metrics import Measure
 from lcx_lightning.results.records import Experiment
 from lcx_lightning.results.report.labels import NOT_EVALUATED, arm_label, length_header, status, titled
 from lcx_lightning.results.report.tables import BEST_NOTE, Cell, Table, number_of
-
-SUCCESS = 0.2  # least rate of success at a distance and at every nearer one (arXiv:2306.15595, section 3.3)
 
 Place = tuple[int, str]  # context length and task
 
@@ -22,24 +21,6 @@ class _Score(NamedTuple):
     measure: Measure
     rows: list[dict]
     estimate: Estimate
-
-
-def k_max(rows: list[dict]) -> int | None:
-    """The largest distance k from the end such that at every k' <= k at least a fifth of the trials succeed.
-
-    0 if the nearest distance fails; None if rows have no distance. The rows are of one length (arXiv:2306.15595).
-    """
-    trials: dict[int, list[dict]] = {}
-    for row in rows:
-        if "distance" in row["at"]:
-            trials.setdefault(row["at"]["distance"], []).append(row)
-    reached = 0
-    for distance in sorted(trials):
-        found = trials[distance]
-        if sum(row["value"] for row in found) < SUCCESS * sum(row["n"] for row in found):
-            break
-        reached = distance
-    return reached if trials else None
 
 
 def k_max_table(experiment: Experiment, measure: Measure) -> Table | None:

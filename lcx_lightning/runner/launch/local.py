@@ -11,6 +11,7 @@ from pydantic import PositiveInt
 
 from lcx_lightning.runner.launch.base import END, Event
 from lcx_lightning.runner.launch.forkserver import start_fork_server
+from lcx_lightning.runner.launch.machine import Command
 from lcx_lightning.runner.launch.threads import threads_of
 from lcx_lightning.runner.trainer_config import TrainerSettings
 from lcx_lightning.schema.checked import checked
@@ -61,6 +62,7 @@ class LocalLauncher:
     @checked
     def __init__(self, *, at_once: PositiveInt) -> None:
         self.at_once = self.search_at_once = at_once
+        self._command = Command()
         self._context = multiprocessing.get_context("forkserver")
         self._events: Any = self._context.Queue()
 
@@ -81,7 +83,7 @@ class LocalLauncher:
         """
         start_fork_server()
         count = arm.trainer.devices
-        threads = threads_of(max(count, min(self.at_once, 1 + beside)))
+        threads = threads_of(self._command.processes(max(count, min(self.at_once, 1 + beside))))
         asked, stop = self._context.Pipe(duplex=False)
         job = (number, arm, only_base, threads, self._events, asked)
         if count == 1:

@@ -29,7 +29,6 @@ class Job:
     error: str = ""
     unwanted: bool = False  # whether it is to end without being finished, and others are not
     by_others: bool = False  # whether another process has ended it
-    before: int | None = None  # when run.json was last written before any job began
     running: RunningJob | None = field(default=None, repr=False)
     task: TaskID | None = None
 
@@ -93,7 +92,7 @@ def _fed(jobs: list[Job], feed: Feed) -> bool:
 
 def _stamp(jobs: list[Job]) -> None:
     for job in jobs:
-        job.before = stamp(job.arm)
+        job.arm.known_at = stamp(job.arm)
 
 
 def show_progress(job: Job, event: tuple[str, int, int, str], display: Progress) -> None:
@@ -123,7 +122,7 @@ def _start_ready(jobs: list[Job], launch: Launcher, display: Progress, at_most: 
     for job in ready:
         if not launch.has_capacity(job.arm.trainer, running):
             break
-        if ended_before := ended_by_others(job.arm, job.only_base, job.before):
+        if ended_before := ended_by_others(job.arm, job.only_base):
             (job.state, job.error), job.by_others = ended_before, True
             show_end(job, display)
         elif computed_by(job.arm, job.only_base):

@@ -6,7 +6,7 @@ from lcx_lightning.runner.launch.torchrun import started
 
 
 def threads_of(processes: int) -> int:
-    """Return how many threads each of some processes that run side by side gets, at least one.
+    """Return how many threads each of the processes that compute on this machine gets, at least one.
 
     Cores are those that the operating system lets the command use. OMP_NUM_THREADS, where it is set, is the most that a
     process gets: so agents that share a machine are told to share its cores. One thread is no wish under torchrun with

@@ -6,7 +6,7 @@ import signal
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.queues import Queue
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,8 @@ from lcx_lightning.runner.arm_lock import HeldError, held
 from lcx_lightning.runner.arms import Arm
 from lcx_lightning.runner.built_arm import BuiltArm
 from lcx_lightning.runner.launch.base import BUSY, FAILED, STOPPED
+from lcx_lightning.runner.launch.elsewhere import untried
+from lcx_lightning.runner.launch.machine import VISIBLE, own_gpus
 from lcx_lightning.runner.quiet import silence_library_logging
 from lcx_lightning.runner.run_json import begin_run, checksum, is_finished, read_run, write_run
 from lcx_lightning.runner.secrets import without_secrets
@@ -32,8 +34,14 @@ from lcx_lightning.training import preemption
 if TYPE_CHECKING:
     from lcx_lightning.results.wandb_logger import WandbRun
 
+Hold = Callable[[Arm], AbstractContextManager[Any]]  # gives a context in which the lock of an arm is held
 Tell = Callable[[str, int, int, str], None]  # stage, parts done, parts in all, a few words
 HEAD_START = 2.0  # seconds in which torchrun's agent finds a killed process before those that fail because of it
+
+
+def patiently(arm: Arm) -> AbstractContextManager[Any]:
+    """Return a context in which the lock of an arm is held, as soon as no other process holds it."""
+    return held(arm.folder, wait=True)
 
 
 def work(number: int, arm: Arm, only_base: bool, threads: int, events: Queue, stop: Connection) -> None:
@@ -54,12 +62,26 @@ def work(number: int, arm: Arm, only_base: bool, threads: int, events: Queue, st
     tell = teller(events, number)
     process_group.alone().export()
     try:
-        run_job(arm, only_base, threads, tell, wait=False)
+        with gpus_of(arm, number):
+            run_job(arm, only_base, threads, tell, untried)
     except HeldError as error:
         raise SystemExit(BUSY) from error
     except Exception as error:
         tell_failure(error, tell, arm)
         raise SystemExit(FAILED) from error
+
+
+@contextmanager
+def gpus_of(arm: Arm, number: int) -> Iterator[str | None]:
+    """Let this process see GPUs of its own inside this context, and give their names; None if it sees all that it saw.
+
+    Args:
+        arm: The arm that it computes.
+        number: Number of the job.
+    """
+    with own_gpus(arm.trainer.devices, number) if arm.trainer.device_type == "cuda" else nullcontext() as mine:
+        os.environ |= {VISIBLE: mine} if mine else {}
+        yield mine
 
 
 def tell_failure(error: Exception, tell: Tell, arm: Arm) -> None:
@@ -68,7 +90,7 @@ def tell_failure(error: Exception, tell: Tell, arm: Arm) -> None:
     tell("failed", 0, 1, f"{without_secrets(said, arm.config)}")
 
 
-def run_job(arm: Arm, only_base: bool, threads: int, tell: Tell, wait: bool = True) -> None:
+def run_job(arm: Arm, only_base: bool, threads: int, tell: Tell, hold: Hold = patiently) -> None:
     """Run the stages of an arm, or its base alone; the first of its processes tells how far it is.
 
     The environment describes the process group (see `process_group.join`), unless this process has joined it.
@@ -78,10 +100,10 @@ def run_job(arm: Arm, only_base: bool, threads: int, tell: Tell, wait: bool = Tr
         only_base: Whether only the base of the arm is made.
         threads: Number of threads of torch.
         tell: Is told how far the job is.
-        wait: Whether to wait while another process computes the arm.
+        hold: How the first process holds the lock of the arm.
 
     Raises:
-        HeldError: If another process computes the arm, and `wait` is false.
+        HeldError: If another process computes the arm, and `hold` does not wait, or has failed in it.
         SystemExit: When everything is saved, with the same exit code in all processes of the job: 75 when preempted,
             STOPPED when only this run was asked to stop.
         Exception: Whatever a stage raises.
@@ -95,7 +117,7 @@ def run_job(arm: Arm, only_base: bool, threads: int, tell: Tell, wait: bool = Tr
         if only_base:
             _run_base(BuiltArm(arm), reporter(tell))
         else:
-            run_arm(BuiltArm(arm), reporter(tell), wait)
+            run_arm(BuiltArm(arm), reporter(tell), hold)
     except preemption.PreemptedError as error:  # rank 0 alone knows whether W&B asked for it
         code = STOPPED if isinstance(error, preemption.StoppedError) else preemption.EXIT_CODE
         raise SystemExit(process_group.broadcast_from_rank_zero(code)) from error
@@ -157,23 +179,23 @@ def _run_base(built: BuiltArm, report: stages.Report) -> None:
         wandb_runs.log_base(built.arm, folder)
 
 
-def run_arm(built: BuiltArm, report: stages.Report, wait: bool = True) -> None:
+def run_arm(built: BuiltArm, report: stages.Report, hold: Hold = patiently) -> None:
     """Run base, extend and evaluate, and keep run.json true on the way.
 
     Args:
         built: The arm.
         report: Is told how far it is.
-        wait: Whether to wait while another process computes the arm. What that has finished is not computed again.
+        hold: How the first process holds the lock of the arm. What others have finished is not computed again.
 
     Raises:
-        HeldError: In all processes of the arm, if other ones compute it and `wait` is false.
+        HeldError: In all processes of the arm, if other ones compute it and `hold` does not wait, or have failed in it.
         PreemptedError: In all processes of the arm, on preemption while other ones compute it.
     """
     first = process_group.rank() == 0
     with ExitStack() as stack:
 
         def finished_by_others() -> bool:
-            stack.enter_context(held(built.arm.folder, wait))
+            stack.enter_context(hold(built.arm))
             return is_finished(built.arm)
 
         if not process_group.decided_by_rank_zero(finished_by_others):

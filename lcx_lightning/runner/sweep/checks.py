@@ -20,6 +20,7 @@ NOT_BY_LENGTH = (
     "cost",
     "base",
     "holds_to",
+    "k_max",
     "cells",
 )  # stand in no table
 MULTIPLE = re.compile(r"(\d+(?:\.\d+)?)L")
@@ -85,8 +86,6 @@ def why_not_logged(metric: str, arm: Arm) -> str:
     if wanted not in names:
         return f"it has no {wanted}.{did_you_mean(wanted, names) or ' It has ' + ', '.join(sorted(names))}"
     tokens = tokens_of(place, arm.pretrain_length)
-    if metric.startswith(IN_LOOP) and place != str(tokens):
-        return f"during training lengths are in tokens: {tokens or 'such as 256'} in place of {place}"
     if tokens is None or tokens in arm.lengths:
         return ""
     reason = arm.not_evaluated.get(str(tokens), "no evaluation has this length")

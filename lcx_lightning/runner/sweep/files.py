@@ -1,5 +1,6 @@
 """Files of sweeps, as W&B has them: https://docs.wandb.ai/guides/sweeps/sweep-config-keys."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -21,6 +22,7 @@ KEYS = ("program", "command", "project", "entity", "name", "description", "metho
 MORE_KEYS = ("early_terminate", "run_cap")
 METHODS = ("grid", "random", "bayes")
 OF_SERVER = ("logger", "logger.")  # what a command sets for the sake of the server
+TAKES = re.compile(r"^# (\d+ cells?, about .*?):?$", re.MULTILINE)
 DRAWN = ("distribution", "min", "max", "q", "mu", "sigma")
 GIVEN = {"value": "constant", "values": "categorical"}  # and the distribution that W&B calls it
 Part = TypeVar("Part")
@@ -67,6 +69,8 @@ class Sweep:
         goal: What is sought: minimize or maximize.
         early_terminate: How runs are ended early; None if none is.
         run_cap: Largest number of cells; None if there is none.
+        takes: How long the file says that it takes, in a comment such as `# 21 cells, about 20 minutes on two cores:`;
+            None if it does not say so.
     """
 
     path: Path
@@ -79,6 +83,7 @@ class Sweep:
     goal: Goal
     early_terminate: Hyperband | None
     run_cap: int | None
+    takes: str | None
 
 
 def find_sweep(name: str) -> Path:
@@ -132,6 +137,7 @@ def read_sweep(path: Path) -> Sweep:
         goal=metric.goal if metric else "minimize",
         early_terminate=_part(Hyperband, found, "early_terminate", path),
         run_cap=found.get("run_cap"),
+        takes=said[1] if (said := TAKES.search(path.read_text(encoding="utf-8"))) else None,
     )
 
 

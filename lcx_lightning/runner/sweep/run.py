@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from rich.console import Console
 
 from lcx_lightning.results.report.screen import say, screen
 from lcx_lightning.runner.arms import Arm
 from lcx_lightning.runner.claim import claim
+from lcx_lightning.runner.expand import words_of
 from lcx_lightning.runner.experiment import Plan, concluded, interrupted, plan
 from lcx_lightning.runner.grid import build
 from lcx_lightning.runner.launch import torchrun
@@ -22,7 +22,7 @@ from lcx_lightning.runner.startup import without_garbage_collection
 from lcx_lightning.runner.sweep import checks
 from lcx_lightning.runner.sweep.cells import Cells
 from lcx_lightning.runner.sweep.files import Sweep
-from lcx_lightning.runner.sweep.table import lines_of, state_of
+from lcx_lightning.runner.sweep.table import Known, lines_of, state_of
 from lcx_lightning.schema.build import build as build_object
 from lcx_lightning.training import preemption
 
@@ -40,13 +40,6 @@ class Request:
     dry_run: bool
 
 
-class Known(NamedTuple):
-    """The cells of a sweep that are runs of their own, each with what it turns."""
-
-    arms: list[Arm]
-    labels: list[str]
-
-
 def run_cells(asked: Request, cells: Cells) -> int:
     """Run what is missing of a grid, report, and return the exit code.
 
@@ -60,7 +53,8 @@ def run_cells(asked: Request, cells: Cells) -> int:
     with preemption.nothing_to_save(), without_garbage_collection():
         known = _known(asked, cells, launch, console)
         if asked.dry_run:
-            for line in lines_of(*known, [state_of(arm) for arm in known.arms], launch.at_once):
+            states = [state_of(arm) for arm in known.arms]
+            for line in lines_of(known, states, launch.at_once, asked.sweep.takes):
                 say(console, line)
             return 0
         folder = claim(cells.config, asked.command, known.arms)
@@ -94,6 +88,8 @@ def _known(asked: Request, cells: Cells, launch: Launcher, console: Console) -> 
     arms = [identified(one) for one in built]
     labels = [_label(arm, cells.turned[arm.order], len(cells.grid.seeds)) for arm in arms]
     words = [*cells.grid.line]
+    for arm in arms:
+        arm.turned = words_of(cells.turned[arm.order])
     notes = [
         *checks.check_metric(asked.sweep, arms, labels),
         *checks.doubles(arms, labels),

@@ -45,5 +45,5 @@ class Space:
         cell = cell_of(self.sweep, self.config, self.shared, own, self._composer)
         self.built = build(self.config, Grid([cell], self.shared, [], seeds or [self.config.seed]), in_sweep=True)
         arm = prepare(self.built[0], here=here)
-        arm.order = order
+        arm.order, arm.turned = order, own
         return arm

@@ -14,6 +14,13 @@ from lcx_lightning.runner.run_json import is_finished, read_run
 DONE = "finished"
 
 
+class Known(NamedTuple):
+    """The cells of a sweep that are runs of their own, each with what it turns."""
+
+    arms: list[Arm]
+    labels: list[str]
+
+
 class CellState(NamedTuple):
     """How far a cell is."""
 
@@ -36,8 +43,16 @@ def state_of(arm: Arm) -> CellState:
     return CellState(state, str(run.get("reason") or ""))
 
 
-def lines_of(arms: Sequence[Arm], labels: Sequence[str], states: Sequence[CellState], at_once: int | None) -> list[str]:
-    """Return the table of cells, and below it how many are how far and how long the rest takes."""
+def lines_of(known: Known, states: Sequence[CellState], at_once: int | None, takes: str | None) -> list[str]:
+    """Return the table of cells, and below it how many are how far and how long the rest takes.
+
+    Args:
+        known: The cells.
+        states: How far each is.
+        at_once: Cells that run at the same time; None if a queue decides it.
+        takes: How long the file of the sweep says that it takes; None if it does not say so.
+    """
+    arms, labels = known
     rows = [
         (str(number), one.state, label, one.more.partition("\n")[0])
         for number, (label, one) in enumerate(zip(labels, states, strict=True), 1)
@@ -46,11 +61,11 @@ def lines_of(arms: Sequence[Arm], labels: Sequence[str], states: Sequence[CellSt
     counts = Counter(one.state for one in states)
     said = ", ".join(f"{count} {state}" for state, count in counts.most_common())
     left = [arm for arm, one in zip(arms, states, strict=True) if one.state not in (DONE, "skipped")]
-    return [*table, f"{len(arms)} cells: {said}.", *_time(arms, left, at_once)]
+    return [*table, f"{len(arms)} cells: {said}.", *_time(arms, left, at_once, takes)]
 
 
-def _time(arms: Sequence[Arm], left: Sequence[Arm], at_once: int | None) -> list[str]:
-    """Return a sentence on how long cells take, by those of the same methods that are finished, else by all."""
+def _time(arms: Sequence[Arm], left: Sequence[Arm], at_once: int | None, takes: str | None) -> list[str]:
+    """Return a sentence on how long cells take, by those of the same methods that are finished, else by the file."""
     if not left:
         return []
     took: dict[str, list[float]] = defaultdict(list)
@@ -59,7 +74,8 @@ def _time(arms: Sequence[Arm], left: Sequence[Arm], at_once: int | None) -> list
         if run.get("state") == DONE and run.get("seconds"):
             took["+".join(arm.methods)].append(sum(run["seconds"].values()))
     if not took:
-        return ["How long they take is unknown until one has finished; dry_run=forecast of `lcx run` counts FLOPs."]
+        unknown = "How long they take here is known when one has finished; dry_run=forecast of `lcx run` counts FLOPs."
+        return [*([f"The file says: {takes}."] if takes else []), unknown]
     every = [seconds for ones in took.values() for seconds in ones]
     whole = sum(mean(took.get("+".join(arm.methods), every)) for arm in left) / (at_once or 1)
     beside = f", {at_once} at a time" if at_once and at_once > 1 else ""

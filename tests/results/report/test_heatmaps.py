@@ -7,12 +7,13 @@ import pytest
 from support.experiment_files import make_row, shown, write_run
 
 from lcx_lightning.results import records
+from lcx_lightning.results.analysis.k_max import k_max
 from lcx_lightning.results.metrics import Measure
 from lcx_lightning.results.report.command import report
 from lcx_lightning.results.report.figures import length_figure
 from lcx_lightning.results.report.heatmaps import depth_figure
 from lcx_lightning.results.report.labels import NOT_EVALUATED
-from lcx_lightning.results.report.score_tables import k_max, k_max_table, task_table
+from lcx_lightning.results.report.score_tables import k_max_table, task_table
 from lcx_lightning.results.report.screen import screen
 from lcx_lightning.results.report.tables import length_table, thinned
 from lcx_lightning.results.report.terminal import TerminalTable

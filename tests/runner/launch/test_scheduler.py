@@ -54,7 +54,7 @@ def elsewhere(monkeypatch):
     computed, ended = set(), {}
     monkeypatch.setattr(scheduler, "stamp", lambda arm: None)
     monkeypatch.setattr(scheduler, "computed_by", lambda arm, only_base: "another" if arm.name in computed else None)
-    monkeypatch.setattr(scheduler, "ended_by_others", lambda arm, only_base, before: ended.get(arm.name))
+    monkeypatch.setattr(scheduler, "ended_by_others", lambda arm, only_base: ended.get(arm.name))
     return SimpleNamespace(computed=computed, ended=ended)
 
 

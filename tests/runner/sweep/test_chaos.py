@@ -3,10 +3,9 @@
 import os
 import random
 import signal
-import subprocess
 
 import pytest
-from support.interrupted_runs import rows, start
+from support.interrupted_runs import rows, start, wait_for
 from support.lab import TRAINING, results, runs
 from support.sweeps import run_sweep, sweep_command, write_sweep
 
@@ -20,15 +19,6 @@ PARAMETERS = {
     "seed": {"values": [0, 1, 2, 3]},
 }
 ARMS, WORKERS, KILLS = 24, 3, 10
-
-
-def wait_for(there, workers):
-    """Wait until `there()` holds, or all workers have ended."""
-    while not there() and any(worker.poll() is None for worker in workers):
-        try:
-            workers[0].wait(timeout=0.002)
-        except subprocess.TimeoutExpired:
-            continue
 
 
 def kill(worker, alone):

@@ -47,7 +47,7 @@ def test_a_dry_run_lists_the_cells_and_runs_nothing(whole, tmp_path):
     path = write_sweep(tmp_path, GRID)
     said = run_sweep(path, tmp_path, "--dry-run").stdout
     assert "8 cells: 8 waiting." in said
-    assert "unknown until one has finished" in said
+    assert "here is known when one has finished" in said
     assert not (tmp_path / "results").exists()
     assert "8 cells: 8 finished." in run_sweep(whole / "small.yaml", whole, "--dry-run").stdout
 
