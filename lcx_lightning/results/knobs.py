@@ -33,7 +33,7 @@ def _of_arm(info: Mapping[str, Any], config: Mapping[str, Any]) -> Flat:
     trained = bool(config.get("training"))
     return {name: info.get(name) for name in names} | {
         "recipe": config.get("recipe"),
-        "reach": info.get("max_context"),
+        "max_context": info.get("max_context"),
         "trained": trained,
         "train_factor": config["training"].get("length_factor") if trained else None,
         "parameters": info.get("parameters"),

@@ -161,5 +161,9 @@ def _known_of(one: Any) -> dict[str, Any]:
     status = summary.get("status") or one.state
     state = status if status in ENDED else "running" if one.state == "running" else "interrupted"
     said = {name: known.get(name) for name in OF_BOTH} | {"state": state, "reason": summary.get("reason")}
-    said |= {"fingerprint": known.get("fingerprint"), "corpus": known.get("corpus"), "max_context": known.get("reach")}
+    said |= {
+        "fingerprint": known.get("fingerprint"),
+        "corpus": known.get("corpus"),
+        "max_context": known.get("max_context"),
+    }
     return said | {"base": {"key": known.get("base")}, "config": one.config.get("cfg")}

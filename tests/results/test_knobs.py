@@ -21,7 +21,7 @@ def test_an_arm_that_is_trained_says_how(of):
     assert (known["arm"], known["method"], known["trained"], known["factor"]) == ("clex", "clex", True, 4)
     assert (known["train_factor"], known["pretrain_length"], known["train_length"]) == (2, 64, 128)
     assert (known["ode_width"], known["ode_steps"], known["ode_solver"]) == (0.5, 6, "rk4")
-    assert (known["ode_activation"], known["alpha_slope"], known["reach"]) == ("tanh", 2, 256)
+    assert (known["ode_activation"], known["alpha_slope"], known["max_context"]) == ("tanh", 2, 256)
     assert (known["scaling"], known["positions"], known["pattern"]) == ("CLEX", "SampledPositions", "Causal")
     assert known["max_factor"] == 4
     assert (known["lr"], known["method_lr"], known["steps"], known["rows"]) == (0.0003, 0.0001, 2, 2)

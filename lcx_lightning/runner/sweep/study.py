@@ -67,10 +67,10 @@ class Study:
         name: Name of the search: see `name_of`.
         folder: Folder of the experiment.
         most: Largest number of cells, over all workers.
-        looks: Number of times that a run is looked at while it is trained, for ending it early.
+        evaluations: Number of evaluations of a run during its training, after each of which it may be ended.
     """
 
-    def __init__(self, sweep: Sweep, name: str, folder: Path, most: int, looks: int) -> None:
+    def __init__(self, sweep: Sweep, name: str, folder: Path, most: int, evaluations: int) -> None:
         self._sweep, self._folder, self._most = sweep, folder, most
         self._owners = folder / OWNERS / name
         self._owned: dict[int, FileLock] = {}
@@ -80,7 +80,7 @@ class Study:
                 storage=_storage(folder),
                 study_name=name,
                 direction=sweep.goal,
-                pruner=_pruner(sweep, looks),
+                pruner=_pruner(sweep, evaluations),
                 load_if_exists=True,
             )
 
@@ -126,12 +126,12 @@ class Study:
 
         Args:
             trial: Its cell.
-            history: Optimizer steps at which it was looked at so far, ascending, with its metric.
+            history: Optimizer steps at which it was evaluated so far, ascending, with its metric.
         """
         known = self.cells()[trial.number].intermediate_values
-        for look, (_, value) in enumerate(history, 1):
-            if look not in known:
-                trial.report(value, look)
+        for number, (_, value) in enumerate(history, 1):
+            if number not in known:
+                trial.report(value, number)
         return bool(history) and trial.should_prune()
 
     def cells(self) -> list[FrozenTrial]:
@@ -162,10 +162,10 @@ def _sampler(sweep: Sweep, number: int) -> Any:
     return TPESampler(seed=number, constant_liar=True)  # cells that others compute count as bad ones
 
 
-def _pruner(sweep: Sweep, looks: int) -> Any:
+def _pruner(sweep: Sweep, evaluations: int) -> Any:
     """Return the pruner of `early_terminate`, whose numbers count evaluations during training, as those of W&B."""
     asked = sweep.early_terminate
     if asked is None:
         return NopPruner()
     least = asked.min_iter or max(1, (asked.max_iter or 1) // asked.eta**asked.s)
-    return HyperbandPruner(min_resource=least, max_resource=max(looks, least), reduction_factor=asked.eta)
+    return HyperbandPruner(min_resource=least, max_resource=max(evaluations, least), reduction_factor=asked.eta)

@@ -12,7 +12,7 @@ from lcx_lightning.results.report.dashboard.numbers import costs
 from lcx_lightning.results.report.labels import NOT_EVALUATED, arm_label, fingerprint_text, status
 
 SHORT = 12  # characters of a fingerprint, a commit or the id of a run
-NO_KNOBS = ("arm", "seed", "experiment", "run", "base", "fingerprint", "git_commit", "corpus", "recipe", "reach")
+NO_KNOBS = ("arm", "seed", "experiment", "run", "base", "fingerprint", "git_commit", "corpus", "recipe", "max_context")
 NO_KNOBS += ("parameters", "trained_parameters", "pretrain_length")
 PLACES = ("results_dir", "cache_dir", "launch", "logger", "hardware", "report", "arms", "in_loop")
 
