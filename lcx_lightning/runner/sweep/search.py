@@ -143,8 +143,8 @@ def run_search(asked: Request, space: Space, most: int) -> int:
         return 0
     claim(space.config, asked.command, [])
     training = arm.config["training"] or {}
-    looks = int(training.get("steps", 0)) // max(1, arm.config["in_loop"]["every"])
-    feed, jobs = Feed(asked, space, Study(asked.sweep, name, folder, most, looks), launch, console), []
+    evaluations = int(training.get("steps", 0)) // max(1, arm.config["in_loop"]["every"])
+    feed, jobs = Feed(asked, space, Study(asked.sweep, name, folder, most, evaluations), launch, console), []
     try:
         run_jobs(jobs, launch, console, feed=feed)
     except KeyboardInterrupt:
