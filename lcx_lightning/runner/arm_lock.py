@@ -166,9 +166,10 @@ def _lives_elsewhere(folder: Path, said: dict[str, Any]) -> bool:
 def _is_fresh(folder: Path) -> bool:
     """Return whether a holder has renewed its file a short while ago."""
     try:
-        return _now(folder) - (folder / HOLDER).stat().st_mtime < LOST
-    except FileNotFoundError:
+        renewed = (folder / HOLDER).stat().st_mtime
+    except (FileNotFoundError, NotADirectoryError):  # an arm whose folder cannot be fails by itself
         return False
+    return _now(folder) - renewed < LOST
 
 
 def _now(folder: Path) -> float:

@@ -53,6 +53,15 @@ def test_one_process_holds_it_and_says_who_it_is(tmp_path):
     assert not (tmp_path / HOLDER).exists()
 
 
+def test_who_asks_writes_nothing_also_where_no_folder_can_be(tmp_path):
+    assert holder(tmp_path / "arm") is None
+    (tmp_path / "file").touch()
+    assert holder(tmp_path / "file" / "arm") is None
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert holder(tmp_path) is None
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 @pytest.mark.slow
 def test_another_process_is_named_and_holds_nothing_once_it_is_dead(tmp_path, other):
     who = f"process {other.pid} on {socket.gethostname()}"

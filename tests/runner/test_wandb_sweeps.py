@@ -68,7 +68,8 @@ def test_runs_of_cells_say_what_they_are_and_hold_the_numbers_of_their_records(p
     kept = records_of(root, "grid")
     for (method, decay), run in told(server, sweep).items():
         assert (run["groupName"], run["jobType"]) == ("grid", "fine-tuned")
-        assert run["displayName"] == f"{method} x2 weight_decay={decay} s0"
+        written = next(value for value in (GOOD, BAD) if value == decay)  # JSON says 0 for 0.0
+        assert run["displayName"] == f"{method} x2 weight_decay={written} s0"
         if decay == GOOD:
             assert numbers(run, kept[method, decay, 0]) == summary(kept[method, decay, 0])
             assert [row["length"] for row in run["history"] if "length" in row] == [64, 128]

@@ -18,7 +18,7 @@ from lcx_lightning.training import preemption
 pytestmark = pytest.mark.slow
 
 
-def killed(*_):
+def killed(*_, **__):
     """In place of the wait for a lock."""
     os._exit(1)
 
