@@ -43,6 +43,7 @@ class Arm:
     turned: list[str] = field(default_factory=list)  # what its cell of a sweep turns: `window=16`
     known_at: int | None = None  # when run.json was last written before any job began; None if there was none
     metrics: dict[str, dict[str, Any]] = field(default_factory=dict)  # declared by its evaluations, as plain data
+    in_loop: list[str] = field(default_factory=list)  # names of what is logged in training: in_loop/last_k/nll/512
 
     @property
     def seed(self) -> int:

@@ -16,6 +16,7 @@ from lcx_lightning.runner.arms import Arm
 from lcx_lightning.runner.built_arm import BuiltArm, Described, resolve
 from lcx_lightning.runner.contents import contents_in
 from lcx_lightning.runner.expand import Grid
+from lcx_lightning.runner.in_loop_evaluation import names_in_loop
 from lcx_lightning.runner.launch import torchrun
 from lcx_lightning.runner.own_files import method_files_named
 from lcx_lightning.runner.recipe import train_length
@@ -117,6 +118,7 @@ def _fill_in(built: BuiltArm, shared: Shared) -> Method:
             f"{arm.name} reaches {arm.max_context} tokens, but the shortest evaluated length is {wanted[0]}: raise "
             "factor."
         )
+    arm.in_loop = names_in_loop(built) if arm.evaluates_in_loop else []
     arm.metrics = as_data(evaluation.metrics())
     passes = shared.fingerprint(lambda: method, (arm.config["method"], arm.contents.get("method")), built)
     pretrained = shared.fingerprint(built.pretrained, BASELINE, built)

@@ -35,16 +35,7 @@ class InLoopEvaluation:
     """
 
     def __init__(self, built: "BuiltArm", path: Path) -> None:
-        arm = built.arm
-        chosen = arm.config["in_loop"]
-        changes, after = chosen["evaluation"], arm.config["evaluation"]
-        merged = OmegaConf.create({name: OmegaConf.merge(after.get(name) or {}, changes[name]) for name in changes})
-        if unknown := [name for name in changes if not after.get(name) and "_target_" not in changes[name]]:
-            raise ValueError(
-                f"in_loop.evaluation names {', '.join(unknown)}, but the arm is evaluated by {', '.join(after)}: name "
-                "one of these, or give _target_ as well."
-            )
-        evaluation = EvaluationSuite(build(merged, "in_loop.evaluation")) if changes else built.evaluation
+        arm, evaluation = built.arm, _suite(built)
         work_units = evaluation.work_units(built.data, arm.pretrain_length, arm.max_context)
         if not work_units:
             raise ValueError(
@@ -52,7 +43,7 @@ class InLoopEvaluation:
                 "short: lower its multiples."
             )
         self._pretrain_length = arm.pretrain_length
-        self._work_units, self._path = first_of_each_length(work_units, chosen["batches"]), path
+        self._work_units, self._path = first_of_each_length(work_units, arm.config["in_loop"]["batches"]), path
 
     def __call__(self, model: "PreTrainedModel", step: int) -> dict[str, float]:
         """Append the rows of a step that are not there yet, and return their means by evaluation and length."""
@@ -63,6 +54,31 @@ class InLoopEvaluation:
             done = {records.identity(row) for row in known}
             records.append(self._path, [row for row in rows if records.identity(row) not in done])
         return means(rows, self._pretrain_length)
+
+
+def names_in_loop(built: "BuiltArm") -> list[str]:
+    """Return the names of the means of an arm that is evaluated while it is trained, known before it is: see `means`.
+
+    Raises:
+        ValueError: If the arm's configuration makes no evaluation.
+    """
+    suite, length = _suite(built), built.arm.pretrain_length
+    parts = [measure.split("/", 1) for measure in suite.metrics()]
+    lengths = suite.served(length, built.arm.max_context)
+    cells = [(protocol, metric, place) for protocol, metric in parts for place in lengths]
+    return [name for cell in cells for name in _shown(*cell, 0.0, length)]
+
+
+def _suite(built: "BuiltArm") -> EvaluationSuite:
+    """Return what is evaluated during training: what `in_loop.evaluation` changes, else all that is evaluated after."""
+    changes, after = built.arm.config["in_loop"]["evaluation"], built.arm.config["evaluation"]
+    merged = OmegaConf.create({name: OmegaConf.merge(after.get(name) or {}, changes[name]) for name in changes})
+    if unknown := [name for name in changes if not after.get(name) and "_target_" not in changes[name]]:
+        raise ValueError(
+            f"in_loop.evaluation names {', '.join(unknown)}, but the arm is evaluated by {', '.join(after)}: name "
+            "one of these, or give _target_ as well."
+        )
+    return EvaluationSuite(build(merged, "in_loop.evaluation")) if changes else built.evaluation
 
 
 def first_of_each_length(work_units: list[WorkUnit], batches: int) -> list[WorkUnit]:
@@ -88,10 +104,15 @@ def means(rows: list[dict[str, Any]], pretrain_length: int) -> dict[str, float]:
         cell[1] += row["n"]
     found: dict[str, float] = {}
     for (protocol, metric, length), (value, n) in sums.items():
-        mean, places = value / n, (length, relative(length, pretrain_length))
-        shown = {metric: mean} | ({"perplexity": exp(mean) if mean < LARGEST else inf} if metric == "nll" else {})
-        found |= {f"in_loop/{protocol}/{kind}/{place}": one for kind, one in shown.items() for place in places}
+        found |= _shown(protocol, metric, length, value / n, pretrain_length)
     return found
+
+
+def _shown(protocol: str, metric: str, length: int, mean: float, pretrain_length: int) -> dict[str, float]:
+    """Return a mean by each of its names."""
+    shown = {metric: mean} | ({"perplexity": exp(mean) if mean < LARGEST else inf} if metric == "nll" else {})
+    places = (length, relative(length, pretrain_length))
+    return {f"in_loop/{protocol}/{kind}/{place}": one for kind, one in shown.items() for place in places}
 
 
 def keep(trained: Path | None, folder: Path, head: dict[str, Any]) -> None:

@@ -1,6 +1,5 @@
 """What is wrong with a sweep, found before its first cell: refused, or said where cells can be run all the same."""
 
-import re
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -8,22 +7,9 @@ from lcx_lightning.runner.arms import Arm
 from lcx_lightning.runner.settings import OF_TRAINING
 from lcx_lightning.runner.sweep.drawn import check_drawn
 from lcx_lightning.runner.sweep.files import Sweep
-from lcx_lightning.schema.near import did_you_mean
+from lcx_lightning.runner.sweep.metric_names import why_not_logged
 
 WITH_HISTORY = ("in_loop/", "train/", "validation/")  # metrics that are logged while a run goes on
-IN_LOOP = "in_loop"
-KINDS = {"perplexity": "nll", "ratio": "nll"}  # kind in the name of a metric -> metric of the records
-NOT_BY_LENGTH = (
-    "train",
-    "validation",
-    "throughput",
-    "cost",
-    "base",
-    "holds_to",
-    "k_max",
-    "cells",
-)  # stand in no table
-MULTIPLE = re.compile(r"(\d+(?:\.\d+)?)L")
 FEW = 3  # cells that a sentence names
 
 
@@ -69,34 +55,6 @@ def check_metric(sweep: Sweep, arms: Sequence[Arm], labels: Sequence[str]) -> li
     if len(without) == len(arms) or (without and sweep.method != "grid"):
         raise ValueError(f"{sweep.path}: the metric {sweep.metric} is not logged by {_few(without)}.")
     return [f"{len(without)} of {len(arms)} cells do not log {sweep.metric}: {_few(without)}."] if without else []
-
-
-def why_not_logged(metric: str, arm: Arm) -> str:
-    """Return why an arm never logs a metric; nothing if it does."""
-    kind, *rest = metric.split("/")
-    if kind == IN_LOOP:
-        if not arm.evaluates_in_loop:
-            return "nothing is evaluated during its training. Add in_loop.every=STEPS and a training"
-        kind, rest = (rest[1] if len(rest) > 1 else ""), [*rest[:1], *rest[2:]]
-    if kind in NOT_BY_LENGTH or len(rest) < 2:
-        return ""
-    protocol, place = rest[0], rest[1]
-    names = {f"{one}/{name}" for one, name in (measure.split("/", 1) for measure in arm.metrics)}
-    wanted = f"{protocol}/{KINDS.get(kind, kind)}"
-    if wanted not in names:
-        return f"it has no {wanted}.{did_you_mean(wanted, names) or ' It has ' + ', '.join(sorted(names))}"
-    tokens = tokens_of(place, arm.pretrain_length)
-    if tokens is None or tokens in arm.lengths:
-        return ""
-    reason = arm.not_evaluated.get(str(tokens), "no evaluation has this length")
-    return f"{tokens} tokens: {reason}"
-
-
-def tokens_of(place: str, pretrain_length: int) -> int | None:
-    """Return the tokens of a length in a metric's name, such as 512 or 4L; None if it is no length."""
-    if found := MULTIPLE.fullmatch(place):
-        return round(float(found[1]) * pretrain_length)
-    return int(place) if place.isdigit() else None
 
 
 def doubles(arms: Sequence[Arm], labels: Sequence[str]) -> list[str]:

@@ -162,7 +162,9 @@ def arms(tmp_path_factory):
         ("ratio/last_k/2L", None),
         ("holds_to/last_k", None),
         ("perplexity/last_k/128", None),
-        ("train/loss", None),
+        ("perplexity/last_k/2L/high", None),
+        ("throughput/mfu", "3 of 4 cells do not log throughput/mfu: a: it is not trained"),
+        ("train/loss", "3 of 4 cells do not log train/loss: a: it is not trained"),
     ],
 )
 def test_a_metric_beyond_the_reach_of_a_cell_is_said(tmp_path, arms, metric, sentence):
@@ -175,7 +177,15 @@ def test_a_metric_beyond_the_reach_of_a_cell_is_said(tmp_path, arms, metric, sen
     ("metric", "sentence"),
     [
         ("perplexity/last_k/3L", "is not logged by a: 192 tokens: no evaluation has this length; .* and 1 more"),
-        ("perplexity/lastk/2L", "it has no lastk/nll. Did you mean last_k/nll"),
+        ("perplexity/lastk/2L", "a: there is no such name. Did you mean perplexity/last_k/2L"),
+        ("perplexity/last_k/2l", "Did you mean perplexity/last_k/2L"),
+        ("perplexity/last_k/2L/hgih", "Did you mean perplexity/last_k/2L/high"),
+        ("nll/last_k/2L", "Did you mean perplexity/last_k/2L"),
+        ("perplexity/last_k", "there is no such name"),
+        ("perplexity", "there is no such name. It logs perplexity/last_k/64, .* more"),
+        ("holds_to/lastk", "Did you mean holds_to/last_k"),
+        ("train/los", "a: there is no such name. Did you mean train/loss"),
+        ("accuracy/passkey/2L/depth_0.33", "there is no such name"),
         ("in_loop/last_k/nll/128", "nothing is evaluated during its training. Add in_loop.every=STEPS"),
     ],
 )
