@@ -76,6 +76,8 @@ class LongContextModule(L.LightningModule):
         assert self.model is not None
         loss = next_token_loss(self.model, **_given(batch), placement_seed=seed_of_step(self._seed, self.global_step))
         self.log("train/loss", loss, sync_dist=True)
+        groups = self.trainer.optimizers[0].param_groups
+        self.log_dict({f"train/lr/{group['name']}": group["lr"] for group in groups if "name" in group})
         return loss
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:

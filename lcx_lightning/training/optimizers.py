@@ -58,9 +58,11 @@ def adamw(
         weight_decay: Weight decay of the model's parameters; those of the method have none.
     """
     groups = parameter_groups(model)
-    method = [{"params": groups["method"], "lr": method_lr, "weight_decay": 0.0}] if groups["method"] else []
-    params = groups["matrices"] + groups["rest"]
-    optimizer = AdamW([{"params": params}, *method], lr=lr, betas=(betas[0], betas[1]), weight_decay=weight_decay)
+    method = {"params": groups["method"], "lr": method_lr, "weight_decay": 0.0, "name": "method"}
+    weights = {"params": groups["matrices"] + groups["rest"], "name": "weights"}
+    optimizer = AdamW(
+        [weights, *([method] if groups["method"] else [])], lr=lr, betas=(betas[0], betas[1]), weight_decay=weight_decay
+    )
     optimizer.register_load_state_dict_pre_hook(shard_optimizer_state)
     return optimizer
 
@@ -115,10 +117,11 @@ class MuonAdamW(Optimizer):
         betas: tuple[Momentum, Momentum],
     ) -> None:
         groups = parameter_groups(model)
-        method = [{"params": groups["method"], "lr": method_lr}] if groups["method"] else []
+        method = [{"params": groups["method"], "lr": method_lr, "name": "method"}] if groups["method"] else []
         sharded = any(isinstance(p, DTensor) for p in groups["matrices"])
-        self.muon = (ShardedMuon if sharded else Muon)(groups["matrices"], lr=matrix_lr, weight_decay=0.0)
-        self.adamw = AdamW([{"params": groups["rest"]}, *method], lr=lr, betas=(betas[0], betas[1]), weight_decay=0.0)
+        hidden, rest = {"params": groups["matrices"], "name": "matrices"}, {"params": groups["rest"], "name": "weights"}
+        self.muon = (ShardedMuon if sharded else Muon)([hidden], lr=matrix_lr, weight_decay=0.0)
+        self.adamw = AdamW([rest, *method], lr=lr, betas=(betas[0], betas[1]), weight_decay=0.0)
         for optimizer in (self.muon, self.adamw):
             optimizer.register_load_state_dict_pre_hook(shard_optimizer_state)
         super().__init__(self._groups(), {})

@@ -1,5 +1,6 @@
 """Training under Lightning's own Trainer: loss, resume, progress, and what learns."""
 
+from collections import defaultdict
 from functools import partial
 
 import pytest
@@ -63,6 +64,38 @@ def test_training_under_the_trainer_equals_a_plain_loop(data, tmp_path):
     assert outcome.validation_loss == pytest.approx(validation_loss(model, data), abs=1e-5)
     assert not outcome.model.training
     assert outcome.seconds > 0
+
+
+@pytest.fixture
+def logged(monkeypatch):
+    """What modules log, by name."""
+    found, plain = defaultdict(list), LongContextModule.log
+
+    def log(module, name, value, **given):
+        found[name].append(float(torch.as_tensor(value).detach()))
+        plain(module, name, value, **given)
+
+    monkeypatch.setattr(LongContextModule, "log", log)
+    return found
+
+
+def test_the_norm_of_the_gradient_is_logged_before_it_is_clipped(data, tmp_path, logged):
+    train(data, tmp_path, optimizer=lambda model: SGD(model.parameters(), lr=0.0))  # the weights stay
+    model, norms = load().train(), []
+    for step in range(STEPS):
+        model.zero_grad()
+        next_token_loss(model, data.batch(step, 3, ROWS, LENGTH)["input_ids"]).backward()
+        norms.append(sum(float(p.grad.square().sum()) for p in model.parameters() if p.grad is not None) ** 0.5)
+    assert logged["train/grad_norm"] == pytest.approx(norms, rel=1e-4)
+    assert max(norms) > 1  # it was clipped at 1
+
+
+def test_the_learning_rates_of_a_recipe_are_logged_by_what_they_are_of(data, tmp_path, logged):
+    train(data, tmp_path, name="clex")
+    shares = [0.5, 1, 1, 0.75, 0.5, 0.25]
+    by_name = {"weights": RATES["lr"], "matrices": RATES["matrix_lr"], "method": RATES["method_lr"]}
+    found = {name.removeprefix("train/lr/"): rates for name, rates in logged.items() if name.startswith("train/lr/")}
+    assert found == {name: pytest.approx([rate * share for share in shares]) for name, rate in by_name.items()}
 
 
 def test_training_lowers_the_loss(undisturbed, data):

@@ -17,7 +17,7 @@ from lcx_lightning.results.report.views import Section, sections_of
 
 STEP = "trainer/global_step"
 MATRICES = (("window", "sink_tokens"), ("ode_width", "max_factor"), ("scaling", "pattern"), ("factor", "train_length"))
-TRAINING = ("train/loss", "validation/loss", "train/grad_norm", "train/tokens_per_second")
+TRAINING = ("train/loss", "validation/loss", "train/grad_norm", "train/lr/weights", "train/tokens_per_second")
 KINDS = ("Perplexity", "Retrieval and tasks", "Ablations", "Quality against cost", "Mechanism", "Training", "Runs")
 LENGTH, RETRIEVAL, ABLATIONS, COST, MECHANISM, TRAINED, RUNS = KINDS
 OF_COST = ("_seconds", "_per_second", "_bytes")  # how names of metrics of what a run takes end

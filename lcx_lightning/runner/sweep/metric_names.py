@@ -12,7 +12,8 @@ from lcx_lightning.schema.near import did_you_mean
 IN_LOOP = "in_loop"
 MULTIPLE = re.compile(r"(\d+(?:\.\d+)?)L")
 ENDS = ("", "/low", "/high")
-CURVES = ("train/loss", "train/tokens_per_second", "train/mfu", "validation/loss")
+CURVES = ("train/loss", "train/grad_norm", "train/tokens_per_second", "train/mfu", "validation/loss")
+CURVES += tuple(f"train/lr/{name}" for name in ("weights", "matrices", "method"))
 THROUGHPUT = "steps skipped_steps tokens tokens_per_second flops_per_token peak_flops mfu seconds data_wait_seconds"
 THROUGHPUT += " checkpoint_seconds checkpoints memory_peak_bytes devices device_seconds"
 OF_TRAINED = (*CURVES, *(f"throughput/{name}" for name in THROUGHPUT.split()))
