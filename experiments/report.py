@@ -144,7 +144,7 @@ def write_exports(options: argparse.Namespace, console: Console) -> None:
     from lcx_lightning.results.report.command import export, read_results
 
     found = read_results(options.folders, options.against)
-    _tell(*found.missing)
+    _tell(*(fault.reason for fault in found.faults))
     for path in export(found.experiment, options.figures, options.tables, console):
         say(console, str(path))
 
@@ -156,7 +156,7 @@ def print_claims(options: argparse.Namespace, console: Console) -> None:
     from lcx_lightning.results.report.tables import escaped, markdown_table
     from lcx_lightning.results.report.terminal import TerminalTable
 
-    experiment, _, missing = read_results(options.folders)
+    experiment, _, faults = read_results(options.folders)
     tables = verdicts(options.papers, experiment)
     if options.tables:
         by_name = {f"claims{table.end}": table for table in tables}
@@ -167,7 +167,7 @@ def print_claims(options: argparse.Namespace, console: Console) -> None:
             console.file.write(f"{escaped(table.title)}\n\n{markdown_table(table)}\n")
         else:
             console.print(TerminalTable(table))
-    _tell(*missing)
+    _tell(*(fault.reason for fault in faults))
 
 
 def show_in_wandb(options: argparse.Namespace, console: Console) -> int:
@@ -182,8 +182,8 @@ def show_in_wandb(options: argparse.Namespace, console: Console) -> int:
             f"--wandb needs wandb-workspaces: pip install 'lcx-lightning[workspaces]' ({error})"
         ) from error
     project = project_of(options.wandb)
-    experiment, sources, missing = read_results(options.folders or [Path(f"{PREFIX}{project}")])
-    _tell(*missing)
+    experiment, sources, faults = read_results(options.folders or [Path(f"{PREFIX}{project}")])
+    _tell(*(fault.reason for fault in faults))
     shown = dashboard_of(project, sources, verdicts(options.papers, experiment))
     if options.dry_run:
         console.file.write(json.dumps(specification(shown), indent=2) + "\n")

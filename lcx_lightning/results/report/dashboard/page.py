@@ -12,6 +12,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from lcx_lightning.results.places import Places
 from lcx_lightning.results.records import Experiment
 from lcx_lightning.results.report.dashboard.contents import Chart, Contents, contents, main_view
 from lcx_lightning.results.report.dashboard.tables import overview_table, verdicts, web_table
@@ -52,7 +53,7 @@ def write_page(
     path: Path | str,
     sections: Sequence[Section],
     *,
-    sources: Sequence[Experiment] = (),
+    places: Places | None = None,
     claims: Sequence[Table] = (),
     refresh: int = 0,
 ) -> Path:
@@ -62,15 +63,15 @@ def write_page(
         experiment: The runs that the page shows.
         path: The file.
         sections: What it shows of them.
-        sources: The experiments that the runs were read from; only this one if empty.
+        places: The experiments that the runs were read from, and what could not be read; None: this one, whole.
         claims: Tables of verdicts on claims.
         refresh: Seconds after which a page that is open is read again; 0: never.
     """
-    path, sources = Path(path), [*sources] or [experiment]
+    path, places = Path(path), places or Places([experiment], [])
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        temporary.write_text(page_text(experiment, path.parent, sections, sources, claims, refresh), encoding="utf-8")
+        temporary.write_text(page_text(experiment, path.parent, sections, places, claims, refresh), encoding="utf-8")
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -81,18 +82,19 @@ def page_text(
     experiment: Experiment,
     folder: Path,
     sections: Sequence[Section],
-    sources: Sequence[Experiment],
+    places: Places,
     claims: Sequence[Table],
     refresh: int,
 ) -> str:
     """The page as a text; `folder` is where it will stand."""
+    sources = places.experiments
     shown = contents(experiment, sections, sources)
     style, scripts = _style(), [_bundle(), _script()]
     template = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     ).get_template("dashboard.html.jinja")  # fmt: skip
-    without = cells_without_result(experiment, sources)
+    without = cells_without_result(experiment, places)
     return template.render(
         mark=Markup(MARK),
         policy=_policy(style, scripts),
