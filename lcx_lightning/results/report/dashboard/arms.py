@@ -42,7 +42,8 @@ def arms_of(experiment: Experiment, sources: Mapping[str, Experiment]) -> list[d
             "id": str(info.get("run") or number)[:SHORT], "name": arm, "label": arm_label(runs), "state": status(runs),
             "style": style_of(number), "seeds": [run.info["seed"] for run in runs],
             "fingerprint": str(info.get("fingerprint") or NOT_EVALUATED)[:SHORT], "hash": fingerprint_text(runs),
-            "experiment": source.name, "commands": list(source.meta.get("commands") or ()),
+            "experiment": source.name, "again": [one for run in runs if (one := run.info.get("command"))],
+            "commands": list(source.meta.get("commands") or ()),
             "links": _links(runs), "cost": costs(runs), "trained": sorted(_trained(runs)),
         })  # fmt: skip
     return found
