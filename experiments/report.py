@@ -17,6 +17,7 @@ from lcx_lightning.results.report.screen import Output, readers_may_leave, say, 
 
 if TYPE_CHECKING:
     from lcx_lightning.results.records import Experiment
+    from lcx_lightning.results.report.dashboard.masks import Mask
     from lcx_lightning.results.report.tables import Table
 
 PAPERS = Path(__file__).parent / "papers"
@@ -106,7 +107,8 @@ def print_report(options: argparse.Namespace, console: Console) -> None:
     if options.markdown:
         console.file.write(markdown(folder, options.against))
         return
-    for path in report(folder, console, against=options.against, claims=partial(verdicts, options.papers)):
+    claims = partial(verdicts, options.papers)
+    for path in report(folder, console, against=options.against, claims=claims, masks=masks):
         say(console, str(path))
 
 
@@ -125,6 +127,7 @@ def write_page(options: argparse.Namespace, console: Console) -> None:
         tell=_tell,
         against=options.against,
         claims=claims,
+        masks=masks,
         refresh=refresh,
     )
     say(console, str(make()))
@@ -210,6 +213,13 @@ def verdicts(papers: Path, experiment: "Experiment") -> "list[Table]":
     from lcx_lightning.runner.recorded import recorded
 
     return claims_tables(read_papers(papers, recorded()), experiment)
+
+
+def masks(experiment: "Experiment") -> "list[Mask]":
+    """Return the masks of the arms' patterns."""
+    from lcx_lightning.runner.recorded_masks import masks_of
+
+    return masks_of(experiment)
 
 
 if __name__ == "__main__":

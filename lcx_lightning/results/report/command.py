@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from lcx_lightning.results.faults import Fault
     from lcx_lightning.results.records import Experiment
+    from lcx_lightning.results.report.dashboard.masks import Masks
     from lcx_lightning.results.report.tables import Table
     from lcx_lightning.results.report.views import Section, View
 
@@ -24,6 +25,7 @@ def report(
     redraw: bool = True,
     against: str | None = None,
     claims: "Callable[[Experiment], Sequence[Table]] | None" = None,
+    masks: "Masks | None" = None,
 ) -> list[Path]:
     """Print the tables and what to look for; write figures and page into the folder and return their paths.
 
@@ -33,11 +35,12 @@ def report(
         redraw: Whether figures and page are made anew where they show these records already.
         against: Arm that the others are compared with. None: that of report.against, else the untouched model.
         claims: Tables of verdicts on claims, from the runs, for the page.
+        masks: Masks of the arms' patterns, for the page.
 
     Raises:
         ValueError: If the folder holds no runs, or no arm has that name.
     """
-    from lcx_lightning.results.report.dashboard.page import PAGE, is_current, write_page
+    from lcx_lightning.results.report.dashboard.page import PAGE, Extras, is_current, write_page
     from lcx_lightning.results.report.views import sections_of
 
     experiment = read_results([folder], against, whole=True).experiment
@@ -50,7 +53,8 @@ def report(
     if not redraw and is_current(experiment, page):
         return [*sorted([*folder.glob("*.svg"), *folder.glob("*.png")]), page]
     drawn = [path for section in sections for view in section.views for path in _drawn(view, folder, console)]
-    return [*drawn, write_page(experiment, page, sections, claims=claims(experiment) if claims else ())]
+    more = Extras(claims(experiment) if claims else (), masks(experiment) if masks else ())
+    return [*drawn, write_page(experiment, page, sections, extras=more)]
 
 
 def write_dashboard(
@@ -60,6 +64,7 @@ def write_dashboard(
     tell: "Callable[[str], object]" = print,
     against: str | None = None,
     claims: "Callable[[Experiment], Sequence[Table]] | None" = None,
+    masks: "Masks | None" = None,
     refresh: int = 0,
 ) -> Path:
     """Write one page of the results in several places, and return its path.
@@ -70,22 +75,22 @@ def write_dashboard(
         tell: Says in a sentence what could not be had.
         against: Arm that the others are compared with. None: the untouched model.
         claims: Tables of verdicts on claims, from the runs.
+        masks: Masks of the arms' patterns.
         refresh: Seconds after which a page that is open is read again; 0: never.
 
     Raises:
         ValueError: If a place holds no results, no arm has that name, or the file is none of ours.
     """
     from lcx_lightning.results.places import Places
-    from lcx_lightning.results.report.dashboard.page import check_output, write_page
+    from lcx_lightning.results.report.dashboard.page import Extras, check_output, write_page
     from lcx_lightning.results.report.views import sections_of
 
     check_output(page)
     experiment, sources, faults = read_results(places, against)
     for fault in faults:
         tell(fault.reason)
-    found = claims(experiment) if claims else ()
-    origin = Places(sources, faults)
-    return write_page(experiment, page, sections_of(experiment), places=origin, claims=found, refresh=refresh)
+    more = Extras(claims(experiment) if claims else (), masks(experiment) if masks else (), refresh)
+    return write_page(experiment, page, sections_of(experiment), places=Places(sources, faults), extras=more)
 
 
 def export(experiment: "Experiment", figures: Path | None, tables: Path | None, console: "Console") -> list[Path]:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -15,6 +15,7 @@ from markupsafe import Markup
 from lcx_lightning.results.places import Places
 from lcx_lightning.results.records import Experiment
 from lcx_lightning.results.report.dashboard.contents import Chart, Contents, contents, main_view
+from lcx_lightning.results.report.dashboard.masks import Mask, drawings, masks_table
 from lcx_lightning.results.report.dashboard.tables import overview_table, verdicts, web_table
 from lcx_lightning.results.report.dashboard.where import cells_without_result, machines, runs_of
 from lcx_lightning.results.report.tables import Table
@@ -24,6 +25,17 @@ PAGE = "index.html"
 MARK = '<meta name="generator" content="lcx-lightning dashboard">'
 TEMPLATES = Path(__file__).parents[1] / "templates"
 SCRIPTS = ("state.js", "rows.js", "charts.js", "arms.js", "start.js")  # in this order
+
+
+class Extras(NamedTuple):
+    """What a page shows besides the numbers of its records."""
+
+    claims: Sequence[Table] = ()  # tables of verdicts
+    masks: Sequence[Mask] = ()  # of the arms' patterns
+    refresh: int = 0  # seconds after which a page that is open is read again; 0: never
+
+
+NOTHING = Extras()
 
 
 def is_current(experiment: Experiment, path: Path) -> bool:
@@ -54,8 +66,7 @@ def write_page(
     sections: Sequence[Section],
     *,
     places: Places | None = None,
-    claims: Sequence[Table] = (),
-    refresh: int = 0,
+    extras: Extras = NOTHING,
 ) -> Path:
     """Write the page, whole or not at all; it loads nothing, and links to the records beside it.
 
@@ -64,14 +75,13 @@ def write_page(
         path: The file.
         sections: What it shows of them.
         places: The experiments that the runs were read from, and what could not be read; None: this one, whole.
-        claims: Tables of verdicts on claims.
-        refresh: Seconds after which a page that is open is read again; 0: never.
+        extras: What else the page shows.
     """
     path, places = Path(path), places or Places([experiment], [])
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        temporary.write_text(page_text(experiment, path.parent, sections, places, claims, refresh), encoding="utf-8")
+        temporary.write_text(page_text(experiment, path.parent, sections, places, extras), encoding="utf-8")
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -83,8 +93,7 @@ def page_text(
     folder: Path,
     sections: Sequence[Section],
     places: Places,
-    claims: Sequence[Table],
-    refresh: int,
+    extras: Extras,
 ) -> str:
     """The page as a text; `folder` is where it will stand."""
     sources = places.experiments
@@ -101,14 +110,16 @@ def page_text(
         sources=sources_hash(experiment),
         style=Markup(style),
         scripts=[Markup(script) for script in scripts],
-        data=Markup(in_page(shown.data | {"refresh": refresh})),
+        data=Markup(in_page(shown.data | {"refresh": extras.refresh})),
         about=_about(experiment, sources),
         overview=_overview(sections, shown),
         sections=[_section(section, shown, main_view(sections), len(sections)) for section in sections],
-        verdicts=[verdicts(table) for table in claims],
+        verdicts=[verdicts(table) for table in extras.claims],
         ablations=shown.ablations,
         costs=shown.costs,
         arms=shown.data["arms"],
+        masks=drawings(extras.masks, {arm: number for number, arm in enumerate(experiment.arms())}),
+        masks_table=web_table(masks_table(extras.masks), {}, {}),
         machines=web_table(machines(experiment), {}, {}),
         without=web_table(without, {}, {}) if without else None,
         runs=runs_of(experiment, folder),

@@ -69,6 +69,9 @@ function showArms() {
 }
 
 function showRows() {
+  for (const mask of document.querySelectorAll("[data-arms]")) {
+    mask.classList.toggle("chosen", mask.dataset.arms.split(" ").some((arm) => state.arms.has(Number(arm))));
+  }
   for (const [arm, rows] of tableRows) {
     const chosenNow = state.arms.has(arm), hiddenNow = state.hidden.has(arm);
     for (const row of rows) {
