@@ -97,7 +97,7 @@ def page_text(
 ) -> str:
     """The page as a text; `folder` is where it will stand."""
     sources = places.experiments
-    shown = contents(experiment, sections, sources)
+    shown, first = contents(experiment, sections, sources), main_view(sections, several=len(sources) > 1)
     style, scripts = _style(), [_bundle(), _script()]
     template = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
@@ -112,8 +112,8 @@ def page_text(
         scripts=[Markup(script) for script in scripts],
         data=Markup(in_page(shown.data | {"refresh": extras.refresh})),
         about=_about(experiment, sources),
-        overview=_overview(sections, shown),
-        sections=[_section(section, shown, main_view(sections), len(sections)) for section in sections],
+        overview=_overview(first, shown),
+        sections=[_section(section, shown, first, len(sections)) for section in sections],
         verdicts=[verdicts(table) for table in extras.claims],
         ablations=shown.ablations,
         costs=shown.costs,
@@ -150,8 +150,7 @@ def _about(experiment: Experiment, sources: Sequence[Experiment]) -> dict[str, A
     }
 
 
-def _overview(sections: Sequence[Section], shown: Contents) -> dict[str, Any] | None:
-    view = main_view(sections)
+def _overview(view: View | None, shown: Contents) -> dict[str, Any] | None:
     if view is None:
         return None
     charts = shown.of_view[view.name]
