@@ -17,6 +17,7 @@ from lcx_lightning.results.report.screen import Output, readers_may_leave, say, 
 
 if TYPE_CHECKING:
     from lcx_lightning.results.records import Experiment
+    from lcx_lightning.results.report.dashboard.masks import Mask
     from lcx_lightning.results.report.tables import Table
 
 PAPERS = Path(__file__).parent / "papers"
@@ -106,7 +107,8 @@ def print_report(options: argparse.Namespace, console: Console) -> None:
     if options.markdown:
         console.file.write(markdown(folder, options.against))
         return
-    for path in report(folder, console, against=options.against, claims=partial(verdicts, options.papers)):
+    claims = partial(verdicts, options.papers)
+    for path in report(folder, console, against=options.against, claims=claims, masks=masks):
         say(console, str(path))
 
 
@@ -125,6 +127,7 @@ def write_page(options: argparse.Namespace, console: Console) -> None:
         tell=_tell,
         against=options.against,
         claims=claims,
+        masks=masks,
         refresh=refresh,
     )
     say(console, str(make()))
@@ -144,7 +147,7 @@ def write_exports(options: argparse.Namespace, console: Console) -> None:
     from lcx_lightning.results.report.command import export, read_results
 
     found = read_results(options.folders, options.against)
-    _tell(*found.missing)
+    _tell(*(fault.reason for fault in found.faults))
     for path in export(found.experiment, options.figures, options.tables, console):
         say(console, str(path))
 
@@ -156,7 +159,7 @@ def print_claims(options: argparse.Namespace, console: Console) -> None:
     from lcx_lightning.results.report.tables import escaped, markdown_table
     from lcx_lightning.results.report.terminal import TerminalTable
 
-    experiment, _, missing = read_results(options.folders)
+    experiment, _, faults = read_results(options.folders)
     tables = verdicts(options.papers, experiment)
     if options.tables:
         by_name = {f"claims{table.end}": table for table in tables}
@@ -167,7 +170,7 @@ def print_claims(options: argparse.Namespace, console: Console) -> None:
             console.file.write(f"{escaped(table.title)}\n\n{markdown_table(table)}\n")
         else:
             console.print(TerminalTable(table))
-    _tell(*missing)
+    _tell(*(fault.reason for fault in faults))
 
 
 def show_in_wandb(options: argparse.Namespace, console: Console) -> int:
@@ -182,8 +185,8 @@ def show_in_wandb(options: argparse.Namespace, console: Console) -> int:
             f"--wandb needs wandb-workspaces: pip install 'lcx-lightning[workspaces]' ({error})"
         ) from error
     project = project_of(options.wandb)
-    experiment, sources, missing = read_results(options.folders or [Path(f"{PREFIX}{project}")])
-    _tell(*missing)
+    experiment, sources, faults = read_results(options.folders or [Path(f"{PREFIX}{project}")])
+    _tell(*(fault.reason for fault in faults))
     shown = dashboard_of(project, sources, verdicts(options.papers, experiment))
     if options.dry_run:
         console.file.write(json.dumps(specification(shown), indent=2) + "\n")
@@ -210,6 +213,13 @@ def verdicts(papers: Path, experiment: "Experiment") -> "list[Table]":
     from lcx_lightning.runner.recorded import recorded
 
     return claims_tables(read_papers(papers, recorded()), experiment)
+
+
+def masks(experiment: "Experiment") -> "list[Mask]":
+    """Return the masks of the arms' patterns."""
+    from lcx_lightning.runner.recorded_masks import masks_of
+
+    return masks_of(experiment)
 
 
 if __name__ == "__main__":

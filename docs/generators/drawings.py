@@ -3,13 +3,11 @@
 import math
 
 import torch
-from torch import Tensor
 
 from lcx_lightning.methods.library import build_method, read_method
+from lcx_lightning.methods.masks import rotated_distances
 from lcx_lightning.methods.method import Method
 from lcx_lightning.methods.overrides import open_values, with_values
-from lcx_lightning.methods.patterns.base import Band
-from lcx_lightning.methods.rope import Rope
 from lcx_lightning.methods.scaling.base import RopeSpec
 
 LLAMA2 = RopeSpec(dim=128, base=10_000.0, pretrain_length=4096)
@@ -107,12 +105,13 @@ def mask_svg(name: str) -> str:
     tokens = length * 3
     method = method_for(name, SMALL, sink_tokens=3)
     rope = method.rope(torch.ones(1, tokens, dtype=torch.bool), tokens)
+    places = (rope.query_index[0], rope.key_index[0])
     cells: dict[str, list[tuple[int, int]]] = {}
-    for query, row in enumerate(rotated_distances(rope, rope.bands).tolist()):
+    for query, row in enumerate(rotated_distances(rope.bands, *places).tolist()):
         for key, distance in enumerate(row[: query + 1]):
             cells.setdefault(_color(distance, length), []).append((query, key))
     if rope.selection is not None:
-        candidates = rotated_distances(rope, [rope.selection.candidates])[-1]
+        candidates = rotated_distances([rope.selection.candidates], *places)[-1]
         cells[CHOSEN] = [(tokens - 1, key) for key in (candidates >= 0).nonzero()[:, 0].tolist()]
     paths = [f'<path fill="{color}" d="{"".join(map(_square, where))}"/>' for color, where in cells.items()]
     side = tokens * CELL
@@ -124,16 +123,6 @@ def mask_svg(name: str) -> str:
     marks.append(f'<text x="{40 + side / 2}" y="{side + 52}" text-anchor="middle" {FONT}>key</text>')
     marks.append(f'<text transform="translate(12 {14 + side / 2}) rotate(-90)" {FONT}>query</text>')
     return _svg(side + 190, side + 62, [*paths, *marks, *_mask_legend(cells, side, length)])
-
-
-def rotated_distances(rope: Rope, bands: list[Band]) -> Tensor:
-    """Return at which distance each pair [queries, keys] is rotated, in positions; -1 where no band holds it."""
-    index, position = rope.key_index[0], rope.key_pos[0]
-    distances = torch.full((len(index), len(index)), -1.0, dtype=torch.float64)
-    for band in bands:
-        seen = band.visible(index[:, None], index[None], position[:, None], position[None])
-        distances = torch.where(seen, band.query_at(position)[:, None] - band.key_at(position)[None], distances)
-    return distances
 
 
 def _color(distance: float, length: int) -> str:

@@ -40,7 +40,7 @@ def unpacked(archive: Path) -> Iterator[Path]:
     """Give a folder with the files of an archive, for as long as they are read.
 
     Raises:
-        ValueError: If it is damaged, or no archive.
+        ValueError: If it is damaged, or no archive; or as the reader has it, who is taken to speak of the archive.
     """
     with TemporaryDirectory() as folder:
         try:
@@ -48,4 +48,12 @@ def unpacked(archive: Path) -> Iterator[Path]:
                 packed.extractall(folder)
         except (BadZipFile, zlib.error, NotImplementedError) as error:
             raise ValueError(f"{archive} is damaged, or no ZIP file: {error}. Fetch it again.") from error
-        yield Path(folder)
+        try:
+            yield Path(folder)
+        except (ValueError, OSError) as error:
+            raise ValueError(named_in(archive, Path(folder), str(error))) from error
+
+
+def named_in(archive: Path, files: Path, text: str) -> str:
+    """What is said of the files of an archive, which are gone when it is read: it names the archive."""
+    return text.replace(str(files), str(archive))

@@ -8,7 +8,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lcx_lightning.results.records import Run
+    from lcx_lightning.results.runs import Run
 
 PARTS = ("model", "data", "method", "training", "evaluation", "attention", "grow")  # of a configuration: what an arm is
 OF_EXPERIMENT = (

@@ -5,19 +5,19 @@ import os
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from lcx_lightning.results.archive import SUFFIX, unpacked
-from lcx_lightning.results.metrics import Measure, Metric, from_data, undeclared
+from lcx_lightning.results.archive import SUFFIX, named_in, unpacked
+from lcx_lightning.results.faults import Fault, Told, telling
+from lcx_lightning.results.metrics import from_data
 from lcx_lightning.results.naming import named
+from lcx_lightning.results.runs import Experiment, Run
 from lcx_lightning.results.stored import RESULT, ExperimentFile, check_row, check_run
 from lcx_lightning.schema.files import check_values, read_json
 
 RUN, RECORDS, EXPERIMENT = "run.json", "records.jsonl", "experiment.json"
-Found = TypeVar("Found")
 AWAY = "Move its folder away and run the command again."
 
 
@@ -34,97 +34,6 @@ def columns_of(row: Mapping[str, Any]) -> dict[str, Any]:
         for name, part in row.items()
         for inner, value in (part.items() if isinstance(part, dict) else [(None, part)])
     }
-
-
-@dataclass(frozen=True)
-class Run:
-    """One arm at one seed: its folder, its run.json, its rows, and the metrics that its evaluations declare.
-
-    Of rows with the same identity the last one counts. Metrics are by protocol/metric.
-    """
-
-    folder: Path
-    info: dict
-    rows: list[dict]
-    metrics: dict[str, Metric]
-    name: str = ""  # of the arm among others; empty: as run.json has it
-    torn: bool = False  # whether records.jsonl ends in a line without an end, which is left out
-
-    @property
-    def arm(self) -> str:
-        """Display name of the arm."""
-        return self.name or self.info["arm"]
-
-    @property
-    def finished(self) -> bool:
-        """Whether every evaluation of the run is done."""
-        return self.info.get("state") == "finished"
-
-    def metric(self, measure: Measure) -> Metric:
-        """How a measure is shown."""
-        return self.metrics.get(measure.key) or undeclared(measure.metric)
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """A results folder: experiment.json and the runs, in the order in which commands have asked for them.
-
-    `part` says what runs have in common, if they are only those of the folder that can be compared.
-    """
-
-    folder: Path
-    meta: dict
-    runs: list[Run]
-    part: str = ""
-    derived: dict = field(default_factory=dict, init=False, repr=False, compare=False)  # what was computed of the runs
-
-    def once(self, key: tuple, compute: Callable[[], Found]) -> Found:
-        """What a computation on the runs returns, which is done once: the result is shared, and not to be changed."""
-        if key not in self.derived:
-            self.derived[key] = compute()
-        return self.derived[key]
-
-    @property
-    def name(self) -> str:
-        """Name of the experiment, or of its folder."""
-        return self.meta.get("name") or self.folder.resolve().name
-
-    def arms(self) -> list[str]:
-        """Names of the arms in the order of the grid."""
-        return list(self._by_arm)
-
-    def runs_of(self, arm: str) -> list[Run]:
-        """Runs of one arm, by seed."""
-        return [*self._by_arm.get(arm, ())]
-
-    @cached_property
-    def _by_arm(self) -> dict[str, list[Run]]:
-        found: dict[str, list[Run]] = {}
-        for run in self.runs:
-            found.setdefault(run.arm, []).append(run)
-        return found
-
-    def seeds(self) -> list[int]:
-        """Seeds that any arm has, ascending."""
-        return sorted({run.info.get("seed", 0) for run in self.runs})
-
-    def metric(self, measure: Measure) -> Metric:
-        """How a measure is shown: as the first run declares it."""
-        declared = (run.metrics[measure.key] for run in self.runs if measure.key in run.metrics)
-        return next(declared, None) or undeclared(measure.metric)
-
-    def measures(self) -> list[Measure]:
-        """What was measured, protocols in the order of experiment.json. If nothing was yet, what was to be first."""
-        return [*self._measures]
-
-    @cached_property
-    def _measures(self) -> list[Measure]:
-        every = dict.fromkeys((row["protocol"], row["metric"]) for run in self.runs for row in run.rows)
-        seen = [Measure(*one) for one in every]
-        named: list[str] = list(self.meta.get("protocols") or ())
-        found = sorted(seen, key=lambda m: named.index(m.protocol) if m.protocol in named else len(named))
-        to_be = (Measure(*key.rsplit("/", 1)) for run in self.runs for key in run.metrics)
-        return found or [Measure(protocol) for protocol in named] or [*to_be][:1]
 
 
 def append(path: Path | str, rows: Iterable[dict]) -> None:
@@ -162,17 +71,32 @@ def _cut_torn_line(path: Path) -> None:
 
 def read(path: Path | str) -> list[dict]:
     """Rows of the file, without an incomplete last line; ValueError for any other line that is not a JSON object."""
-    *lines, _torn = Path(path).read_bytes().split(b"\n")
-    return [_parse(line, path, number) for number, line in enumerate(lines, start=1)]
+    return [_parse(line, path, number) for number, line in enumerate(_lines(path), start=1)]
 
 
-def read_rows(path: Path) -> list[dict]:
-    """Rows of records.jsonl, none if there is no such file; ValueError for a row that lacks a key of a record."""
-    rows = read(path) if os.path.lexists(path) else []  # a link that leads nowhere is a damaged file
-    name, advice = str(path), f"Move {path.parent} away and run the arm again."
-    for number, row in enumerate(rows, start=1):
-        check_row(row, f"{name}, line {number}", advice)
+def read_rows(path: Path, told: Callable[[str], object] | None = None) -> list[dict]:
+    """Rows of records.jsonl, none if there is no such file.
+
+    `told`: is told of each line that is no record, which is left out. None: such a line is a ValueError.
+    """
+    lines = _lines(path) if os.path.lexists(path) else []  # a link that leads nowhere is a damaged file
+    rows, name = [], str(path)
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = _parse(line, path, number)
+            check_row(row, f"{name}, line {number}", AWAY)
+        except ValueError as error:
+            if told is None:
+                raise
+            told(str(error))
+        else:
+            rows.append(row)
     return rows
+
+
+def _lines(path: Path | str) -> list[bytes]:
+    """The lines of a file but for one without an end."""
+    return Path(path).read_bytes().split(b"\n")[:-1]
 
 
 def _parse(line: bytes, path: Path | str, number: int) -> dict:
@@ -225,11 +149,25 @@ def read_run_file(folder: Path) -> dict[str, Any]:
     return found
 
 
-def read_run(folder: Path | str) -> Run:
-    """One run folder: run.json and, where it exists, records.jsonl."""
-    folder = Path(folder)
+def read_run(folder: Path | str, told: Told | None = None) -> Run:
+    """One run folder: run.json and, where it exists, records.jsonl.
+
+    Args:
+        folder: The folder.
+        told: Is told of lines that are no records, if others are. None: such a line is an error.
+
+    Raises:
+        ValueError: If run.json or a line of the records is damaged.
+        OSError: If a file cannot be read.
+    """
+    folder, bad = Path(folder), list[str]()
     info = {"arm": folder.name, "seed": 0} | read_run_file(folder)
-    rows = {identity(row): row for row in read_rows(folder / RECORDS)}
+    rows = {identity(row): row for row in read_rows(folder / RECORDS, bad.append if told else None)}
+    if bad and not rows:
+        raise ValueError(bad[0])
+    if bad and told:
+        said = f"{len(bad):,} {'line is no record' if len(bad) == 1 else 'lines are no records'}, and left out:"
+        told(Fault(str(folder), f"{said} {bad[0]}"))
     try:
         metrics = from_data(info.get("metrics") or {})
     except ValueError as error:
@@ -246,29 +184,48 @@ def _is_torn(path: Path) -> bool:
         return file.read() != b"\n"
 
 
-def read_experiment(folder: Path | str) -> Experiment:
+def read_experiment(folder: Path | str, told: Told | None = None) -> Experiment:
     """The experiment in a results folder, or an archive of one: all its runs, arms under names that tell them apart.
 
+    Args:
+        folder: The folder, or the archive.
+        told: Is told of what is damaged, and the rest is read. None: what is damaged is an error.
+
     Raises:
-        ValueError: If there is none.
+        ValueError: If there is none, or all of its runs are damaged.
     """
     folder = Path(folder)
     if folder.suffix == SUFFIX and folder.is_file():
         with unpacked(folder) as files:
-            return replace(read_experiment(files), folder=folder)
-    meta = read_experiment_file(folder)
+            return replace(_read_experiment(files, told and (lambda one: told(_of(folder, files, one)))), folder=folder)
+    return _read_experiment(folder, told)
+
+
+def _of(archive: Path, files: Path, fault: Fault) -> Fault:
+    """A fault of the files of an archive: it names the archive."""
+    return fault._replace(**{name: named_in(archive, files, getattr(fault, name)) for name in ("place", "reason")})
+
+
+def _read_experiment(folder: Path, told: Told | None) -> Experiment:
+    meta: dict[str, Any] = {}
+    with telling(told, folder / EXPERIMENT):
+        meta = read_experiment_file(folder)
     order: dict[str, int] = {name: rank for rank, name in enumerate(meta.get("runs", []))}
     found = [path for path in sorted(folder.glob("*/")) if os.path.lexists(path / RUN)]
-    runs = [read_run(run) for run in found if not order or run.name in order]  # others were claimed by no command
+    runs: list[Run] = []
+    for path in found:
+        if not order or path.name in order:  # others were claimed by no command
+            with telling(told, path):
+                runs.append(read_run(path, told))
     if not runs:
-        problem = "has no runs in it" if folder.is_dir() else "does not exist"
+        problem = "has no run that can be read" if found and told else "has no runs in it"
         raise ValueError(
-            f"A results folder with one folder per run (run.json, records.jsonl) is needed; {folder} {problem}. "
+            "A results folder with one folder per run (run.json, records.jsonl) is needed; "
+            f"{folder} {problem if folder.is_dir() else 'does not exist'}. "
             "Run the experiment first, or give another folder."
         )
     runs.sort(key=lambda run: (order.get(run.folder.name, 0), run.info.get("order", len(runs)), run.arm))
-    runs = in_order(named(_without_doubles(runs)))
-    return Experiment(folder, meta, runs)
+    return Experiment(folder, meta, in_order(named(_without_doubles(runs))))
 
 
 def joined(experiments: Sequence[Experiment]) -> Experiment:

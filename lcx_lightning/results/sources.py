@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lcx_lightning.results.archive import SUFFIX
+from lcx_lightning.results.faults import MISSING, Told, telling
 from lcx_lightning.results.records import (
     EXPERIMENT,
     RUN,
@@ -19,8 +20,12 @@ from lcx_lightning.results.records import (
 DEPTH = 4  # folders below one that is given: a shared disk is not searched as a whole
 
 
-def experiments_at(places: Sequence[Path]) -> list[Experiment]:
+def experiments_at(places: Sequence[Path], told: Told | None = None) -> list[Experiment]:
     """Return the experiments at the places, in their order; of a run folder, the experiment with that run alone.
+
+    Args:
+        places: Run folders, experiments, archives, and folders above them.
+        told: Is told of places without results and of what is damaged. None: that is an error.
 
     Raises:
         ValueError: If a place has no results, or a file of one is damaged.
@@ -30,11 +35,13 @@ def experiments_at(places: Sequence[Path]) -> list[Experiment]:
     for place in map(Path, places):
         several = [*_folders_at(place, DEPTH)]
         if not several:
-            read_experiment(place)  # says what is needed, and what there is
+            with telling(told and (lambda one: told(one._replace(state=MISSING))), place):
+                read_experiment(place)  # says what is needed, and what there is
         for folder in several:
             if (resolved := folder.resolve()) not in seen:
                 seen.add(resolved)
-                found.append(_of_run(folder) if _is_run(folder) else read_experiment(folder))
+                with telling(told, folder):
+                    found.append(_of_run(folder, told) if _is_run(folder) else read_experiment(folder, told))
     return found
 
 
@@ -61,9 +68,11 @@ def _is_experiment(folder: Path) -> bool:
     return folder.is_dir() and any(_is_run(inner) for inner in folder.iterdir() if inner.is_dir())
 
 
-def _of_run(folder: Path) -> Experiment:
+def _of_run(folder: Path, told: Told | None) -> Experiment:
     """The experiment around a run folder, with that run alone."""
-    meta = {key: value for key, value in read_experiment_file(folder.parent).items() if key != "runs"}
-    name = {} if (folder.parent / EXPERIMENT).exists() else {"name": folder.name}
-    run = read_run(folder)
+    meta, around = {}, folder.parent / EXPERIMENT
+    with telling(told, around):
+        meta = {key: value for key, value in read_experiment_file(folder.parent).items() if key != "runs"}
+    name = {} if around.exists() else {"name": folder.name}
+    run = read_run(folder, told)
     return Experiment(folder, meta | name, in_order([replace(run, name=run.info["arm"])]))

@@ -57,6 +57,7 @@ class RunFile(TypedDict, total=False):
     extend: Mapped
     throughput: Mapped
     records: Text | None
+    command: Text | None
     computed_by: list[dict[str, Any]] | None
     config: Mapped
     corpus: Text | None

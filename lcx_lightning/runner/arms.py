@@ -41,6 +41,7 @@ class Arm:
     begun: bool = False  # whether this process computes it, or has: no other may write that it failed
     leads: bool = False  # whether it is the first arm of its command: W&B shows it as the cell of a sweep
     turned: list[str] = field(default_factory=list)  # what its cell of a sweep turns: `window=16`
+    command: str = ""  # command line of which it is the only arm
     known_at: int | None = None  # when run.json was last written before any job began; None if there was none
     metrics: dict[str, dict[str, Any]] = field(default_factory=dict)  # declared by its evaluations, as plain data
     in_loop: list[str] = field(default_factory=list)  # names of what is logged in training: in_loop/last_k/nll/512

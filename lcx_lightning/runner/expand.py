@@ -39,6 +39,7 @@ class Cell(NamedTuple):
     methods: list[str]
     config: DictConfig
     own_modules: list[str]  # modules that may hold classes of the user's own
+    words: list[str]  # overrides that it is composed of
 
 
 class Grid(NamedTuple):
@@ -85,7 +86,7 @@ def expand(config: DictConfig, command_line: list[str]) -> Grid:
                     replaced.setdefault(given[winner], set()).add(word)
             grid.setdefault(tuple(sorted([*own.values(), *given.values()])), own)
     composed = [(own, _composed(config, [*given.values(), *own.values()])) for own in grid.values()]
-    cells = _named_cells(_without_idle_knobs(composed))
+    cells = _named_cells(_without_idle_knobs(composed), [*given.values()])
     seeds = list(range(config.seed, config.seed + config.seeds))
     return Grid(cells, command_line, _what_is_replaced(replaced, len(written), len(cells)), seeds)
 
@@ -178,7 +179,7 @@ def _what_is_replaced(replaced: dict[str, set[str]], written: int, left: int) ->
     ]
 
 
-def _named_cells(composed: list[tuple[dict[str, str], DictConfig]]) -> list[Cell]:
+def _named_cells(composed: list[tuple[dict[str, str], DictConfig]], given: list[str]) -> list[Cell]:
     """Return the cells, each named by its methods and by what sets it apart from those that share them."""
     methods = [methods_of(arm) for _, arm in composed]
     rivals: dict[tuple[str, ...], list[dict[str, str]]] = {}
@@ -190,7 +191,8 @@ def _named_cells(composed: list[tuple[dict[str, str], DictConfig]]) -> list[Cell
     for name, names, (own, arm) in zip(named, methods, composed, strict=True):
         whole = arm_name(names, own, rivals[tuple(names)], whole=True) if name in shared else name
         check_trained(own.values(), arm, whole)
-        cells.append(Cell(whole, names, arm, [Path(folder).name for folder in own_folders(arm)]))
+        modules = [Path(folder).name for folder in own_folders(arm)]
+        cells.append(Cell(whole, names, arm, modules, [*given, *own.values()]))
     return cells
 
 

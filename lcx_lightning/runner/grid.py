@@ -12,6 +12,7 @@ from lcx_lightning.methods.library import complete
 from lcx_lightning.methods.method import Method
 from lcx_lightning.models.clex_checkpoint import grows, with_own_clex
 from lcx_lightning.results.metrics import as_data
+from lcx_lightning.runner.again import command_of
 from lcx_lightning.runner.arms import Arm
 from lcx_lightning.runner.built_arm import BuiltArm, Described, resolve
 from lcx_lightning.runner.contents import contents_in
@@ -52,6 +53,7 @@ def build(config: DictConfig, grid: Grid, in_sweep: bool = False) -> list[BuiltA
                     idle = _idle_knobs(cell.config, described)
                 factor = None if "factor" in idle else plain["factor"]
                 arm = Arm(cell.name, cell.methods, order, plain, factor=factor)
+                arm.command = command_of(cell, arm, idle)
                 arms.append(_built(BuiltArm(arm, described, shared.loaded), [*idle], given, shared))
     launched_here = "at_once" in config.launch and not torchrun.started()
     check_ignored([built.arm for built in arms], grid.line, launched_here, in_sweep)

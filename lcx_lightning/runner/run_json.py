@@ -45,6 +45,7 @@ def _named(arm: Arm) -> dict[str, Any]:
         "factor": arm.factor,
         "seed": arm.seed,
         "order": arm.order,
+        "command": arm.command,
     }
 
 

@@ -133,7 +133,7 @@ def test_without_a_key_a_project_is_out_of_reach_and_it_is_said_what_to_do(no_ac
 def test_a_project_out_of_reach_costs_folders_nothing_and_is_named(no_account, folder, capsys):
     found = read_places([folder, "wandb:team/project"])
     assert [one.name for one in found.experiments] == ["quickstart"]
-    assert [sentence.partition(" is out of reach")[0] for sentence in found.missing] == ["The W&B project team/project"]
+    assert [fault.reason.partition(" is out of reach")[0] for fault in found.faults] == ["The W&B project team/project"]
     assert main([str(folder), "wandb:team/project", "--claims"]) == 0
     assert "The W&B project team/project is out of reach" in capsys.readouterr().err
 

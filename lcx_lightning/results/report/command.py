@@ -11,7 +11,9 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from lcx_lightning.results.faults import Fault
     from lcx_lightning.results.records import Experiment
+    from lcx_lightning.results.report.dashboard.masks import Masks
     from lcx_lightning.results.report.tables import Table
     from lcx_lightning.results.report.views import Section, View
 
@@ -23,6 +25,7 @@ def report(
     redraw: bool = True,
     against: str | None = None,
     claims: "Callable[[Experiment], Sequence[Table]] | None" = None,
+    masks: "Masks | None" = None,
 ) -> list[Path]:
     """Print the tables and what to look for; write figures and page into the folder and return their paths.
 
@@ -32,14 +35,15 @@ def report(
         redraw: Whether figures and page are made anew where they show these records already.
         against: Arm that the others are compared with. None: that of report.against, else the untouched model.
         claims: Tables of verdicts on claims, from the runs, for the page.
+        masks: Masks of the arms' patterns, for the page.
 
     Raises:
         ValueError: If the folder holds no runs, or no arm has that name.
     """
-    from lcx_lightning.results.report.dashboard.page import PAGE, is_current, write_page
+    from lcx_lightning.results.report.dashboard.page import PAGE, Extras, is_current, write_page
     from lcx_lightning.results.report.views import sections_of
 
-    experiment = read_results([folder], against).experiment
+    experiment = read_results([folder], against, whole=True).experiment
     sections = sections_of(experiment)
     for section in sections:
         _print(section, console)
@@ -49,7 +53,8 @@ def report(
     if not redraw and is_current(experiment, page):
         return [*sorted([*folder.glob("*.svg"), *folder.glob("*.png")]), page]
     drawn = [path for section in sections for view in section.views for path in _drawn(view, folder, console)]
-    return [*drawn, write_page(experiment, page, sections, claims=claims(experiment) if claims else ())]
+    more = Extras(claims(experiment) if claims else (), masks(experiment) if masks else ())
+    return [*drawn, write_page(experiment, page, sections, extras=more)]
 
 
 def write_dashboard(
@@ -59,6 +64,7 @@ def write_dashboard(
     tell: "Callable[[str], object]" = print,
     against: str | None = None,
     claims: "Callable[[Experiment], Sequence[Table]] | None" = None,
+    masks: "Masks | None" = None,
     refresh: int = 0,
 ) -> Path:
     """Write one page of the results in several places, and return its path.
@@ -69,20 +75,22 @@ def write_dashboard(
         tell: Says in a sentence what could not be had.
         against: Arm that the others are compared with. None: the untouched model.
         claims: Tables of verdicts on claims, from the runs.
+        masks: Masks of the arms' patterns.
         refresh: Seconds after which a page that is open is read again; 0: never.
 
     Raises:
         ValueError: If a place holds no results, no arm has that name, or the file is none of ours.
     """
-    from lcx_lightning.results.report.dashboard.page import check_output, write_page
+    from lcx_lightning.results.places import Places
+    from lcx_lightning.results.report.dashboard.page import Extras, check_output, write_page
     from lcx_lightning.results.report.views import sections_of
 
     check_output(page)
-    experiment, sources, missing = read_results(places, against)
-    for sentence in missing:
-        tell(sentence)
-    found = claims(experiment) if claims else ()
-    return write_page(experiment, page, sections_of(experiment), sources=sources, claims=found, refresh=refresh)
+    experiment, sources, faults = read_results(places, against)
+    for fault in faults:
+        tell(fault.reason)
+    more = Extras(claims(experiment) if claims else (), masks(experiment) if masks else (), refresh)
+    return write_page(experiment, page, sections_of(experiment), places=Places(sources, faults), extras=more)
 
 
 def export(experiment: "Experiment", figures: Path | None, tables: Path | None, console: "Console") -> list[Path]:
@@ -104,28 +112,29 @@ def export(experiment: "Experiment", figures: Path | None, tables: Path | None, 
 
 
 class Results(NamedTuple):
-    """What is at some places: all runs as one experiment, the experiments, and in sentences what is missing."""
+    """What is at some places: all runs as one experiment, the experiments, and what is damaged or missing."""
 
     experiment: "Experiment"
     sources: "list[Experiment]"
-    missing: list[str]
+    faults: "list[Fault]"
 
 
-def read_results(places: "Sequence[Path]", against: str | None = None) -> Results:
+def read_results(places: "Sequence[Path]", against: str | None = None, whole: bool = False) -> Results:
     """The runs of all places, which are compared with an arm of that name, if any.
 
     Args:
         places: Run folders, experiments, archives, folders above them, and projects of W&B, `wandb:ENTITY/PROJECT`.
         against: Name of an arm.
+        whole: Whether a folder that is damaged, or holds no runs, is an error.
 
     Raises:
-        ValueError: If a folder holds no runs, nothing is left of all places, or no arm has that name.
+        ValueError: If nothing is left of all places, or no arm has that name.
     """
     from lcx_lightning.results.places import read_places
     from lcx_lightning.results.records import joined
 
-    sources, missing = read_places(places)
-    return Results(_against(joined(sources) if len(sources) > 1 else sources[0], against), sources, missing)
+    sources, faults = read_places(places, whole)
+    return Results(_against(joined(sources) if len(sources) > 1 else sources[0], against), sources, faults)
 
 
 def _against(experiment: "Experiment", against: str | None) -> "Experiment":
@@ -175,12 +184,12 @@ def markdown(place: Path, against: str | None = None) -> str:
     from lcx_lightning.results.report.tables import escaped, markdown_list, markdown_table
     from lcx_lightning.results.report.views import sections_of
 
-    texts, (experiment, _, missing) = [], read_results([place], against)
+    texts, (experiment, _, faults) = [], read_results([place], against, whole=True)
     for section in sections_of(experiment):
         texts += [f"{escaped(sentence)}\n" for sentence in section.sentences]
         texts += [
             f"{escaped(table.title)}\n\n{markdown_table(table)}" for view in section.views for table in view.tables
         ]
         texts += [markdown_list(section.notes)] if section.notes else []
-    texts += [markdown_list(missing)] if missing else []
+    texts += [markdown_list([fault.reason for fault in faults])] if faults else []
     return "\n".join(texts)

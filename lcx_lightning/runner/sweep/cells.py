@@ -152,7 +152,7 @@ def cell_of(sweep: Sweep, config: DictConfig, shared: list[str], own: list[str],
         raise ValueError(f"{sweep.path}, {_cell_name(own)}: {explained(error, words)}") from error
     except ValueError as error:
         raise ValueError(f"{sweep.path}, {_cell_name(own)}: {error}") from error
-    return Cell("+".join(methods), methods, arm, [Path(folder).name for folder in own_folders(arm)])
+    return Cell("+".join(methods), methods, arm, [Path(folder).name for folder in own_folders(arm)], words)
 
 
 def _cell_name(own: list[str]) -> str:

@@ -27,7 +27,7 @@ def window_run(folder, window, sinks, seed, order):
     name = f"lm_infinite window={window} sink_tokens={sinks}"
     nll = 1 + 10 / window - sinks / 50
     info = {"method": "lm_infinite", "config": config, "order": order, "device_seconds": 30.0 + window}
-    info |= {"fingerprint": f"{window:08x}{sinks:08x}"}
+    info |= {"fingerprint": f"{window:08x}{sinks:08x}", "command": f"lcx run window={window} seed={seed} arms=[]"}
     write_run(folder, name, seed, nll=nll + 0.02 * seed, place=f"w{window}-s{sinks}-{seed}", **info)
     at = [(n, depth) for n in (128, 256) for depth in (0.0, 0.5, 1.0)]
     shared = {"run": f"w{window}-s{sinks}-{seed}", "arm": name, "seed": seed, "protocol": "passkey"}
@@ -161,11 +161,13 @@ def test_an_arm_shows_its_command_and_how_its_settings_differ(chromium, page):
     visit = Visit(chromium, page)
     visit.page.select_option("#arm", label="lm_infinite window=64 sink_tokens=4")
     visit.page.select_option("#against", label="lm_infinite window=16 sink_tokens=4")
-    said = visit.page.inner_text("#about-arm")
-    assert "lcx run +exp=ablation" in said
+    said = [one.inner_text() for one in visit.page.locator("#about-arm dd div code").all()]
+    assert said == ["lcx run window=64 seed=0 arms=[]", "lcx run window=64 seed=1 arms=[]"]
     rows = [row.inner_text().split("\t") for row in visit.page.locator("#about-arm tbody tr").all()]
     assert ["window", "64", "16"] in rows
     assert not any(row[0] == "sink_tokens" for row in rows)
+    visit.page.select_option("#arm", label="yarn (failed)")
+    assert "Run its experiment again with\nlcx run +exp=ablation" in visit.page.inner_text("#about-arm")
 
 
 def test_a_failed_cell_is_shown_with_its_reason(chromium, page):

@@ -122,6 +122,22 @@ def test_several_folders_make_one_page_and_equal_runs_count_once(tmp_path):
     assert data["settings"]["differing"]["method.pattern.window"]["of"][1:] != [0, 0]
 
 
+def test_of_several_folders_the_overview_shows_perplexity_and_not_what_comes_first(tmp_path):
+    """A folder of decode speed is read before that of a question about length, as its name is."""
+    write_run(tmp_path / "decode", "pretrained", rows=False, run="fast", method="pretrained")
+    made = [make_row(run="fast", arm="pretrained", protocol="passkey", metric="accuracy", value=1.0, n=1)]
+    records.append(tmp_path / "decode" / "pretrained-0" / "records.jsonl", made)
+    write_run(tmp_path / "length", "pretrained", order=0)
+    write_run(tmp_path / "length", "pi", order=1)
+    places = [tmp_path / "decode", tmp_path / "length"]
+    text = write_dashboard(places, tmp_path / "all.html").read_text()
+    overview = text.partition('id="overview"')[2].partition("</section>")[0]
+    assert re.findall('data-chart="(.*?)"', overview) == ["perplexity_last_k-values"]
+    alone = write_dashboard(places[:1], tmp_path / "one.html").read_text()
+    overview = alone.partition('id="overview"')[2].partition("</section>")[0]
+    assert re.findall('data-chart="(.*?)"', overview) == ["passkey_accuracy-values"]
+
+
 def test_the_numbers_of_charts_are_those_of_the_tables(folder):
     experiment = records.read_experiment(folder)
     found = estimates(experiment, LAST_K)

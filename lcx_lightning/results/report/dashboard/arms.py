@@ -1,12 +1,11 @@
 """The arms of a page: names, styles, knobs, what they cost, and every setting in which they differ."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from lcx_lightning.results.knobs import knobs
 from lcx_lightning.results.naming import OF_EXPERIMENT, leaves
-from lcx_lightning.results.records import Experiment, Run
+from lcx_lightning.results.records import RUN, Experiment, Run
 from lcx_lightning.results.report.dashboard.charts.look import style_of
 from lcx_lightning.results.report.dashboard.numbers import costs
 from lcx_lightning.results.report.labels import NOT_EVALUATED, arm_label, fingerprint_text, status
@@ -43,7 +42,8 @@ def arms_of(experiment: Experiment, sources: Mapping[str, Experiment]) -> list[d
             "id": str(info.get("run") or number)[:SHORT], "name": arm, "label": arm_label(runs), "state": status(runs),
             "style": style_of(number), "seeds": [run.info["seed"] for run in runs],
             "fingerprint": str(info.get("fingerprint") or NOT_EVALUATED)[:SHORT], "hash": fingerprint_text(runs),
-            "experiment": source.name, "commands": list(source.meta.get("commands") or ()),
+            "experiment": source.name, "again": [one for run in runs if (one := run.info.get("command"))],
+            "commands": list(source.meta.get("commands") or ()),
             "links": _links(runs), "cost": costs(runs), "trained": sorted(_trained(runs)),
         })  # fmt: skip
     return found
@@ -100,8 +100,7 @@ def _settings(info: Mapping[str, Any]) -> dict[str, str]:
 
 
 def missing(source: Experiment) -> list[str]:
-    """Names of run folders that commands have asked for, and that are not there."""
+    """Names of runs that commands have asked for, and that are not there."""
     there = {run.folder.name for run in source.runs}
     planned: Sequence[str] = source.meta.get("runs") or ()
-    folder = Path(source.folder)
-    return [name for name in planned if name not in there and not (folder.is_dir() and (folder / name).is_dir())]
+    return [name for name in planned if name not in there and not (source.folder / name / RUN).exists()]

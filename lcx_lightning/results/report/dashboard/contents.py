@@ -165,8 +165,11 @@ def _span(numbers: list[int]) -> str:
 
 
 def _main(views: Sequence[View]) -> list[View]:
-    """The views that arms are judged by: the first of those where less is better, and where more is, by length."""
-    by_length = [view for view in views if view.experiment.metric(view.measure).axis.key == "context_length"]
+    """The views that arms are judged by: the first of those where less is better, and where more is, by length.
+
+    Perplexity is before other measures, such as seconds.
+    """
+    by_length = sorted(filter(_is_by_length, views), key=lambda view: not _is_perplexity(view))
     better = {view.experiment.metric(view.measure).better: view for view in reversed(by_length)}
     return [view for view in by_length if view.name in {better[key].name for key in better if key}]
 
@@ -224,6 +227,19 @@ def _costs(view: View, arms: list[dict[str, Any]]) -> list[Chart]:
     ]
 
 
-def main_view(sections: Sequence[Section]) -> View | None:
-    """The view that the overview shows: the first."""
-    return next((view for section in sections for view in section.views), None)
+def main_view(sections: Sequence[Section], several: bool = False) -> View | None:
+    """The view that the overview shows: the first, as the experiment has it.
+
+    `several`: of several experiments, perplexity against length, if there is any, of the most arms.
+    """
+    views = [view for section in sections for view in section.views]
+    found = [view for view in views if _is_by_length(view) and _is_perplexity(view)] if several else []
+    return max(found, key=lambda view: len(view.experiment.arms())) if found else next(iter(views), None)
+
+
+def _is_by_length(view: View) -> bool:
+    return view.experiment.metric(view.measure).axis.key == "context_length"
+
+
+def _is_perplexity(view: View) -> bool:
+    return view.experiment.metric(view.measure).display == "perplexity"

@@ -7,13 +7,15 @@ import os
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from lcx_lightning.results.places import Places
 from lcx_lightning.results.records import Experiment
 from lcx_lightning.results.report.dashboard.contents import Chart, Contents, contents, main_view
+from lcx_lightning.results.report.dashboard.masks import Mask, drawings, masks_table
 from lcx_lightning.results.report.dashboard.tables import overview_table, verdicts, web_table
 from lcx_lightning.results.report.dashboard.where import cells_without_result, machines, runs_of
 from lcx_lightning.results.report.tables import Table
@@ -23,6 +25,17 @@ PAGE = "index.html"
 MARK = '<meta name="generator" content="lcx-lightning dashboard">'
 TEMPLATES = Path(__file__).parents[1] / "templates"
 SCRIPTS = ("state.js", "rows.js", "charts.js", "arms.js", "start.js")  # in this order
+
+
+class Extras(NamedTuple):
+    """What a page shows besides the numbers of its records."""
+
+    claims: Sequence[Table] = ()  # tables of verdicts
+    masks: Sequence[Mask] = ()  # of the arms' patterns
+    refresh: int = 0  # seconds after which a page that is open is read again; 0: never
+
+
+NOTHING = Extras()
 
 
 def is_current(experiment: Experiment, path: Path) -> bool:
@@ -52,9 +65,8 @@ def write_page(
     path: Path | str,
     sections: Sequence[Section],
     *,
-    sources: Sequence[Experiment] = (),
-    claims: Sequence[Table] = (),
-    refresh: int = 0,
+    places: Places | None = None,
+    extras: Extras = NOTHING,
 ) -> Path:
     """Write the page, whole or not at all; it loads nothing, and links to the records beside it.
 
@@ -62,15 +74,14 @@ def write_page(
         experiment: The runs that the page shows.
         path: The file.
         sections: What it shows of them.
-        sources: The experiments that the runs were read from; only this one if empty.
-        claims: Tables of verdicts on claims.
-        refresh: Seconds after which a page that is open is read again; 0: never.
+        places: The experiments that the runs were read from, and what could not be read; None: this one, whole.
+        extras: What else the page shows.
     """
-    path, sources = Path(path), [*sources] or [experiment]
+    path, places = Path(path), places or Places([experiment], [])
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        temporary.write_text(page_text(experiment, path.parent, sections, sources, claims, refresh), encoding="utf-8")
+        temporary.write_text(page_text(experiment, path.parent, sections, places, extras), encoding="utf-8")
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -81,32 +92,34 @@ def page_text(
     experiment: Experiment,
     folder: Path,
     sections: Sequence[Section],
-    sources: Sequence[Experiment],
-    claims: Sequence[Table],
-    refresh: int,
+    places: Places,
+    extras: Extras,
 ) -> str:
     """The page as a text; `folder` is where it will stand."""
-    shown = contents(experiment, sections, sources)
+    sources = places.experiments
+    shown, first = contents(experiment, sections, sources), main_view(sections, several=len(sources) > 1)
     style, scripts = _style(), [_bundle(), _script()]
     template = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     ).get_template("dashboard.html.jinja")  # fmt: skip
-    without = cells_without_result(experiment, sources)
+    without = cells_without_result(experiment, places)
     return template.render(
         mark=Markup(MARK),
         policy=_policy(style, scripts),
         sources=sources_hash(experiment),
         style=Markup(style),
         scripts=[Markup(script) for script in scripts],
-        data=Markup(in_page(shown.data | {"refresh": refresh})),
+        data=Markup(in_page(shown.data | {"refresh": extras.refresh})),
         about=_about(experiment, sources),
-        overview=_overview(sections, shown),
-        sections=[_section(section, shown, main_view(sections), len(sections)) for section in sections],
-        verdicts=[verdicts(table) for table in claims],
+        overview=_overview(first, shown),
+        sections=[_section(section, shown, first, len(sections)) for section in sections],
+        verdicts=[verdicts(table) for table in extras.claims],
         ablations=shown.ablations,
         costs=shown.costs,
         arms=shown.data["arms"],
+        masks=drawings(extras.masks, {arm: number for number, arm in enumerate(experiment.arms())}),
+        masks_table=web_table(masks_table(extras.masks), {}, {}),
         machines=web_table(machines(experiment), {}, {}),
         without=web_table(without, {}, {}) if without else None,
         runs=runs_of(experiment, folder),
@@ -137,8 +150,7 @@ def _about(experiment: Experiment, sources: Sequence[Experiment]) -> dict[str, A
     }
 
 
-def _overview(sections: Sequence[Section], shown: Contents) -> dict[str, Any] | None:
-    view = main_view(sections)
+def _overview(view: View | None, shown: Contents) -> dict[str, Any] | None:
     if view is None:
         return None
     charts = shown.of_view[view.name]

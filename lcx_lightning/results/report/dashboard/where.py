@@ -1,11 +1,12 @@
 """What ran where: machines, versions and commits with the time spent there, and the cells without a result."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from lcx_lightning.results.places import Places
 from lcx_lightning.results.records import RECORDS, RUN, Experiment, Run
 from lcx_lightning.results.report.dashboard.arms import SHORT, missing
 from lcx_lightning.results.report.labels import NOT_EVALUATED, seconds_text
@@ -29,9 +30,10 @@ def machines(experiment: Experiment) -> Table:
     return Table("Machines", header, [[Cell(text) for text in row] for row in rows], [note] * (len(rows) > 1))
 
 
-def cells_without_result(experiment: Experiment, sources: Sequence[Experiment]) -> Table | None:
-    """Runs that have failed, wait, were stopped or skipped, those that are not there, and lengths left out."""
-    rows = []
+def cells_without_result(experiment: Experiment, places: Places) -> Table | None:
+    """Runs that have failed, wait, were stopped or skipped, what is damaged or not there, and lengths left out."""
+    rows = [[fault.place, NOT_EVALUATED, fault.state, fault.reason] for fault in places.faults]
+    damaged = {Path(fault.place).name for fault in places.faults}
     for run in experiment.runs:
         where = [run.arm, str(run.info["seed"])]
         if not run.finished:
@@ -42,15 +44,19 @@ def cells_without_result(experiment: Experiment, sources: Sequence[Experiment]) 
             )
         for length, reason in (run.info.get("not_evaluated") or {}).items():
             rows.append([*where, f"length {length} left out", reason])
-    for source in sources:
-        rows += [
-            [name, NOT_EVALUATED, "not there", f"{source.name} has asked for it, and it has not begun"]
-            for name in missing(source)
-        ]
+    for source in places.experiments:
+        for name in missing(source):
+            if name not in damaged:
+                said = "its folder has lost run.json" if _has_records(source.folder / name) else "it has not begun"
+                rows.append([name, NOT_EVALUATED, "not there", f"{source.name} has asked for it, and {said}"])
     if not rows:
         return None
-    header = ["arm", "seed", "state", "reason"]
+    header = ["arm or place", "seed", "state", "reason"]
     return Table("Cells without a result", header, [[Cell(text) for text in row] for row in rows], [], sentences=True)
+
+
+def _has_records(folder: Path) -> bool:
+    return (folder / RECORDS).exists()
 
 
 def runs_of(experiment: Experiment, folder: Path) -> list[dict[str, Any]]:

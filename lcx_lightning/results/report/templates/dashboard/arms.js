@@ -69,6 +69,9 @@ function showArms() {
 }
 
 function showRows() {
+  for (const mask of document.querySelectorAll("[data-arms]")) {
+    mask.classList.toggle("chosen", mask.dataset.arms.split(" ").some((arm) => state.arms.has(Number(arm))));
+  }
   for (const [arm, rows] of tableRows) {
     const chosenNow = state.arms.has(arm), hiddenNow = state.hidden.has(arm);
     for (const row of rows) {
@@ -116,10 +119,11 @@ function pairs(list, ...items) {
 
 function aboutArm() {
   const index = Number($("arm").value), other = Number($("against").value), arm = DATA.arms[index], box = $("about-arm");
-  const commands = arm.commands.length ? arm.commands.map((text) => element("div", {}, element("code", {}, text))) : ["not recorded"];
+  const lines = (texts) => (texts.length ? texts.map((text) => element("div", {}, element("code", {}, text))) : ["not recorded"]);
+  const again = arm.again.length ? ["Run this arm again with", lines(arm.again)] : ["Run its experiment again with", lines(arm.commands)];
   const links = arm.links.map((url) => element("a", { href: url, rel: "noopener noreferrer" }, url));
   const list = pairs(element("dl"), ["Experiment", arm.experiment], ["Seeds", arm.seeds.join(", ")],
-    ["Fingerprint", element("code", {}, arm.fingerprint)], ["Run again with", commands], ["W&B", links.length ? links : "not logged"]);
+    ["Fingerprint", element("code", {}, arm.fingerprint)], again, ["W&B", links.length ? links : "not logged"]);
   const differing = Object.entries(DATA.settings.differing).filter(([, { of }]) => of[index] !== of[other]);
   const table = element("table", { class: "sentences" }, element("caption", {},
     index === other ? "Choose another arm to compare the settings." : `${differing.length} settings differ from those of ${DATA.arms[other].label}`));
