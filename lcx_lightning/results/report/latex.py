@@ -9,8 +9,8 @@ from lcx_lightning.results.report.terminal import blocks, fitting, header_of, te
 COLUMN, TEXT = 52, 88  # letters of \footnotesize (4.3 pt each) in a column of 3.25 in, and in a text of 5.5 in
 HEAD = "% A table of LCX Lightning. It needs \\usepackage{booktabs} in the preamble."
 LONG_HEAD = (
-    "% A table of LCX Lightning. It needs \\usepackage{booktabs,longtable} in the preamble, and \\onecolumn before it in "
-    "a text of two columns."
+    "% A table of LCX Lightning. It needs \\usepackage{booktabs,longtable} in the preamble, and \\onecolumn before it "
+    "in a text of two columns."
 )
 PAGE = 54  # lines of a page at \\footnotesize (9.5 pt each), without caption and notes
 SMALL = "\\footnotesize\\setlength{\\tabcolsep}{3pt}"

@@ -6,6 +6,7 @@ from support.experiment_files import shown, write_run
 from lcx_lightning.results import metrics, records
 from lcx_lightning.results.metrics import Measure
 from lcx_lightning.results.report import labels, tables
+from lcx_lightning.results.report.dashboard.tables import web_table
 from lcx_lightning.results.report.terminal import TerminalTable
 
 LAST_K = Measure("last_k")
