@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import altair
 
 LABEL_GAP = 17  # pixels of a page between the arms' names
+NAMES = 48  # most names of arms: as many as a figure of a paper has room for on a page, with its axes
 INK, FAINT = "#1f2328", "#8b929a"
 # Okabe and Ito's colours for colour-blind readers without their yellow, which is faint on white, then dark ones of
 # Tol's. Shape and dash differ as well: the first arm with the shape of another has the other dash.
@@ -44,7 +45,7 @@ def length_figure(experiment: Experiment, measure: Measure, look: Look = PAGE) -
         )
     axis, look = axis_of(points, metric.logarithmic), _with_room(look, points)
     rule = _rule(alt, experiment, look) if metric.axis.in_tokens else []
-    layers = [*rule, *_lines(alt, points, look), *_names(alt, points, axis, look)]
+    layers = [*rule, *_lines(alt, points, look), *_names(alt, points, axis, look, metric.better)]
     y_scale = alt.Scale(type="log" if axis.logarithmic else "linear", domain=[axis.low, axis.high], nice=False)
     y_axis = alt.Axis(values=axis.ticks(), labelExpr="format(datum.value, datum.value < 1e5 ? ',~r' : '.0e')")
     named = metric.axis.title + (" (tokens)" if metric.axis.in_tokens else "")
@@ -115,11 +116,18 @@ def _lines(alt, points: list[dict], look: Look) -> list:
     return [band.encode(y="low:Q", y2="high:Q", **styles["area"]), line, dots, ringed]
 
 
-def _names(alt, points: list[dict], axis: VerticalAxis, look: Look) -> list:
-    """The arms' names right of the plot in the order of the lines' ends, each with a thin leader to its end."""
+def _names(alt, points: list[dict], axis: VerticalAxis, look: Look, better: str | None) -> list:
+    """The arms' names right of the plot in the order of the lines' ends, each with a thin leader to its end.
+
+    Of very many arms the best at their ends have names, and it is said how many have none.
+    """
     ends = list({point["arm"]: point for point in points}.values())  # the last point of each arm
+    more = len(ends) - NAMES + 1 if len(ends) > NAMES else 0
     ends = sorted(ends, key=lambda point: -point["value"])
-    ys = _spread([axis.pixel(end["value"], look.height) for end in ends], look)
+    if more:
+        ends = ends[:-more] if better == "higher" else ends[more:]
+    room = look.height - look.of(LABEL_GAP) * bool(more)
+    ys = _spread([axis.pixel(end["value"], look.height) for end in ends], replace(look, height=room))
     named = [end | {"name_y": axis.value(y, look.height)} for end, y in zip(ends, ys, strict=True)]
     at, style = alt.Chart({"values": named}), _styles(alt)["point"]
     beside = [alt.value(look.width + look.of(gap)) for gap in (14, 20, 29)]  # the plot: leader's end, symbol, name
@@ -127,8 +135,12 @@ def _names(alt, points: list[dict], axis: VerticalAxis, look: Look) -> list:
         x="length:Q", y="value:Q", x2=beside[0], y2="name_y:Q", color=style["color"]
     )
     symbols = at.mark_point(filled=True, size=_area(55, look), opacity=1).encode(x=beside[1], y="name_y:Q", **style)
-    text = at.mark_text(align="left", baseline="middle", fontSize=look.of(13), color=INK)
-    return [leaders, symbols, text.encode(text="arm:N", x=beside[2], y="name_y:Q")]
+    letters = {"align": "left", "baseline": "middle", "fontSize": look.of(13), "color": INK}
+    names = [at.mark_text(**letters).encode(text="arm:N", x=beside[2], y="name_y:Q")]
+    if more:
+        said = alt.Chart({"values": [{"said": f"and {more} more arms, without a name"}]}).mark_text(**letters)
+        names.append(said.encode(text="said:N", x=beside[2], y=alt.value(look.height)))
+    return [leaders, symbols, *names]
 
 
 def _area(size: float, look: Look) -> float:
@@ -137,8 +149,9 @@ def _area(size: float, look: Look) -> float:
 
 
 def _with_room(look: Look, points: list[dict]) -> Look:
-    """A look with a plot that is high enough for the names of all arms."""
-    return replace(look, height=max(look.height, look.of(LABEL_GAP) * len({point["arm"] for point in points})))
+    """A look with a plot that is high enough for the names of the arms."""
+    names = min(NAMES, len({point["arm"] for point in points}))
+    return replace(look, height=max(look.height, look.of(LABEL_GAP) * names))
 
 
 def _spread(ys: list[float], look: Look) -> list[float]:

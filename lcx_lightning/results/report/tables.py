@@ -30,7 +30,8 @@ from lcx_lightning.results.report.notes import OF_NUMBERS, notes
 BEST = "\N{DAGGER}"
 BEST_NOTE = (
     f"{BEST} marks the best number of a column, where the 95% interval of the paired comparison of its arm with every "
-    "other one excludes that they are equal."
+    "other one excludes that they are equal. As all of these tests must agree, their number needs no correction; that "
+    "of the columns is not corrected for: where arms are alike, one column in 20 may have a mark by chance."
 )
 COLUMNS = 12  # largest number of places
 LOPSIDED = 0.2  # half-width in log perplexity from which "±" would mislead: exp(0.2) is +22%, exp(-0.2) is -18%

@@ -5,12 +5,13 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from support.experiment_files import make_row, shown, write_run
+from support.many_arms import write_many
 
 from lcx_lightning.results import records
 from lcx_lightning.results.analysis import estimates
 from lcx_lightning.results.metrics import Measure
 from lcx_lightning.results.report import figures, tables
-from lcx_lightning.results.report.look import PAGE
+from lcx_lightning.results.report.look import HIGH, PAGE, for_paper, size_of
 from lcx_lightning.results.report.terminal import TerminalTable
 from lcx_lightning.results.report.vertical_axis import VerticalAxis
 
@@ -86,3 +87,16 @@ def test_a_figure_without_numbers_is_refused(tmp_path):
     write_run(tmp_path, "ntk", rows=False, state="failed", reason="no memory")
     with pytest.raises(ValueError, match="finite perplexity"):
         figures.length_figure(records.read_experiment(tmp_path), LAST_K)
+
+
+def test_a_figure_of_very_many_arms_is_no_higher_than_a_page_and_names_the_best(tmp_path):
+    write_many(tmp_path, arms=60, lengths=2, documents=2)
+    experiment = records.read_experiment(tmp_path)
+    svg = for_paper(lambda look: figures.length_figure(experiment, LAST_K, look))
+    assert size_of(svg)[1] <= HIGH
+    assert "and 13 more arms, without a name" in svg
+    found = estimates.estimates(experiment, LAST_K)
+    at = max(place for _, place in found)
+    ranked = sorted(experiment.arms(), key=lambda arm: found[arm, at].value)
+    named = [arm for arm in ranked if f">{arm}<" in svg]
+    assert named == ranked[: figures.NAMES - 1]

@@ -79,3 +79,31 @@ def test_sentences_are_broken_into_lines():
     rows = [[Cell("a & b"), Cell("reproduced\np < 0.001")]]
     tex = latex_table(Table("t", ["claim", "model (L = 128)"], rows, ["n"], sentences=True), "claims")
     assert "{\\raggedright reproduced \\newline p \\textless{} 0.001\\par} \\\\" in tex
+
+
+CLAIMS = [[Cell(f"claim {n}"), Cell("a sentence of some length " * 6), Cell("reproduced\np = 0.01")] for n in range(30)]
+
+
+def test_a_table_that_is_higher_than_a_page_breaks_over_pages_with_its_header_on_each():
+    tex = latex_table(Table("t", ["claim", "paper", "ours"], CLAIMS, ["a note"], sentences=True), "claims")
+    assert "\\usepackage{booktabs,longtable}" in tex
+    assert "\\begin{table" not in tex
+    assert tex.count("\\begin{longtable}") == tex.count("\\end{longtable}") == 1
+    heads = [tex.index(command) for command in ("\\endfirsthead", "\\endhead", "\\endfoot", "claim 0")]
+    assert heads == sorted(heads)
+    assert tex.count("claim & paper & ours \\\\") == 2
+    assert tex.count("\\caption{t}\\label{tab:claims}") == 1
+    assert all(f"claim {n}\\par}}" in tex for n in range(30))
+    assert tex.index("a note") > tex.index("\\end{longtable}")
+    short = latex_table(Table("t", ["claim", "paper", "ours"], CLAIMS[:3], [], sentences=True), "claims")
+    assert "\\begin{table*}" in short
+
+
+def test_blocks_of_a_long_table_are_one_table_with_one_number():
+    rows = [[Cell(f"arm{n}"), *[Cell("1.25 [0.75, 1.50]")] * 12] for n in range(60)]
+    tex = latex_table(Table("t", WIDE.header, rows, []), "wide")
+    count = len(blocks(Table("t", WIDE.header, rows, []), TEXT))
+    assert tex.count("\\begin{longtable}") == count > 1
+    assert tex.count("\\addtocounter{table}{-1}") == count - 1
+    assert tex.count("\\label{") == 1
+    assert "\\caption{t (continued)} \\\\" in tex

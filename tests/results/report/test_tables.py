@@ -6,6 +6,7 @@ from support.experiment_files import shown, write_run
 from lcx_lightning.results import metrics, records
 from lcx_lightning.results.metrics import Measure
 from lcx_lightning.results.report import labels, tables
+from lcx_lightning.results.report.dashboard.tables import web_table
 from lcx_lightning.results.report.terminal import TerminalTable
 
 LAST_K = Measure("last_k")
@@ -107,6 +108,9 @@ def test_the_best_of_a_column_is_marked_where_every_arm_can_be_told_from_it(fold
     assert not any(best["pretrained"] + best["pi"] + best["ntk (skipped)"])
     assert [number["best"] for number in found.numbers if number["arm"] == "clex_blocks"] == [True, True]
     assert tables.BEST_NOTE in found.notes
+    assert "their number needs no correction" in tables.BEST_NOTE
+    on_page = [cell for row in web_table(found, {}, {})["rows"] for cell in row["cells"] if cell["best"]]
+    assert [cell["text"][-1] for cell in on_page] == [tables.BEST] * 2
     assert "**1.23 ±0.01†**" in tables.markdown_table(found)  # exp(.2105), ± 12.706 * .0005 of itself
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from lcx_lightning.results.report.tables import Cell, Table
+from lcx_lightning.results.report.tables import Cell, Table, starred
 from lcx_lightning.results.report.views import View
 
 BEST = 12  # arms in the overview
@@ -35,7 +35,7 @@ def _arm(name: str, arms: Mapping[str, int]) -> int | None:
 
 
 def _shown(cell: Cell) -> dict[str, Any]:
-    return {"text": cell.text + "*" * cell.marked, "marked": cell.marked}
+    return {"text": starred(cell), "marked": cell.marked, "best": cell.best}
 
 
 def overview_table(view: View, data: Mapping[str, Any]) -> dict[str, Any]:
