@@ -230,11 +230,13 @@ def _costs(view: View, arms: list[dict[str, Any]]) -> list[Chart]:
 def main_view(sections: Sequence[Section], several: bool = False) -> View | None:
     """The view that the overview shows: the first, as the experiment has it.
 
-    `several`: of several experiments, perplexity against length, if there is any, of the most arms.
+    `several`: of several experiments, perplexity against length, if there is any, of the most arms and lengths.
     """
     views = [view for section in sections for view in section.views]
     found = [view for view in views if _is_by_length(view) and _is_perplexity(view)] if several else []
-    return max(found, key=lambda view: len(view.experiment.arms())) if found else next(iter(views), None)
+    return (
+        max(found, key=lambda view: len(estimates(view.experiment, view.measure))) if found else next(iter(views), None)
+    )
 
 
 def _is_by_length(view: View) -> bool:

@@ -40,6 +40,13 @@ function chosen(rows) {
   return rows.filter((row) => state.arms.has(row.arm));
 }
 
+// Rows of arms with one number each, of which no line shows anything.
+function alone(rows) {
+  const counts = new Map();
+  for (const row of rows) counts.set(row.arm, (counts.get(row.arm) || 0) + 1);
+  return rows.filter((row) => counts.get(row.arm) === 1);
+}
+
 function countArms(rows) {
   return new Set(rows.map((row) => row.arm)).size;
 }
@@ -102,7 +109,7 @@ const FILL = {
     if (view.length && view.places.includes(state.length)) marks.push({ place: state.length, chosen: true });
     const [low, high] = span([...rows, ...bands], bands.length ? ["value", "low", "high"] : ["value"]);
     return {
-      data: { rows, hover: arms <= 60 ? rows : focus, bands, focus, marks, points: arms <= 24 ? rows : [], ends: last.size <= 6 ? [...last.values()] : [],
+      data: { rows, hover: arms <= 60 ? rows : focus, bands, focus, marks, points: arms <= 24 ? rows : alone(rows), ends: last.size <= 6 ? [...last.values()] : [],
         rings: (focus.length ? focus : arms <= 24 ? rows : []).filter((row) => row.trained) },
       signals: { faint: arms > 24 ? 0.35 : focus.length ? 0.22 : 1, ticks: ticksOf(low, high, view.logarithmic) },
     };
