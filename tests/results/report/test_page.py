@@ -138,6 +138,16 @@ def test_of_several_folders_the_overview_shows_perplexity_and_not_what_comes_fir
     assert re.findall('data-chart="(.*?)"', overview) == ["passkey_accuracy-values"]
 
 
+def test_the_parts_of_a_page_have_links_that_say_what_sets_them_apart(tmp_path):
+    for length in (64, 128):
+        write_run(tmp_path / str(length), "pretrained", run=str(length), pretrain_length=length)
+    text = write_dashboard([tmp_path / "64", tmp_path / "128"], tmp_path / "all.html").read_text()
+    links = text.partition("<nav")[2].partition("</nav>")[0]
+    parts = re.findall(r'<a href="#(view-.*?)".*?>(.*?)</a>', links)
+    assert [name for _, name in parts] == ["pretrain_length=64", "pretrain_length=128"]
+    assert all(f'id="{place}"' in text for place, _ in parts)
+
+
 def test_the_numbers_of_charts_are_those_of_the_tables(folder):
     experiment = records.read_experiment(folder)
     found = estimates(experiment, LAST_K)
