@@ -7,7 +7,7 @@ from generators.blocks import block_of
 
 ROOT = Path(__file__).parents[2]
 KEPT = ROOT / "experiments" / "results"
-ARCHIVES = ("reproduce_cpu", "decode_speed", "length_failure", "interpolation_bound")
+ARCHIVES = ("reproduce_cpu", "decode_speed", "length_failure", "interpolation_bound", "reproduce_real")
 PAGE, FIGURE = KEPT / "claims.md", KEPT / "reproduce_cpu.svg"
 
 

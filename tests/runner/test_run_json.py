@@ -51,10 +51,12 @@ def test_a_finished_arm_is_not_written_again(finished, monkeypatch):
     assert (finished.folder / "run.json").read_bytes() == before
 
 
-def test_a_later_rank_in_the_grid_is_added_and_nothing_else(finished):
+def test_a_later_rank_in_the_grid_is_added_and_the_command_with_todays_folders_and_nothing_else(finished):
     before = read_run(finished)
     experiment.plan([replace(finished, order=3)])
-    assert read_run(finished) == before | {"order": 3}
+    assert str(finished.config["results_dir"]) not in before["command"]  # it was copied from there
+    assert str(finished.config["results_dir"]) in finished.command
+    assert read_run(finished) == before | {"order": 3, "command": finished.command}
 
 
 def test_a_run_that_goes_on_elsewhere_was_computed_by_both(finished, monkeypatch):
