@@ -229,9 +229,15 @@ def _read_experiment(folder: Path, told: Told | None) -> Experiment:
 
 
 def joined(experiments: Sequence[Experiment]) -> Experiment:
-    """The runs of several experiments as one; a run that several have counts once, where it is most complete."""
+    """The runs of several experiments as one; a run that several have counts once, where it is most complete.
+
+    Of experiments with different names nothing stays that is said of one of them, such as its question.
+    """
     runs = _without_doubles([run for one in experiments for run in one.runs])
-    return Experiment(experiments[0].folder, experiments[0].meta, in_order(named(runs)))
+    first, meta = experiments[0], experiments[0].meta
+    if len({one.name for one in experiments}) > 1:
+        meta = {"protocols": [*dict.fromkeys(name for one in experiments for name in one.meta.get("protocols") or ())]}
+    return Experiment(first.folder, meta, in_order(named(runs)))
 
 
 def in_order(runs: list[Run]) -> list[Run]:

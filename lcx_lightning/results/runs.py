@@ -9,6 +9,7 @@ from typing import TypeVar
 from lcx_lightning.results.metrics import Measure, Metric, undeclared
 
 Found = TypeVar("Found")
+NAMES = 3  # of experiments, that are said of several
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,12 @@ class Experiment:
 
     @property
     def name(self) -> str:
-        """Name of the experiment, or of its folder."""
-        return self.meta.get("name") or self.folder.resolve().name
+        """Name of the experiment; of several, those that its runs are of; else that of its folder."""
+        if name := self.meta.get("name"):
+            return name
+        names = [*dict.fromkeys(str(run.info["experiment"]) for run in self.runs if run.info.get("experiment"))]
+        more = [f"{len(names) - NAMES} more"] if len(names) > NAMES else []
+        return " + ".join([*names[:NAMES], *more]) or self.folder.resolve().name
 
     def arms(self) -> list[str]:
         """Names of the arms in the order of the grid."""

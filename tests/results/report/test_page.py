@@ -138,14 +138,27 @@ def test_of_several_folders_the_overview_shows_perplexity_and_not_what_comes_fir
     assert re.findall('data-chart="(.*?)"', overview) == ["passkey_accuracy-values"]
 
 
-def test_the_parts_of_a_page_have_links_that_say_what_sets_them_apart(tmp_path):
-    for length in (64, 128):
-        write_run(tmp_path / str(length), "pretrained", run=str(length), pretrain_length=length)
-    text = write_dashboard([tmp_path / "64", tmp_path / "128"], tmp_path / "all.html").read_text()
+def test_the_parts_of_a_page_say_what_sets_them_apart_and_whose_runs_they_are(tmp_path):
+    for length, name in ((64, "short"), (128, "long")):
+        write_run(tmp_path / name, "pretrained", run=name, pretrain_length=length, experiment=name)
+        write_run(tmp_path / name, "pi", run=f"{name} pi", pretrain_length=length, experiment=name)
+    text = write_dashboard([tmp_path / "short", tmp_path / "long"], tmp_path / "all.html").read_text()
     links = text.partition("<nav")[2].partition("</nav>")[0]
     parts = re.findall(r'<a href="#(view-.*?)".*?>(.*?)</a>', links)
     assert [name for _, name in parts] == ["pretrain_length=64", "pretrain_length=128"]
     assert all(f'id="{place}"' in text for place, _ in parts)
+    captions = re.findall(r"<caption[^>]*>((?:short|long).*?):", text)
+    assert {*captions} == {"short, pretrain_length=64", "long, pretrain_length=128"}
+
+
+def test_several_experiments_in_one_table_are_all_named(tmp_path):
+    names = ("one", "two", "three", "four", "five")
+    for name in names:
+        write_run(tmp_path / name, name, experiment=name, run=name)
+        records.write_json(tmp_path / name / "experiment.json", {"name": name, "question": f"{name}?"})
+    whole = records.joined([records.read_experiment(tmp_path / name) for name in names])
+    assert whole.name == "one + two + three + 2 more"
+    assert "question" not in whole.meta
 
 
 def test_the_numbers_of_charts_are_those_of_the_tables(folder):
