@@ -7,7 +7,6 @@ import lightning as L
 import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
-from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 from lcx_lightning.training.module import LongContextModule
@@ -20,7 +19,7 @@ class NonFiniteError(RuntimeError):
 class NonFiniteGuard(L.Callback):
     """Check loss and gradient of every step before the optimizer uses them. All processes decide alike.
 
-    The norm of the gradient before it is clipped is logged as `train/grad_norm`.
+    The norm of the gradient before it is clipped is logged as `train/grad_norm`, where gradients are not sharded.
 
     A skipped step changes neither weights nor moments, because the optimizer sees no gradient. It counts as a step of
     the schedule.
@@ -47,9 +46,11 @@ class NonFiniteGuard(L.Callback):
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer) -> None:
         """Raise a NonFiniteError, or drop the gradient, if loss or gradient is not finite."""
         loss, self._losses = torch.stack(self._losses).sum(), []
-        norm = _gradient_norm(optimizer)
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        norm = _norm(gradients)
         if trainer.strategy.reduce_boolean_decision(bool(loss.isfinite() & norm.isfinite())):
-            pl_module.log("train/grad_norm", norm)
+            if not any(isinstance(gradient, DTensor) for gradient in gradients):
+                pl_module.log("train/grad_norm", norm)
             return
         if not self._skip:
             assert isinstance(pl_module, LongContextModule)
@@ -79,8 +80,7 @@ class NonFiniteGuard(L.Callback):
         )
 
 
-def _gradient_norm(optimizer: Optimizer) -> Tensor:
-    """Return the norm of all gradients, before they are clipped; sharded ones are put together by all processes."""
-    gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-    norm = get_total_norm(gradients)
-    return norm.full_tensor() if isinstance(norm, DTensor) else norm
+def _norm(gradients: list[Tensor]) -> Tensor:
+    """Return the norm of the gradients that this process holds; of its shards, if they are sharded."""
+    local = [gradient.to_local() if isinstance(gradient, DTensor) else gradient for gradient in gradients]
+    return torch.stack([norm.float() for norm in torch._foreach_norm(local)]).norm()  # pyright: ignore[reportPrivateImportUsage]
