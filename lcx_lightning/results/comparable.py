@@ -65,6 +65,10 @@ def parts_of(experiment: Experiment) -> Split:
 
 def groups_of(experiment: Experiment, measure: Measure) -> Split:
     """The parts of an experiment whose numbers of a measure can be compared, with the runs that were to have any."""
+    return experiment.once(("groups", measure), lambda: _grouped(experiment, measure))
+
+
+def _grouped(experiment: Experiment, measure: Measure) -> Split:
     runs = [run for run in experiment.runs if _is_meant(run, measure)] or experiment.runs
     groups = _groups([(run, _protocol(run, measure)) for run in runs], _conflict)
     if len(groups) == 1:
