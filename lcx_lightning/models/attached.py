@@ -2,6 +2,8 @@
 
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -113,3 +115,19 @@ def method_of(model: Any) -> Method:
         ValueError: If the model has no method.
     """
     return attached(model).method
+
+
+@contextmanager
+def listening(base: nn.Module, listener: Listener) -> Iterator[None]:
+    """Call `listener` with the inputs of every layer's attention, in every pass inside this context."""
+    attachment = attached(base)
+    if attachment.mesh is not None:
+        raise ValueError(
+            "A model whose texts are split over ranks cannot have a listener, because each rank has only a part of the "
+            "queries: let one rank read whole texts."
+        )
+    attachment.listener = listener
+    try:
+        yield
+    finally:
+        attachment.listener = None

@@ -2,14 +2,17 @@
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, PreTrainedModel
+from transformers import GenerationConfig
 
 from lcx_lightning.models.attached import attached, has_method
 from lcx_lightning.models.cache.choose import smallest_cache
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 CACHE_ARGUMENTS = ("past_key_values", "cache_implementation")  # the caller chooses the cache
 ASSISTED = (
@@ -21,7 +24,7 @@ ASSISTED = (
 
 
 def generate(
-    model: PreTrainedModel, inputs: Tensor | None = None, generation_config: Any = None, *args: Any, **kwargs: Any
+    model: "PreTrainedModel", inputs: Tensor | None = None, generation_config: Any = None, *args: Any, **kwargs: Any
 ) -> Any:
     """Return the result of the model's own `generate`, with the scale factor of the final length unless it may grow.
 
@@ -49,7 +52,7 @@ def generate(
 
 
 @contextmanager
-def one_factor(model: PreTrainedModel, planned: int) -> Iterator[None]:
+def one_factor(model: "PreTrainedModel", planned: int) -> Iterator[None]:
     """Let every pass inside this context have the scale factor of a text of `planned` tokens; 0: of its own length.
 
     If the factor of the model grows, every pass has that of its own length.
@@ -65,7 +68,7 @@ def one_factor(model: PreTrainedModel, planned: int) -> Iterator[None]:
 
 @torch.inference_mode()
 def continuations(
-    model: PreTrainedModel,
+    model: "PreTrainedModel",
     prompts: Sequence[Sequence[int]],
     new_tokens: int,
     *,
@@ -109,7 +112,7 @@ def continuations(
 
 
 @contextmanager
-def _own_settings(model: PreTrainedModel, settings: GenerationConfig) -> Iterator[None]:
+def _own_settings(model: "PreTrainedModel", settings: GenerationConfig) -> Iterator[None]:
     """Give a model another generation config inside this context."""
     before = model.generation_config
     model.generation_config = settings
@@ -119,7 +122,7 @@ def _own_settings(model: PreTrainedModel, settings: GenerationConfig) -> Iterato
         model.generation_config = before
 
 
-def _end_tokens(model: PreTrainedModel) -> list[int]:
+def _end_tokens(model: "PreTrainedModel") -> list[int]:
     """Return the end tokens that a model states itself."""
     own: Any = model.generation_config.eos_token_id
     ends = own if isinstance(own, list) else [own] * (own is not None)

@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -10,7 +9,7 @@ from jaxtyping import Bool
 from torch import Tensor, nn
 from transformers import AttentionInterface, PretrainedConfig
 
-from lcx_lightning.attention.capture import AttentionInputs, Listener
+from lcx_lightning.attention.capture import AttentionInputs
 from lcx_lightning.attention.dispatch import attend
 from lcx_lightning.attention.forward_pass import ForwardPass
 from lcx_lightning.attention.rotation import half_split
@@ -172,22 +171,6 @@ def _check_packed(attachment: Attached, cache: object, mask: Tensor | None) -> N
             "Rows of several documents that do not see each other are read whole, by one rank, without cache and "
             "padding: pass use_cache=False and no attention_mask, or leave segments out."
         )
-
-
-@contextmanager
-def listening(base: nn.Module, listener: Listener) -> Iterator[None]:
-    """Call `listener` with the inputs of every layer's attention, in every pass inside this context."""
-    attachment = attached(base)
-    if attachment.mesh is not None:
-        raise ValueError(
-            "A model whose texts are split over ranks cannot have a listener, because each rank has only a part of the "
-            "queries: let one rank read whole texts."
-        )
-    attachment.listener = listener
-    try:
-        yield
-    finally:
-        attachment.listener = None
 
 
 def _local_tokens(given: dict[str, Any], local: slice) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,14 @@ AWAY = "Move its folder away and run the command again."
 
 def identity(row: Mapping[str, Any]) -> tuple:
     """Return what tells a row apart from all others: all of its keys but those of its result."""
-    parts = {**row, "at": tuple(sorted(row["at"].items()))}
-    return tuple(sorted((name, part) for name, part in parts.items() if name not in RESULT))
+    names = _telling_apart(tuple(row))
+    return names, tuple(map(row.__getitem__, names)), tuple(sorted(row["at"].items()))
+
+
+@lru_cache
+def _telling_apart(keys: tuple[str, ...]) -> tuple[str, ...]:
+    """Those keys of a row that tell it apart, in an order that does not depend on theirs, without `at`."""
+    return tuple(sorted(key for key in keys if key not in (*RESULT, "at")))
 
 
 def columns_of(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from lcx_lightning.data.windows import Window
 from lcx_lightning.evaluation.base import AtMultiples, Multiples, Record, WorkUnit
 from lcx_lightning.evaluation.batching import batches, one_batch
 from lcx_lightning.evaluation.mechanism.sampling import evenly_spaced, last_queries, with_last
-from lcx_lightning.models.hooks import listening
+from lcx_lightning.models.attached import listening
 from lcx_lightning.results.metrics import Axis, Metric
 from lcx_lightning.schema.checked import checked
 

@@ -29,8 +29,7 @@ from lcx_lightning.data.windows import Window
 from lcx_lightning.evaluation.base import AtMultiples, Record, WorkUnit
 from lcx_lightning.evaluation.batching import batches, one_batch
 from lcx_lightning.evaluation.mechanism.sampling import evenly_spaced, with_last
-from lcx_lightning.models.attached import method_of
-from lcx_lightning.models.hooks import listening
+from lcx_lightning.models.attached import listening, method_of
 from lcx_lightning.results.metrics import Metric
 from lcx_lightning.schema.checked import checked
 from lcx_lightning.schema.kinds import Factor

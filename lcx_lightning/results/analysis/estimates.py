@@ -149,7 +149,10 @@ def _paired(rows_a: Iterable[dict], rows_b: Iterable[dict]) -> tuple[dict[int, d
             f"Rows of one metric that share a seed and a document are needed for a comparison; {name} of seeds "
             f"{sorted(a)} and {other} of seeds {sorted(b)} share none. Evaluate both arms with the same seeds and data."
         )
-    a, b = ({seed: {key: x[seed][key] for key in keys} for seed, keys in common.items()} for x in (a, b))
+    a, b = (
+        {seed: {key: sums for key, sums in x[seed].items() if key in keys} for seed, keys in common.items()}
+        for x in (a, b)
+    )
     return a, b
 
 
@@ -199,22 +202,37 @@ def _arm_rows(experiment: Experiment, arm: str, measure: Measure) -> list[dict]:
     return [row for row in rows if row["context_length"] == longest]
 
 
+def rows_by_place(experiment: Experiment, arm: str, measure: Measure) -> dict[float, list[dict]]:
+    """The rows of `arm_rows` by their place on the axis of the measure, ascending."""
+    return experiment.once(("rows_by_place", arm, measure), lambda: _rows_by_place(experiment, arm, measure))
+
+
+def _rows_by_place(experiment: Experiment, arm: str, measure: Measure) -> dict[float, list[dict]]:
+    found, metric = dict[float, list[dict]](), experiment.metric(measure)
+    for row in arm_rows(experiment, arm, measure):
+        found.setdefault(metric.place(row), []).append(row)
+    return {place: found[place] for place in sorted(found)}
+
+
 def estimates(experiment: Experiment, measure: Measure) -> dict[tuple[str, float], Estimate]:
     """The measure by (arm, place on its axis), arms in the order of the grid and places ascending."""
     return experiment.once(("estimates", measure), lambda: _estimates(experiment, measure))
 
 
 def _estimates(experiment: Experiment, measure: Measure) -> dict[tuple[str, float], Estimate]:
-    result, metric = {}, experiment.metric(measure)
-    for arm in experiment.arms():
-        rows = arm_rows(experiment, arm, measure)
-        for place in sorted({metric.place(row) for row in rows}):
-            result[arm, place] = estimate((row for row in rows if metric.place(row) == place), metric)
-    return result
+    metric = experiment.metric(measure)
+    return {
+        (arm, place): estimate(rows, metric)
+        for arm in experiment.arms()
+        for place, rows in rows_by_place(experiment, arm, measure).items()
+    }
 
 
 def _sums(rows: Iterable[dict]) -> tuple[str, dict[int, dict[tuple, tuple[float, int]]]]:
-    """The metric, and {seed: {document: (value, n)}}: the windows of a document are one unit, being alike."""
+    """The metric, and {seed: {document: (value, n)}}: the windows of a document are one unit, being alike.
+
+    Documents are in an order that does not depend on that of the rows, so that draws of them do not either.
+    """
     sums: dict[int, dict[tuple, tuple[float, int]]] = {}
     names = set()
     for row in rows:
@@ -228,7 +246,7 @@ def _sums(rows: Iterable[dict]) -> tuple[str, dict[int, dict[tuple, tuple[float,
         raise ValueError(
             f"At least one scored token or trial of one metric is needed; these rows hold {sorted(names)}."
         )
-    return names.pop(), sums
+    return names.pop(), {seed: {key: found[key] for key in sorted(found, key=str)} for seed, found in sums.items()}
 
 
 def _mean(documents: dict[tuple, tuple[float, int]]) -> float:
@@ -237,8 +255,8 @@ def _mean(documents: dict[tuple, tuple[float, int]]) -> float:
 
 
 def _arrays(documents: dict[tuple, tuple[float, int]]) -> np.ndarray:
-    """Values and counts per document (2, documents), in an order that does not depend on that of the rows."""
-    return np.array([documents[key] for key in sorted(documents, key=str)], dtype=np.float64).T
+    """Values and counts per document (2, documents)."""
+    return np.array([*documents.values()], dtype=np.float64).T
 
 
 def _resampled(sums: np.ndarray, seed: int = 0) -> np.ndarray:

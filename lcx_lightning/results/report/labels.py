@@ -1,6 +1,6 @@
 """Names of arms, measures and places in tables and figures."""
 
-from lcx_lightning.results.analysis.estimates import arm_rows
+from lcx_lightning.results.analysis.estimates import rows_by_place
 from lcx_lightning.results.metrics import Measure
 from lcx_lightning.results.records import Experiment, Run
 
@@ -29,9 +29,8 @@ def lengths(experiment: Experiment) -> list[int]:
 
 def measured_places(experiment: Experiment, measure: Measure) -> list[float]:
     """The places on the axis of a measure that any arm has; all lengths of the experiment if no arm has any yet."""
-    rows = [row for arm in experiment.arms() for row in arm_rows(experiment, arm, measure)]
-    metric = experiment.metric(measure)
-    return sorted({metric.place(row) for row in rows}) or [*lengths(experiment)]
+    places = {place for arm in experiment.arms() for place in rows_by_place(experiment, arm, measure)}
+    return sorted(places) or [*lengths(experiment)]
 
 
 def place_header(experiment: Experiment, measure: Measure, place: float) -> str:

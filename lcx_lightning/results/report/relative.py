@@ -4,7 +4,7 @@ import difflib
 import math
 from collections.abc import Iterable
 
-from lcx_lightning.results.analysis.estimates import Estimate, arm_rows, paired
+from lcx_lightning.results.analysis.estimates import Estimate, arm_rows, paired, rows_by_place
 from lcx_lightning.results.metrics import Measure, Metric
 from lcx_lightning.results.records import Experiment
 from lcx_lightning.results.report.labels import (
@@ -79,14 +79,13 @@ def comparisons(experiment: Experiment, measure: Measure, reference: str) -> dic
 
 def _comparisons(experiment: Experiment, measure: Measure, reference: str) -> dict[tuple[str, float], Estimate]:
     metric = experiment.metric(measure)
-    of_reference = _by_place(arm_rows(experiment, reference, measure), metric)
+    of_reference = rows_by_place(experiment, reference, measure)
     found = {}
     for arm in experiment.arms():
-        rows = _by_place(arm_rows(experiment, arm, measure), metric) if arm != reference else {}
-        for place in sorted(rows.keys() & of_reference.keys()):
-            both = (_documents(rows[place]), _documents(of_reference[place]))
-            if both[0] & both[1]:
-                found[arm, place] = paired(rows[place], of_reference[place], metric)
+        rows = rows_by_place(experiment, arm, measure) if arm != reference else {}
+        for place, others in of_reference.items():
+            if place in rows and _documents(rows[place]) & _documents(others):
+                found[arm, place] = paired(rows[place], others, metric)
     return found
 
 
@@ -106,13 +105,6 @@ def _left_out(experiment: Experiment, measure: Measure, arm: str, reference: str
 
 def _listed(seeds: Iterable[int]) -> str:
     return ", ".join(map(str, sorted(seeds)))
-
-
-def _by_place(rows: list[dict], metric: Metric) -> dict[float, list[dict]]:
-    found: dict[float, list[dict]] = {}
-    for row in rows:
-        found.setdefault(metric.place(row), []).append(row)
-    return found
 
 
 def _documents(rows: list[dict]) -> set[tuple]:

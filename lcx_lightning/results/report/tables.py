@@ -9,7 +9,7 @@ from typing import Any
 
 from lcx_lightning.results.analysis.best import best_arm
 from lcx_lightning.results.analysis.effective_context import effective_contexts
-from lcx_lightning.results.analysis.estimates import Estimate, arm_rows, estimates
+from lcx_lightning.results.analysis.estimates import Estimate, estimates, rows_by_place
 from lcx_lightning.results.metrics import Measure, Metric
 from lcx_lightning.results.records import Experiment, Run
 from lcx_lightning.results.report.labels import (
@@ -95,8 +95,9 @@ def best_arms(experiment: Experiment, measure: Measure) -> dict[float, str]:
     """The best of the arms that have finished by place on the axis of a measure, where it can be told."""
     metric, rows = experiment.metric(measure), dict[float, dict[str, list[dict]]]()
     for arm in experiment.arms():
-        for row in arm_rows(experiment, arm, measure) if not status(experiment.runs_of(arm)) else ():
-            rows.setdefault(metric.place(row), {}).setdefault(arm, []).append(row)
+        if not status(experiment.runs_of(arm)):
+            for place, some in rows_by_place(experiment, arm, measure).items():
+                rows.setdefault(place, {})[arm] = some
     found = {place: best_arm(some, metric) for place, some in rows.items()}
     return {place: arm for place, arm in found.items() if arm}
 

@@ -14,8 +14,8 @@ from lcx_lightning.attention.forward_pass import ForwardPass
 from lcx_lightning.evaluation.mechanism import attention
 from lcx_lightning.evaluation.mechanism.attention import Attention
 from lcx_lightning.evaluation.mechanism.sampling import evenly_spaced, last_queries
+from lcx_lightning.models.attached import listening
 from lcx_lightning.models.families import FAMILIES
-from lcx_lightning.models.hooks import listening
 
 FIRST = [1, 4, 16]
 
