@@ -146,11 +146,16 @@ def _differing(every: Sequence[Settings]) -> list[str]:
     """Keys whose values differ, without those that stand below a part of another kind, and hashes of what differs."""
     keys = list(dict.fromkeys(key for one in every for key in one))
     found = [key for key in keys if len({_of(one, key) for one in every}) > 1]
-    if "model" in found:  # its name says it all
-        found = [key for key in found if not key.startswith("model.source.")]
+    if "model" in found:  # its name says all of its source that is the same wherever the name is
+        found = [key for key in found if not (key.startswith("model.source.") and _follows_model(every, key))]
     kinds = {key.removesuffix(TARGET) for key in found}
     found = [key for key in found if not (_is_below(key, kinds) and _is_constant(every, key))]
     return [key for key in found if key not in HASHES] or found
+
+
+def _follows_model(every: Sequence[Settings], key: str) -> bool:
+    """Whether a setting is the same for all that have one name of a model."""
+    return len({(_of(one, "model"), _of(one, key)) for one in every}) == len({_of(one, "model") for one in every})
 
 
 def _is_below(key: str, parts: set[str]) -> bool:

@@ -57,6 +57,15 @@ def window(size):
         (({"evaluation": {"cost": {"_target_": "lcx.Cost"}}}, {}), ["evaluation=cost", "evaluation=growing_context"]),
         (({"model.source": {"_target_": "lcx.HubModel", "name": "a/b"}}, {}), ["model=b", "model=embedded"]),
         (
+            [{"model.source": {"_target_": "lcx.HubModel", "name": "a/b", "dtype": kind}} for kind in ("half", "full")]
+            + [{}],
+            ["dtype=half model=b", "dtype=full model=b", "model=embedded"],
+        ),
+        (
+            [{"model.source": {"_target_": "lcx.HubModel", "name": name}} for name in ("a/b", "c/b")] + [{}],
+            ["name=a/b model=b", "name=c/b model=b", "model=embedded"],
+        ),
+        (
             ({"method.pattern.sink_tokens": 1}, {"method.scaling.steps": 2}, {}),
             ["scaling.steps=6 sink_tokens=1", "scaling.steps=2 sink_tokens=4", "scaling.steps=6 sink_tokens=4"],
         ),

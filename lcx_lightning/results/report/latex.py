@@ -12,7 +12,7 @@ LONG_HEAD = (
     "% A table of LCX Lightning. It needs \\usepackage{booktabs,longtable} in the preamble, and \\onecolumn before it "
     "in a text of two columns."
 )
-PAGE = 54  # lines of a page at \\footnotesize (9.5 pt each), without caption and notes
+PAGE = 54  # lines of a page at \\footnotesize (9.5 pt each), without the caption
 SMALL = "\\footnotesize\\setlength{\\tabcolsep}{3pt}"
 COMMANDS = {
     "\\": "\\textbackslash{}",
@@ -77,16 +77,25 @@ def _over_pages(table: Table, label: str) -> str:
         lines += ["\\toprule", *head, "\\midrule", "\\endfirsthead"]
         lines += [again, "\\toprule", *head, "\\midrule", "\\endhead"]
         lines += ["\\bottomrule", "\\endfoot", *rows, "\\end{longtable}"]
-    return "\n".join([*lines, *_notes(table), "}", ""])
+    notes = ["\\noindent\\raggedright", *map(escaped, table.notes), "\\par"] if table.notes else []
+    return "\n".join([*lines, *notes, "}", ""])
 
 
 def _lines_of(table: Table, width: int) -> int:
-    """How many lines the rows of a table take, about: a sentence is broken where its column ends."""
+    """How many lines a table takes with its notes, about: a sentence is broken where its column, or the text, ends."""
+    notes = math.ceil(len(" ".join(table.notes)) / width)
     if not table.sentences:
-        return sum(len(part.rows) for part, _ in _parts(table, width))
+        return notes + sum(_lines_of_block(part, width) for part, _ in _parts(table, width))
     column = 0.94 * TEXT / len(table.header)
     texts = [[cell.text.splitlines() or [""] for cell in row] for row in table.rows]
-    return sum(max(sum(max(1, math.ceil(len(one) / column)) for one in cell) for cell in row) for row in texts)
+    rows = (max(sum(max(1, math.ceil(len(one) / column)) for one in cell) for cell in row) for row in texts)
+    return notes + 1 + sum(rows)
+
+
+def _lines_of_block(table: Table, width: int) -> int:
+    """The lines of a header and of rows, whose names may be broken."""
+    head = max(len(name.splitlines()) for name in header_of(table))
+    return head + sum(max(len(text.splitlines() or [""]) for text in texts_of(table, row, width)) for row in table.rows)
 
 
 def _parts(table: Table, width: int) -> list[tuple[Table, list[int]]]:
@@ -97,6 +106,7 @@ def _parts(table: Table, width: int) -> list[tuple[Table, list[int]]]:
 
 
 def _notes(table: Table) -> list[str]:
+    """The notes below a float."""
     notes = "\n".join(escaped(note) for note in table.notes)
     return ["\\par\\smallskip", f"\\parbox{{\\linewidth}}{{\\raggedright\n{notes}}}"] if notes else []
 

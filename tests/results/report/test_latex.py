@@ -99,6 +99,26 @@ def test_a_table_that_is_higher_than_a_page_breaks_over_pages_with_its_header_on
     assert "\\begin{table*}" in short
 
 
+@pytest.mark.parametrize(
+    ("rows", "notes"),
+    [
+        ([[Cell("arm"), Cell("1")]] * 56, []),
+        ([[Cell("arm"), Cell("1")]] * 40, ["A note of one line."] * 60),
+        ([[Cell("pretrained training=none mixture.corpus=0.5"), *[Cell("1.25 [0.75, 1.50]")] * 3]] * 40, []),
+    ],
+)
+def test_notes_and_names_of_several_lines_count_to_the_height_of_a_table(rows, notes):
+    header = ["arm", "128 (1L)", "256 (2L)", "512 (4L)"][: len(rows[0])]
+    assert "\\begin{longtable}" in latex_table(Table("t", header, rows, notes), "t")
+    assert "\\begin{longtable}" not in latex_table(Table("t", header, rows[:20], notes[:20]), "t")
+
+
+def test_notes_below_a_table_that_breaks_over_pages_may_break_too():
+    tex = latex_table(Table("t", ["arm", "1"], [[Cell("a"), Cell("1")]] * 60, ["One.", "Two."]), "t")
+    assert "\\parbox" not in tex
+    assert tex.endswith("\\end{longtable}\n\\noindent\\raggedright\nOne.\nTwo.\n\\par\n}\n")
+
+
 def test_blocks_of_a_long_table_are_one_table_with_one_number():
     rows = [[Cell(f"arm{n}"), *[Cell("1.25 [0.75, 1.50]")] * 12] for n in range(60)]
     tex = latex_table(Table("t", WIDE.header, rows, []), "wide")

@@ -181,8 +181,9 @@ def _ablations(view: View, data: dict[str, Any], knobs: dict[str, list], names: 
     for number, one in enumerate(matrices(knobs, names, arms)):
         title = f"{metric.title.capitalize()} by {one.across} and {one.down}: {one.of}".rstrip(": ")
         caption = f"At the chosen length, or the longest. Protocol: {view.measure.protocol}."
-        spec = matrix(one.across, one.down, metric.title, data["logarithmic"])
         cells = [[arm, str(across), str(down)] for arm, across, down in one.cells]
+        longest = max(len(across) for _, across, _ in cells)
+        spec = matrix(one.across, one.down, metric.title, data["logarithmic"], longest)
         order = {side: _ordered([cell[place] for cell in one.cells]) for side, place in (("across", 1), ("down", 2))}
         more = {"cells": cells, "order": order}
         charts.append(Chart(f"{view.name}-matrix-{number}", "matrix", view.name, title, caption, spec, more))

@@ -6,6 +6,7 @@ from lcx_lightning.results.report.dashboard.charts.look import data, finished
 
 CELL = 30  # pixels of a cell
 WIDE = 58  # pixels of a cell with a perplexity in it
+LONGEST = 8  # characters of a value that such a cell has room for
 SCORES = ["#8c2d04", "#f7f4ef", "#08519c"]  # nothing, half, everything: both ends are equally darker than the middle
 
 
@@ -31,13 +32,17 @@ def depths(title: str, whole: float) -> dict:
 _DEPTH_TIPS = {"label": "arm", "length": "length", "depth": "depth", "text": "score", "n": "n"}
 
 
-def matrix(across: str, down: str, title: str, logarithmic: bool) -> dict:
-    """The specification of a measure by two knobs, a cell for each pair of values that arms have."""
+def matrix(across: str, down: str, title: str, logarithmic: bool, longest: int) -> dict:
+    """The specification of a measure by two knobs, a cell for each pair of values that arms have.
+
+    `longest`: characters of the longest value of the knob across. Long ones are turned, so that none covers another.
+    """
     import altair as alt
 
     scale = alt.Scale(type="log" if logarithmic else "linear", scheme="viridis", reverse=logarithmic)
-    legend = alt.Legend(orient="right", gradientLength=140)
-    x = alt.X("across:O", title=across, sort=alt.SortField("column"), axis=alt.Axis(labelAngle=0))
+    legend = alt.Legend(orient="right", gradientLength=140, format=".3~g")
+    turn = alt.Axis(labelAngle=-40 if longest > LONGEST else 0)
+    x = alt.X("across:O", title=across, sort=alt.SortField("column"), axis=turn)
     y = alt.Y("down:O", title=down, sort=alt.SortField("row"))
     rows = data(alt, "rows")
     stroke = alt.condition("datum.chosen", alt.value("#E69F00"), alt.value("transparent"))

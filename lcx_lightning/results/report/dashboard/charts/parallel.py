@@ -17,11 +17,13 @@ def parallel(axes: list[str]) -> dict:
     ]
     rows = alt.Chart(data(alt, "rows")).encode(x=x, y=y, color=colour(alt))
     focus = alt.Chart(data(alt, "focus")).encode(x=x, y=y, color=colour(alt))
-    labels = alt.Chart(data(alt, "labels")).mark_text(align="left", dx=6, fontSize=11, limit=110)
+    words = alt.Chart(data(alt, "labels")).encode(x=x, y=y, text="text:N")
+    label = {"align": "left", "dx": 6, "fontSize": 11, "limit": 110}
     chart = alt.layer(
         rows.mark_line(strokeWidth=1.5, opacity=alt.ExprRef("faint")).encode(detail="arm:N", strokeDash=dash(alt)),
         rows.mark_point(size=120, opacity=0, filled=True).encode(tooltip=said),
         focus.mark_line(strokeWidth=3.2).encode(detail="arm:N", strokeDash=dash(alt)),
-        labels.encode(x=x, y=y, text="text:N"),
+        words.mark_text(style="halo", **label),
+        words.mark_text(**label),
     ).properties(width="container", height=HEIGHT)
     return finished(chart.add_params(alt.param(name="faint", value=0.7)))

@@ -12,10 +12,12 @@ const filled = new Map(); // element -> the rows that its view has
 
 function config() {
   const ink = isDark() ? "#e6e8eb" : "#1f2328", grid = isDark() ? "#2c323a" : "#e6e8eb", line = "#8b929a";
+  const paper = getComputedStyle(document.body).backgroundColor;
   return {
     background: "transparent", font: "system-ui, sans-serif", padding: 4,
     range: { category: PALETTE[isDark() ? "dark" : "light"] },
     view: { stroke: null }, text: { color: ink, fontSize: 12 },
+    style: { halo: { color: paper, stroke: paper, strokeWidth: 4, strokeJoin: "round" } }, // keeps lines off words
     axis: { labelColor: ink, titleColor: ink, gridColor: grid, domainColor: line, tickColor: line, labelFontSize: 12,
       titleFontSize: 12.5, titleFontWeight: "normal", titlePadding: 8 },
     legend: { labelColor: ink, titleColor: ink, titleFontWeight: "normal" },
