@@ -121,7 +121,7 @@ def _tabular(table: Table, columns: list[int], width: int) -> str:
 def _content(table: Table, columns: list[int], width: int) -> tuple[str, list[str], list[str]]:
     """The kinds of the columns, the lines of the header and those of the rows: the names and some of the columns."""
     shown = (0, *columns)
-    share = f"p{{{0.94 / len(shown):.2f}\\linewidth}}"
+    share = f"p{{\\dimexpr(\\linewidth-{2 * len(columns)}\\tabcolsep)/{len(shown)}\\relax}}"
     kinds = share * len(shown) if table.sentences else "l" + "r" * len(columns)
     names = [header_of(table)[index].splitlines() for index in shown]
     head = [[name[line] if line < len(name) else "" for name in names] for line in range(max(map(len, names)))]

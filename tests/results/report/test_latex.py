@@ -79,6 +79,7 @@ def test_sentences_are_broken_into_lines():
     rows = [[Cell("a & b"), Cell("reproduced\np < 0.001")]]
     tex = latex_table(Table("t", ["claim", "model (L = 128)"], rows, ["n"], sentences=True), "claims")
     assert "{\\raggedright reproduced \\newline p \\textless{} 0.001\\par} \\\\" in tex
+    assert tex.count("p{\\dimexpr(\\linewidth-2\\tabcolsep)/2\\relax}") == 2  # both, and what is between, fill the text
 
 
 CLAIMS = [[Cell(f"claim {n}"), Cell("a sentence of some length " * 6), Cell("reproduced\np = 0.01")] for n in range(30)]
