@@ -17,7 +17,7 @@ from lcx_lightning.results.report.screen import Output, readers_may_leave, say, 
 
 if TYPE_CHECKING:
     from lcx_lightning.results.records import Experiment
-    from lcx_lightning.results.report.dashboard.masks import Mask
+    from lcx_lightning.results.report.dashboard.masks import Patterns
     from lcx_lightning.results.report.tables import Table
 
 PAPERS = Path(__file__).parent / "papers"
@@ -215,7 +215,7 @@ def verdicts(papers: Path, experiment: "Experiment") -> "list[Table]":
     return claims_tables(read_papers(papers, recorded()), experiment)
 
 
-def masks(experiment: "Experiment") -> "list[Mask]":
+def masks(experiment: "Experiment") -> "Patterns":
     """Return the masks of the arms' patterns."""
     from lcx_lightning.runner.recorded_masks import masks_of
 

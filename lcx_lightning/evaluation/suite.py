@@ -30,6 +30,14 @@ class EvaluationSuite(Evaluation):
     def served(self, pretrain_length: int, max_context: int | None) -> list[int]:
         return sorted({length for one in self._evaluations for length in one.served(pretrain_length, max_context)})
 
+    def served_by_measure(self, pretrain_length: int, max_context: int | None) -> dict[str, list[int]]:
+        """Return, by protocol/metric, the context lengths of at most `max_context` tokens, shortest first."""
+        found: dict[str, set[int]] = {}
+        for one in self._evaluations:
+            for measure in one.metrics():
+                found.setdefault(measure, set()).update(one.served(pretrain_length, max_context))
+        return {measure: sorted(lengths) for measure, lengths in found.items()}
+
     def work_units(self, data: LongContextData, pretrain_length: int, max_context: int | None) -> list[WorkUnit]:
         return [unit for one in self._evaluations for unit in one.work_units(data, pretrain_length, max_context)]
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from lcx_lightning.methods.patterns.base import Band, Pattern
 
 CELLS = 48  # on a side of a small drawing
-WHOLE, FIRST = 16_384, 512  # keys that are all looked at; of more, the first of them and as many evenly spaced
+WHOLE, NEAR = 16_384, 512  # keys that are all looked at; of more, the first, those before each query, and some between
 
 
 class SmallMask(NamedTuple):
@@ -46,8 +46,9 @@ def small_mask(pattern: Pattern, tokens: int) -> SmallMask:
     step = -(-tokens // CELLS)
     cells = -(-tokens // step)
     query = torch.arange(step - 1, cells * step, step).clamp(max=tokens - 1)
-    key = torch.arange(0, tokens, max(1, tokens // WHOLE))
-    key = torch.cat([torch.arange(min(FIRST, tokens)), key]).unique()
+    near = torch.arange(min(NEAR, tokens))
+    before = (query[:, None] - near).clamp(min=0).flatten()
+    key = torch.cat([near, before, torch.arange(0, tokens, max(1, tokens // WHOLE))]).unique()
     at = key // step
     farthest = torch.full((len(query), cells), -1.0, dtype=torch.float64)
     farthest.scatter_reduce_(1, at.expand(len(query), -1), rotated_distances(pattern.bands(), query, key), "amax")

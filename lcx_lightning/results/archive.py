@@ -40,7 +40,7 @@ def unpacked(archive: Path) -> Iterator[Path]:
     """Give a folder with the files of an archive, for as long as they are read.
 
     Raises:
-        ValueError: If it is damaged, or no archive; or as the reader has it, who is taken to speak of the archive.
+        ValueError: If it is damaged, or no archive. Errors of whoever reads the files name the archive in their place.
     """
     with TemporaryDirectory() as folder:
         try:

@@ -33,7 +33,7 @@ def experiments_at(places: Sequence[Path], told: Told | None = None) -> list[Exp
     found: list[Experiment] = []
     seen: set[Path] = set()
     for place in map(Path, places):
-        several = [*_folders_at(place, DEPTH)]
+        several = [*_folders_at(place, DEPTH, told)]
         if not several:
             with telling(told and (lambda one: told(one._replace(state=MISSING))), place):
                 read_experiment(place)  # says what is needed, and what there is
@@ -45,14 +45,17 @@ def experiments_at(places: Sequence[Path], told: Told | None = None) -> list[Exp
     return found
 
 
-def _folders_at(place: Path, depth: int) -> Iterator[Path]:
-    """Yield a place that is a run, an experiment or an archive; else those below it."""
-    if _is_run(place) or _is_experiment(place) or _is_archive(place):
-        yield place
-    elif place.is_dir() and depth:
-        for inner in sorted(place.iterdir()):
-            if not inner.is_symlink() and not inner.name.startswith(".") and inner.name != "aside":
-                yield from _folders_at(inner, depth - 1)
+def _folders_at(place: Path, depth: int, told: Told | None) -> Iterator[Path]:
+    """Yield a place that is a run, an experiment or an archive; else those below it. Of one that is shut `told`."""
+    below: list[Path] = []
+    with telling(told, place):
+        if _is_run(place) or _is_experiment(place) or _is_archive(place):
+            yield place
+        elif place.is_dir() and depth:
+            below = sorted(place.iterdir())
+    for inner in below:
+        if not inner.is_symlink() and not inner.name.startswith(".") and inner.name != "aside":
+            yield from _folders_at(inner, depth - 1, told)
 
 
 def _is_run(folder: Path) -> bool:

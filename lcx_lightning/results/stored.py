@@ -72,6 +72,8 @@ class Config(TypedDict, total=False):
 
     model: Mapped
     data: Mapped
+    method: Mapped
+    training: Mapped
     evaluation: Mapped
     trainer: Mapped
 

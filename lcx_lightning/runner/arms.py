@@ -12,6 +12,7 @@ from lcx_lightning.runner.trainer_config import TrainerSettings
 
 CACHE_FORMAT = 4  # raise it when a stage's result would change for the same configuration
 PLACES = ("cache", "origin", "package")  # settings of a model's source that say where it is found
+OF_TRAINED = ("mixture", "documents")  # values of data that training alone depends on
 OF_FILES = ("name", "file", "revision", "tokenizer")  # the same of a source that is files
 LONGEST = 100  # characters of an arm's name in that of its folder; the id tells those apart that begin alike
 
@@ -44,6 +45,8 @@ class Arm:
     command: str = ""  # command line of which it is the only arm
     known_at: int | None = None  # when run.json was last written before any job began; None if there was none
     metrics: dict[str, dict[str, Any]] = field(default_factory=dict)  # declared by its evaluations, as plain data
+    served: dict[str, list[int]] = field(default_factory=dict)  # lengths of each measure, tokens
+    learns: bool = False  # whether its method has parameters
     in_loop: list[str] = field(default_factory=list)  # names of what is logged in training: in_loop/last_k/nll/512
 
     @property
@@ -80,7 +83,10 @@ class Arm:
     @property
     def run(self) -> str:
         """Id of the run: everything that its numbers depend on."""
-        parts = [*self._method, *self._part("evaluation"), self.examples, *self._part("data"), self.corpus]
+        data, files = self._part("data")
+        if not (self.config["training"] or self.config["model"]["recipe"]):
+            data = {name: value for name, value in data.items() if name not in OF_TRAINED}
+        parts = [*self._method, *self._part("evaluation"), self.examples, data, files, self.corpus]
         parts += self._growth
         return key(self.base_key, self.extend_key, *parts, self.pretrain_length, self.seed)
 

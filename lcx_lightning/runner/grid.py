@@ -121,7 +121,8 @@ def _fill_in(built: BuiltArm, shared: Shared) -> Method:
             "factor."
         )
     arm.in_loop = names_in_loop(built) if arm.evaluates_in_loop else []
-    arm.metrics = as_data(evaluation.metrics())
+    arm.metrics, arm.served = as_data(evaluation.metrics()), evaluation.served_by_measure(length, arm.max_context)
+    arm.learns = any(True for _ in method.parameters())
     passes = shared.fingerprint(lambda: method, (arm.config["method"], arm.contents.get("method")), built)
     pretrained = shared.fingerprint(built.pretrained, BASELINE, built)
     arm.fingerprint = digest(passes)

@@ -63,9 +63,9 @@ def names_in_loop(built: "BuiltArm") -> list[str]:
         ValueError: If the arm's configuration makes no evaluation.
     """
     suite, length = _suite(built), built.arm.pretrain_length
-    parts = [measure.split("/", 1) for measure in suite.metrics()]
-    lengths = suite.served(length, built.arm.max_context)
-    cells = [(protocol, metric, place) for protocol, metric in parts for place in lengths]
+    served = suite.served_by_measure(length, built.arm.max_context)
+    parts = [(measure.partition("/"), lengths) for measure, lengths in served.items()]
+    cells = [(protocol, metric, place) for (protocol, _, metric), lengths in parts for place in lengths]
     return [name for cell in cells for name in _shown(*cell, 0.0, length)]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from lcx_lightning.methods.masks import small_mask
 from lcx_lightning.methods.patterns.base import Pattern
 from lcx_lightning.results.records import Experiment
-from lcx_lightning.results.report.dashboard.masks import Mask
+from lcx_lightning.results.report.dashboard.masks import Mask, Patterns
 from lcx_lightning.schema.build import TARGET, build
 from lcx_lightning.schema.targets import is_public
 
@@ -16,29 +16,34 @@ MULTIPLE = 4  # of L, up to which a mask is drawn
 MOST = 36  # masks
 
 
-def masks_of(experiment: Experiment) -> list[Mask]:
-    """Return the mask of each distinct pattern, in the order of the arms; at most 36.
+def masks_of(experiment: Experiment) -> Patterns:
+    """Return the mask of each distinct pattern, in the order of the arms, and how many there are beyond 36.
 
     Patterns of the user's own are not drawn: a file of a colleague runs no code.
     """
-    arms: dict[tuple[str, int, int], list[str]] = {}
+    arms: dict[tuple[str, int, int], tuple[dict[str, Any], list[str]]] = {}
     for arm in experiment.arms():
         info = experiment.runs_of(arm)[0].info
         pattern = ((info.get("config") or {}).get("method") or {}).get("pattern")
         length, lengths = info.get("pretrain_length"), info.get("lengths") or ()
         if isinstance(pattern, dict) and length and all(map(_is_ours, _targets(pattern))):
             drawn = min(max(lengths, default=length), MULTIPLE * length)
-            arms.setdefault((json.dumps(pattern), length, drawn), []).append(arm)
-    found: list[Mask] = []
-    for (text, length, tokens), names in arms.items():
+            key = (json.dumps(pattern, sort_keys=True), length, drawn)
+            arms.setdefault(key, (pattern, []))[1].append(arm)
+    found, left_out = list[Mask](), 0
+    for (_, length, tokens), (given, names) in arms.items():
         try:
-            pattern = build(json.loads(text), "pattern")
+            pattern = build(given, "pattern")
         except ValueError:  # of another version
             continue
-        if isinstance(pattern, Pattern) and len(found) < MOST:
+        if not isinstance(pattern, Pattern):
+            continue
+        if len(found) == MOST:
+            left_out += 1
+        else:
             mask = small_mask(pattern, tokens)
-            found.append(Mask(_words(pattern, json.loads(text)), names, length, tokens, *mask))
-    return found
+            found.append(Mask(_words(pattern, given), names, length, tokens, *mask))
+    return Patterns(found, left_out)
 
 
 def _targets(node: Any) -> Iterator[str]:

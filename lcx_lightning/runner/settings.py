@@ -85,11 +85,15 @@ def check_name(config: DictConfig) -> None:
         )
 
 
+def key_of(word: str) -> str:
+    """Return the key of an override."""
+    return word.lstrip("+~").partition("=")[0]
+
+
 def check_of_arm(line: Iterable[str]) -> None:
     """Raise a ValueError if a line of `arms` sets what all arms share."""
     for word in line:
-        name = word.lstrip("+").partition("=")[0]
-        if name.split(".")[0] in OF_EXPERIMENT:
+        if key_of(word).split(".")[0] in OF_EXPERIMENT:
             raise ValueError(f"{word} in a line of arms belongs to the whole experiment: set it outside of arms.")
 
 
@@ -111,7 +115,7 @@ def check_ignored(
         launched_here: Whether this command itself decides how many processes run at the same time.
         in_sweep: Whether the command is a cell of a sweep, whose other cells may be trained.
     """
-    lines = {line.lstrip("+").partition("=")[0]: line for line in command_line}
+    lines = {key_of(line): line for line in command_line}
     for line in lines.values() if not in_sweep else ():
         if line.lstrip("+").startswith(OF_TRAINING) and not any(arm.config["training"] for arm in arms):
             raise ValueError(f"{line} would change nothing: no arm is trained. Add training=finetune.")

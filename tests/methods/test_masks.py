@@ -42,6 +42,14 @@ def test_a_cell_of_many_tokens_shows_what_any_of_them_does():
     assert [distance >= 0 for distance in last].count(True) == 1 + 6
 
 
+@pytest.mark.parametrize("tokens", [16_384, 65_537, 1_000_000])
+def test_the_smallest_window_is_seen_in_the_longest_context(tokens):
+    found = small_mask(Lambda(window=16, sink_tokens=4, distance_limit=1000), tokens)
+    assert all(row[0] >= 0 and row[place] >= 0 for place, row in enumerate(found.farthest))
+    assert found.farthest[-1][1:-1] == [-1.0] * (len(found.farthest) - 2)
+    assert (found.farthest[-1][-1], found.seen) == (15.0, 20)
+
+
 @pytest.mark.parametrize("tokens", [1, 7, 49, 65_537, 1_000_000])
 def test_a_mask_has_few_cells_at_any_length(tokens):
     found = small_mask(Causal(), tokens)

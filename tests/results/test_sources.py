@@ -2,6 +2,7 @@
 
 import shutil
 import zipfile
+from pathlib import Path
 
 import pytest
 from support.experiment_files import write_run
@@ -134,6 +135,39 @@ def test_the_page_and_the_terminal_say_what_is_damaged(places, tmp_path, capsys)
         assert f"{tmp_path / 'empty'} has no runs in it" in one
     assert f"{archive}/yarn-0</th><td>{NOT_EVALUATED}</td><td>damaged" in text
     assert "not there" not in text
+
+
+def test_a_folder_that_is_shut_costs_the_others_nothing(places, tmp_path, monkeypatch):
+    plain, shut = Path.iterdir, places[0].parent / "above" / "shut"
+    shut.mkdir(parents=True)
+
+    def iterdir(folder):
+        if folder == shut:
+            raise PermissionError(13, "Permission denied", str(folder))
+        return plain(folder)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    found = read_places([tmp_path / "above", *places])
+    assert len(found.experiments) == 2
+    assert f"Permission denied: '{shut}'" in found.faults[0].reason
+
+
+def test_a_run_that_is_lost_in_one_folder_is_named_though_one_of_its_name_is_damaged_in_another(places, tmp_path):
+    records.write_json(tmp_path / "sound" / "experiment.json", {"runs": ["pretrained-0", "pi-0", "yarn-0"]})
+    (places[1] / "yarn-0" / "run.json").write_text("{")
+    page = tmp_path / "report.html"
+    assert main([*map(str, places), "-o", str(page)]) == 0
+    text = " ".join(page.read_text().split())
+    assert "sound has asked for it, and it has not begun" in text
+    assert f"{places[1]}/yarn-0/run.json is not JSON" in text
+    assert "other has asked for it" not in text
+
+
+def test_a_run_whose_method_is_a_text_is_damaged(places):
+    write_run(places[0], "odd", run="odd", config={"method": "pi"})
+    found = read_places(places)
+    assert arms(found) == [["pi", "pretrained"], ["ntk", "pretrained", "yarn"]]
+    assert "method in config of" in found.faults[0].reason
 
 
 def test_a_run_that_has_lost_its_file_is_not_there(places, tmp_path):

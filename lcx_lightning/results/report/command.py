@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lcx_lightning.results.faults import Fault
     from lcx_lightning.results.records import Experiment
     from lcx_lightning.results.report.dashboard.masks import Masks
+    from lcx_lightning.results.report.dashboard.page import Extras
     from lcx_lightning.results.report.tables import Table
     from lcx_lightning.results.report.views import Section, View
 
@@ -40,7 +41,7 @@ def report(
     Raises:
         ValueError: If the folder holds no runs, or no arm has that name.
     """
-    from lcx_lightning.results.report.dashboard.page import PAGE, Extras, is_current, write_page
+    from lcx_lightning.results.report.dashboard.page import PAGE, is_current, write_page
     from lcx_lightning.results.report.views import sections_of
 
     experiment = read_results([folder], against, whole=True).experiment
@@ -53,8 +54,7 @@ def report(
     if not redraw and is_current(experiment, page):
         return [*sorted([*folder.glob("*.svg"), *folder.glob("*.png")]), page]
     drawn = [path for section in sections for view in section.views for path in _drawn(view, folder, console)]
-    more = Extras(claims(experiment) if claims else (), masks(experiment) if masks else ())
-    return [*drawn, write_page(experiment, page, sections, extras=more)]
+    return [*drawn, write_page(experiment, page, sections, extras=_extras(experiment, claims, masks))]
 
 
 def write_dashboard(
@@ -82,15 +82,28 @@ def write_dashboard(
         ValueError: If a place holds no results, no arm has that name, or the file is none of ours.
     """
     from lcx_lightning.results.places import Places
-    from lcx_lightning.results.report.dashboard.page import Extras, check_output, write_page
+    from lcx_lightning.results.report.dashboard.page import check_output, write_page
     from lcx_lightning.results.report.views import sections_of
 
     check_output(page)
     experiment, sources, faults = read_results(places, against)
     for fault in faults:
         tell(fault.reason)
-    more = Extras(claims(experiment) if claims else (), masks(experiment) if masks else (), refresh)
-    return write_page(experiment, page, sections_of(experiment), places=Places(sources, faults), extras=more)
+    more, found = _extras(experiment, claims, masks, refresh), Places(sources, faults)
+    return write_page(experiment, page, sections_of(experiment), places=found, extras=more)
+
+
+def _extras(
+    experiment: "Experiment",
+    claims: "Callable[[Experiment], Sequence[Table]] | None",
+    masks: "Masks | None",
+    refresh: int = 0,
+) -> "Extras":
+    """What a page has beside what was measured."""
+    from lcx_lightning.results.report.dashboard.masks import Patterns
+    from lcx_lightning.results.report.dashboard.page import Extras
+
+    return Extras(claims(experiment) if claims else (), masks(experiment) if masks else Patterns(), refresh)
 
 
 def export(experiment: "Experiment", figures: Path | None, tables: Path | None, console: "Console") -> list[Path]:

@@ -119,7 +119,8 @@ def _lines(alt, points: list[dict], look: Look) -> list:
 def _names(alt, points: list[dict], axis: VerticalAxis, look: Look, better: str | None) -> list:
     """The arms' names right of the plot in the order of the lines' ends, each with a thin leader to its end.
 
-    Of very many arms the best at their ends have names, and it is said how many have none.
+    Of very many arms the best at their ends have names, the lowest if neither is better, and it is said how many have
+    none.
     """
     ends = list({point["arm"]: point for point in points}.values())  # the last point of each arm
     more = len(ends) - NAMES + 1 if len(ends) > NAMES else 0

@@ -15,7 +15,7 @@ from lcx_lightning.runner.command import METHODS
 from lcx_lightning.runner.expand import Cell, Grid, checked_arm, methods_of
 from lcx_lightning.runner.own_files import check_own_files, own_folders
 from lcx_lightning.runner.refusals import explained, wrong_word
-from lcx_lightning.runner.settings import KNOBS, OF_EXPERIMENT, check_name, settle
+from lcx_lightning.runner.settings import KNOBS, OF_EXPERIMENT, check_name, key_of, settle
 from lcx_lightning.runner.sweep.files import Sweep
 
 MOST = 10_000  # cells, unless it is confirmed
@@ -33,7 +33,7 @@ class Cells(NamedTuple):
 
 def turned(parameters: dict[str, Of], overrides: Sequence[str]) -> dict[str, Of]:
     """Return the parameters that cells turn: those of the file, but for keys that the command line sets."""
-    given = set(map(_key, overrides))
+    given = set(map(key_of, overrides))
     return {key: one for key, one in parameters.items() if key.lstrip("+") not in given}
 
 
@@ -99,7 +99,7 @@ def _own_folder(sweep: Sweep) -> list[str]:
 
 def _last_of_each(words: Sequence[str]) -> list[str]:
     """Return the last word for each key, in the order in which the keys first came."""
-    last = {_key(word): word for word in words}
+    last = {key_of(word): word for word in words}
     return list(last.values())
 
 
@@ -135,11 +135,6 @@ class Composer:
         for knob in self._parser.parse_overrides([word for word in words if word not in others]):
             OmegaConf.update(arm, knob.key_or_group, knob.value())
         return arm
-
-
-def _key(word: str) -> str:
-    """Return the key of an override."""
-    return word.lstrip("+~").partition("=")[0]
 
 
 def cell_of(sweep: Sweep, config: DictConfig, shared: list[str], own: list[str], composer: Composer) -> Cell:

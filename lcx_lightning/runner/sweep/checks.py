@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from lcx_lightning.runner.arms import Arm
-from lcx_lightning.runner.settings import OF_TRAINING
+from lcx_lightning.runner.settings import OF_TRAINING, key_of
 from lcx_lightning.runner.sweep.drawn import check_drawn
 from lcx_lightning.runner.sweep.files import Sweep
 from lcx_lightning.runner.sweep.metric_names import why_not_logged
@@ -77,7 +77,7 @@ def equal_to_pretrained(arms: Sequence[Arm], labels: Sequence[str]) -> list[str]
 
 def idle_training(sweep: Sweep, words: Sequence[str], arms: Sequence[Arm], labels: Sequence[str]) -> list[str]:
     """Return a sentence on values of training that cells without training do not depend on."""
-    keys = [word.lstrip("+").partition("=")[0] for word in (*words, *(f"{key}=" for key in sweep.values))]
+    keys = [key_of(word) for word in (*words, *(f"{key}=" for key in sweep.values))]
     of_training = [key for key in dict.fromkeys(keys) if key.startswith(OF_TRAINING)]
     idle = [label for arm, label in zip(arms, labels, strict=True) if arm.config["training"] is None]
     if not of_training or not idle:

@@ -28,7 +28,7 @@ def results(tmp_path):
 
 
 def test_each_distinct_pattern_of_ours_is_drawn_once(results):
-    found = masks_of(records.read_experiment(results))
+    found = masks_of(records.read_experiment(results)).masks
     assert [(mask.pattern, mask.arms) for mask in found] == [
         ("Causal", ["arm0"]),
         ("Lambda, window 64, sink tokens 4, distance limit 128", ["arm1", "arm2"]),
@@ -37,6 +37,26 @@ def test_each_distinct_pattern_of_ours_is_drawn_once(results):
     assert [(mask.tokens, mask.pretrain_length, mask.seen) for mask in found] == [
         (512, 128, 512), (512, 128, 68), (512, 128, 12),
     ]  # fmt: skip
+
+
+def test_patterns_are_one_whatever_the_order_of_their_values_and_many_are_counted(tmp_path):
+    patterns = [{"_target_": LAMBDA["_target_"], "sink_tokens": 4, "window": 2, "distance_limit": 128}]
+    patterns += [LAMBDA | {"window": 2 + n} for n in range(40)]
+    for order, pattern in enumerate(patterns):
+        write_run(tmp_path / "x", f"arm{order}", order=order, config={"method": {"pattern": pattern}, "number": order})
+    found = masks_of(records.read_experiment(tmp_path / "x"))
+    assert (found.masks[0].arms, len(found.masks), found.left_out) == (["arm0", "arm1"], 36, 4)
+    page = tmp_path / "report.html"
+    assert main([str(tmp_path / "x"), "-o", str(page)]) == 0
+    assert "first 36 distinct patterns are drawn; 4 more are left out" in " ".join(page.read_text().split())
+
+
+def test_a_file_of_a_colleague_runs_no_code(tmp_path):
+    foreign = {"_target_": "os.mkdir", "path": str(tmp_path / "made")}
+    for order, pattern in enumerate((foreign, LAMBDA | {"window": foreign})):
+        write_run(tmp_path / "x", f"arm{order}", order=order, config={"method": {"pattern": pattern}})
+    assert masks_of(records.read_experiment(tmp_path / "x")) == ([], 0)
+    assert not (tmp_path / "made").exists()
 
 
 def test_the_page_has_the_drawings_and_says_them_in_words_and_in_a_table(results, tmp_path):

@@ -176,7 +176,7 @@ def test_a_metric_beyond_the_reach_of_a_cell_is_said(tmp_path, arms, metric, sen
 @pytest.mark.parametrize(
     ("metric", "sentence"),
     [
-        ("perplexity/last_k/3L", "is not logged by a: 192 tokens: no evaluation has this length; .* and 1 more"),
+        ("perplexity/last_k/3L", "is not logged by a: 192 tokens: it is not evaluated at this length; .* and 1 more"),
         ("perplexity/lastk/2L", "a: there is no such name. Did you mean perplexity/last_k/2L"),
         ("perplexity/last_k/2l", "Did you mean perplexity/last_k/2L"),
         ("perplexity/last_k/2L/hgih", "Did you mean perplexity/last_k/2L/high"),

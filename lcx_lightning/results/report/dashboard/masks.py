@@ -23,8 +23,15 @@ class Mask(NamedTuple):
     seen: int  # keys that the last query sees
 
 
-Masks = Callable[[Experiment], Sequence[Mask]]
-"""Returns the masks of the arms of an experiment."""
+class Patterns(NamedTuple):
+    """The masks of the patterns of arms, and how many patterns more there are."""
+
+    masks: Sequence[Mask] = ()
+    left_out: int = 0
+
+
+Masks = Callable[[Experiment], Patterns]
+"""Returns the patterns of the arms of an experiment."""
 
 
 def drawings(masks: Sequence[Mask], numbers: dict[str, int]) -> list[dict[str, Any]]:
@@ -63,7 +70,8 @@ def _said(mask: Mask) -> str:
     """The drawing in words."""
     said = f"Of {mask.tokens:,} tokens ({mask.tokens / mask.pretrain_length:.3g}L) the last sees {mask.seen:,}"
     said += ", and selects among others," if any(mask.selected) else ""
-    return f"{said} at distances up to {_farthest(mask):,.0f}. A cell: {mask.step:,} tokens."
+    cell = f"{mask.step:,} tokens" if mask.step > 1 else "1 token"
+    return f"{said} at distances up to {_farthest(mask):,.0f}. A cell: {cell}."
 
 
 def _paths(mask: Mask) -> dict[str, str]:

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from lcx_lightning.results.places import Places
 from lcx_lightning.results.records import Experiment
 from lcx_lightning.results.report.dashboard.contents import Chart, Contents, contents, main_view
-from lcx_lightning.results.report.dashboard.masks import Mask, drawings, masks_table
+from lcx_lightning.results.report.dashboard.masks import Patterns, drawings, masks_table
 from lcx_lightning.results.report.dashboard.tables import overview_table, verdicts, web_table
 from lcx_lightning.results.report.dashboard.where import cells_without_result, machines, runs_of
 from lcx_lightning.results.report.tables import Table
@@ -31,7 +31,7 @@ class Extras(NamedTuple):
     """What a page shows besides the numbers of its records."""
 
     claims: Sequence[Table] = ()  # tables of verdicts
-    masks: Sequence[Mask] = ()  # of the arms' patterns
+    patterns: Patterns = Patterns()  # of the arms
     refresh: int = 0  # seconds after which a page that is open is read again; 0: never
 
 
@@ -118,8 +118,9 @@ def page_text(
         ablations=shown.ablations,
         costs=shown.costs,
         arms=shown.data["arms"],
-        masks=drawings(extras.masks, {arm: number for number, arm in enumerate(experiment.arms())}),
-        masks_table=web_table(masks_table(extras.masks), {}, {}),
+        masks=drawings(extras.patterns.masks, {arm: number for number, arm in enumerate(experiment.arms())}),
+        masks_table=web_table(masks_table(extras.patterns.masks), {}, {}),
+        masks_left_out=extras.patterns.left_out,
         machines=web_table(machines(experiment), {}, {}),
         without=web_table(without, {}, {}) if without else None,
         runs=runs_of(experiment, folder),

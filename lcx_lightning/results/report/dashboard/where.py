@@ -33,7 +33,7 @@ def machines(experiment: Experiment) -> Table:
 def cells_without_result(experiment: Experiment, places: Places) -> Table | None:
     """Runs that have failed, wait, were stopped or skipped, what is damaged or not there, and lengths left out."""
     rows = [[fault.place, NOT_EVALUATED, fault.state, fault.reason] for fault in places.faults]
-    damaged = {Path(fault.place).name for fault in places.faults}
+    damaged = {fault.place for fault in places.faults}
     for run in experiment.runs:
         where = [run.arm, str(run.info["seed"])]
         if not run.finished:
@@ -46,8 +46,9 @@ def cells_without_result(experiment: Experiment, places: Places) -> Table | None
             rows.append([*where, f"length {length} left out", reason])
     for source in places.experiments:
         for name in missing(source):
-            if name not in damaged:
-                said = "its folder has lost run.json" if _has_records(source.folder / name) else "it has not begun"
+            folder = source.folder / name
+            if str(folder) not in damaged:
+                said = "its folder has lost run.json" if _has_records(folder) else "it has not begun"
                 rows.append([name, NOT_EVALUATED, "not there", f"{source.name} has asked for it, and {said}"])
     if not rows:
         return None
