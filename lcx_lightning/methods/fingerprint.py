@@ -15,6 +15,7 @@ from lcx_lightning.methods.rope import Rope
 from lcx_lightning.methods.rope_views import clip_to_window
 from lcx_lightning.methods.trial import tried_pass, try_out
 
+PAIRS = 2**17  # of queries and keys whose distances are computed at a time
 DIGITS = 6  # significant digits that are kept of every number
 DRAWS = (0, 1, 2)  # placement seeds of the training passes that are included
 TOLERANCE = 1e-5  # relative tolerance for frequencies: the last digits of an ODE solver do not count as a difference
@@ -123,26 +124,27 @@ def _pass_numbers(method: Method, length: int, placement_seed: int | None) -> di
     rope = _rope(method, length, placement_seed)
     logit_scale = rope.logit_scale  # a scale of 1 everywhere counts as no scale
     sample = _sampled_indices(length)
-    distances, seen, total = zip(*(_distances_of(rope, query, sample) for query in sample), strict=True)
+    some = sample.split(max(1, PAIRS // length))
+    distances, seen, total = zip(*(_distances_of(rope, queries, sample) for queries in some), strict=True)
     return {
         "inv_freq": _numbers(rope.inv_freq),
         "feature_scale": _numbers(rope.feature_scale),
         "logit_scale": [] if logit_scale is None or (logit_scale == 1).all() else _numbers(logit_scale[:, sample]),
         "positions": _numbers(rope.key_pos[:, sample]),
-        "distances": _numbers(torch.stack(distances)),
-        "keys seen": _numbers(torch.stack(seen)),
-        "sum of distances": _numbers(torch.stack(total)),
+        "distances": _numbers(torch.cat(distances)),
+        "keys seen": _numbers(torch.cat(seen)),
+        "sum of distances": _numbers(torch.cat(total)),
         "selection": _selection(rope, sample),
     }
 
 
-def _distances_of(rope: Rope, query: Tensor, sample: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the rotated distances from a query to the sampled keys, how many keys it sees, and their total distance.
+def _distances_of(rope: Rope, queries: Tensor, sample: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the rotated distances from queries to the sampled keys, how many keys each sees, and their total distance.
 
-    One query at a time: in a stream of millions of tokens, the distances of all would not fit in memory.
+    A few queries at a time: in a stream of millions of tokens, the distances of all would not fit in memory.
     """
-    distances = _rotated_distances(rope, query[None])[0]
-    return distances[sample], (distances >= 0).sum(), distances.clamp(min=0).sum()
+    distances = _rotated_distances(rope, queries)
+    return distances[:, sample], (distances >= 0).sum(dim=1), distances.clamp(min=0).sum(dim=1)
 
 
 def _sampled_indices(length: int) -> Tensor:

@@ -21,7 +21,7 @@ from lcx_lightning.runner.in_loop_evaluation import names_in_loop
 from lcx_lightning.runner.launch import torchrun
 from lcx_lightning.runner.own_files import method_files_named
 from lcx_lightning.runner.recipe import train_length
-from lcx_lightning.runner.settings import check_ignored, idle_knobs
+from lcx_lightning.runner.settings import but_for_knobs, check_ignored, idle_knobs
 from lcx_lightning.schema.targets import check_targets
 
 BASELINE = ["pretrained"]
@@ -50,7 +50,7 @@ def build(config: DictConfig, grid: Grid, in_sweep: bool = False) -> list[BuiltA
             for rank, (plain, described) in enumerate(resolve(cell.config, grid.seeds)):
                 check_targets(plain, cell.own_modules)
                 if rank == 0:  # the other seeds depend on no other knobs
-                    idle = _idle_knobs(cell.config, described)
+                    idle = [*_idle_knobs(cell.config, described, shared)]
                 factor = None if "factor" in idle else plain["factor"]
                 arm = Arm(cell.name, cell.methods, order, plain, factor=factor)
                 arm.command = command_of(cell, arm, idle)
@@ -62,10 +62,11 @@ def build(config: DictConfig, grid: Grid, in_sweep: bool = False) -> list[BuiltA
 
 @dataclass
 class Shared:
-    """What arms of a grid share: data that are loaded, and what a method does at the same lengths."""
+    """What arms of a grid share: loaded data, what a method does at the same lengths, and knobs that are idle."""
 
     loaded: dict[str, LongContextData] = field(default_factory=dict)
     passes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    idle: dict[str, list[str]] = field(default_factory=dict)
 
     def fingerprint(self, method: Callable[[], Method], described: Any, built: BuiltArm) -> dict[str, Any]:
         """Return the fingerprint of a method at the lengths of an arm.
@@ -97,9 +98,13 @@ def _built(built: BuiltArm, idle: list[str], given: set[str], shared: Shared) ->
     return built
 
 
-def _idle_knobs(composed: DictConfig, described: Described) -> list[str]:
+def _idle_knobs(composed: DictConfig, described: Described, shared: Shared) -> list[str]:
     """Return the knobs that an arm does not depend on, with the settings of its checkpoint."""
-    return idle_knobs(composed, with_own_clex(complete(composed.method), described.config))
+    key = but_for_knobs(composed)
+    if key is None or key not in shared.idle:
+        found = idle_knobs(composed, with_own_clex(complete(composed.method), described.config))
+        return found if key is None else shared.idle.setdefault(key, found)
+    return shared.idle[key]
 
 
 def _fill_in(built: BuiltArm, shared: Shared) -> Method:

@@ -17,6 +17,7 @@ OPEN_KNOBS = ("window", "sink_tokens", "distance_limit", "width", "max_factor", 
 KNOBS = ("factor", "train_factor", *OPEN_KNOBS)  # which a grid may turn also for arms that do not depend on them
 OF_EXPERIMENT = ("exp", *TEXTS, *LISTS, "seeds", "seed", "dry_run", "jobs", "launch", "report")
 NAME = re.compile(r"[^\W_][^/\\\x00-\x1f]*")  # of a folder
+CHOOSES = re.compile(r"\$\{(?!oc\.select:[\w.]+,)[^}]*(?:\$\{|:)")  # one in another, or a resolver that is not known
 Place = tuple[DictConfig | ListConfig, Any, str]
 """A mapping or a list of a configuration, a key or an index in it, and the text that stands there."""
 OF_TRAINING = ("training.", "training/", "in_loop.")
@@ -159,6 +160,22 @@ def idle_knobs(config: DictConfig, method: DictConfig | None = None) -> list[str
         for knob in KNOBS
         if not any(knob in text for text in named) or _changes_nothing(values, knob, typed, following)
     ]
+
+
+def but_for_knobs(config: DictConfig) -> str | None:
+    """Return a text that configurations share which differ in values of knobs alone, and so in no idle knob.
+
+    None if a value may follow another one or not, as a knob says: in `${a.${knob}}`, or by a resolver.
+    """
+    typed: dict[str, Any] = {}
+    for name in map(str, config):
+        node = config._get_node(name)
+        open_or_following = OmegaConf.is_missing(config, name) or OmegaConf.is_interpolation(config, name)
+        if name in KNOBS and not open_or_following:
+            typed[name] = "null" if node is None or node._is_none() else "a value"
+        elif name != "hydra":
+            typed[name] = OmegaConf.to_container(node) if OmegaConf.is_config(node) else str(node)
+    return None if any(CHOOSES.search(text) for text in _texts(typed)) else repr(typed)
 
 
 def _changes_nothing(values: DictConfig, knob: str, typed: dict[str, Any], following: list[Place]) -> bool:

@@ -11,7 +11,7 @@ from support.lab import ROOT, TINY, TRAINING, built_arms_of, composed, folders
 
 from lcx_lightning.runner.command import readable
 from lcx_lightning.runner.expand import expand, words_of
-from lcx_lightning.runner.settings import idle_knobs, settle
+from lcx_lightning.runner.settings import but_for_knobs, idle_knobs, settle
 
 TRAINED = ["method=pi", "training=finetune", *TINY, *TRAINING]
 
@@ -78,6 +78,36 @@ def test_a_knob_that_no_part_depends_on_is_told_from_one_that_some_does():
             assert "train_factor" in idle_knobs(config)
         trained = compose("run", ["method=lm_infinite", "training=finetune", *TINY])
         assert not {"train_factor", "factor"} & {*idle_knobs(trained)}  # factor by way of train_factor
+
+
+LAMBDA = ["method=lm_infinite", "window=16", "sink_tokens=1", "distance_limit=64", "factor=4"]
+
+
+@pytest.mark.parametrize(
+    ("change", "alike"),
+    [
+        ("window=32", True),
+        ("factor=8", True),
+        ("window=???", False),  # that of the method's file
+        ("distance_limit=null", False),
+        ("distance_limit=${window}", False),
+        ("method=pi", False),
+        ("training=finetune", False),
+        ("evaluation.growing_context.last=${factor}", False),
+    ],
+)
+def test_configurations_that_differ_in_values_of_knobs_alone_share_their_idle_knobs(change, alike):
+    first, other = composed(*LAMBDA), composed(*LAMBDA, change)
+    assert (but_for_knobs(first) == but_for_knobs(other)) == alike
+    assert idle_knobs(first) == idle_knobs(other) or not alike
+
+
+@pytest.mark.parametrize("follows", ["${oc.env:${window}}", "${evaluation.${window}}", "${oc.env:HOME}"])
+def test_where_a_knob_may_choose_what_another_value_follows_nothing_is_shared(follows):
+    config = composed(*LAMBDA)
+    assert but_for_knobs(config) is not None
+    OmegaConf.update(config, "evaluation.growing_context.last", follows)
+    assert but_for_knobs(config) is None
 
 
 @pytest.mark.parametrize(

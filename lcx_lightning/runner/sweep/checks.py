@@ -2,12 +2,15 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from lcx_lightning.runner.arms import Arm
 from lcx_lightning.runner.settings import OF_TRAINING, key_of
 from lcx_lightning.runner.sweep.drawn import check_drawn
 from lcx_lightning.runner.sweep.files import Sweep
 from lcx_lightning.runner.sweep.metric_names import why_not_logged
+
+if TYPE_CHECKING:
+    from lcx_lightning.runner.arms import Arm  # torch, which a word that is refused does not need
 
 WITH_HISTORY = ("in_loop/", "train/", "validation/")  # metrics that are logged while a run goes on
 FEW = 3  # cells that a sentence names
@@ -42,7 +45,7 @@ def check_search(sweep: Sweep, count: int | None, retry: bool) -> None:
     check_drawn(sweep)
 
 
-def check_metric(sweep: Sweep, arms: Sequence[Arm], labels: Sequence[str]) -> list[str]:
+def check_metric(sweep: Sweep, arms: Sequence["Arm"], labels: Sequence[str]) -> list[str]:
     """Return what is to be said about a metric that some cells do not have.
 
     Raises:
@@ -57,7 +60,7 @@ def check_metric(sweep: Sweep, arms: Sequence[Arm], labels: Sequence[str]) -> li
     return [f"{len(without)} of {len(arms)} cells do not log {sweep.metric}: {_few(without)}."] if without else []
 
 
-def doubles(arms: Sequence[Arm], labels: Sequence[str]) -> list[str]:
+def doubles(arms: Sequence["Arm"], labels: Sequence[str]) -> list[str]:
     """Return sentences on cells that are one run, because they differ in nothing that it depends on."""
     by_run: dict[str, list[str]] = defaultdict(list)
     for arm, label in zip(arms, labels, strict=True):
@@ -69,13 +72,13 @@ def doubles(arms: Sequence[Arm], labels: Sequence[str]) -> list[str]:
     ]
 
 
-def equal_to_pretrained(arms: Sequence[Arm], labels: Sequence[str]) -> list[str]:
+def equal_to_pretrained(arms: Sequence["Arm"], labels: Sequence[str]) -> list[str]:
     """Return a sentence on cells whose method does nothing, which are left out."""
     same = [label for arm, label in zip(arms, labels, strict=True) if arm.equals_pretrained]
     return [f"{len(same)} of {len(arms)} cells equal pretrained and are left out: {_few(same)}."] if same else []
 
 
-def idle_training(sweep: Sweep, words: Sequence[str], arms: Sequence[Arm], labels: Sequence[str]) -> list[str]:
+def idle_training(sweep: Sweep, words: Sequence[str], arms: Sequence["Arm"], labels: Sequence[str]) -> list[str]:
     """Return a sentence on values of training that cells without training do not depend on."""
     keys = [key_of(word) for word in (*words, *(f"{key}=" for key in sweep.values))]
     of_training = [key for key in dict.fromkeys(keys) if key.startswith(OF_TRAINING)]

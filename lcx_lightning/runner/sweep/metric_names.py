@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lcx_lightning.results.logged import DEPTH, relative
 from lcx_lightning.results.metrics import Metric, from_data
-from lcx_lightning.runner.arms import Arm
 from lcx_lightning.schema.near import did_you_mean
+
+if TYPE_CHECKING:
+    from lcx_lightning.runner.arms import Arm
 
 IN_LOOP = "in_loop"
 MULTIPLE = re.compile(r"(\d+(?:\.\d+)?)L")
@@ -20,7 +22,7 @@ OF_BASE = ("validation_loss", "seconds")
 SHOWN = 4  # names that a sentence lists
 
 
-def why_not_logged(metric: str, arm: Arm) -> str:
+def why_not_logged(metric: str, arm: "Arm") -> str:
     """Return why an arm never logs a metric; nothing if it does."""
     kind, _, rest = metric.partition("/")
     names, (head, _, place) = list(dict.fromkeys(_names(arm))), metric.rpartition("/")
@@ -48,7 +50,7 @@ def tokens_of(place: str, pretrain_length: int) -> int | None:
     return int(place) if place.isdigit() else None
 
 
-def _absent_length(metric: str, names: list[str], arm: Arm) -> str:
+def _absent_length(metric: str, names: list[str], arm: "Arm") -> str:
     """Return why a name is not logged that would be at another length; nothing if that is not why."""
     parts = metric.split("/")
     for index, place in enumerate(parts):
@@ -61,7 +63,7 @@ def _absent_length(metric: str, names: list[str], arm: Arm) -> str:
     return ""
 
 
-def _names(arm: Arm) -> Iterator[str]:
+def _names(arm: "Arm") -> Iterator[str]:
     """Yield the names of what an arm will log, but for those that stand by other places than lengths."""
     start = arm.pretrain_length
     for protocol, shown, metric, lengths in _measures(arm):
@@ -84,7 +86,7 @@ def _names(arm: Arm) -> Iterator[str]:
     yield "cost/device_seconds"
 
 
-def _of_training(arm: Arm) -> list[str]:
+def _of_training(arm: "Arm") -> list[str]:
     """Return the names of what is logged of a training; a rate for each kind of parameters that there are."""
     optimizer = (arm.config["training"] or {}).get("optimizer") or {}
     of_matrices = ["matrices"] if "matrix_lr" in optimizer else []
@@ -92,12 +94,12 @@ def _of_training(arm: Arm) -> list[str]:
     return [*CURVES, *(f"train/lr/{name}" for name in rates), *(f"throughput/{name}" for name in THROUGHPUT.split())]
 
 
-def _by_other_places(arm: Arm) -> list[str]:
+def _by_other_places(arm: "Arm") -> list[str]:
     """Return the names of measures that stand by something else than lengths, such as layers, without the place."""
     return [f"{shown}/{protocol}" for protocol, shown, one, _ in _measures(arm) if one.axis.key != "context_length"]
 
 
-def _measures(arm: Arm) -> list[tuple[str, str, Metric, list[int]]]:
+def _measures(arm: "Arm") -> list[tuple[str, str, Metric, list[int]]]:
     """Return protocol, the word for what is shown, the declaration and the lengths of each metric."""
     found = []
     for key, metric in from_data(arm.metrics).items():
@@ -106,7 +108,7 @@ def _measures(arm: Arm) -> list[tuple[str, str, Metric, list[int]]]:
     return found
 
 
-def _values(arm: Arm, protocol: str, key: str) -> Any:
+def _values(arm: "Arm", protocol: str, key: str) -> Any:
     """Return a value of the evaluations of a protocol, such as the depths of its needles; nothing if they have none."""
     parts: list[Any] = [one for one in arm.config["evaluation"].values() if isinstance(one, dict)]
     return next((one[key] for one in parts if one.get("protocol") == protocol and one.get(key)), ())

@@ -133,6 +133,15 @@ def test_an_unfinished_run_is_not_averaged_with_finished_ones(folder):
     assert found["pi", 128].value == pytest.approx(math.exp(0.92))  # seeds .90 and .92, documents +0, +.01, +.02
 
 
+def test_places_ascend_in_whatever_order_rows_were_written(tmp_path):
+    folder = tmp_path / "mine"
+    write_run(folder, "pi", rows=False)
+    rows = [make_row(arm="pi", context_length=n, value=2.0, n=1) for n in (512, 128, 256)]
+    records.append(folder / "pi-0" / "records.jsonl", rows)
+    experiment = records.read_experiment(folder)
+    assert [place for _, place in estimates.estimates(experiment, experiment.measures()[0])] == [128, 256, 512]
+
+
 def test_a_model_that_diverged_has_an_infinite_perplexity_and_no_place_in_the_figure(folder):
     write_run(folder, "boom", order=9, nll=1000.0)
     write_run(folder, "boom", seed=1, order=9, nll=1e6)
