@@ -18,6 +18,7 @@ from lcx_lightning.results.metrics import Measure
 from lcx_lightning.results.report import tables
 from lcx_lightning.results.report.command import report, write_dashboard
 from lcx_lightning.results.report.dashboard import page
+from lcx_lightning.results.report.dashboard.charts.heatmaps import matrix
 from lcx_lightning.results.report.views import sections_of
 
 
@@ -261,3 +262,11 @@ def test_nothing_of_a_foreign_folder_is_markup_on_the_page(tmp_path):
     assert not found.all("img")
     assert not [attributes for _, attributes in found.tags if "onerror" in attributes]
     assert evil in found.text
+
+
+def test_values_across_a_matrix_that_would_cover_each_other_are_turned():
+    angles = [
+        matrix("scaling", "pattern", "perplexity", logarithmic=True, longest=len(longest))["layer"][0]["encoding"]["x"]
+        for longest in ("4096", "Unscaled")
+    ]
+    assert [one["axis"]["labelAngle"] for one in angles] == [0, -40]

@@ -6,7 +6,7 @@ from lcx_lightning.results.report.dashboard.charts.look import data, finished
 
 CELL = 30  # pixels of a cell
 WIDE = 58  # pixels of a cell with a perplexity in it
-LONGEST = 8  # characters of a value that such a cell has room for
+LONGEST = 7  # characters of a value that such a cell has room for
 SCORES = ["#8c2d04", "#f7f4ef", "#08519c"]  # nothing, half, everything: both ends are equally darker than the middle
 
 
