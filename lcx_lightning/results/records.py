@@ -24,14 +24,14 @@ AWAY = "Move its folder away and run the command again."
 
 def identity(row: Mapping[str, Any]) -> tuple:
     """Return what tells a row apart from all others: all of its keys but those of its result."""
-    names = _telling_apart(tuple(row))
-    return names, tuple(map(row.__getitem__, names)), tuple(sorted(row["at"].items()))
+    at = tuple(sorted(row["at"].items()))
+    return tuple([(name, at if name == "at" else row[name]) for name in _telling_apart(tuple(row))])
 
 
 @lru_cache
 def _telling_apart(keys: tuple[str, ...]) -> tuple[str, ...]:
-    """Those keys of a row that tell it apart, in an order that does not depend on theirs, without `at`."""
-    return tuple(sorted(key for key in keys if key not in (*RESULT, "at")))
+    """Those keys of a row that tell it apart, in an order that does not depend on theirs."""
+    return tuple(sorted(key for key in keys if key not in RESULT))
 
 
 def columns_of(row: Mapping[str, Any]) -> dict[str, Any]:
