@@ -1,10 +1,13 @@
 """What the tests share: run-time shape checks, tiny models, all that the method folder offers, data and records."""
 
 import os
+import signal
 
 from jaxtyping import install_import_hook
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before the libraries of the hub read it
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background, and in all that is started there
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 CHECKED = (
     "methods.scaling",
